@@ -1,0 +1,1 @@
+"""Ray Tune trainables that build, train and measure one model with several heads."""

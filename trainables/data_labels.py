@@ -1,0 +1,206 @@
+"""A head's label column is checked and becomes one NumPy array."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trainables.data_baselines import Labels
+from trainables.data_boxes import (
+    FORMAT_FIELDS,
+    FloatArray,
+    is_inside,
+    is_ordered,
+    to_fractions,
+    to_yxyx,
+)
+from trainables.data_problems import Problems, shown
+from trainables.head_spec import DeclaredHead, HeadSpec
+
+MAX_CLASSES = 100_000
+"""More classes than this are taken for a column that holds something else."""
+
+ImageSizes = Callable[[], tuple[NDArray[np.int64], NDArray[np.int64]] | None]
+"""Gives the height and width of every row's original image; None after a problem."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLabels:
+    """A head and the label of every row."""
+
+    head: HeadSpec
+    values: Labels
+    """Class ids int32 ``(rows,)``, numbers float32 ``(rows, units)``, or boxes float32
+    ``(rows, 4)`` as yxyx fractions."""
+
+
+def read_labels(
+    head: DeclaredHead, column: Any, sizes: ImageSizes, problems: Problems
+) -> HeadLabels | None:
+    """Return the labels of a head; None if there is a problem, which is then noted.
+
+    Args:
+        head: As declared.
+        column: Its ``pyarrow.ChunkedArray``.
+        sizes: Asked only for boxes in pixels.
+        problems: Told of everything that is wrong.
+    """
+    who = f"head {head.name!r}"
+    if column.null_count:
+        rows = np.flatnonzero(column.is_null().to_numpy())
+        problems.add_rows(f"{who} needs a label in every row", rows, lambda row: "null")
+        return None
+    if head.kind == "classification":
+        return _classes(head, column, problems)
+    numbers = _numbers(head, column, problems)
+    if numbers is None:
+        return None
+    if head.kind == "box":
+        return _boxes(head, numbers, sizes, problems)
+    resolved = head.resolve(numbers.shape[1])
+    return HeadLabels(head=resolved, values=numbers.astype(np.float32))
+
+
+def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+        column = column.cast(kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _named_classes(head, column, problems)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return _numbered_classes(head, column, problems)
+    problems.add(f"head {head.name!r} needs integer or text labels, got type {column.type}")
+    return None
+
+
+def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+    names = sorted(pc.unique(column).to_pylist())
+    if _has_class_problem(head, len(names), names, problems):
+        return None
+    if head.units is not None and head.units != len(names):
+        problems.add(
+            f"head {head.name!r} needs as many class labels as units: {head.units}, "
+            f"got {len(names)}: {shown(names)}"
+        )
+        return None
+    ids = pc.index_in(column, value_set=pa.array(names, type=column.type))
+    resolved = head.resolve(len(names), tuple(names))
+    return HeadLabels(head=resolved, values=ids.to_numpy().astype(np.int32))
+
+
+def _numbered_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+    ids = column.to_numpy()
+    units = head.units if head.units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
+    rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
+    rule += f" (units: {head.units})" if head.units is not None else ""
+    wrong = np.flatnonzero((ids < 0) | (ids >= units))
+    problems.add_rows(rule, wrong, lambda row: f"class id {ids[row]}")
+    distinct = np.unique(ids)
+    if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or len(wrong):
+        return None
+    return HeadLabels(head=head.resolve(units), values=ids.astype(np.int32))
+
+
+def _has_class_problem(
+    head: DeclaredHead, number: int, values: list[Any], problems: Problems
+) -> bool:
+    if 2 <= number <= MAX_CLASSES:
+        return False
+    got = f"only {shown(values[0])}" if number == 1 else f"{number} different labels"
+    problems.add(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
+    return True
+
+
+def _numbers(head: DeclaredHead, column: Any, problems: Problems) -> FloatArray | None:
+    """Return finite numbers ``(rows, units)``; None after a problem."""
+    kind = column.type
+    is_list = _is_list(kind)
+    item = kind.value_type if is_list else kind
+    is_number = pa.types.is_integer(item) or pa.types.is_floating(item)
+    if not is_number or (head.kind == "box" and not is_list):
+        wanted = "a list of 4 numbers" if head.kind == "box" else "a number or a list of numbers"
+        problems.add(f"head {head.name!r} needs {wanted} a row, got type {kind}")
+        return None
+    units = _list_units(head, column, problems) if is_list else 1
+    if units is None or _has_other_units(head, units, problems):
+        return None
+    flat = column.combine_chunks().flatten() if is_list else column
+    numbers = flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    rows: FloatArray = np.asarray(numbers, dtype=np.float64).reshape(-1, units)
+    return None if _has_endless(head, rows, problems) else rows
+
+
+def _is_list(kind: Any) -> bool:
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _list_units(head: DeclaredHead, column: Any, problems: Problems) -> int | None:
+    lengths = pc.list_value_length(column).to_numpy()
+    units = 4 if head.kind == "box" else head.units or int(np.bincount(lengths).argmax())
+    wrong = np.flatnonzero(lengths != units)
+    problems.add_rows(
+        f"head {head.name!r} needs {units} numbers a row",
+        wrong,
+        lambda row: f"{lengths[row]} numbers: {shown(column[row].as_py())}",
+    )
+    if units < 1:
+        problems.add(f"head {head.name!r} needs at least 1 number a row, got empty lists")
+    return None if len(wrong) or units < 1 else units
+
+
+def _has_other_units(head: DeclaredHead, units: int, problems: Problems) -> bool:
+    if head.units is None or head.units == units:
+        return False
+    problems.add(
+        f"head {head.name!r} needs as many numbers a row as units: {head.units}, got {units}"
+    )
+    return True
+
+
+def _has_endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> bool:
+    """Note NaN, null and what is infinite as float32; tell whether there was any."""
+    with np.errstate(over="ignore"):
+        wrong = np.flatnonzero(~np.isfinite(rows.astype(np.float32)).all(axis=1))
+    problems.add_rows(
+        f"head {head.name!r} needs finite numbers (of float32)",
+        wrong,
+        lambda row: shown(rows[row].tolist()),
+    )
+    return bool(len(wrong))
+
+
+def _boxes(
+    head: DeclaredHead, numbers: FloatArray, sizes: ImageSizes, problems: Problems
+) -> HeadLabels | None:
+    """Return boxes as yxyx fractions; None if one is reversed, empty or outside the image."""
+    boxes = to_yxyx(numbers, head.format)
+    who = f"head {head.name!r} (boxes {FORMAT_FIELDS[head.format]} in {head.scale}s)"
+    ordered = is_ordered(boxes)
+    problems.add_rows(
+        f"{who} needs a height and a width above 0",
+        np.flatnonzero(~ordered),
+        lambda row: shown(numbers[row].tolist()),
+    )
+    shapes = sizes() if head.scale == "pixel" else None
+    if head.scale == "pixel" and shapes is None:
+        return None
+    fractions = boxes if shapes is None else to_fractions(boxes, *shapes)
+    outside = np.flatnonzero(ordered & ~is_inside(fractions))
+    problems.add_rows(
+        f"{who} needs boxes inside the image",
+        outside,
+        lambda row: (
+            shown(numbers[row].tolist())
+            + (f" (image {shapes[0][row]}x{shapes[1][row]})" if shapes else "")
+        ),
+    )
+    if len(outside) or not ordered.all():
+        return None
+    values = np.clip(fractions, 0.0, 1.0).astype(np.float32)
+    return HeadLabels(head=head.resolve(4), values=values)

@@ -1,0 +1,37 @@
+"""The errors of this project that a caller may handle; both packages raise them."""
+
+from collections.abc import Sequence
+
+
+class SearchError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class InputError(SearchError, ValueError):
+    """What the caller gave is wrong: a file, a field, a label, a range.
+
+    The message names the place, shows what was received and says what would be right.
+    The commands end with exit status 2 on it.
+    """
+
+    @classmethod
+    def of(cls, problems: Sequence[str], *, where: str = "") -> "InputError":
+        """Join the problems found in one place into one error.
+
+        Args:
+            problems: At least one message, each complete in itself.
+            where: The file or object that all of them concern, if there is one.
+        """
+        prefix = f"{where}: " if where else ""
+        if len(problems) == 1:
+            return cls(f"{prefix}{problems[0]}")
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        return cls(f"{prefix}{len(problems)} problems{lines}")
+
+
+class StorageError(SearchError):
+    """The study's storage refused or garbled something."""
+
+
+class StorageFull(StorageError):
+    """The study's storage has no room left; nothing acknowledged is lost."""

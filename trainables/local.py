@@ -1,0 +1,222 @@
+"""Atomic, durable objects in a local folder."""
+
+import errno
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trainables.errors import StorageError, StorageFull
+from trainables.local_files import LocalFiles
+
+TEMPORARY = ".tmp-"
+"""First letters of every temporary name; no reader ever sees a file or folder named so."""
+
+# EFBIG is what a file-size limit gives (RLIMIT_FSIZE), ENOSPC also means no inodes left.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` into ours; ``FileNotFoundError`` passes, for callers that expect it.
+
+    Args:
+        what: The operation and the place, as the message's first words: ``"write a/b"``.
+
+    Raises:
+        StorageFull: If the disk, the quota, the inodes or the file-size limit is used up.
+        StorageError: On anything else that the storage answered.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ABSENT or isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(
+                errno.ENOENT, f"cannot {what}: there is no such file"
+            ) from error
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"cannot {what}: no room left ({error.strerror}); free some space and resume"
+            ) from error
+        raise StorageError(f"cannot {what}: {error.strerror or error}") from error
+
+
+class LocalFolder:
+    """Objects in a local folder: each is there whole and durably, or not at all."""
+
+    def __init__(self, root: Path, files: LocalFiles) -> None:
+        self.root = root
+        self.files = files
+        self._settled: set[Path] = set()
+
+    def child(self, path: str) -> "LocalFolder":
+        """Return the folder ``path`` inside this one, with the same seam."""
+        return LocalFolder(self.root / path, self.files)
+
+    def make(self) -> None:
+        """Create the folder itself with its parents; durable on return."""
+        self._settle(self.root)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write an object under a temporary name, then rename it; durable on return."""
+        target = self.root / path
+        temporary = self._write_temporary(target.parent, data)
+        try:
+            self.files.rename(temporary, str(target))
+        except BaseException:
+            self._discard(temporary)
+            raise
+        self.files.sync_folder(str(target.parent))
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Write an object that must not exist yet; tell whether this call created it."""
+        target = self.root / path
+        temporary = self._write_temporary(target.parent, data)
+        try:
+            created = self._link(temporary, str(target))
+        finally:
+            self._discard(temporary)
+        self.files.sync_folder(str(target.parent))
+        return created
+
+    def get(self, path: str) -> bytes:
+        """Return an object's content."""
+        return self.files.read(str(self.root / path))
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is an object or a folder of this name."""
+        return self.files.exists(str(self.root / path))
+
+    def list(self, prefix: str) -> list[str]:
+        """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
+        found: list[str] = []
+        open_folders = [prefix]
+        while open_folders:
+            folder = open_folders.pop()
+            try:
+                entries = self.files.scan(str(self.root / folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed since its parent was read
+            for name, is_folder in entries:
+                if not name.startswith(TEMPORARY):
+                    path = f"{folder}/{name}" if folder else name
+                    (open_folders if is_folder else found).append(path)
+        return found
+
+    def delete(self, path: str) -> None:
+        """Remove an object, or a folder: the folder as a whole, whatever interrupts it."""
+        target = self.root / path
+        try:
+            is_folder = dict(self.files.scan(str(target.parent)))[target.name]
+        except (FileNotFoundError, NotADirectoryError, KeyError):
+            return
+        if not is_folder:
+            with suppress(FileNotFoundError):
+                self.files.remove(str(target))
+            return
+        doomed = str(target.parent / f"{TEMPORARY}{uuid.uuid4().hex}")
+        with suppress(FileNotFoundError):
+            self.files.rename(str(target), doomed)
+            # Without this a power cut could keep the name and lose some of what is inside.
+            self.files.sync_folder(str(target.parent))
+            self._remove_tree(doomed)
+        self._settled = {folder for folder in self._settled if not folder.is_relative_to(target)}
+
+    def settle(self, path: str) -> None:
+        """Make the names in a folder durable, whoever made them; a missing one is no error."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.files.sync_folder(str(self.root / path))
+
+    def sweep(self) -> None:
+        """Remove what interrupted writers left under temporary names."""
+        open_folders = [str(self.root)]
+        while open_folders:
+            folder = open_folders.pop()
+            with suppress(FileNotFoundError, NotADirectoryError):
+                for name, is_folder in self.files.scan(folder):
+                    path = f"{folder}/{name}"
+                    if not name.startswith(TEMPORARY):
+                        open_folders.extend([path] if is_folder else [])
+                    elif is_folder:
+                        self._remove_tree(path)
+                    else:
+                        self._discard(path)
+
+    def _write_temporary(self, folder: Path, data: bytes) -> str:
+        path = str(folder / f"{TEMPORARY}{uuid.uuid4().hex}")
+        self._settle(folder)
+        try:
+            handle = self.files.create(path)
+        except FileNotFoundError:  # another process deleted the folder since it was settled
+            self._settled.clear()
+            self._settle(folder)
+            handle = self.files.create(path)
+        try:
+            self._fill(handle, data)
+        except BaseException:
+            self._discard(path)
+            raise
+        return path
+
+    def _fill(self, handle: int, data: bytes) -> None:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self.files.write(handle, rest) :]
+            self.files.sync(handle)
+        finally:
+            self.files.close(handle)
+
+    def _link(self, temporary: str, target: str) -> bool:
+        try:
+            self.files.link(temporary, target)
+        except FileExistsError:
+            # An NFS server that answers twice reports our own link as existing.
+            return self.files.same(temporary, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # No hard links here (FAT, some network mounts): two writers in the same instant
+            # could both succeed; the lock of the study's owner is what keeps them apart.
+            if self.files.exists(target):
+                return False
+            self.files.rename(temporary, target)
+        return True
+
+    def _discard(self, path: str) -> None:
+        with suppress(OSError):
+            self.files.remove(path)
+
+    def _remove_tree(self, folder: str) -> None:
+        for name, is_folder in self.files.scan(folder):
+            path = f"{folder}/{name}"
+            if is_folder:
+                self._remove_tree(path)
+            else:
+                self.files.remove(path)
+        self.files.remove_folder(folder)
+
+    def _settle(self, folder: Path) -> None:
+        """Create a folder with its parents, and make their names durable, once per object.
+
+        A folder that exists may have been made by a process that was killed before its name
+        was durable, so existing ones are synced, too: down from the folder above the root.
+        """
+        if folder in self._settled:
+            return
+        exists = self.files.exists(str(folder))
+        inside = folder.is_relative_to(self.root)
+        if folder.parent != folder and (inside or not exists):
+            self._settle(folder.parent)
+        if not exists:
+            with suppress(FileExistsError):
+                self.files.make_folder(str(folder))
+        try:
+            self.files.sync_folder(str(folder.parent))
+        except PermissionError:
+            # Above the root a folder may be closed to us; its names are not ours to keep.
+            if inside and folder != self.root:
+                raise
+        self._settled.add(folder)

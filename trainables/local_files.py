@@ -1,0 +1,119 @@
+"""The calls to the operating system that storage makes, one method each."""
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+
+
+class LocalFiles:
+    """The calls to the operating system, one method each, so that a test can cut any of them.
+
+    Paths are absolute. Methods raise ``OSError`` as the system gives it.
+    """
+
+    def create(self, path: str) -> int:
+        """Create a file that must not exist, for writing; return its handle."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        """Write some of ``data``; return how many bytes were taken."""
+        return os.write(handle, data)
+
+    def sync(self, handle: int) -> None:
+        """Wait until the file's content is on the disk."""
+        # On macOS fsync stops at the drive's cache; F_FULLFSYNC goes through it.
+        full = getattr(fcntl, "F_FULLFSYNC", None)
+        if full is not None:
+            with suppress(OSError):
+                fcntl.fcntl(handle, full)
+                return
+        os.fsync(handle)
+
+    def close(self, handle: int) -> None:
+        """Close a handle of ``create``."""
+        os.close(handle)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file or folder another name, replacing a file of that name."""
+        os.rename(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, which must not exist."""
+        os.link(source, target)
+
+    def same(self, first: str, second: str) -> bool:
+        """Tell whether two names are one file."""
+        return os.path.samefile(first, second)
+
+    def remove(self, path: str) -> None:
+        """Remove one name of a file."""
+        os.unlink(path)
+
+    def make_folder(self, path: str) -> None:
+        """Create one folder in an existing one."""
+        os.mkdir(path)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        os.rmdir(path)
+
+    def sync_folder(self, path: str) -> None:
+        """Wait until a folder's names (created, renamed, removed) are on the disk."""
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            # Some network and user-space file systems cannot sync a folder at all.
+            if error.errno not in {errno.EINVAL, errno.EBADF}:
+                raise
+        finally:
+            os.close(handle)
+
+    def read(self, path: str) -> bytes:
+        """Return a file's whole content."""
+        with open(path, "rb") as stream:
+            return stream.read()
+
+    def scan(self, path: str) -> list[tuple[str, bool]]:
+        """Return the names in a folder, each with whether it is a folder (links are not)."""
+        with os.scandir(path) as entries:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or folder of this name."""
+        return os.path.lexists(path)
+
+    def lock(self, path: str, note: bytes) -> int | None:
+        """Take the exclusive lock of a file and write ``note`` into it; None if another holds it.
+
+        The lock ends with ``unlock`` or with the process; a program that the process starts
+        does not inherit it.
+        """
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, note, 0)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def is_locked(self, path: str) -> bool:
+        """Tell whether anybody holds the lock of a file; takes it for that moment."""
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def unlock(self, handle: int) -> None:
+        """Give back a lock; closing is enough, also in a forked child that shares it."""
+        os.close(handle)
