@@ -1,0 +1,25 @@
+"""The few states of a study that a caller may handle."""
+
+from trainables.errors import InputError, SearchError, StorageError, StorageFull
+
+__all__ = [
+    "InputError",
+    "NoCandidate",
+    "SearchError",
+    "StorageError",
+    "StorageFull",
+    "StudyDiffers",
+    "StudyLocked",
+]
+
+
+class StudyLocked(SearchError):
+    """Another process runs this study; the message says which and since when."""
+
+
+class StudyDiffers(InputError):
+    """A study of this name exists with other settings; the message names the keys."""
+
+
+class NoCandidate(SearchError):
+    """No trial of the study gave a point that could be chosen; the message counts why."""

@@ -1,0 +1,289 @@
+"""The study's record: what was decided, joined with what the actors measured; the only truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from search.decisions import (
+    Accepted,
+    Asked,
+    Attempted,
+    Closed,
+    Decision,
+    Ended,
+    Extended,
+    Opened,
+    Released,
+    Stopped,
+    Tested,
+)
+from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
+from search.history import History, TrialHistory
+from search.ownership import Ownership
+from search.reader import PREPARED, STUDY, StudyReader, read_study
+from search.replay import Replay
+from search.segments import encode_segment, segment_path
+from trainables.record import seal, unseal
+from trainables.store import Store
+
+__all__ = [
+    "Accepted",
+    "Asked",
+    "Attempted",
+    "Closed",
+    "Decision",
+    "Ended",
+    "Extended",
+    "History",
+    "Opened",
+    "Released",
+    "Stopped",
+    "StudyLog",
+    "StudyReader",
+    "Tested",
+    "TrialHistory",
+]
+
+
+@final
+class StudyLog:
+    """The writing end of a study's record; made by `open_for_writing`, one at a time.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from search.ownership import claim
+        >>> store = Store(mkdtemp()).child("digits")
+        >>> StudyLog.create(store, {"name": "digits"})
+        True
+        >>> with claim(store) as ownership:
+        ...     log = StudyLog.open_for_writing(store, ownership, budget={"trials": 1})
+        ...     _ = log.record(Asked(number=0, config={"dropout": 0.1}))
+        ...     _ = log.record(Ended(number=0, state="failed", reason="loss became NaN"))
+        ...     _ = log.record(Closed(reason="done"))
+        >>> [(trial.state, trial.reason) for trial in StudyLog.read(store).trials]
+        [('failed', 'loss became NaN')]
+    """
+
+    def __init__(self, reader: StudyReader, ownership: Ownership, replay: Replay) -> None:
+        self._reader = reader
+        self._store = reader.store
+        self._ownership = ownership
+        self._replay = replay
+        self._sequence = 0
+        self._uncertain: _Uncertain | None = None
+
+    @classmethod
+    def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
+        """Write down what the study is, once and for all.
+
+        Args:
+            store: The study's folder.
+            study: Plain JSON values.
+
+        Returns:
+            Whether this call created it; False if the same study is there already.
+
+        Raises:
+            StudyDiffers: If another study is there.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses, or what is there is damaged.
+        """
+        data = seal("study", study)
+        if store.put_new(STUDY, data):
+            return True
+        found, given = read_study(store), unseal("study", data, STUDY)
+        keys = [k for k in sorted(found.keys() | given) if found.get(k) != given.get(k)]
+        if keys:
+            raise StudyDiffers(f"{store.uri} holds another study; the keys that differ: {keys}")
+        return False
+
+    @classmethod
+    def open_for_writing(
+        cls, store: Store, ownership: Ownership, *, budget: Mapping[str, Any] | None = None
+    ) -> "StudyLog":
+        """Take the study over: settle what the older owners left, and begin a generation.
+
+        Args:
+            store: The study's folder.
+            ownership: The claim on it; must be held until the log is not used any more.
+            budget: The budget from now on; None keeps the one in force.
+
+        Raises:
+            StudyLocked: If the study was taken over meanwhile.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses, or a record is damaged.
+        """
+        # A killed process leaves names that are seen but not durable; this owner builds on them.
+        for folder in ("log", "epochs", "trials", "owner"):
+            store.settle(folder)
+        store.sweep()
+        reader = StudyReader(store)
+        history = reader.read()
+        log = cls(reader, ownership, reader.replay())
+        opened = Opened(
+            budget=history.budget if budget is None else budget,
+            accepted=tuple(_accepted(trial) for trial in history.trials if _is_open(trial)),
+            previous=tuple(sorted(reader.segments.lengths.items())),
+        )
+        log.record(opened)
+        for generation, _ in opened.previous:
+            reader.segments.pack(generation, whole=True)
+        log.fold()
+        return log
+
+    @staticmethod
+    def read(store: Store) -> History:
+        """Return the study as it is now; raises what `StudyReader.read` raises."""
+        return StudyReader(store).read()
+
+    @property
+    def generation(self) -> int:
+        """The generation in which this log writes; attempts started under it carry it."""
+        return self._ownership.generation
+
+    def put_prepared(self, prepared: Mapping[str, Any]) -> None:
+        """Write down what was found out about the data; raises `StorageError`."""
+        self._ownership.check()
+        self._store.put(PREPARED, seal("prepared", prepared))
+
+    def record(self, *decisions: Decision) -> tuple[Decision, ...]:
+        """Log decisions that become true together; durable when this returns.
+
+        An `Ended` or `Released` without an epoch gets the last one that was measured.
+        After a `StorageError` the decisions may or may not be in the log; calling again with
+        the same ones is right in both cases.
+
+        Returns:
+            The decisions as they were logged.
+
+        Raises:
+            InputError: If one contradicts what was decided or measured before; then none of
+                them is logged.
+            StudyLocked: If another process writes to this study.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses.
+        """
+        self._ownership.check()
+        if not decisions:
+            return ()
+        landed = self._settle_uncertain()
+        if landed is not None and landed.given == decisions:
+            return landed.logged
+        preview = self._replay.preview()
+        logged = []
+        for decision in decisions:
+            logged.append(self._complete(decision, preview))
+            preview.apply(logged[-1], self.generation)
+        attempt = _Uncertain(given=decisions, logged=tuple(logged), after=preview)
+        self._write(attempt)
+        return attempt.logged
+
+    def fold(self) -> None:
+        """Fold ended trials and pack the log: fewer objects, the same study.
+
+        Loses nothing wherever it is interrupted. An error leaves work for the next call.
+
+        Raises:
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses.
+        """
+        self._ownership.check()
+        self._reader.measured.fold(self._replay.trials)
+        self._reader.segments.pack(self.generation, whole=False)
+
+    def history(self) -> History:
+        """Return the study as it is now; raises what `StudyReader.read` raises."""
+        return self._reader.read()
+
+    def trial(self, number: int) -> TrialHistory:
+        """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
+        return self._reader.measured.of_trial(number, self._replay.trials[number])
+
+    def _write(self, attempt: "_Uncertain") -> None:
+        path = segment_path(self.generation, self._sequence)
+        data = encode_segment(self.generation, self._sequence, attempt.logged)
+        try:
+            created = self._store.put_new(path, data)
+        except StorageError:
+            self._uncertain = attempt
+            raise
+        if not created:
+            raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
+        self._advance(attempt)
+
+    def _settle_uncertain(self) -> "_Uncertain | None":
+        """Find out whether the write that failed last has become visible all the same."""
+        attempt = self._uncertain
+        if attempt is None:
+            return None
+        path = segment_path(self.generation, self._sequence)
+        try:
+            found = self._store.get(path)
+        except FileNotFoundError:
+            self._uncertain = None
+            return None
+        if found != encode_segment(self.generation, self._sequence, attempt.logged):
+            raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
+        self._store.settle("log")
+        self._uncertain = None
+        self._advance(attempt)
+        return attempt
+
+    def _advance(self, attempt: "_Uncertain") -> None:
+        self._reader.segments.add(self.generation, self._sequence, attempt.logged)
+        self._sequence += 1
+        self._replay.adopt(attempt.after)
+
+    def _complete(self, decision: Decision, preview: Replay) -> Decision:
+        """Fill in, or check, up to which epoch an end or a release counts."""
+        if not isinstance(decision, Ended | Released) or decision.number not in preview.trials:
+            return decision
+        # Seen is not yet durable, and what is logged must not depend on what can be lost.
+        self._store.settle("epochs")
+        trial = self._reader.measured.of_trial(decision.number, preview.trials[decision.number])
+        measured = _last_of(trial, decision)
+        if decision.epoch is None:
+            return replace(decision, epoch=measured)
+        if decision.epoch > measured:
+            raise InputError(
+                f"trial {decision.number} has {measured} measured epochs, "
+                f"it cannot be {decision.kind} after {decision.epoch}"
+            )
+        return decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uncertain:
+    """Decisions on their way into the log."""
+
+    given: tuple[Decision, ...]
+    logged: tuple[Decision, ...]
+    after: Replay
+    """The state once they are in it."""
+
+
+def _is_open(trial: TrialHistory) -> bool:
+    return not trial.has_ended and trial.attempts[-1].last is None
+
+
+def _accepted(trial: TrialHistory) -> Accepted:
+    newest = trial.attempts[-1]
+    return Accepted(
+        number=trial.number,
+        attempt=newest.attempt,
+        generation=newest.generation,
+        epoch=_last_epoch(trial, newest.attempt),
+    )
+
+
+def _last_of(trial: TrialHistory, decision: Ended | Released) -> int:
+    if isinstance(decision, Ended):
+        return len(trial.measurements)
+    newest = trial.attempts[-1]
+    if newest.last is not None and newest.attempt == decision.attempt:
+        return newest.last  # taken over: decided when this generation was opened
+    return _last_epoch(trial, decision.attempt)
+
+
+def _last_epoch(trial: TrialHistory, attempt: int) -> int:
+    return max((m.epoch for m in trial.measurements if m.attempt == attempt), default=0)

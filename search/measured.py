@@ -1,0 +1,210 @@
+"""The measurements of a study: single objects while a trial runs, folded once it has ended."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.history import TrialHistory, counts, trial_history
+from search.replay import TrialDecisions
+from search.segments import Moved, is_hidden
+from trainables import measurement
+from trainables.measurement import Measurement
+from trainables.record import DamagedRecord, seal, unseal
+from trainables.store import Store
+
+FOLDER = "trials"
+BLOCK_SIZE = 500
+"""Trials in one pack of folded trials."""
+
+_NAME = re.compile(rf"{FOLDER}/(\d{{6,}})(?:-(\d{{6,}}))?\.json")
+
+
+@dataclass(slots=True)
+class _Listing:
+    """Which objects there are, at one moment."""
+
+    epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """By trial number: the names of its measurements."""
+    singles: dict[int, str] = field(default_factory=dict)
+    blocks: dict[int, str] = field(default_factory=dict)
+    """By block (number // BLOCK_SIZE): the name of its pack."""
+    opened: dict[str, dict[int, Any]] = field(default_factory=dict)
+    """Content of the packs that were looked into, by name and trial number."""
+
+
+class MeasurementFiles:
+    """Reads, folds and packs the measurements of a study; remembers what cannot change."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._objects: dict[str, Measurement] = {}
+        self._done: dict[int, tuple[TrialDecisions, TrialHistory]] = {}
+        self._folded: set[int] = set()
+
+    def join(self, trials: Mapping[int, TrialDecisions]) -> Iterator[TrialHistory]:
+        """Return the history of each trial, in the order given.
+
+        Raises:
+            Moved: If an epoch of an ended trial is missing.
+            DamagedRecord: If an object is not what was written, or is none of the study's.
+        """
+        listing = self._list()
+        self._objects = {
+            path: self._objects[path]
+            for paths in listing.epochs.values()
+            for path in paths
+            if path in self._objects
+        }
+        return (self._join(number, trials[number], listing) for number in trials)
+
+    def of_trial(self, number: int, decisions: TrialDecisions) -> TrialHistory:
+        """Return the history of one trial; raises what `join` raises."""
+        return self._join(number, decisions, self._list())
+
+    def fold(self, trials: Mapping[int, TrialDecisions]) -> None:
+        """Put the epochs of each ended trial into one object, then delete them.
+
+        Interrupted anywhere it loses nothing, and another call finishes the work. Also deletes
+        what late writers left of ended trials, and joins full blocks of trials.
+
+        Raises:
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses; also what `join` raises.
+        """
+        listing = self._list()
+        touched = set()
+        for number in sorted(listing.epochs.keys() & trials.keys()):
+            if trials[number].ended is not None:
+                touched.add(number // BLOCK_SIZE)
+                self._fold(number, trials[number], listing)
+                for path in listing.epochs[number]:
+                    self._store.delete(path)
+        for block in touched | {number // BLOCK_SIZE for number in listing.singles}:
+            numbers = range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
+            if all(n in trials and trials[n].ended is not None for n in numbers):
+                self._pack(block, trials)
+
+    def _join(self, number: int, decisions: TrialDecisions, listing: _Listing) -> TrialHistory:
+        ended = decisions.ended
+        done = self._done.get(number)
+        if done is not None and done[0] == decisions:
+            return done[1]
+        found = list(self._folded_of(number, listing))
+        history = trial_history(number, decisions, found)
+        if ended is not None and len(history.measurements) == ended.epoch:
+            self._folded.add(number)
+        else:
+            self._folded.discard(number)
+            found.extend(self._objects_of(decisions, listing.epochs.get(number, [])))
+            history = trial_history(number, decisions, found)
+        if ended is not None:
+            if len(history.measurements) != ended.epoch:
+                raise Moved(
+                    f"epoch {len(history.measurements) + 1} of trial {number} is missing from "
+                    f"{measurement.FOLDER}/ and {FOLDER}/; restore it from a copy"
+                )
+            self._done[number] = (decisions, history)
+        return history
+
+    def _objects_of(self, decisions: TrialDecisions, paths: list[str]) -> Iterator[Measurement]:
+        for path in paths:
+            generation, _, attempt, epoch = measurement.place(path)
+            if counts(decisions, generation, attempt, epoch):
+                if path not in self._objects:
+                    try:
+                        self._objects[path] = measurement.read(self._store, path)
+                    except FileNotFoundError:
+                        raise Moved(f"{path} is missing; restore it from a copy") from None
+                yield self._objects[path]
+
+    def _folded_of(self, number: int, listing: _Listing) -> Iterator[Measurement]:
+        single = listing.singles.get(number)
+        if single is not None:
+            yield from _measurements(self._open(single, "trial"), number, single)
+            return
+        block = listing.blocks.get(number // BLOCK_SIZE)
+        if block is None:
+            return
+        if block not in listing.opened:
+            listing.opened[block] = _by_number(self._open(block, "trials"), block)
+        if number in listing.opened[block]:
+            yield from _measurements(listing.opened[block][number], number, block)
+
+    def _open(self, path: str, kind: str) -> dict[str, Any]:
+        try:
+            return unseal(kind, self._store.get(path), path)
+        except FileNotFoundError:
+            raise Moved(f"{path} is missing; restore it from a copy") from None
+
+    def _fold(self, number: int, decisions: TrialDecisions, listing: _Listing) -> None:
+        history = self._join(number, decisions, listing)
+        if number not in self._folded and history.measurements:
+            self._store.put(f"{FOLDER}/{number:06d}.json", seal("trial", _body(history)))
+        self._folded.add(number)
+
+    def _pack(self, block: int, trials: Mapping[int, TrialDecisions]) -> None:
+        first = block * BLOCK_SIZE
+        listing = self._list()
+        singles = [path for n, path in listing.singles.items() if n // BLOCK_SIZE == block]
+        if not singles:
+            return
+        numbers = range(first, first + BLOCK_SIZE)
+        histories = [self._join(n, trials[n], listing) for n in numbers]
+        body = {"first": first, "trials": [_body(h) for h in histories if h.measurements]}
+        path = f"{FOLDER}/{first:06d}-{first + BLOCK_SIZE - 1:06d}.json"
+        self._store.put(path, seal("trials", body))
+        for single in singles:
+            self._store.delete(single)
+
+    def _list(self) -> _Listing:
+        """List epochs before folded trials: what is folded meanwhile is in one of the two."""
+        listing = _Listing()
+        for path in self._store.list(measurement.FOLDER):
+            if not is_hidden(path):
+                listing.epochs[measurement.place(path)[1]].append(path)
+        for path in self._store.list(FOLDER):
+            if not is_hidden(path):
+                first, last = _parse(path)
+                if last is None:
+                    listing.singles[first] = path
+                else:
+                    listing.blocks[first // BLOCK_SIZE] = path
+        return listing
+
+
+def _body(history: TrialHistory) -> dict[str, Any]:
+    return {
+        "number": history.number,
+        "measurements": [m.to_dict() for m in history.measurements],
+    }
+
+
+def _measurements(body: Mapping[str, Any], number: int, path: str) -> Iterator[Measurement]:
+    found = body.get("measurements")
+    if body.get("number") != number or not isinstance(found, list):
+        raise DamagedRecord(f"{path} needs the measurements of trial {number}")
+    for values in found:
+        one = Measurement.from_dict(values, where=path)
+        if one.number != number:
+            raise DamagedRecord(f"{path} holds a measurement of trial {one.number}")
+        yield one
+
+
+def _by_number(body: Mapping[str, Any], path: str) -> dict[int, Any]:
+    first, _ = _parse(path)
+    trials = body.get("trials")
+    if body.get("first") != first or not isinstance(trials, list):
+        raise DamagedRecord(f"{path} needs the trials from {first} on")
+    return {trial["number"]: trial for trial in trials}
+
+
+def _parse(path: str) -> tuple[int, int | None]:
+    match = _NAME.fullmatch(path)
+    if match is None:
+        raise DamagedRecord(f"{path} is no trial of this study; move it elsewhere")
+    first, last = int(match[1]), int(match[2]) if match[2] else None
+    if last is not None and (first % BLOCK_SIZE or last != first + BLOCK_SIZE - 1):
+        raise DamagedRecord(f"{path} is no block of {BLOCK_SIZE} trials; move it elsewhere")
+    return first, last

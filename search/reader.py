@@ -1,0 +1,85 @@
+"""Reads a study's record, also while another process writes it; needs no lock."""
+
+from contextlib import suppress
+from typing import Any
+
+from search.errors import InputError
+from search.history import History, study_history
+from search.measured import MeasurementFiles
+from search.replay import Replay
+from search.segments import Moved, SegmentFiles
+from trainables.record import DamagedRecord, unseal
+from trainables.store import Store
+
+STUDY = "study.json"
+PREPARED = "prepared.json"
+READ_TRIES = 20
+"""How often a reader looks again for what a writer may just have folded away."""
+
+
+class StudyReader:
+    """Reads a study again and again, also while another process writes it; needs no lock.
+
+    Keeps what cannot change, so that a further `read` costs little more than what is new.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.segments = SegmentFiles(store)
+        self.measured = MeasurementFiles(store)
+
+    def read(self) -> History:
+        """Return the study as it is now.
+
+        Raises:
+            InputError: If there is no study here.
+            NewerFormat: If a newer version wrote it.
+            DamagedRecord: If an object is missing, foreign, or not what was written; the message
+                names it.
+            StorageError: If the storage refuses.
+        """
+        study = read_study(self.store)
+        for _ in range(READ_TRIES - 1):
+            with suppress(Moved):
+                return self._read(study)
+        return self._read(study)
+
+    def replay(self) -> Replay:
+        """Return the state after all decisions that count; raises what `read` raises."""
+        replay = Replay()
+        for generation, segment in self.segments.read():
+            try:
+                for decision in segment:
+                    replay.apply(decision, generation)
+            except InputError as error:
+                raise DamagedRecord(
+                    f"the log of {self.store!r} contradicts itself in generation {generation}: "
+                    f"{error}"
+                ) from error
+        return replay
+
+    def _read(self, study: dict[str, Any]) -> History:
+        replay = self.replay()
+        trials = tuple(self.measured.join(replay.trials))
+        prepared = _read_sealed(self.store, PREPARED, "prepared")
+        return study_history(replay, trials, study=study, prepared=prepared)
+
+
+def read_study(store: Store) -> dict[str, Any]:
+    """Return what `StudyLog.create` wrote.
+
+    Raises:
+        InputError: If there is no study here.
+        StorageError: If it is damaged or written by a newer version, or the storage refuses.
+    """
+    study = _read_sealed(store, STUDY, "study")
+    if study is None:
+        raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
+    return study
+
+
+def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:
+    try:
+        return unseal(kind, store.get(path), f"{store.uri}/{path}")
+    except FileNotFoundError:
+        return None
