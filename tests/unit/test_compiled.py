@@ -1,0 +1,260 @@
+"""A trial gives the same bits whatever else its process does, and wastes nothing."""
+
+import gc
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tests.unit.trials import (
+    BOX,
+    CLASSES,
+    RICH,
+    alone,
+    figures,
+    fresh,
+    make_data,
+    make_spec,
+    same,
+)
+from trainables import compiled, feeding, training
+from trainables.checkpoint import load, save
+from trainables.compiled import program_for
+from trainables.errors import InputError
+from trainables.feeding import ChunkedFeed, ResidentFeed
+from trainables.store import Store
+from trainables.training import KerasRun
+
+
+@pytest.fixture(autouse=True)
+def fresh_process():
+    """Give every test a process that has kept nothing."""
+    compiled._kept.clear()
+    training._feeds.clear()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_chunked_data_give_the_same_bits_as_resident_data(precision, monkeypatch):
+    spec = make_spec(**RICH)
+    data = make_data(spec.heads)
+    resident = fresh(spec, data, precision=precision)
+    expected = figures(resident, 2), resident.state()
+    monkeypatch.setattr(feeding, "RESIDENT_BYTES", 0)
+    monkeypatch.setattr(feeding.ChunkedFeed.__init__, "__kwdefaults__", {"chunk_bytes": 40 * 289})
+
+    training._feeds.clear()
+    chunked = KerasRun(spec=spec, dataset=data, seed=3, precision=precision)
+    result = figures(chunked, 2), chunked.state()
+
+    assert isinstance(resident._train, ResidentFeed)
+    assert isinstance(chunked._train, ChunkedFeed)
+    assert len(list(chunked._train.blocks(np.arange(50), 16))) == 2
+    assert result[0] == expected[0]
+    assert same(result[1], expected[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"learning_rate": 0.1, "r_output_loss_weight": 5.0}, id="same_graph"),
+        pytest.param({"batch_size": 7}, id="other_batch"),
+        pytest.param({"conv1_filters": 3}, id="other_model"),
+    ],
+)
+def test_a_trial_gives_the_same_bits_whatever_ran_before(other):
+    spec = make_spec(**RICH)
+    data = make_data(spec.heads)
+    expected = alone(spec, 2)
+
+    before = fresh(make_spec(**RICH | other), data)
+    before.run_epoch()
+    after = KerasRun(spec=spec, dataset=data, seed=3)
+    result = figures(after, 2), after.state()
+
+    assert result[0] == expected[0]
+    assert same(result[1], expected[1])
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_graph_may_take_turns():
+    spec, other = make_spec(**RICH), make_spec(learning_rate=0.05, batch_size=9, **RICH)
+    data = make_data(spec.heads)
+    expected = [alone(s, 2)[0] for s in (spec, other)]
+    compiled._kept.clear()
+
+    runs = [KerasRun(spec=s, dataset=data, seed=3) for s in (spec, other)]
+    results = [[], []]
+    for _ in range(2):
+        for run, result in zip(runs, results, strict=True):
+            result += figures(run, 1)
+
+    assert runs[0]._program is runs[1]._program
+    assert results == expected
+
+
+@pytest.mark.slow
+def test_an_interrupted_trial_continues_bit_by_bit():
+    spec = make_spec(**RICH)
+    data = make_data(spec.heads)
+    whole = fresh(spec, data)
+    figures(whole, 2)
+    kept = whole.state()
+    expected = figures(whole, 2)
+
+    second = fresh(spec, data)
+    second.load_state(kept, 2)
+    result = figures(second, 2)
+
+    assert (second.epoch, result) == (4, expected)
+    assert same(second.state(), whole.state())
+
+
+def test_a_state_read_while_another_run_is_active_is_its_own():
+    spec = make_spec()
+    data = make_data(spec.heads)
+    first = fresh(spec, data)
+    first.run_epoch()
+    expected = first.state()
+
+    second = KerasRun(spec=spec, dataset=data, seed=3)
+    second.run_epoch()
+
+    assert same(first.state(), expected)
+    second.load_state(first.state(), 1)
+    assert figures(second, 1) == figures(first, 1)
+
+
+def test_reuse_traces_and_builds_nothing():
+    data = make_data((CLASSES, BOX))
+    first = fresh(make_spec(), data)
+    started = first.run_epoch().seconds
+
+    for change in ({"learning_rate": 0.1}, {"batch_size": 11}, {"c_output_loss_weight": 0.0}):
+        run = KerasRun(spec=make_spec(**change), dataset=data, seed=3)
+        seconds = run.run_epoch().seconds
+        assert (seconds["build"], seconds["trace"]) == (0.0, 0.0)
+
+    assert run._program.num_traces == (1, 1)
+    assert set(started) == {"build", "trace", "train", "validate"}
+    assert min(started.values()) > 0
+
+
+def test_start_up_is_charged_to_the_first_epoch_only():
+    run = fresh(make_spec(), make_data((CLASSES, BOX)))
+
+    first, second = run.run_epoch().seconds, run.run_epoch().seconds
+
+    assert (first["build"] > 0, first["trace"] > 0) == (True, True)
+    assert (second["build"], second["trace"]) == (0.0, 0.0)
+
+
+def test_programs_are_kept_up_to_a_number_and_a_size(monkeypatch):
+    specs = [make_spec(conv1_filters=n) for n in (2, 3, 4)]
+    monkeypatch.setattr(compiled, "MOST_KEPT", 2)
+
+    programs = [program_for(spec, seed=0, precision="float32")[0] for spec in specs]
+    again, is_new = program_for(specs[2], seed=0, precision="float32")
+    monkeypatch.setattr(compiled, "MOST_KEPT_BYTES", programs[1].num_bytes + programs[2].num_bytes)
+    program_for(specs[0], seed=0, precision="float32")
+
+    assert (again is programs[2], is_new) == (True, False)
+    assert [program.num_bytes > 0 for program in programs] == [True] * 3
+    assert 1 <= len(compiled._kept) <= 2
+
+
+def test_a_program_that_is_no_longer_kept_leaves_no_graph_behind():
+    def count_graphs():
+        compiled._kept.clear()
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    make = partial(program_for, make_spec(), seed=0, precision="float32")
+    make()
+    before = count_graphs()
+
+    make()
+
+    assert count_graphs() == before
+
+
+def test_seed_and_precision_have_programs_of_their_own():
+    keys = [(0, "float32"), (1, "float32"), (0, "bfloat16")]
+
+    programs = {program_for(make_spec(), seed=s, precision=p)[0] for s, p in keys}
+
+    assert len(programs) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda s: s.pop("model/0000/kernel"), "got nothing", id="missing"),
+        pytest.param(lambda s: s.update(more=np.zeros(1)), "needs nothing as 'more'", id="more"),
+        pytest.param(
+            lambda s: s.update({"model/0001/bias": np.zeros(9, "f")}),
+            r"needs float32\[4\] as 'model/0001/bias', got float32\[9\]",
+            id="shape",
+        ),
+        pytest.param(
+            lambda s: s.update({"model/0001/bias": np.zeros(4)}), r"got float64\[4\]", id="type"
+        ),
+    ],
+)
+def test_a_state_of_another_model_is_refused_and_changes_nothing(change, message):
+    spec = make_spec()
+    run = fresh(spec, make_data(spec.heads))
+    state = run.state()
+    before = dict(state)
+    change(state)
+
+    with pytest.raises(InputError, match=message):
+        run.load_state(state, 1)
+
+    assert (run.epoch, same(run.state(), before)) == (0, True)
+
+
+def test_resident_rows_are_made_into_tensors_once_per_process():
+    data = make_data((CLASSES, BOX))
+    first = fresh(make_spec(), data)
+
+    second = KerasRun(spec=make_spec(conv1_filters=2), dataset=data, seed=3)
+    other = KerasRun(spec=make_spec(), dataset=make_data((CLASSES, BOX), seed=9), seed=3)
+
+    assert first._train is second._train
+    assert first._train is not other._train
+    assert len(training._feeds) == 2
+
+
+def test_a_state_survives_a_checkpoint(tmp_path):
+    run = fresh(make_spec(**RICH), make_data((CLASSES, BOX)), precision="bfloat16")
+    run.run_epoch()
+
+    save(Store(str(tmp_path)), "c", run.state(), {})
+
+    assert same(load(Store(str(tmp_path)), "c")[0], run.state())
+
+
+@pytest.mark.slow
+def test_a_process_is_bound_once_and_quietly():
+    code = (
+        "from trainables.training import configure_process as bind\n"
+        "bind(num_threads=1)\n"
+        "bind(num_threads=1)\n"
+        "from trainables.backend import tf\n"
+        "tf.constant(1)\n"
+        "try:\n"
+        "    bind(num_threads=2)\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == (
+        "process needs num_threads=2 before TensorFlow's first use, "
+        "got 1 in use already: take a fresh process\n"
+    )
+    assert done.stderr == ""

@@ -1,0 +1,86 @@
+"""Small trials on random data, for the tests of training."""
+
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+
+from trainables import compiled, training
+from trainables.spec import HeadSpec, TrialSpec
+from trainables.training import KerasRun
+
+CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
+TWO = HeadSpec(name="kind", kind="classification", units=2)
+BOX = HeadSpec(name="r_output", kind="box", units=4)
+GIOU = HeadSpec(name="r_output", kind="box", units=4, loss="giou")
+CIOU = HeadSpec(name="r_output", kind="box", units=4, loss="ciou", activation="linear")
+NUMBER = HeadSpec(name="age", kind="regression", units=1)
+NUMBERS = HeadSpec(name="pose", kind="regression", units=3, loss="huber")
+
+
+@dataclass
+class FakeData:
+    """Random images and labels of the real layout."""
+
+    fingerprint: str
+    splits: dict
+
+    def split(self, name):
+        return self.splits[name]
+
+
+def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
+    rng = np.random.default_rng(seed)
+
+    def labels(head, n):
+        if head.kind == "classification":
+            return rng.integers(0, head.units, n, dtype=np.int32)
+        values = rng.uniform(0, 1, (n, head.units)).astype(np.float32)
+        return (
+            np.sort(values.reshape(n, 2, 2), axis=1).reshape(n, 4) if head.units == 4 else values
+        )
+
+    splits = {
+        name: SimpleNamespace(
+            images=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
+            labels={head.name: labels(head, n) for head in heads},
+        )
+        for name, n in zip(("train", "validation"), rows, strict=True)
+    }
+    return FakeData(repr((heads, shape, rows, seed)), splits)
+
+
+def make_spec(heads=(CLASSES, BOX), shape=(17, 17, 1), **config):
+    small = {f"{head.name}_units": 8 for head in heads}
+    values = {"conv1_filters": 4, "conv2_filters": 4, "pool_size": 2, "batch_size": 16, **small}
+    return TrialSpec.from_config(values | config, image_shape=shape, heads=heads)
+
+
+RICH = {"dropout": 0.3, "batch_norm": True, "l2": 1e-3}
+
+
+def fresh(spec, data, **options):
+    """Return a run that shares nothing with the ones before."""
+    compiled._kept.clear()
+    training._feeds.clear()
+    return KerasRun(spec=spec, dataset=data, **{"seed": 3} | options)
+
+
+@cache
+def alone(spec, epochs):
+    """Return what a trial gives in a process of its own, and its state at the end."""
+    run = fresh(spec, make_data(spec.heads))
+    return figures(run, epochs), run.state()
+
+
+def figures(run, epochs):
+    """Return all that the epochs give, the seconds apart."""
+    results = [run.run_epoch() for _ in range(epochs)]
+    return [(r.losses, r.metrics, r.training_loss) for r in results]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )

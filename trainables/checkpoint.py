@@ -1,0 +1,176 @@
+"""Checkpoints: arrays without pickle, then a manifest; no valid manifest, no checkpoint."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import StorageError
+
+ARRAYS = "state.npz"
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+State = dict[str, NDArray[Any]]
+
+
+class CheckpointError(StorageError):
+    """A checkpoint is missing, torn or not what its manifest says."""
+
+
+class Objects(Protocol):
+    """What a checkpoint needs of a store: objects that appear whole or not at all."""
+
+    @property
+    def uri(self) -> str:
+        """Where the store lies, for messages."""
+        ...
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write an object, atomically and durably."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """Read an object or raise ``FileNotFoundError``."""
+        ...
+
+
+def save(
+    store: Objects, folder: str, state: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+) -> str:
+    """Write a checkpoint and return the SHA-256 of its arrays.
+
+    The manifest comes last: a writer that dies before leaves no checkpoint.
+
+    Args:
+        store: The study's store.
+        folder: Where in it; one checkpoint per folder.
+        state: Arrays of numbers by name.
+        meta: JSON values that describe it, such as epoch and config.
+
+    Raises:
+        CheckpointError: If an array would need pickle.
+        StorageError: If the store refuses.
+    """
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject or array.dtype.isbuiltin != 1:
+            raise CheckpointError(
+                f"checkpoint {_where(store, folder)} needs arrays of plain numbers, "
+                f"got {array.dtype} as {name!r}"
+            )
+    data = _pack(arrays)
+    digest = hashlib.sha256(data).hexdigest()
+    manifest = {
+        "format": FORMAT,
+        "bytes": len(data),
+        "sha256": digest,
+        "arrays": {name: [str(a.dtype), list(a.shape)] for name, a in arrays.items()},
+        "meta": dict(meta),
+    }
+    store.put(f"{folder}/{ARRAYS}", data)
+    store.put(f"{folder}/{MANIFEST}", _seal(manifest))
+    return digest
+
+
+def load(
+    store: Objects, folder: str, *, sha256: str | None = None
+) -> tuple[State, dict[str, Any]]:
+    """Read a checkpoint, checked against its manifest before any array is made.
+
+    Args:
+        store: The study's store.
+        folder: Where in it.
+        sha256: What `save` returned, if it is known from elsewhere: must be the same.
+
+    Returns:
+        The arrays by name and the ``meta`` they were saved with.
+
+    Raises:
+        CheckpointError: If a file is missing, cut, altered or not as declared.
+    """
+    where = f"checkpoint {_where(store, folder)}"
+    manifest = _open_seal(where, _read(store, folder, MANIFEST))
+    data = _read(store, folder, ARRAYS)
+    if sha256 not in (None, manifest["sha256"]):
+        raise CheckpointError(f"{where} needs sha256 {sha256}, got {manifest['sha256']}")
+    received = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    for field, value in received.items():
+        if manifest[field] != value:
+            wanted = manifest[field]
+            raise CheckpointError(f"{where} needs {ARRAYS} with {field} {wanted}, got {value}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _arrays(archive, manifest["arrays"]), manifest["meta"]
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{where} needs the arrays of its manifest, got {error}") from error
+
+
+def _pack(arrays: State) -> bytes:
+    """Return an uncompressed .npz; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _arrays(archive: zipfile.ZipFile, declared: Mapping[str, Any]) -> State:
+    """Read the members; each header is compared before its array takes memory."""
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if set(members) != set(declared):
+        raise ValueError(f"members {sorted(members)}")
+    state: State = {}
+    for name, info in members.items():
+        with archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            if version != (1, 0):
+                raise ValueError(f"{name!r} in NumPy format {version}")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            if [str(dtype), list(shape)] != declared[name] or dtype.hasobject:
+                raise ValueError(f"{name!r} as {dtype}{list(shape)}")
+        with archive.open(info) as member:
+            state[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return state
+
+
+def _seal(manifest: Mapping[str, Any]) -> bytes:
+    body = json.dumps(manifest, sort_keys=True)
+    return json.dumps({"seal": _digest(body), "manifest": json.loads(body)}, indent=1).encode()
+
+
+def _open_seal(where: str, data: bytes) -> dict[str, Any]:
+    """Return the manifest in a sealed text, whose own digest it carries."""
+    try:
+        sealed = json.loads(data)
+        manifest = sealed["manifest"]
+        is_whole = sealed["seal"] == _digest(json.dumps(manifest, sort_keys=True))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{where} needs a whole {MANIFEST}, got {error!r}") from error
+    if not is_whole:
+        raise CheckpointError(f"{where} needs an unaltered {MANIFEST}, got another digest")
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(f"{where} needs format {FORMAT}, got {manifest['format']!r}")
+    return dict(manifest)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(store: Objects, folder: str, name: str) -> bytes:
+    try:
+        return store.get(f"{folder}/{name}")
+    except FileNotFoundError as error:
+        where = _where(store, folder)
+        raise CheckpointError(f"checkpoint {where} needs {name}, got no such file") from error
+
+
+def _where(store: Objects, folder: str) -> str:
+    return f"{store.uri.rstrip('/')}/{folder}"

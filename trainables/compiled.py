@@ -1,0 +1,195 @@
+"""A model with its optimizer and compiled epoch, kept by what shapes the graph and reused."""
+
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.backend import Tensor, keras, tf, visible_gpus
+from trainables.evaluation import Evaluator, block_signature, loop_over, no_rows
+from trainables.feeding import Feed, Order
+from trainables.heads import training_losses
+from trainables.isolation import isolated
+from trainables.model import PRECISIONS, build_model
+from trainables.spec import TrialSpec
+from trainables.state import State, read_state, write_state
+
+MOST_KEPT = 8
+MOST_KEPT_BYTES = 512 * 2**20
+
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+}
+
+
+class Holder(Protocol):
+    """A run that works with a program; it saves its state when another takes it over."""
+
+    def park(self) -> None:
+        """Save what the program's variables hold."""
+        ...
+
+
+class Program:
+    """The graph of one architecture, optimizer, seed and precision, and its variables."""
+
+    def __init__(self, spec: TrialSpec, *, seed: int, precision: str) -> None:
+        start = time.perf_counter()
+        self._heads = spec.heads
+        self._image_shape = spec.model.image_shape
+        self._seed = seed
+        self._policy = PRECISIONS[precision]
+        self.model = build_model(spec.model, seed=seed, precision=precision)
+        self.optimizer = _make_optimizer(spec, self.model.trainable_variables)
+        self._loss_weights = tf.Variable(spec.loss_weights, dtype=tf.float32, trainable=False)
+        self._initial = _compact(read_state(self.model, self.optimizer))
+        self._holder: weakref.ref[Holder] | None = None
+        self._compile()
+        built = time.perf_counter()
+        self._trace()
+        self.seconds = {"build": built - start, "trace": time.perf_counter() - built}
+
+    @property
+    def num_bytes(self) -> int:
+        """About what the program holds: the variables and their initial values."""
+        return 2 * sum(array.nbytes for array in self._initial.values())
+
+    @property
+    def num_traces(self) -> tuple[int, int]:
+        """How often the epoch and the evaluation were traced; once each is right."""
+        return int(self._epoch.experimental_get_tracing_count()), self._evaluator.num_traces
+
+    def claim(self, holder: Holder, state: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """Hand the variables to a run; at ``state``, or as a fresh build has them.
+
+        A run that holds them and is still alive saves its own first, so that any number of
+        runs may share a program without seeing one another.
+        """
+        previous = self._holder() if self._holder else None
+        if previous is not None and previous is not holder:
+            previous.park()
+        self._holder = weakref.ref(holder)
+        write_state(self.model, self.optimizer, self._initial if state is None else state)
+
+    def is_held_by(self, holder: Holder) -> bool:
+        """Tell whether the variables are this run's."""
+        return self._holder is not None and self._holder() is holder
+
+    def state(self) -> State:
+        """Return the variables' values."""
+        return read_state(self.model, self.optimizer)
+
+    def set_training(self, *, learning_rate: float, loss_weights: tuple[float, ...]) -> None:
+        """Set what varies without another graph."""
+        self.optimizer.learning_rate.assign(learning_rate)
+        self._loss_weights.assign(loss_weights)
+
+    def train(self, feed: Feed, order: Order, batch_size: int) -> float:
+        """Train on the rows in this order; return the mean loss of a row."""
+        total: Any = np.float64(0.0)
+        for block in feed.blocks(order, batch_size):
+            # Reading the number waits for the device: the block's buffer is free again.
+            total = self._epoch(total, np.int64(batch_size), *block).numpy()
+        return float(total) / len(order)
+
+    def evaluate(self, feed: Feed) -> tuple[dict[str, float], dict[str, float]]:
+        """Return losses by head and metrics by ``<head>_<metric>``."""
+        return self._evaluator.evaluate(feed)
+
+    def _compile(self) -> None:
+        jit_compile = visible_gpus() > 0  # on a CPU XLA is 2-4 times slower (tensorflow 2.21)
+        self._evaluator = Evaluator(
+            self.model, self._heads, self._image_shape, jit_compile=jit_compile
+        )
+        self._step = tf.function(self._train_batch, autograph=False, jit_compile=jit_compile)
+        self._epoch = tf.function(
+            self._run_block,
+            autograph=False,
+            input_signature=(
+                tf.TensorSpec((), tf.float64),
+                tf.TensorSpec((), tf.int64),
+                *block_signature(self._heads, self._image_shape),
+            ),
+        )
+
+    def _trace(self) -> None:
+        """Trace and optimise both graphs on no rows: nothing is trained."""
+        with isolated(seed=self._seed, dtype_policy=self._policy):
+            empty = no_rows(self._heads, self._image_shape)
+            self._epoch.get_concrete_function()
+            self._epoch(np.float64(0.0), np.int64(1), *empty)
+            self._evaluator.trace()
+
+    def _run_block(
+        self, total: Tensor, batch_size: Tensor, images: Tensor, labels: Tensor, order: Tensor
+    ) -> Tensor:
+        def step(start: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+            chosen = order[start : start + batch_size]
+            loss = self._step(
+                tf.gather(images, chosen), [tf.gather(column, chosen) for column in labels]
+            )
+            rows = tf.size(chosen, out_type=tf.int64)
+            return start + batch_size, total + tf.cast(loss, tf.float64) * tf.cast(rows, "float64")
+
+        return loop_over(order, total, step)
+
+    def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            outputs = self.model(images, training=True)
+            losses = [
+                tf.reduce_mean(training_losses(head, outputs[head.name], column))
+                for head, column in zip(self._heads, labels, strict=True)
+            ]
+            loss = tf.tensordot(self._loss_weights, tf.stack(losses), axes=1)
+            loss += sum(tf.cast(extra, tf.float32) for extra in self.model.losses)
+        variables = self.model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+
+_kept: OrderedDict[tuple[str, int, str], Program] = OrderedDict()
+
+
+def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program, bool]:
+    """Return the program of a spec and whether it was built just now.
+
+    Programs are kept by all that shapes them: learning rate, loss weights and batch size do
+    not. The ones used longest ago go when there are more than `MOST_KEPT` or when they hold
+    more than `MOST_KEPT_BYTES`.
+    """
+    key = (spec.architecture_key(), seed, precision)
+    program = _kept.pop(key, None)
+    is_new = program is None
+    if program is None:
+        program = Program(spec, seed=seed, precision=precision)
+    _kept[key] = program
+    while (
+        len(_kept) > MOST_KEPT or sum(kept.num_bytes for kept in _kept.values()) > MOST_KEPT_BYTES
+    ):
+        _kept.popitem(last=False)
+    return program, is_new
+
+
+def _make_optimizer(spec: TrialSpec, variables: Any) -> Any:
+    """Return Keras' optimizer of that name with its slots."""
+    optimizer = _OPTIMIZERS[spec.optimizer](learning_rate=spec.learning_rate)
+    # Summing gradients over one replica is the identity, but it registers a gradient that keeps
+    # each traced graph for ever: 7 MB a trial (keras 3.15, tensorflow 2.21).
+    optimizer._all_reduce_sum_gradients = lambda gradients: gradients
+    optimizer.build(variables)
+    return optimizer
+
+
+def _compact(state: State) -> State:
+    """Return the state with arrays of zeros (optimizer slots) as views that take no memory."""
+    return {
+        name: array if array.any() else np.broadcast_to(np.zeros((), array.dtype), array.shape)
+        for name, array in state.items()
+    }

@@ -1,0 +1,70 @@
+"""What the warm actor asks of one training run, whatever does the training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """All that one epoch gave."""
+
+    losses: dict[str, float]
+    """The recorded validation loss of each head, by head name (smaller is better)."""
+
+    metrics: dict[str, float]
+    """The heads' own figures, named ``val_<head>_<metric>``."""
+
+    training_loss: float
+    """Mean over the epoch's samples of the weighted training losses plus regularisation."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went: ``build``, ``trace``, ``train``, ``validate``."""
+
+
+class TrialRun(Protocol):
+    """One trial in training: epoch after epoch, its state readable in between."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished so far."""
+        ...
+
+    def run_epoch(self) -> EpochResult:
+        """Train one epoch more and measure it."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the next epochs depend on, as arrays by name."""
+        ...
+
+    def load_state(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
+        """Continue from a state that ``state`` returned after ``epoch`` epochs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a run is made from; equal requests give equal results."""
+
+    config: dict[str, Any]
+    """One value for every parameter of the study's space."""
+
+    seed: int
+    """Governs the initial weights, the shuffling and the dropout."""
+
+    is_reference: bool = False
+    """Whether to build the reference architecture instead of the study's own model."""
+
+    settings: dict[str, Any]
+    """What all trials of the study share: data set, heads, model function, precision."""
+
+
+class RunFactory(Protocol):
+    """Makes the run of a request; named by the study as ``module:function``."""
+
+    def __call__(self, request: RunRequest) -> TrialRun:
+        """Build the run, at epoch 0."""
+        ...

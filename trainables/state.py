@@ -1,0 +1,76 @@
+"""All variables of a model and its optimizer as arrays by name, and back, checked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.backend import Model
+from trainables.errors import InputError
+
+State = dict[str, NDArray[Any]]
+"""Arrays by name, such as ``model/0003/bias``: the number is the variable's place in
+``model.variables`` (which has seed generators and BatchNorm's averages, too), because the
+names of a user's unnamed layers depend on what was built before in the process."""
+
+
+def read_state(model: Model, optimizer: Any | None = None) -> State:
+    """Return copies of all variables of the model and the optimizer."""
+    return {name: _read(variable) for name, variable in _named(model, optimizer)}
+
+
+def write_state(model: Model, optimizer: Any, state: Mapping[str, NDArray[Any]]) -> None:
+    """Assign a whole state; nothing is changed unless all of it fits.
+
+    Raises:
+        InputError: If names, shapes or types are not those of the variables.
+    """
+    _assign(_named(model, optimizer), state)
+
+
+def load_weights(model: Model, state: Mapping[str, NDArray[Any]]) -> None:
+    """Assign the model's part of a state; what belongs to the optimizer is not needed.
+
+    Raises:
+        InputError: If names, shapes or types are not those of the variables.
+    """
+    own = {name: array for name, array in state.items() if name.startswith("model/")}
+    _assign(_named(model, None), own)
+
+
+def _named(model: Model, optimizer: Any | None) -> list[tuple[str, Any]]:
+    groups = {"model": model.variables, "optimizer": optimizer.variables if optimizer else []}
+    return [
+        (f"{group}/{index:04d}/{_role(variable, group)}", variable)
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+    ]
+
+
+def _role(variable: Any, group: str) -> str:
+    # An optimizer's slot is named after its variable's path, which is not stable.
+    return "variable" if group == "optimizer" else str(variable.name)
+
+
+def _read(variable: Any) -> NDArray[Any]:
+    array = np.array(variable.numpy())
+    return array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
+
+
+def _assign(variables: Sequence[tuple[str, Any]], state: Mapping[str, NDArray[Any]]) -> None:
+    expected = {name: _description(_read(variable)) for name, variable in variables}
+    received = {name: _description(array) for name, array in state.items()}
+    if expected != received:
+        names = sorted({*expected, *received})
+        first = next(name for name in names if expected.get(name) != received.get(name))
+        raise InputError(
+            f"state needs {expected.get(first, 'nothing')} as {first!r}, "
+            f"got {received.get(first, 'nothing')}"
+        )
+    for name, variable in variables:
+        variable.assign(state[name])
+
+
+def _description(array: NDArray[Any]) -> str:
+    return f"{array.dtype}{list(array.shape)}"
