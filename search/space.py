@@ -1,0 +1,146 @@
+"""What a study may vary: parameters by the name of what they shape."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from search.errors import InputError
+from search.kinds import (
+    MOST_CHOICES,
+    Choice,
+    Constant,
+    Float,
+    Int,
+    Parameter,
+    ends,
+    from_plain,
+    to_plain,
+)
+
+__all__ = [
+    "MOST_CHOICES",
+    "MOST_PARAMETERS",
+    "Choice",
+    "Constant",
+    "Float",
+    "Int",
+    "Parameter",
+    "SearchSpace",
+    "ends",
+    "from_plain",
+    "to_plain",
+]
+
+MOST_PARAMETERS = 200
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """Parameters by name, each searched or constant.
+
+    Raises:
+        InputError: If there are too many, a name stands twice or is none, or a value is not plain.
+
+    Example:
+        >>> space = SearchSpace.from_mapping({"conv1_filters": {"choice": [8, 16]}, "l2": 0.0})
+        >>> space.contains({"conv1_filters": 16, "l2": 0.0}), space.size
+        (True, 2)
+    """
+
+    parameters: tuple[tuple[str, Parameter | Constant], ...]
+
+    def __post_init__(self) -> None:
+        """Check number, names and values."""
+        names = [name for name, _ in self.parameters]
+        if len(names) > MOST_PARAMETERS:
+            raise InputError(f"space needs at most {MOST_PARAMETERS} parameters, got {len(names)}")
+        problems = []
+        for name, value in self.parameters:
+            if not isinstance(name, str) or not name.isidentifier():
+                problems.append(f"space needs identifiers as names, got {name!r}")
+            try:
+                from_plain(value)
+            except InputError as error:
+                problems.append(f"space.{name}: {error}")
+        if len(set(names)) < len(names):
+            problems.append(f"space needs names that differ, got {names}")
+        if problems:
+            raise InputError.of(problems)
+
+    @property
+    def searched(self) -> tuple[tuple[str, Parameter], ...]:
+        """The parameters that vary, with what they may be."""
+        return tuple((n, p) for n, p in self.parameters if isinstance(p, Float | Int | Choice))
+
+    @property
+    def constants(self) -> tuple[tuple[str, Constant], ...]:
+        """The parameters that do not vary, with their value."""
+        return tuple((n, p) for n, p in self.parameters if not isinstance(p, Float | Int | Choice))
+
+    @property
+    def size(self) -> int | None:
+        """How many configs there are; None where a real number can be any between its bounds."""
+        sizes = [parameter.size for _, parameter in self.searched]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    def contains(self, config: Mapping[str, Any]) -> bool:
+        """Tell whether a config has a possible value for each parameter, and nothing else."""
+        return not any(self._problems(config))
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse a config that does not lie in this space.
+
+        Raises:
+            InputError: With each parameter that is missing, unknown or has a value that cannot
+                be: its name, what was received, what would be right.
+        """
+        problems = list(self._problems(config))
+        if problems:
+            raise InputError.of(problems)
+
+    def _problems(self, config: Mapping[str, Any]) -> Iterator[str]:
+        for name, parameter in self.parameters:
+            if name not in config:
+                yield f"config needs {name!r}, a value of {to_plain(parameter)}, got none"
+            elif not _can_be(parameter, config[name]):
+                yield f"{name} needs a value of {to_plain(parameter)}, got {config[name]!r}"
+        known = sorted(name for name, _ in self.parameters)
+        unknown = sorted(str(name) for name in config if name not in known)
+        if unknown:
+            yield f"config has unknown parameters {unknown}; the space defines {known}"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "SearchSpace":
+        """Read a space in the form of the study file; all problems at once.
+
+        Raises:
+            InputError: With every problem found, each with the path of its key.
+
+        Example:
+            >>> space = SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}, "l2": 0.0})
+            >>> space.searched
+            (('dropout', Float(low=0.0, high=0.5, log=False, step=None)),)
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"space needs a mapping of parameters, got {values!r}")
+        parameters, problems = [], []
+        for name, value in values.items():
+            try:
+                parameters.append((name, from_plain(value)))
+            except InputError as error:
+                problems.append(f"space.{name}: {error}")
+        if problems:
+            raise InputError.of(problems)
+        return cls(parameters=tuple(parameters))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the space in the form of the study file."""
+        return {name: to_plain(parameter) for name, parameter in self.parameters}
+
+
+def _can_be(parameter: Parameter | Constant, value: object) -> bool:
+    if isinstance(parameter, Float | Int | Choice):
+        return value in parameter
+    return value == parameter and isinstance(value, bool) == isinstance(parameter, bool)
