@@ -1,0 +1,67 @@
+"""Which points of a trial count: those measured, finite and, to be chosen, kept."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from search.history import TrialHistory
+from search.pareto import front_mask, log_skill
+from trainables.measurement import Measurement
+
+
+class HasLosses(Protocol):
+    """Anything with the loss of each head."""
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """By head name."""
+        ...
+
+
+def is_finite(measurement: Measurement) -> bool:
+    """Tell whether every head's loss is a number."""
+    return all(math.isfinite(loss) for loss in measurement.losses.values())
+
+
+def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+    """Return the points of a trial whose weights are still there, by epoch.
+
+    The actor keeps the newest checkpoint and those on the trial's own front
+    (``trainables.attempt``); of a failed trial none is a candidate.
+    """
+    if trial.state == "failed":
+        return ()
+    saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
+    if not saved:
+        return ()
+    mask = front_mask(losses_of(saved, tuple(saved[0].losses)))
+    return tuple(m for m, on_front in zip(saved, mask, strict=True) if on_front)
+
+
+def losses_of(measurements: Sequence[HasLosses], heads: Sequence[str]) -> np.ndarray:
+    """Return the losses as an array of shape ``(measurements, heads)``."""
+    rows = [[m.losses[head] for head in heads] for m in measurements]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(heads))
+
+
+def best_log_skills(
+    trial: TrialHistory, baselines: Mapping[str, float]
+) -> tuple[tuple[float, ...] | None, int]:
+    """Return the log skills and the epoch of the point that a trial is known by.
+
+    It is the measured point with the smallest mean of log skills (the default policy), the
+    earliest of equal ones.
+
+    Returns:
+        The log skill of each head in the order of ``baselines``, None without any finite
+        point; and the point's epoch, 0 without one.
+    """
+    finite = [m for m in trial.measurements if is_finite(m)]
+    if not finite:
+        return None, 0
+    heads = tuple(baselines)
+    skills = log_skill(losses_of(finite, heads), np.array([baselines[h] for h in heads]))
+    best = int(np.argmin(skills.mean(axis=1)))
+    return tuple(float(value) for value in skills[best]), finite[best].epoch

@@ -1,0 +1,228 @@
+"""The `twohead` command: its arguments, its errors and its exit status."""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses."""
+
+FILE_WIDTH = 120
+"""Columns of what goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Returns:
+        0 done, 2 bad input, 130 interrupted, 1 anything else.
+    """
+    _make_printable()
+    try:
+        args = make_parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _fail(error, show=getattr(args, "traceback", False))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``command`` names a function of `search.commands`."""
+    parser = _Parser(
+        prog="twohead",
+        description="Search the hyperparameters of Keras models with several heads.",
+        epilog="Exit status: 0 done, 2 bad input, 130 interrupted, 1 anything else.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_resume(commands)
+    _add_best(commands)
+    _add_show(commands)
+    _add_list(commands)
+    _add_data(commands)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as all else does."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message} (see `{self.prog} --help`)")
+        raise SystemExit(BAD_INPUT)
+
+
+def _add(commands: Any, name: str, function: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an unexpected error arose"
+    )
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "run",
+        "run",
+        "Run a study to its end; without a file the bundled digits. What is unfinished is "
+        "resumed, what is finished is printed.",
+    )
+    parser.add_argument("study", nargs="?", metavar="STUDY.yaml", help="the study file")
+    _add_budget(parser)
+    parser.add_argument("--storage", metavar="DIR", help="folder or URI for studies (studies)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the study (0)")
+    parser.add_argument("--concurrent", type=int, metavar="N", help="trials side by side")
+    parser.add_argument("--name", metavar="NAME", help="name of the study")
+
+
+def _add_resume(commands: Any) -> None:
+    parser = _add(commands, "resume", "resume", "Run a study on, with a larger budget perhaps.")
+    _add_folder(parser)
+    _add_budget(parser)
+
+
+def _add_best(commands: Any) -> None:
+    parser = _add(commands, "best", "best", "Print the best config of a study.")
+    _add_folder(parser)
+    parser.add_argument(
+        "--policy", metavar="P", help="geometric_mean (default), ideal_point, lexicographic, head"
+    )
+    parser.add_argument("--head", metavar="H", help="take the best of this head alone")
+    parser.add_argument(
+        "--exponents", metavar="H=E,...", help="weigh heads, such as c_output=2,r_output=1"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_show(commands: Any) -> None:
+    parser = _add(commands, "show", "show", "Print a study's trials, its front and its seconds.")
+    _add_folder(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_list(commands: Any) -> None:
+    parser = _add(commands, "list", "list_", "Print a line per study.")
+    parser.add_argument(
+        "storage", nargs="?", default="studies", metavar="STORAGE", help="folder or URI (studies)"
+    )
+
+
+def _add_data(commands: Any) -> None:
+    text = "Make or check a data set."
+    data = commands.add_parser("data", help=text, description=text, allow_abbrev=False)
+    parts = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    digits = _add(parts, "digits", "data_digits", "Write images of handwritten digits.")
+    digits.add_argument("out", metavar="OUT", help="a .parquet file, or a folder for one")
+    digits.add_argument("--num", type=int, default=5000, metavar="N", help="images (5000)")
+    digits.add_argument(
+        "--image-size", type=int, default=32, metavar="PIXELS", help="of each side (32)"
+    )
+    digits.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    check = _add(parts, "check", "data_check", "Check the data set of a study file.")
+    check.add_argument("study", metavar="STUDY.yaml", help="the study file")
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", metavar="STUDY_DIR", help="the study's folder, such as studies/digits"
+    )
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=int, metavar="N", help="how many trials in all")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of a whole trial")
+
+
+def _run(args: argparse.Namespace) -> int:
+    commands = import_module("search.commands")
+    status: int = getattr(commands, args.command)(args, _console())
+    sys.stdout.flush()
+    return status
+
+
+def _console() -> "Console":
+    """Return where results are printed; names and data never count as markup."""
+    from rich.console import Console
+
+    is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(
+        markup=False, emoji=False, highlight=False, width=FILE_WIDTH if is_file else None
+    )
+
+
+def _make_printable() -> None:
+    """Replace what the terminal's encoding lacks, instead of ending on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _fail(error: Exception, *, show: bool) -> int:
+    """Say in one message what went wrong, and return the exit status."""
+    from trainables.errors import InputError, SearchError
+
+    if isinstance(error, SearchError):
+        _complain(str(error))
+        return BAD_INPUT if isinstance(error, InputError) else FAILED
+    text = "".join(traceback.format_exception(error))
+    said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if show:
+        sys.stderr.write(text)
+        _complain(said)
+    else:
+        _complain(f"{said}; {_keep(text)}")
+    return FAILED
+
+
+def _keep(text: str) -> str:
+    """Write a traceback where it can be found; return what to say of it."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="twohead-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+    except OSError:
+        return "--traceback shows where"
+    return f"the traceback is in {file.name}"
+
+
+def _complain(message: str) -> None:
+    from search.wording import clean
+
+    sys.stderr.write(f"twohead: {clean(message, keep_lines=True)}\n")
+
+
+def _version() -> str:
+    try:
+        return version("twohead-search")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""What each `twohead` command does; imports what takes long only where it is needed."""
+
+import os
+import time
+from argparse import Namespace
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search import as_json, defaults
+from search.errors import InputError, SearchError
+from search.overview import print_list, print_show, state_of
+from search.report import print_best, print_end, print_interrupted
+from search.results import StudyResult, list_studies, load
+from search.study import Study
+from search.wording import clean, number, short_path
+from trainables.store import Store
+
+INTERRUPTED = 130
+"""Exit status after SIGINT or SIGTERM."""
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Run, resume or extend the study of a file, or the digits."""
+    if args.study is not None:
+        changes = {"name": args.name, "storage": args.storage, "seed": args.seed}
+        return run_study(_with_flags(Study.from_yaml(args.study, **changes), args), console)
+    storage = args.storage or "studies"
+    study = defaults.digits_study(storage, seed=args.seed or 0, name=args.name)
+    return run_study(_with_flags(study, args), console, needs_digits=True)
+
+
+def resume(args: Namespace, console: Console) -> int:
+    """Run a study on, from the folder in which it lies now."""
+    result = load(args.folder)
+    storage, _, name = result.folder.rpartition("/")
+    study = replace(result.study, storage=storage, name=name)
+    study = _with_moved_data(study)
+    return run_study(study.with_budget(trials=args.trials, epochs=args.epochs), console)
+
+
+def best(args: Namespace, console: Console) -> int:
+    """Print the best point by a policy."""
+    result = load(args.folder)
+    options: dict[str, Any] = {}
+    if args.head is not None:
+        if args.policy not in (None, "head"):
+            raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
+        options["head"] = args.head
+    if args.policy is not None:
+        options["policy"] = args.policy
+    if args.exponents is not None:
+        options["exponents"] = read_exponents(args.exponents)
+    point = result.best(**options)
+    if args.json:
+        _print_json(console, as_json.best_to_dict(result, point))
+    else:
+        print_best(console, result, point)
+    return 0
+
+
+def show(args: Namespace, console: Console) -> int:
+    """Print a whole study."""
+    result = load(args.folder)
+    if args.json:
+        _print_json(console, as_json.study_to_dict(result, state_of(result)))
+    else:
+        print_show(console, result)
+    return 0
+
+
+def list_(args: Namespace, console: Console) -> int:
+    """Print a line per study of a storage."""
+    rows = [(folder.rpartition("/")[2], _load(folder)) for folder in list_studies(args.storage)]
+    if rows:
+        print_list(console, rows)
+    else:
+        _say(console, f"no studies in {short_path(Store(args.storage).uri)}")
+    return 0
+
+
+def data_digits(args: Namespace, console: Console) -> int:
+    """Write a data set of digits."""
+    from trainables.digits import write_digits
+
+    path = write_digits(args.out, num=args.num, image_size=args.image_size, seed=args.seed)
+    _say(console, f"wrote {args.num} images of {args.image_size}x{args.image_size} to {path}")
+    return 0
+
+
+def data_check(args: Namespace, console: Console) -> int:
+    """Check a study's data set, and print what it is."""
+    from search.prepare import data_request
+    from trainables.data import check_dataset
+
+    study = Study.from_yaml(args.study)
+    info = check_dataset(data_request(study))
+    shape = "x".join(str(side) for side in info.image_shape)
+    rows = ", ".join(f"{num} {split}" for split, num in info.rows.items())
+    _say(console, f"data     {short_path(study.data)}")
+    _say(console, f"rows     {rows}")
+    _say(console, f"images   {shape} (height x width x channels)")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name in ("head", "kind", "units", "loss", "baseline", "classes"):
+        table.add_column(name, overflow="fold")
+    for head in info.heads:
+        figures = (str(head.units), head.recorded_loss, number(info.baselines[head.name]))
+        table.add_row(clean(head.name), head.kind, *figures, Text(clean(", ".join(head.classes))))
+    console.print(table)
+    return 0
+
+
+def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> int:
+    """Run a study with someone looking on, and print what it found.
+
+    Returns:
+        The exit status.
+    """
+    from search.live import watcher_for
+
+    started = time.monotonic()
+    with watcher_for(console) as watcher:
+        if needs_digits:
+            defaults.write_data(study.storage, watcher.preparing)
+        watcher.preparing("getting ready")
+        from search import runner
+
+        try:
+            result = runner.run(study, watcher=watcher)
+        except runner.Interrupted:
+            result = None
+    if result is None:
+        print_interrupted(console, study.folder)
+        return INTERRUPTED
+    print_end(console, result, time.monotonic() - started if watcher.has_started else None)
+    return 0
+
+
+def read_exponents(text: str) -> dict[str, float]:
+    """Return ``c_output=2,r_output=1`` as a mapping.
+
+    Raises:
+        InputError: If it is not of this form.
+
+    Example:
+        >>> read_exponents("c_output=2,r_output=0.5")
+        {'c_output': 2.0, 'r_output': 0.5}
+    """
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, exponent = (part.strip() for part in item.partition("="))
+        try:
+            value = float(exponent)
+        except ValueError:
+            value = float("nan")
+        if not (name and equals) or value != value or name in found:
+            raise InputError(
+                f"--exponents needs heads with numbers such as c_output=2,r_output=1, got {text!r}"
+            )
+        found[name] = value
+    return found
+
+
+def _with_flags(study: Study, args: Namespace) -> Study:
+    study = study.with_budget(trials=args.trials, epochs=args.epochs)
+    if args.concurrent is None:
+        return study
+    return replace(study, resources=replace(study.resources, concurrent=args.concurrent))
+
+
+def _with_moved_data(study: Study) -> Study:
+    """Find the digits beside a study that was moved together with its whole storage."""
+    store = Store(study.storage)
+    is_gone = "://" not in study.data and not os.path.exists(study.data)
+    if is_gone and study.data.endswith(f"/{defaults.DATA}") and store.exists(defaults.DATA):
+        return replace(study, data=store.child(defaults.DATA).uri)
+    return study
+
+
+def _load(folder: str) -> StudyResult | str:
+    """Return a study, or why it cannot be read."""
+    try:
+        return load(folder)
+    except SearchError as error:
+        return " ".join(str(error).split())
+
+
+def _print_json(console: Console, values: dict[str, Any]) -> None:
+    console.file.write(as_json.to_text(values) + "\n")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(clean(line)), soft_wrap=True)

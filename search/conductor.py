@@ -1,0 +1,301 @@
+"""The study's state machine: what to try next, who goes on, who is tried again.
+
+Each decision is logged before it takes effect. Knows nothing of Ray.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
+from search.candidates import best_log_skills
+from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
+from search.history import TrialHistory
+from search.log import StudyLog
+from search.scheduler import Scheduler
+from search.searcher import RecordedTrial, Suggestion
+from trainables.attempt import Envelope
+from trainables.errors import StorageError
+
+FOLD_EVERY = 50
+"""Trials that end before the log is folded again."""
+
+
+class Finished:
+    """No trial is left to hand out, now or later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a conductor needs to know of a study."""
+
+    seed: int
+    trials: int
+    epochs: int
+    deadline: float | None = None
+    """On the clock of ``time.monotonic``; None for no limit."""
+    baselines: Mapping[str, float]
+    """Of each head, in the order of the heads."""
+    first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
+    """Configs to try before any that is suggested, and where each comes from."""
+
+
+Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion]
+"""From a trial's number and all recorded trials to its config."""
+
+
+class Conductor:
+    """Hands out attempts, takes in results, and decides.
+
+    Args:
+        plan: The study's budget and first configs.
+        log: The study's record, open for writing.
+        scheduler: Decides after each epoch whether a trial goes on.
+        suggest: The sampler.
+        was_recycled: Whether the actor of (number, attempt) ended itself before it trained.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: StudyLog,
+        scheduler: Scheduler,
+        suggest: Suggest,
+        *,
+        was_recycled: Callable[[int, int], bool] = lambda number, attempt: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._log = log
+        self._scheduler = scheduler
+        self._suggest = suggest
+        self._was_recycled = was_recycled
+        self._clock = clock
+        self._again: list[int] = []
+        self._flying: dict[int, int] = {}
+        self._decided: dict[int, int] = {}
+        self._details: dict[int, str] = {}
+        self._num_ended = 0
+        self.trials: dict[int, TrialHistory] = {}
+        """The newest known history of each trial, by number."""
+        self.live_losses: dict[int, dict[int, dict[str, float]]] = {}
+        """Of each trial in flight: epoch -> loss of each head."""
+        self._take_up()
+
+    def ask(self) -> Envelope | Finished | None:
+        """Return the next attempt to make, None if there is none now, or Finished."""
+        if not self.is_over():
+            if self._again:
+                return self._retry(self._again.pop(0))
+            if len(self.trials) < self._plan.trials:
+                return self._next()
+        return None if self._flying else Finished()
+
+    def measured(
+        self,
+        *,
+        number: int,
+        attempt: int,
+        epoch: int,
+        losses: Mapping[str, float],
+        failure: str | None,
+    ) -> bool:
+        """Take in one result; return whether the trial ends with it.
+
+        A result of an attempt that is not in flight changes nothing.
+        """
+        if self._flying.get(number) != attempt:
+            return True
+        if failure is not None:
+            self._end(number, "failed", failure, None)
+            return True
+        self.live_losses.setdefault(number, {})[epoch] = dict(losses)
+        return self._decide(number, epoch, losses)
+
+    def lost(self, number: int, attempt: int, loss: Loss, detail: str = "") -> None:
+        """Take in that an attempt ended without a final result.
+
+        Args:
+            number: The trial.
+            attempt: Which attempt; of one that is not in flight nothing is taken in.
+            loss: Why.
+            detail: What was raised, if anything was.
+
+        Raises:
+            StorageError: If the study's storage failed it: no attempt could do better.
+        """
+        if self._flying.get(number) != attempt:
+            return
+        if loss is Loss.STORAGE:
+            raise StorageError(
+                f"trial {number} could not be recorded: {detail}; make room or mend the "
+                "storage, then resume the study"
+            )
+        self._details[number] = detail
+        cause = "recycled" if self._was_recycled(number, attempt) else CAUSES[loss]
+        self._record(
+            Released(number=number, attempt=attempt, cause=cause, charged=cause in CHARGED)
+        )
+        del self._flying[number]
+        self._settle(number)
+
+    @property
+    def in_flight(self) -> tuple[int, ...]:
+        """The numbers of the trials that are being trained."""
+        return tuple(self._flying)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, or the budget's hours are over."""
+        is_idle = not self._again and not self._flying
+        return self.is_over() or (is_idle and len(self.trials) >= self._plan.trials)
+
+    def end_interrupted(self) -> None:
+        """End what is in flight or waits, when the study's hours are over."""
+        for number in [n for n, trial in self.trials.items() if not trial.has_ended]:
+            self.trials[number] = self._log.trial(number)
+            if not self._decide_all(number):
+                self._end(number, "interrupted", "the budget's hours are over", None)
+
+    # What was there before this owner
+
+    def _take_up(self) -> None:
+        """Rebuild all from the log, and decide what the last owner could not."""
+        for trial in self._log.history().trials:
+            self.trials[trial.number] = trial
+            self._restore(trial)
+        for number, trial in list(self.trials.items()):
+            if trial.state == "running":
+                self._settle(number)
+            elif trial.state == "interrupted" or self._has_grown(trial):
+                self._again.append(number)
+
+    def _has_grown(self, trial: TrialHistory) -> bool:
+        """Tell whether a trial was complete under a budget of fewer epochs."""
+        return trial.state == "complete" and len(trial.measurements) < self._plan.epochs
+
+    def _restore(self, trial: TrialHistory) -> None:
+        """Tell the scheduler what it decided of a trial.
+
+        An epoch that another followed was let pass; of the last one only the log knows.
+        """
+        last = len(trial.measurements)
+        for measurement in trial.measurements:
+            epoch = measurement.epoch
+            if trial.stopped_at == epoch:
+                self._scheduler.restore(trial.number, epoch, measurement.losses, "stop")
+            elif epoch < last or trial.has_ended:
+                self._scheduler.restore(trial.number, epoch, measurement.losses, "continue")
+
+    def _settle(self, number: int) -> None:
+        """Decide a trial that no attempt is at: over, failed, or to be tried again."""
+        trial = self.trials[number]
+        if trial.stopped_at is not None:
+            self._end(number, "stopped", "", trial.stopped_at)
+            return
+        if self._decide_all(number):
+            return
+        if is_given_up(trial):
+            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")), None)
+            return
+        self._again.append(number)
+        self._again.sort()
+
+    def _decide_all(self, number: int) -> bool:
+        """Decide what was measured of a trial and not decided yet; return whether it ends."""
+        measured = self.trials[number].measurements
+        return any(self._decide(number, one.epoch, one.losses) for one in measured)
+
+    # What happens now
+
+    def _next(self) -> Envelope:
+        number = len(self.trials)
+        system: dict[str, Any] = {}
+        origin: Origin = "sampler"
+        if number < len(self._plan.first):
+            config, origin = self._plan.first[number]
+        else:
+            suggestion = self._suggest(number, self._recorded())
+            config, system = suggestion.config, suggestion.system_attrs
+        self._record(
+            Asked(
+                number=number,
+                config=dict(config),
+                origin=origin,
+                is_reference=origin == "reference",
+                system=system,
+            )
+        )
+        return self._envelope(number)
+
+    def _retry(self, number: int) -> Envelope:
+        attempt = len(self.trials[number].attempts) + 1
+        self._record(Attempted(number=number, attempt=attempt))
+        return self._envelope(number)
+
+    def _envelope(self, number: int) -> Envelope:
+        trial = self.trials[number]
+        newest = trial.attempts[-1]
+        self._flying[number] = newest.attempt
+        return Envelope(
+            number=number,
+            attempt=newest.attempt,
+            generation=newest.generation,
+            config=dict(trial.config),
+            seed=self._plan.seed,
+            epochs=self._plan.epochs,
+            is_reference=trial.is_reference,
+            kept=kept_checkpoints(trial),
+        )
+
+    def _decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
+        """Decide whether a trial ends with this epoch, log it if so, and return it.
+
+        The reference trial is trained to the end: the others are compared with it.
+        """
+        if epoch <= self._decided.get(number, 0):
+            return self.trials[number].has_ended
+        self._decided[number] = epoch
+        verdict = self._scheduler.decide(number, epoch, losses)
+        if epoch >= self._plan.epochs:
+            self._end(number, "complete", "", epoch)
+        elif verdict == "stop" and not self.trials[number].is_reference:
+            self._record(Stopped(number=number, epoch=epoch))
+            self._end(number, "stopped", "", epoch)
+        return self.trials[number].has_ended
+
+    def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
+        self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
+        self._flying.pop(number, None)
+        self.live_losses.pop(number, None)
+        if number in self._again:
+            self._again.remove(number)
+        self._num_ended += 1
+        if self._num_ended % FOLD_EVERY == 0:
+            self._log.fold()
+
+    def _record(self, decision: Decision) -> None:
+        self._log.record(decision)
+        number = getattr(decision, "number", None)
+        if number is not None:
+            self.trials[number] = self._log.trial(number)
+
+    def _recorded(self) -> list[RecordedTrial]:
+        return [self._as_recorded(trial) for trial in self.trials.values()]
+
+    def _as_recorded(self, trial: TrialHistory) -> RecordedTrial:
+        skills, epoch = best_log_skills(trial, self._plan.baselines)
+        return RecordedTrial(
+            number=trial.number,
+            config=trial.config,
+            state=trial.state,
+            log_skills=skills,
+            epoch=epoch,
+            system_attrs=trial.system,
+        )
+
+    def is_over(self) -> bool:
+        """Tell whether the budget's hours are used up."""
+        return self._plan.deadline is not None and self._clock() >= self._plan.deadline

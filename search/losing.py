@@ -1,0 +1,71 @@
+"""Why Ray lost an attempt: read from the error that Tune keeps of it."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from search.attempts import Loss
+from search.errors import SearchError, StorageError
+
+# What Ray 2.60 writes of an actor whose node died, and of one killed for the node's memory.
+_NODE = ("its node has died", "node was terminated", "The node it was running on")
+_MEMORY = ("running low on memory", "Out of memory", "OutOfMemory", "OOM")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """How an attempt was lost."""
+
+    loss: Loss
+    detail: str = ""
+    """What was raised, if anything was."""
+
+
+def why_lost(trial: Any) -> Lost:
+    """Return why a Tune trial ended without a final result.
+
+    Args:
+        trial: A ``ray.tune.experiment.Trial`` that has just failed.
+
+    Raises:
+        SearchError: If its process could not even be made: no other would fare better.
+    """
+    error, text = _error(trial)
+    if isinstance(error, RayTaskError):
+        if isinstance(error.cause, StorageError):
+            return Lost(loss=Loss.STORAGE, detail=str(error.cause))
+        return Lost(loss=Loss.ACTOR, detail=_one_line(error.cause))
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        last = text.strip().splitlines()[-1]
+        raise SearchError(f"no process for trials can be started: {last}")
+    if isinstance(error, RayActorError) and error.preempted:
+        return Lost(loss=Loss.PREEMPTED)
+    if any(words in text for words in _MEMORY):
+        return Lost(loss=Loss.MEMORY)
+    if any(words in text for words in _NODE):
+        return Lost(loss=Loss.NODE)
+    return Lost(loss=Loss.ACTOR)
+
+
+def _error(trial: Any) -> tuple[BaseException | None, str]:
+    """Return the error, if Ray kept it, and its text.
+
+    ``trial.get_pickled_error()`` looks into the storage, where Tune copies the file to only at
+    the end (ray 2.60); here it is read where this process has just written it.
+    """
+    error, text = None, ""
+    if trial.error_file is not None:
+        text = Path(trial.error_file).read_text(errors="replace")
+    if trial.pickled_error_file is not None:
+        try:
+            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        except Exception:  # of a class that only the worker knows: its text has to do
+            error = None
+    return error, text
+
+
+def _one_line(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"

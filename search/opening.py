@@ -1,0 +1,89 @@
+"""What is already there of a study: nothing, the same, a smaller budget, or something else."""
+
+from collections.abc import Callable
+
+from search.errors import StudyDiffers
+from search.log import StudyLog
+from search.prepare import check_before_ray, data_request
+from search.reader import PREPARED, STUDY
+from search.results import StudyResult, load
+from search.study import Study
+from trainables.data import DataInfo, check_dataset
+from trainables.store import Store
+
+DONE = "done"
+"""How a run is closed that did all there was to do."""
+
+
+def stored_study(study: Study) -> StudyResult | None:
+    """Return what the storage has of a study of this name, None if it has no trial of it.
+
+    Raises:
+        StudyDiffers: If its settings are others; only the budget may have grown.
+    """
+    store = Store(study.folder)
+    if not store.exists(STUDY):
+        return None
+    stored = load(study.folder)
+    if not stored.trials:
+        return None
+    differences = study.differences(stored.study)
+    if differences:
+        listed = "; ".join(
+            f"{key}: {there!r} there, {here!r} now" for key, here, there in differences
+        )
+        raise StudyDiffers(
+            f"study {study.name!r} in {store.uri} was made with other settings ({listed}); "
+            "give this one another name, or change nothing but a larger budget"
+        )
+    return stored.under(study)
+
+
+def is_done(study: Study) -> bool:
+    """Tell whether a run of this study ended in order, and a further one has nothing to do.
+
+    A study whose trials have all ended is not done before its figures on the test split are
+    there; one whose hours were over is, unless its budget has changed since.
+    """
+    history = StudyLog.read(Store(study.folder))
+    if not history.is_closed or history.close_reason != DONE:
+        return False
+    had, has = dict(history.budget), study.budget.to_dict()
+    is_same = (had["trials"], had["epochs"]) == (has["trials"], has["epochs"])
+    was_cut = any(trial.state == "interrupted" for trial in history.trials)
+    is_whole = len(history.trials) >= study.budget.trials and not was_cut
+    return is_same and (is_whole or had["hours"] == has["hours"])
+
+
+def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], None]) -> DataInfo:
+    """Check the data, and what the study asks of them; write nothing.
+
+    Raises:
+        InputError: If the data set is not as it must be.
+        StudyDiffers: If the data set is not the one that the study began with.
+    """
+    notify("checking the data")
+    info = check_dataset(data_request(study))
+    check_before_ray(study, info)
+    if known is not None and known.prepared.data.fingerprint != info.fingerprint:
+        raise StudyDiffers(
+            f"study {study.name!r} needs the data set it began with, but what lies at "
+            f"{study.data} has changed since: give the study another name"
+        )
+    return info
+
+
+def write_study(study: Study) -> None:
+    """Write the study down; one that never got as far as a trial gives way to it.
+
+    So what was refused after it had been written down, such as an image that cannot be
+    decoded, can be put right under the same name. Only by the study's owner.
+
+    Raises:
+        StudyDiffers: If meanwhile a study with other settings has trials there.
+    """
+    store = Store(study.folder)
+    if store.exists(STUDY) and not load(study.folder).trials:
+        store.delete(PREPARED)
+        store.delete(STUDY)
+    StudyLog.create(store, study.to_dict())

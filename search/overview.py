@@ -1,0 +1,240 @@
+"""What is printed of whole studies: one with its trials and seconds, or many, a line each."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.errors import NoCandidate
+from search.ledger import MEANINGS, WORK, Ledger, make_ledger
+from search.points import Point, TrialRecord
+from search.report import best_line, counts_text, searched_names, skills_of
+from search.results import StudyResult
+from search.wording import clean, count, number, value
+
+GAP = 2
+"""Columns of the terminal between those of a table."""
+_STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
+
+
+def state_of(result: StudyResult) -> str:
+    """Return where a study stands: running, finished, interrupted or not begun."""
+    if result.is_running:
+        return "running"
+    if result.is_finished:
+        return "finished"
+    return "interrupted" if result.trials else "not begun"
+
+
+def print_show(console: Console, result: StudyResult) -> None:
+    """Print a study: what it is, its trials, its front, and where its time went."""
+    for line in head_lines(result):
+        console.print(Text(line), soft_wrap=True)
+    if not result.trials:
+        return
+    points = best_points(result)
+    for table in trial_tables(result, points, console.width):
+        console.print()
+        console.print(table)
+    for trial in result.trials:
+        if trial.reason:
+            line = f"trial {trial.number} {trial.state}: {trial.reason}"
+            console.print(Text(clean(line), style=_STYLES.get(trial.state, "")), soft_wrap=True)
+    console.print()
+    _print_front(console, result)
+    console.print()
+    console.print(ledger_table(make_ledger(result.trials, result.runs)))
+
+
+def head_lines(result: StudyResult) -> list[str]:
+    """Return what a study is, in a few lines."""
+    study = result.study
+    budget = f"{study.budget.trials} trials x {study.budget.epochs} epochs"
+    hours = "" if study.budget.hours is None else f", at most {study.budget.hours:g} hours"
+    lines = [
+        f"study    {clean(study.name)}, {state_of(result)}: {counts_text(result)}",
+        f"folder   {clean(result.folder)}",
+        f"data     {clean(study.data)}",
+        f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
+        f"scheduler {clean(study.scheduler)}, seed {study.seed}",
+    ]
+    if result.has_begun:
+        data = result.prepared.data
+        rows = ", ".join(f"{num} {split}" for split, num in data.rows.items())
+        shape = "x".join(str(side) for side in data.image_shape)
+        lines.insert(3, f"rows     {rows}; images {shape}, {result.prepared.precision}")
+        baselines = (f"{clean(head)} {number(loss)}" for head, loss in result.baselines.items())
+        lines.insert(4, f"baseline {', '.join(baselines)} (the best constant prediction)")
+    return lines
+
+
+def best_points(result: StudyResult) -> dict[int, Point]:
+    """Return the best point of each trial that has one: the smallest product of skills."""
+    best: dict[int, tuple[float, Point]] = {}
+    for point in result.points():
+        score = 1.0
+        for skill in skills_of(result, point.losses).values():
+            score *= max(skill, 1e-3)
+        if point.number not in best or score < best[point.number][0]:
+            best[point.number] = (score, point)
+    return {number: point for number, (_, point) in best.items()}
+
+
+def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> list[Table]:
+    """Return the trials as one table, or as several if the terminal is narrow."""
+    names = searched_names(result) if result.has_begun else ()
+    first = _trial_columns(result, points)
+    configs = [_config_column(name, result.trials) for name in names]
+    for gap in (2, 1):
+        if sum(_width(column) + gap for column in [*first, *configs]) <= width + gap:
+            return [_table([*first, *configs], gap)]
+    groups = _fit(_width(first[0]), configs, width)
+    return [_table(first), *(_table([first[0], *group]) for group in groups)]
+
+
+def ledger_table(ledger: Ledger) -> Table:
+    """Return where the time went, each line with what it means."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("seconds", no_wrap=True)
+    table.add_column("sum", justify="right", no_wrap=True)
+    table.add_column("what it is", ratio=1)
+    for part, seconds in ledger.parts.items():
+        meaning = MEANINGS.get(part, "")
+        table.add_row(clean(part), f"{seconds:.2f}", meaning, style="" if part in WORK else "dim")
+    if ledger.wall_seconds is None:
+        table.add_row("wall", "-", "no run has ended in order yet")
+        return table
+    table.add_row("wall", f"{ledger.wall_seconds:.2f}", "from the first trial to the last")
+    table.add_row("slots", f"{ledger.slot_seconds:.2f}", "wall times the trials side by side")
+    table.add_row("start-up", f"{ledger.startup_seconds:.2f}", "of slots: processes and imports")
+    table.add_row("idle", f"{ledger.idle_seconds:.2f}", "of slots: at the end, no trial was left")
+    overhead = ledger.overhead_seconds
+    table.add_row(
+        Text("overhead", style="bold"),
+        Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
+        f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
+        f"{count(ledger.num_trials, 'trial')}",
+    )
+    return table
+
+
+def print_list(console: Console, rows: Sequence[tuple[str, StudyResult | str]]) -> None:
+    """Print a line per study; of one that cannot be read, why.
+
+    Args:
+        console: Where to.
+        rows: Name of each study, and the study or what is wrong with it.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("study", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("trials", justify="right", no_wrap=True)
+    table.add_column("best losses", overflow="fold")
+    for name, found in rows:
+        if isinstance(found, str):
+            table.add_row(clean(name), Text("unreadable", style="red"), "", Text(clean(found)))
+            continue
+        ended = sum(trial.state != "running" for trial in found.trials)
+        done = f"{ended}/{found.study.budget.trials}"
+        table.add_row(clean(name), state_of(found), done, Text(_best_losses(found)))
+    console.print(table)
+
+
+def _best_losses(result: StudyResult) -> str:
+    try:
+        best = result.best()
+    except NoCandidate:
+        return "-"
+    return clean(", ".join(f"{head} {number(loss)}" for head, loss in best.losses.items()))
+
+
+def _print_front(console: Console, result: StudyResult) -> None:
+    front = result.pareto()
+    if not front:
+        console.print(Text("front: no trial has a point that could be chosen"))
+        return
+    best = result.best()
+    console.print(Text(best_line(best, result.reference()), style="bold green"), soft_wrap=True)
+    words = [
+        f"trial {point.number} @{point.epoch} "
+        + " ".join(number(point.losses[head]) for head in result.heads)
+        for point in front
+    ]
+    heads = " ".join(clean(head) for head in result.heads)
+    console.print(Text.assemble((f"front ({heads}): ", "dim"), "; ".join(words)))
+
+
+Column = tuple[str, list[Text]]
+"""A heading, of several lines perhaps, and the cells."""
+
+
+def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column]:
+    """Return the columns that say how each trial went."""
+    columns: list[Column] = [
+        ("#", [Text(f"{t.number}{'*' if t.is_reference else ''}") for t in result.trials]),
+        ("state", [Text(t.state, style=_STYLES.get(t.state, "cyan")) for t in result.trials]),
+        ("epochs", [Text(str(t.num_epochs)) for t in result.trials]),
+        ("best", [Text(_epoch_of(points.get(t.number))) for t in result.trials]),
+    ]
+    for head in result.heads:
+        found = [points.get(trial.number) for trial in result.trials]
+        cells = [Text("-" if p is None else number(p.losses[head])) for p in found]
+        columns.append((_folded(head), cells))
+    columns.append(("skill", [Text(_skill(result, points.get(t.number))) for t in result.trials]))
+    return columns
+
+
+def _epoch_of(point: Point | None) -> str:
+    return "-" if point is None else f"@{point.epoch}"
+
+
+def _skill(result: StudyResult, point: Point | None) -> str:
+    """Return the geometric mean of a point's skills."""
+    if point is None:
+        return "-"
+    skills = list(skills_of(result, point.losses).values())
+    product = 1.0
+    for skill in skills:
+        product *= max(skill, 1e-3)
+    return f"{product ** (1 / len(skills)):.3f}"
+
+
+def _config_column(name: str, trials: Sequence[TrialRecord]) -> Column:
+    cells = [Text(value(t.config[name]) if name in t.config else "-") for t in trials]
+    return _folded(name), cells
+
+
+def _folded(name: str) -> str:
+    """Return a name in lines of one word, so that its column is narrow."""
+    return clean(name).replace("_", "_\n")
+
+
+def _width(column: Column) -> int:
+    heading, cells = column
+    return max([*map(len, heading.split("\n")), *(len(cell) for cell in cells)])
+
+
+def _fit(first: int, columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """Deal columns out to tables of at most ``width``, each beside a column of ``first``."""
+    groups: list[list[Column]] = []
+    used = width
+    for column in columns:
+        if not groups or used + GAP + _width(column) > width:
+            groups.append([])
+            used = first
+        groups[-1].append(column)
+        used += GAP + _width(column)
+    return groups
+
+
+def _table(columns: Sequence[Column], gap: int = GAP) -> Table:
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
+    for heading, _ in columns:
+        left = heading in {"#", "state"}
+        table.add_column(
+            Text(heading), justify="left" if left else "right", no_wrap=True, vertical="bottom"
+        )
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*row)
+    return table

@@ -1,0 +1,65 @@
+"""What a result is made of: trials, and points that can be chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.history import State
+from trainables.measurement import Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Losses and metrics of one point on one split."""
+
+    losses: Mapping[str, float]
+    """By head name, unweighted, exact means."""
+
+    metrics: Mapping[str, float]
+    """By ``<head>_<metric>``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One trial after one epoch, with both losses from that epoch and its weights kept."""
+
+    number: int
+    epoch: int
+    config: Mapping[str, Any]
+    losses: Mapping[str, float]
+    """Validation loss by head name: unweighted, the exact mean over the validation rows."""
+    metrics: Mapping[str, float]
+    """By ``val_<head>_<metric>``."""
+    state: State
+    is_reference: bool
+    checkpoint: str
+    """Folder of the weights, relative to the study's."""
+    checkpoint_sha256: str
+    test: Figures | None = None
+    """The same on the test split, where it was measured."""
+    policy: str = ""
+    """The policy that chose this point, if one did."""
+    others: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """What the other policies would have chosen: (number, epoch) by policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One trial as it stands."""
+
+    number: int
+    config: Mapping[str, Any]
+    state: State
+    reason: str
+    """Why it failed or was interrupted; empty otherwise."""
+    is_reference: bool
+    origin: str
+    """``reference``, ``start_with`` or ``sampler``."""
+    num_attempts: int
+    measurements: tuple[Measurement, ...]
+    """One per epoch, from 1."""
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were measured."""
+        return len(self.measurements)

@@ -1,0 +1,178 @@
+"""Ray Tune as a pool of warm actors: thin adapters around the conductor, which decides."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import ray
+from ray.tune import Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from search.attempts import Loss
+from search.conductor import Conductor, Finished
+from search.losing import Lost, why_lost
+from search.usage import Usage
+from trainables.attempt import Envelope
+
+Answer = TypeVar("Answer")
+
+
+class Guard:
+    """Keeps the first error of our own code, which Tune would turn into text, and stops.
+
+    Inside ``Tuner.fit`` an exception of a searcher, stopper or scheduler leaves as a
+    ``TuneError`` that holds a traceback's text only (ray 2.60).
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def call(self, function: Callable[[], Answer], otherwise: Answer) -> Answer:
+        """Return what ``function`` returns, or ``otherwise`` once anything has failed."""
+        if self.error is not None:
+            return otherwise
+        try:
+            return function()
+        except Exception as error:
+            self.error = error
+            return otherwise
+
+
+class NumberSearcher(Searcher):  # type: ignore[misc] # ray is not typed
+    """Hands out trial numbers as the conductor says, again if an attempt was lost."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        causes: dict[str, Lost],
+        guard: Guard,
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._changed = changed
+        self._conductor = conductor
+        self._causes = causes
+        self._guard = guard
+        self._flying: dict[str, tuple[int, int]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the request of the next attempt, None for not now, or FINISHED."""
+        finished: Envelope | Finished | None = Finished()
+        envelope = self._guard.call(self._conductor.ask, finished)
+        if envelope is None:
+            return None
+        if isinstance(envelope, Finished):
+            return str(Searcher.FINISHED)
+        self._flying[trial_id] = (envelope.number, envelope.attempt)
+        self._guard.call(self._changed, None)
+        # As text: Tune resolves and flattens what it finds in a nested config.
+        return {
+            "number": envelope.number,
+            "attempt": envelope.attempt,
+            "request": json.dumps(asdict(envelope)),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Give an attempt that ended without an end record back to the conductor."""
+        self._guard.call(lambda: self._over(trial_id, error), None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: the study's log is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Take nothing: the study's log is the state."""
+
+    def _over(self, trial_id: str, is_lost: bool) -> None:
+        number, attempt = self._flying.pop(trial_id)
+        if is_lost:
+            lost = self._causes.pop(trial_id, Lost(loss=Loss.ACTOR))
+            self._conductor.lost(number, attempt, lost.loss, lost.detail)
+        self._changed()
+
+
+class LiveTrials(FIFOScheduler):  # type: ignore[misc] # ray is not typed
+    """Starts trials in the order they came, looking at the living ones only.
+
+    Ray's own FIFO walks all trials that ever were at every step. It also tells apart why an
+    attempt was lost, which the searcher is not told.
+    """
+
+    def __init__(self, causes: dict[str, Lost], guard: Guard) -> None:
+        super().__init__()
+        self._causes = causes
+        self._guard = guard
+        self._controller: Any = None
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the first pending trial."""
+        self._controller = tune_controller
+        live = tune_controller.get_live_trials()
+        pending = [trial for trial in live if trial.status == Trial.PENDING]
+        return min(pending, key=lambda trial: trial.config["number"], default=None)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Note why this attempt was lost; Tune tells the searcher right after."""
+        lost = self._guard.call(lambda: why_lost(trial), Lost(loss=Loss.ACTOR))
+        self._causes[trial.trial_id] = lost
+
+    def kill(self) -> None:
+        """End the processes of all trials that are being trained.
+
+        Tune would ask them to stop, after the epoch they are at, for ten seconds each.
+        """
+        if self._controller is None:
+            return
+        for trial in self._controller.get_live_trials():
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
+
+
+class ResultStopper(Stopper):  # type: ignore[misc] # ray is not typed
+    """Takes in every result. Only a stopper sees all of them, and sees them first."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        is_interrupted: Callable[[], bool],
+        guard: Guard,
+        changed: Callable[[], None],
+        usage: Usage,
+        live: LiveTrials,
+    ) -> None:
+        self._conductor = conductor
+        self._changed = changed
+        self._usage = usage
+        self._live = live
+        self._is_interrupted = is_interrupted
+        self._guard = guard
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tell the conductor of a result; True ends the trial."""
+        return self._guard.call(lambda: self._take_in(result), True)
+
+    def stop_all(self) -> bool:
+        """Tell whether everything is to end now."""
+        if self._guard.error is None and not self._is_interrupted():
+            return False
+        self._live.kill()
+        return True
+
+    def _take_in(self, result: dict[str, Any]) -> bool:
+        self._usage.seen(result["process"], result["began_at"])
+        has_ended = self._conductor.measured(
+            number=result["number"],
+            attempt=result["attempt"],
+            epoch=result["epoch"],
+            losses=result["losses"],
+            failure=result["failure"],
+        )
+        if has_ended:
+            self._usage.ended(result["process"])
+        self._changed()
+        return has_ended

@@ -1,0 +1,225 @@
+"""What must be known before the first trial: the whole space, the models, the precision.
+
+All that can be refused is refused here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from search.cluster import run_task
+from search.completion import complete, default_space
+from search.decisions import Origin
+from search.errors import InputError
+from search.log import StudyLog
+from search.prepared import Prepared, shared_settings
+from search.settings import is_number
+from search.space import Choice, Parameter, SearchSpace, ends, to_plain
+from search.study import Study
+from trainables.data import DataInfo, DataRequest, decode_dataset
+from trainables.parameters import config_depth, reference_config, reference_training
+from trainables.probing import fast_precision, try_models, user_parameters_of
+from trainables.spec import TrialSpec
+from trainables.store import Store
+
+SHAPING = ("pool_size", "kernel_size")
+"""Parameters that decide, besides the depth, whether an image is large enough."""
+
+
+def check_before_ray(study: Study, data: DataInfo) -> None:
+    """Refuse what can be told of a study and its data without starting anything.
+
+    Raises:
+        InputError: Naming the parameter.
+    """
+    if study.model is None:
+        check_space(study, whole_space(study, None), data)
+        return
+    problems = _batch_problems(study, data)
+    if problems:
+        raise InputError.of(problems)
+
+
+def prepare(
+    study: Study, data: DataInfo, log: StudyLog, notify: Callable[[str], None]
+) -> Prepared:
+    """Find out what the first trial needs and write it down.
+
+    Needs a running Ray: decoding, and everything that imports TensorFlow, are its tasks. Space
+    and precision of a study that has begun are as they were then, whatever has become of the
+    defaults of a user's function, and on whatever machine it is resumed.
+
+    Args:
+        study: The study.
+        data: Its checked data set.
+        log: Its record, open for writing.
+        notify: Hears what is being done.
+
+    Raises:
+        InputError: If an image cannot be decoded or a model of the space cannot be built.
+    """
+    known = log.history().prepared
+    prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)
+    if study.model is not None:
+        notify("building the corners of the space")
+        configs = [config for _, config in _trial_configs(study, prepared.space)]
+        run_task(try_models, configs, shared_settings(study, prepared))
+    notify("decoding the images")
+    run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
+    if known is None:
+        log.put_prepared(prepared.to_dict())
+    return prepared
+
+
+def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Prepared:
+    parameters = None
+    if study.model is not None:
+        notify("looking at the model function")
+        parameters = run_task(user_parameters_of, study.model, study.module_folder)
+    space = whole_space(study, parameters)
+    check_space(study, space, data)
+    precision = study.precision if study.precision != "auto" else run_task(fast_precision)
+    return Prepared(data=data, space=space, precision=precision)
+
+
+def data_request(study: Study) -> DataRequest:
+    """Return how the study's data set is to be read."""
+    return DataRequest(
+        uri=study.data,
+        heads=study.heads,
+        image_size=study.image_size,
+        validation_share=study.validation.share,
+        validation_seed=study.validation.seed,
+    )
+
+
+def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> SearchSpace:
+    """Return the study's space with every parameter that it does not name.
+
+    Args:
+        study: The study.
+        model_parameters: Of a user's own function: keyword names and defaults.
+
+    Raises:
+        InputError: If a parameter shapes nothing, or the function needs one that is not named.
+    """
+    if study.space is None and study.model is None:
+        return default_space(study.heads)
+    named = study.space or SearchSpace(parameters=())
+    return complete(named, study.heads, model_parameters=model_parameters)
+
+
+def check_space(study: Study, space: SearchSpace, data: DataInfo) -> None:
+    """Refuse what lies outside the space, and what the data has no room for.
+
+    That is batches, blocks of the built-in model, and values of ``start_with``.
+
+    Raises:
+        InputError: Naming the parameter.
+    """
+    problems = [*_range_problems(study, space), *_batch_problems(study, data)]
+    if study.model is None:
+        for name, config in _trial_configs(study, space):
+            try:
+                parse(study, config, data)
+            except InputError as error:
+                problems.append(f"{name}: {error}")
+    if problems:
+        raise InputError.of(list(dict.fromkeys(problems)))
+
+
+def parse(study: Study, config: Mapping[str, Any], data: DataInfo) -> TrialSpec:
+    """Parse a config as a trial of this study will."""
+    return TrialSpec.from_config(
+        config, image_shape=data.image_shape, heads=data.heads, model=study.model
+    )
+
+
+def corners(space: SearchSpace) -> list[dict[str, Any]]:
+    """Return the smallest and the largest config of a space, parameter by parameter."""
+    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
+    highest = {name: ends(parameter)[1] for name, parameter in space.parameters}
+    return [lowest] if lowest == highest else [lowest, highest]
+
+
+def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any], Origin], ...]:
+    """Return the configs to try before any suggestion, each with where it comes from.
+
+    The reference trial is the built-in architecture, also where the study has its own model.
+    """
+    first: list[tuple[dict[str, Any], Origin]] = []
+    if study.reference:
+        first.append((reference_config(study.heads), "reference"))
+    first += [(_whole_config(study, space, config), "start_with") for config in study.start_with]
+    return tuple(first)
+
+
+def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what a config leaves out: as in the space where constant, else the reference's.
+
+    A user's own function has its own defaults for what is searched.
+    """
+    names = [name for name, _ in space.parameters]
+    depth = config_depth([*names, *config], None)
+    known = (
+        reference_config(study.heads, depth)
+        if study.model is None
+        else reference_training(study.heads)
+    )
+    whole = {**known, **dict(space.constants), **config}
+    ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
+    return {name: whole[name] for name in ordered}
+
+
+def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the configs that decide whether all others can be built, each with its name.
+
+    Of a user's own function these are its own; the reference trial does not call it.
+    """
+    if study.reference and study.model is None:
+        yield (
+            "the reference trial (`reference: false` leaves it out)",
+            reference_config(study.heads),
+        )
+    for index, config in enumerate(study.start_with):
+        yield f"start_with[{index}]", _whole_config(study, space, config)
+    known = dict(space.parameters)
+    shaping = [name for name in SHAPING if name in known]
+    lowest = corners(space)[0]
+    for values in product(*(ends(known[name]) for name in shaping)):
+        yield "space", {**lowest, **dict(zip(shaping, values, strict=True))}
+    yield "space", corners(space)[-1]
+
+
+def _range_problems(study: Study, space: SearchSpace) -> Iterator[str]:
+    """Say which first config has a value that the space does not have."""
+    searched = dict(space.searched)
+    for index, config in enumerate(study.start_with):
+        for name, value in config.items():
+            if name in searched and not _is_possible(searched[name], value):
+                yield (
+                    f"start_with[{index}].{name} needs a value of {to_plain(searched[name])}, "
+                    f"as in the space, got {value!r}"
+                )
+
+
+def _is_possible(parameter: Parameter, value: Any) -> bool:
+    """Tell whether a value is among the choices or in the range, on a step or not."""
+    if isinstance(parameter, Choice):
+        return any(value == known for known in parameter.values)
+    return is_number(value) and parameter.low <= value <= parameter.high
+
+
+def _batch_problems(study: Study, data: DataInfo) -> list[str]:
+    rows = data.rows["train"]
+    named: dict[str, Any] = {}
+    if study.space is not None and "batch_size" in dict(study.space.parameters):
+        named["space.batch_size"] = ends(dict(study.space.parameters)["batch_size"])[1]
+    for index, config in enumerate(study.start_with):
+        if "batch_size" in config:
+            named[f"start_with[{index}].batch_size"] = config["batch_size"]
+    return [
+        f"{name} needs at most {rows}, the number of training rows, got {size}"
+        for name, size in named.items()
+        if size > rows
+    ]

@@ -1,0 +1,52 @@
+"""A study with everything that was found out about it before its first trial."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.space import SearchSpace
+from search.study import Study
+from trainables.data_values import DataInfo
+from trainables.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A study with everything that was found out about it."""
+
+    data: DataInfo
+    space: SearchSpace
+    """Complete: one entry for every parameter of the model and of training."""
+    precision: str
+    """``float32`` or ``bfloat16``, whatever the study left open."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {
+            "data": self.data.to_dict(),
+            "space": self.space.to_mapping(),
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Prepared":
+        """Return what ``to_dict`` was made from."""
+        return cls(
+            data=DataInfo.from_dict(values["data"]),
+            space=SearchSpace.from_mapping(values["space"]),
+            precision=str(values["precision"]),
+        )
+
+
+def shared_settings(study: Study, prepared: Prepared) -> dict[str, Any]:
+    """Return what it takes to parse a config and build its model, as plain values."""
+    return {
+        "study": Store(study.folder).uri,
+        "storage": Store(study.storage).uri,
+        "fingerprint": prepared.data.fingerprint,
+        "image_shape": list(prepared.data.image_shape),
+        "heads": [head.to_dict() for head in prepared.data.heads],
+        "model": study.model,
+        "module_folder": study.module_folder,
+        "precision": prepared.precision,
+    }

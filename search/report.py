@@ -1,0 +1,190 @@
+"""What is printed of a result: the best config with its figures, and what to type next."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.points import Figures, Point
+from search.results import StudyResult
+from search.wording import (
+    change,
+    clean,
+    count,
+    duration,
+    head_metrics,
+    number,
+    quoted,
+    short_path,
+    value,
+)
+from trainables.store import Store
+
+
+def print_end(console: Console, result: StudyResult, seconds: float | None = None) -> None:
+    """Print what a finished run found, where it lies and what to type next.
+
+    Args:
+        console: Where to.
+        result: A study that has ended.
+        seconds: What the run took; None if the study had ended before.
+
+    Raises:
+        NoCandidate: If no trial gave a point.
+    """
+    took = ", ended before" if seconds is None else f" in {duration(seconds)}"
+    _line(console, f"{clean(result.study.name)}: {counts_text(result)}{took}", "bold")
+    _line(console, "")
+    print_best(console, result, result.best())
+    _line(console, "")
+    print_next(console, result.folder)
+
+
+def print_best(console: Console, result: StudyResult, point: Point) -> None:
+    """Print one point: its figures next to the reference's, its config, its weights."""
+    reference = result.reference()
+    _line(console, best_line(point, reference), "bold green")
+    _line(console, "")
+    console.print(figures_table(result, point, reference))
+    _line(console, "")
+    console.print(config_table(result, point, reference))
+    constants = fixed_text(result, point)
+    if constants:
+        console.print(Text.assemble(("fixed    ", "dim"), constants))
+    if point.others:
+        console.print(Text.assemble(("others   ", "dim"), others_text(point)))
+    _line(console, f"weights  {clean(checkpoint_of(result, point))}")
+
+
+def print_next(console: Console, folder: str) -> None:
+    """Print where the study lies and what to type next; the lines can be copied."""
+    path = quoted(folder)
+    _line(console, f"study    {clean(folder)}")
+    _line(console, "next")
+    _line(console, f"  twohead best {path} --json")
+    _line(console, f"  twohead show {path}")
+    _line(console, "or in Python")
+    _line(console, f"  import search; result = search.load({short_path(folder)!r})")
+    _line(console, "  best = result.best(); model = result.model(best); print(best.config)")
+
+
+def print_interrupted(console: Console, folder: str) -> None:
+    """Print what is kept of an interrupted run and how to go on with it."""
+    _line(console, "interrupted: every measured epoch and its weights are kept")
+    _line(console, f"  twohead resume {quoted(folder)}")
+
+
+def best_line(point: Point, reference: Point | None) -> str:
+    """Return which point this is and by which rule it was chosen."""
+    name = f"trial {point.number} after {count(point.epoch, 'epoch')}"
+    rule = f", chosen by {clean(point.policy)}" if point.policy else ""
+    if point.is_reference:
+        return f"nothing beat the reference trial: best is {name}, the reference itself{rule}"
+    note = "" if point.state == "complete" else f" ({point.state})"
+    alone = "" if reference else "; the study has no reference trial"
+    return f"best: {name}{note}{rule}{alone}"
+
+
+def figures_table(result: StudyResult, point: Point, reference: Point | None) -> Table:
+    """Return a row per head: on the validation split, then on the test split if measured."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    compared = reference if reference is not None and not point.is_reference else None
+    table.add_column("validation", overflow="fold")
+    for name in ("loss", *(("reference", "change") if compared else ()), "skill"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("figures", ratio=1)
+    measured = Figures(losses=point.losses, metrics=point.metrics)
+    other = Figures(losses=compared.losses, metrics=compared.metrics) if compared else None
+    _add_rows(table, result, measured, other)
+    if point.test is not None:
+        table.add_row(Text("test", style="dim"))
+        _add_rows(table, result, point.test, compared.test if compared else None)
+    return table
+
+
+def config_table(result: StudyResult, point: Point, reference: Point | None) -> Table:
+    """Return the searched parameters with their values, next to the reference's."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("searched", overflow="fold")
+    table.add_column("value", justify="right", overflow="fold")
+    compared = reference if reference is not None and not point.is_reference else None
+    if compared:
+        table.add_column("reference", justify="right", overflow="fold")
+    for name in searched_names(result):
+        if name not in point.config:
+            continue
+        row = [Text(clean(name)), Text(value(point.config[name]), style="bold")]
+        if compared:
+            row.append(Text(value(compared.config.get(name, "-")), style="dim"))
+        table.add_row(*row)
+    return table
+
+
+def searched_names(result: StudyResult) -> tuple[str, ...]:
+    """Return the names of the parameters that vary."""
+    return tuple(name for name, _ in result.prepared.space.searched)
+
+
+def fixed_text(result: StudyResult, point: Point) -> str:
+    """Return what does not vary of a point's config, in one line."""
+    searched = set(searched_names(result))
+    fixed = {name: given for name, given in point.config.items() if name not in searched}
+    return ", ".join(f"{clean(name)} {value(given)}" for name, given in fixed.items())
+
+
+def others_text(point: Point) -> str:
+    """Return what the other policies would have chosen, in one line."""
+    here = (point.number, point.epoch)
+    same = [clean(name) for name, one in point.others.items() if one == here]
+    words = [
+        f"{clean(name)}: trial {number} epoch {epoch}"
+        for name, (number, epoch) in point.others.items()
+        if (number, epoch) != here
+    ]
+    return "; ".join([*words, *([f"the same by {' and '.join(same)}"] if same else [])])
+
+
+def checkpoint_of(result: StudyResult, point: Point) -> str:
+    """Return where a point's weights lie: an absolute path or a URI."""
+    return Store(result.folder).child(point.checkpoint).uri
+
+
+def counts_text(result: StudyResult) -> str:
+    """Return how many trials ended how, in words."""
+    states: dict[str, int] = {}
+    for trial in result.trials:
+        states[trial.state] = states.get(trial.state, 0) + 1
+    each = ", ".join(f"{num} {state}" for state, num in states.items())
+    epochs = sum(trial.num_epochs for trial in result.trials)
+    ended = f" ({each})" if each else ""
+    return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}"
+
+
+def skills_of(result: StudyResult, losses: Mapping[str, float]) -> dict[str, float]:
+    """Return each head's loss over that of the best constant prediction."""
+    return {head: losses[head] / result.baselines[head] for head in result.heads}
+
+
+def _add_rows(table: Table, result: StudyResult, figures: Figures, other: Figures | None) -> None:
+    """Add a row per head with its figures on one split, next to the reference's if it has any."""
+    skills = skills_of(result, figures.losses)
+    has_reference = any(column.header == "reference" for column in table.columns)
+    for head in result.heads:
+        loss = figures.losses[head]
+        row = [Text(clean(head)), Text(number(loss), style="bold")]
+        if has_reference:
+            row += _compared(loss, other.losses[head] if other else None)
+        row.append(Text(number(skills[head])))
+        table.add_row(*row, Text(head_metrics(figures.metrics, head)))
+
+
+def _compared(loss: float, reference: float | None) -> Sequence[Text]:
+    words = "" if reference is None else change(loss, reference)
+    style = "green" if words.startswith("-") else "red"
+    return [Text(number(reference), style="dim"), Text(words, style=style)]
+
+
+def _line(console: Console, line: str, style: str = "") -> None:
+    """Print one line that is never broken, so that it can be copied."""
+    console.print(Text(line, style=style), soft_wrap=True)

@@ -1,0 +1,99 @@
+"""The share of a machine that each trial takes, and how many trials run at once."""
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.errors import InputError
+from search.settings import Resources
+
+MEMORY_SHARE = 0.8
+"""The part of a node's memory that the trials on it may fill before a process is renewed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """What one trial asks of Ray, and how many run side by side."""
+
+    cpu: int
+    gpu: float
+    concurrent: int
+    recycle_bytes: int
+    """A process larger than this ends before its next trial."""
+
+    @property
+    def request(self) -> dict[str, float]:
+        """Return the resource request of one trial, as Ray takes it."""
+        request: dict[str, float] = {"cpu": self.cpu}
+        return {**request, "gpu": self.gpu} if self.gpu else request
+
+
+def local_cores() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def check_local(resources: Resources) -> None:
+    """Refuse a CPU share that this machine will never have, before anything is started.
+
+    A Ray that is joined says itself what it has (see `shares`).
+
+    Raises:
+        InputError: If a trial asks for more CPUs than there are.
+    """
+    ray = sys.modules.get("ray")
+    if os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
+        return
+    cores = local_cores()
+    if resources.cpu > cores:
+        raise InputError(
+            f"resources.cpu needs at most {cores}, the CPUs of this machine, got {resources.cpu}"
+        )
+
+
+def shares(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> Shares:
+    """Return the shares of a study's trials on these nodes.
+
+    Args:
+        resources: What the study asks for.
+        nodes: The ``Resources`` of each living node, as ``ray.nodes()`` gives them.
+
+    Raises:
+        InputError: If no node could ever place one trial.
+    """
+    slots = [_slots(resources, node) for node in nodes]
+    if not any(slots):
+        raise InputError(_unplaceable(resources, nodes))
+    possible = sum(slots)
+    concurrent = possible if resources.concurrent == "auto" else int(resources.concurrent)
+    memory = max((float(node.get("memory", 0)) for node in nodes), default=0.0)
+    per_trial = memory * MEMORY_SHARE / max(slots)
+    return Shares(
+        cpu=resources.cpu,
+        gpu=resources.gpu,
+        concurrent=max(1, min(concurrent, possible)),
+        recycle_bytes=int(per_trial),
+    )
+
+
+def _slots(resources: Resources, node: Mapping[str, Any]) -> int:
+    """Return how many trials fit on a node at once."""
+    by_cpu = math.floor(float(node.get("CPU", 0)) / resources.cpu)
+    if not resources.gpu:
+        return by_cpu
+    gpus = float(node.get("GPU", 0))
+    if resources.gpu < 1:  # a fraction never spans two GPUs
+        return min(by_cpu, math.floor(gpus) * math.floor(1 / resources.gpu + 1e-9))
+    return min(by_cpu, math.floor(gpus / resources.gpu))
+
+
+def _unplaceable(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> str:
+    largest_cpu = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+    largest_gpu = max((float(node.get("GPU", 0)) for node in nodes), default=0.0)
+    return (
+        f"resources needs a node with cpu={resources.cpu} and gpu={resources.gpu:g} for one "
+        f"trial; the largest of {len(nodes)} has cpu={largest_cpu} and gpu={largest_gpu:g}"
+    )

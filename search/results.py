@@ -1,0 +1,290 @@
+"""What a study found: trials, points, the best config and its model; read from its folder."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from search.candidates import kept_points, losses_of
+from search.errors import NoCandidate
+from search.history import History, State, TrialHistory
+from search.log import StudyLog
+from search.ownership import holder
+from search.pareto import front_mask
+from search.points import Figures, Point, TrialRecord
+from search.policies import DEFAULT_POLICY, POLICIES, choose
+from search.prepared import Prepared, shared_settings
+from search.study import Study
+from trainables.measurement import Measurement
+from trainables.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class StudyResult:
+    """A study at one moment, read from its folder; made by `load` or `search.run`."""
+
+    def __init__(
+        self,
+        folder: str,
+        study: Study,
+        history: History,
+        *,
+        is_running: bool = False,
+        runs: tuple[Mapping[str, Any], ...] = (),
+    ) -> None:
+        self.folder = folder
+        """Where the study lies."""
+        self.study = study
+        """What was searched, with the budget in force."""
+        self.is_running = is_running
+        """Whether a process on this machine is at work on it."""
+        self._history = history
+        self.runs = runs
+        """Of each time that it was run: ``wall_seconds``, ``slots``, ``startup_seconds``,
+        ``idle_seconds`` (at the end, when no trial was left for a slot) and ``trials``."""
+        known = history.prepared
+        self._prepared = None if known is None else Prepared.from_dict(known)
+        self.trials = tuple(self._record(trial) for trial in history.trials)
+        """Every trial, by number."""
+
+    def under(self, study: Study) -> "StudyResult":
+        """Return the same with another budget, and lying where ``study`` says."""
+        return StudyResult(
+            self.folder, study, self._history, is_running=self.is_running, runs=self.runs
+        )
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its data were looked at."""
+        return self._prepared is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial of the budget has ended (or its hours are over)."""
+        ended = sum(trial.has_ended for trial in self._history.trials)
+        grown = any(
+            trial.state == "complete" and len(trial.measurements) < self.study.budget.epochs
+            for trial in self._history.trials
+        )
+        over = self._history.is_closed and self._history.close_reason == "done"
+        return not grown and (ended >= self.study.budget.trials or over)
+
+    @property
+    def prepared(self) -> Prepared:
+        """What was found out before the first trial.
+
+        Raises:
+            NoCandidate: If the study never got that far.
+        """
+        if self._prepared is None:
+            raise NoCandidate(f"study {self.study.name!r} has not begun: it has no trials yet")
+        return self._prepared
+
+    def points(self) -> tuple[Point, ...]:
+        """Return every point that could be chosen: finite, kept, and of no failed trial."""
+        return tuple(
+            self._point(trial, measurement)
+            for trial in self._history.trials
+            for measurement in kept_points(trial)
+        )
+
+    def pareto(self) -> tuple[Point, ...]:
+        """Return the front: the points that no other beats on every head, by the first head."""
+        points = self.points()
+        if not points:
+            return ()
+        mask = front_mask(self._losses(points))
+        front = [point for point, on_front in zip(points, mask, strict=True) if on_front]
+        first = self.heads[0]
+        return tuple(sorted(front, key=lambda p: (p.losses[first], p.number, p.epoch)))
+
+    def best(
+        self,
+        policy: str = DEFAULT_POLICY,
+        *,
+        exponents: Mapping[str, float] | None = None,
+        head: str | None = None,
+        **options: Any,
+    ) -> Point:
+        """Return the point of the front that a policy picks.
+
+        The reference trial is returned only if no other point is better by the policy.
+
+        Args:
+            policy: One of ``search.policies.POLICIES``; ``head`` alone implies ``"head"``.
+            exponents: Of each head's skill, for ``geometric_mean``; 1 where not named.
+            head: The head to look at, for ``head``.
+            **options: Further options of the policy.
+
+        Raises:
+            NoCandidate: If no trial has a point; the message counts what became of them.
+            InputError: If the policy or an option is unknown.
+        """
+        if head is not None:
+            policy = "head"
+        given = {**options}
+        given |= {"exponents": dict(exponents)} if exponents is not None else {}
+        given |= {"head": head} if head is not None else {}
+        front = self.pareto()
+        if not front:
+            raise NoCandidate(self._why_none())
+        best = self._choose(policy, front, given)
+        others = {
+            name: (other.number, other.epoch)
+            for name in POLICIES
+            if name not in {policy, "head"}
+            for other in [self._choose(name, front, {})]
+        }
+        return replace(best, policy=policy, others=others)
+
+    def reference(self) -> Point | None:
+        """Return the reference trial's best point by the default policy, None without one."""
+        points = [point for point in self.points() if point.is_reference]
+        return self._choose(DEFAULT_POLICY, tuple(points), {}) if points else None
+
+    def points_to_test(self) -> tuple[Point, ...]:
+        """Return the points whose figures on the test split are worth having."""
+        if not self.points():
+            return ()
+        best, reference = self.best(), self.reference()
+        return (
+            (best,) if reference is None or reference.number == best.number else (best, reference)
+        )
+
+    def table(self) -> "pa.Table":
+        """Return a row per trial and epoch.
+
+        Columns: ``number``, ``epoch``, ``state``, ``is_reference``, one per parameter,
+        ``val_<head>_loss``, the metrics, ``loss`` (weighted, training), ``seconds`` and its
+        parts ``seconds_<part>``. What a trial does not have is null.
+        """
+        from search.tables import study_table
+
+        return study_table(self.trials, self.heads)
+
+    def model(self, point: Point) -> Any:
+        """Return the Keras model of exactly this trial and epoch.
+
+        It takes images ``(rows, height, width, channels)`` of 0..255 and predicts a dict by
+        head name.
+
+        Raises:
+            CheckpointError: If the weights are missing or damaged.
+        """
+        from trainables.keras_factory import restore_model
+
+        settings = shared_settings(self.study, self.prepared)
+        return restore_model(Store(self.folder), settings, self.to_restore(point))
+
+    def to_restore(self, point: Point) -> dict[str, Any]:
+        """Return what it takes to rebuild a point's model, as plain values."""
+        return {
+            "config": dict(point.config),
+            "is_reference": point.is_reference,
+            "seed": self.study.seed,
+            "checkpoint": point.checkpoint,
+            "sha256": point.checkpoint_sha256,
+        }
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads, in the study's order."""
+        return tuple(head.name for head in self.study.heads)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """The loss of the best constant prediction, by head."""
+        return dict(self.prepared.data.baselines)
+
+    def _choose(self, policy: str, points: tuple[Point, ...], options: Mapping[str, Any]) -> Point:
+        ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
+        index = choose(
+            policy,
+            self._losses(ordered),
+            heads=self.heads,
+            baselines=self.baselines,
+            **options,
+        )
+        return ordered[index]
+
+    def _losses(self, points: Any) -> Any:
+        return losses_of(points, self.heads)
+
+    def _point(self, trial: TrialHistory, measurement: Measurement) -> Point:
+        tested = [t for t in trial.tested if t.epoch == measurement.epoch]
+        test = Figures(losses=tested[-1].losses, metrics=tested[-1].metrics) if tested else None
+        return Point(
+            number=trial.number,
+            epoch=measurement.epoch,
+            config=trial.config,
+            losses=measurement.losses,
+            metrics=measurement.metrics,
+            state=self._state(trial),
+            is_reference=trial.is_reference,
+            checkpoint=measurement.checkpoint or "",
+            checkpoint_sha256=measurement.checkpoint_sha256 or "",
+            test=test,
+        )
+
+    def _record(self, trial: TrialHistory) -> TrialRecord:
+        return TrialRecord(
+            number=trial.number,
+            config=trial.config,
+            state=self._state(trial),
+            reason=trial.reason,
+            is_reference=trial.is_reference,
+            origin=trial.origin,
+            num_attempts=len(trial.attempts),
+            measurements=trial.measurements,
+        )
+
+    def _state(self, trial: TrialHistory) -> State:
+        """Return a trial's state; what runs for nobody was interrupted."""
+        return "interrupted" if trial.state == "running" and not self.is_running else trial.state
+
+    def _why_none(self) -> str:
+        counts: dict[str, int] = {}
+        for trial in self.trials:
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        failed = next((t for t in self.trials if t.state == "failed"), None)
+        first = f" (first: trial {failed.number}, {failed.reason})" if failed else ""
+        states = [
+            f"{n} {state}{first if state == 'failed' else ''}" for state, n in counts.items()
+        ]
+        found = ", ".join(states) or "no trials yet"
+        return f"study {self.study.name!r} has no point to choose: {found}"
+
+
+def load(folder: str) -> StudyResult:
+    """Read a study from its folder, also while it runs.
+
+    Args:
+        folder: ``<storage>/<name>``, a path or a URI.
+
+    Raises:
+        InputError: If there is no study.
+        StorageError: If its records are damaged.
+    """
+    store = Store(folder)
+    history = StudyLog.read(store)
+    parent, _, name = store.uri.rstrip("/").rpartition("/")
+    place = {"storage": parent or "/", "name": name}  # it may have been moved
+    study = Study.from_dict({**history.study, **place, **_budget(history)})
+    runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
+    is_running = holder(store) is not None
+    return StudyResult(store.uri, study, history, is_running=is_running, runs=runs)
+
+
+def list_studies(storage: str) -> Iterator[str]:
+    """Yield the folder of every study in a storage, by name."""
+    store = Store(storage)
+    names = {path.split("/")[0] for path in store.list() if path.count("/") == 1}
+    for name in sorted(names):
+        if store.exists(f"{name}/study.json"):
+            yield store.child(name).uri
+
+
+def _budget(history: History) -> dict[str, Any]:
+    return {"budget": dict(history.budget)} if history.budget else {}

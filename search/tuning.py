@@ -1,0 +1,99 @@
+"""One call of ``tune.Tuner``, as an actor pool and nothing more."""
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+
+from search.conductor import Conductor
+from search.losing import Lost
+from search.pool import Guard, LiveTrials, NumberSearcher, ResultStopper
+from search.resources import Shares
+from search.usage import Usage
+from trainables.trainable import MultiHeadTrainable
+
+
+def fit(
+    conductor: Conductor,
+    *,
+    settings: Mapping[str, Any],
+    shares: Shares,
+    is_interrupted: Callable[[], bool],
+    changed: Callable[[], None],
+) -> Usage:
+    """Let Ray Tune run what the conductor hands out, until it has finished or is interrupted.
+
+    Returns:
+        How the slots were used.
+
+    Raises:
+        Exception: What our own code raised inside Tune, as it was raised.
+    """
+    guard = Guard()
+    causes: dict[str, Lost] = {}
+    live = LiveTrials(causes, guard)
+    usage = Usage(shares.concurrent)
+    trainable = tune.with_resources(
+        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
+    )
+    scratch = tempfile.mkdtemp(prefix="twohead-tune-")
+    try:
+        with _Quiet():
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=NumberSearcher(conductor, causes, guard, changed),
+                    scheduler=live,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    max_concurrent_trials=shares.concurrent,
+                    trial_name_creator=_name,
+                    trial_dirname_creator=_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="pool",
+                    storage_path=scratch,
+                    verbose=0,
+                    stop=ResultStopper(conductor, is_interrupted, guard, changed, usage, live),
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(
+                        checkpoint_frequency=0, checkpoint_at_end=False
+                    ),
+                ),
+            ).fit()
+    except Exception:
+        if guard.error is None:
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if guard.error is not None:
+        raise guard.error
+    usage.close()
+    return usage
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['number']:06d}-{trial.config['attempt']:03d}"
+
+
+class _Quiet:
+    """Holds back what Tune says of lost attempts and of results that it does not keep.
+
+    The study's log and the live view say it, once and in our words.
+    """
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("ray.tune")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.CRITICAL)
+        self._catcher = warnings.catch_warnings()
+        self._catcher.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *details: Any) -> None:
+        self._catcher.__exit__(*details)
+        self._logger.setLevel(self._level)

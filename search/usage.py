@@ -1,0 +1,57 @@
+"""How the slots of a run were used: what the wall time, times the slots, went into."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Usage:
+    """Takes note of when each process began its first trial and ended its last.
+
+    Args:
+        slots: Trials that run side by side.
+        now: Seconds since the epoch.
+    """
+
+    def __init__(self, slots: int, now: Callable[[], float] = time.time) -> None:
+        self._slots = slots
+        self._now = now
+        self._started = now()
+        self._closed = self._started
+        self._began: dict[str, float] = {}
+        self._last_end: dict[str, float] = {}
+        self._num_ended = 0
+
+    def seen(self, process: str, began_at: float) -> None:
+        """Note a result of a process, which began its first trial at ``began_at``."""
+        self._began.setdefault(process, began_at)
+
+    def ended(self, process: str) -> None:
+        """Note that a process has ended a trial just now."""
+        self._last_end[process] = self._now()
+        self._num_ended += 1
+
+    def close(self) -> None:
+        """Note that the run is over."""
+        self._closed = self._now()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, in seconds, each summed over the slots but for the wall time.
+
+        ``startup_seconds``: until each slot's first process began its first trial.
+        ``idle_seconds``: from each process' last trial to the end, when none was left for it.
+        """
+        began = sorted(self._began.values())[: self._slots]
+        unused = self._slots - len(began)
+        wall = self._closed - self._started
+        return {
+            "wall_seconds": wall,
+            "slots": self._slots,
+            "startup_seconds": sum(max(0.0, b - self._started) for b in began) + unused * wall,
+            "idle_seconds": sum(max(0.0, self._closed - end) for end in self._ends()),
+            "trials": self._num_ended,
+        }
+
+    def _ends(self) -> list[float]:
+        """Return when each slot ended its last trial."""
+        return sorted(self._last_end.values(), reverse=True)[: self._slots]

@@ -1,0 +1,166 @@
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(p for package in ("search", "trainables") for p in (ROOT / package).rglob("*.py"))
+MODULES = {
+    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES
+}
+MOST_LINES = 300
+MOST_FUNCTION_LINES = 60
+HEAVY = {"tensorflow", "keras", "tf_keras"}
+NEVER_HEAVY = ("digits", "data", "store", "checkpoint", "spec", "errors", "head_spec", "losses")
+"""Modules of `trainables`, by the beginning of their name, that need no TensorFlow at all."""
+LIGHT_TO_IMPORT = ("trainable", "attempt", "run", "record", "measurement", "isolation")
+"""Modules that a driver imports: TensorFlow only inside their functions."""
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def statements(node, *, into_functions):
+    """Yield what is executed when a module is imported, and in its functions if asked."""
+    for child in ast.iter_child_nodes(node):
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if is_type_checking(child) or (is_function and not into_functions):
+            continue
+        yield child
+        yield from statements(child, into_functions=into_functions)
+
+
+def imported(path, *, into_functions):
+    """Return the absolute names that a file imports; of ``from a import b`` both a and a.b."""
+    names = set()
+    for node in statements(ast.parse(path.read_text()), into_functions=into_functions):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} needs absolute imports, got line {node.lineno}"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def top_level(names):
+    return {name.partition(".")[0] for name in names}
+
+
+def body_lines(function):
+    """Return how many lines a function has, its decorators and docstring apart."""
+    first = function.body[0]
+    is_documented = ast.get_docstring(function) is not None
+    docstring = first.end_lineno - first.lineno + 1 if is_documented else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def by_module(name):
+    return pytest.param(name, id=name)
+
+
+@pytest.mark.parametrize("name", [by_module(n) for n in MODULES if n.startswith("trainables")])
+def test_what_is_trained_knows_nothing_of_the_search(name):
+    used = top_level(imported(MODULES[name], into_functions=True))
+
+    assert not used & {"search", "optuna"}
+
+
+@pytest.mark.parametrize("name", [by_module(n) for n in MODULES if n.startswith("search")])
+def test_the_search_never_imports_tensorflow(name):
+    used = top_level(imported(MODULES[name], into_functions=True))
+
+    assert not used & HEAVY
+
+
+@pytest.mark.parametrize(
+    "name", [by_module(n) for n in MODULES if n.partition(".")[2].startswith(NEVER_HEAVY)]
+)
+def test_data_and_plain_values_need_no_tensorflow(name):
+    used = top_level(imported(MODULES[name], into_functions=True))
+
+    assert not used & HEAVY
+
+
+@pytest.mark.parametrize(
+    "name", [by_module(n) for n in MODULES if n.removeprefix("trainables.") in LIGHT_TO_IMPORT]
+)
+def test_what_a_driver_imports_loads_no_tensorflow(name):
+    used = top_level(imported(MODULES[name], into_functions=False))
+
+    assert not used & HEAVY
+
+
+def test_one_module_speaks_to_optuna():
+    users = [
+        name
+        for name, path in MODULES.items()
+        if "optuna" in top_level(imported(path, into_functions=True))
+    ]
+
+    assert users == ["search.searcher"]
+
+
+def test_one_module_runs_a_tuner():
+    users = [name for name, path in MODULES.items() if "Tuner(" in path.read_text()]
+
+    assert len(users) == 1
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    graph = {
+        name: {other for other in imported(path, into_functions=False) if other in MODULES}
+        for name, path in MODULES.items()
+    }
+    left = dict(graph)
+    while leaves := {name for name, used in left.items() if not used & left.keys() - {name}}:
+        left = {name: used for name, used in left.items() if name not in leaves}
+
+    assert not left, f"a circle among {sorted(left)}"
+
+
+def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
+    declared = {
+        "google",  # of protobuf, which TensorFlow brings
+        "keras",
+        "numpy",
+        "optuna",
+        "PIL",
+        "pyarrow",
+        "ray",
+        "rich",
+        "tensorflow",
+        "yaml",
+    }
+    allowed = declared | {"search", "trainables"} | set(sys.stdlib_module_names)
+    unknown = {
+        name: sorted(top_level(imported(path, into_functions=True)) - allowed)
+        for name, path in MODULES.items()
+    }
+
+    assert {name: found for name, found in unknown.items() if found} == {}
+
+
+@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
+def test_files_are_short_enough_to_be_read_in_one_go(name):
+    assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
+def test_functions_are_short_enough_to_be_seen_at_once(name):
+    tree = ast.parse(MODULES[name].read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    long = {f.name: body_lines(f) for f in functions if body_lines(f) > MOST_FUNCTION_LINES}
+
+    assert long == {}
+
+
+@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
+def test_every_file_says_its_one_job_in_its_first_line(name):
+    docstring = ast.get_docstring(ast.parse(MODULES[name].read_text()))
+
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))

@@ -1,0 +1,168 @@
+"""What a finished study answers: points, front, best, table."""
+
+import math
+import re
+
+import pytest
+
+import search
+from search.errors import InputError, NoCandidate
+from search.results import list_studies, load
+from tests.finished_study import Script, write_study
+
+
+@pytest.fixture
+def result(tmp_path):
+    return load(write_study(tmp_path).folder)
+
+
+def of(result, number):
+    return {point.epoch: point for point in result.points() if point.number == number}
+
+
+def test_points_are_those_whose_weights_are_kept_and_none_of_a_failed_trial(tmp_path):
+    trials = (
+        Script(
+            "complete", ((1.0, 0.01), (0.5, 0.02), (0.6, 0.03))
+        ),  # the last beaten by the second
+        Script("failed", ((0.1, 0.001),), "val_c_output_loss became NaN in epoch 2"),
+        Script("stopped", ((0.9, 0.02),)),
+    )
+    result = load(write_study(tmp_path, trials, tested=()).folder)
+
+    assert [(p.number, p.epoch) for p in result.points()] == [(0, 1), (0, 2), (2, 1)]
+
+
+def test_the_front_holds_what_no_other_point_beats_by_the_first_head(result):
+    front = [(p.number, p.epoch) for p in result.pareto()]
+
+    assert front == [(1, 3), (4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param({}, (4, 3), id="default"),
+        pytest.param({"head": "c_output"}, (1, 3), id="one_head"),
+        pytest.param({"policy": "head", "head": "r_output"}, (4, 3), id="head_by_name"),
+        pytest.param({"exponents": {"c_output": 9.0}}, (1, 3), id="exponents"),
+    ],
+)
+def test_best_is_what_the_policy_picks_from_the_front(result, options, expected):
+    best = result.best(**options)
+
+    assert (best.number, best.epoch) == expected
+
+
+def test_best_tells_policy_losses_metrics_and_what_others_would_choose(result):
+    best = result.best()
+
+    assert best.policy == "geometric_mean"
+    assert best.losses == {"c_output": 0.402, "r_output": 0.00312}
+    assert best.metrics["val_r_output_iou"] == pytest.approx(0.844)
+    assert best.test.losses["c_output"] == pytest.approx(0.47)
+    assert set(best.others) == {"ideal_point", "lexicographic"}
+    assert (best.state, best.is_reference) == ("complete", False)
+
+
+def test_the_reference_is_best_only_if_nothing_beats_it(tmp_path):
+    trials = (
+        Script("complete", ((0.5, 0.005),)),
+        Script("complete", ((0.5, 0.005),)),
+        Script("stopped", ((0.6, 0.006),)),
+    )
+    tied = load(write_study(tmp_path / "tied", trials, tested=()).folder)
+    ahead = load(write_study(tmp_path / "ahead", (trials[0], trials[2]), tested=()).folder)
+
+    assert tied.best().number == 1
+    assert ahead.best().is_reference
+
+
+def test_an_unknown_policy_or_head_is_refused_with_what_there_is(result):
+    with pytest.raises(InputError, match=r"policy needs to be one of .*'geometric_mean'.*'sum'"):
+        result.best("sum")
+    with pytest.raises(InputError, match=r"heads among \['c_output', 'r_output'\], got \['x'\]"):
+        result.best(head="x")
+
+
+def test_without_a_candidate_the_message_counts_what_became_of_the_trials(tmp_path):
+    trials = (
+        Script("failed", (), "training loss became NaN in epoch 1"),
+        Script("failed", ((math.nan, 0.1),), "val_c_output_loss became NaN in epoch 1"),
+    )
+    result = load(write_study(tmp_path, trials, tested=()).folder)
+
+    message = "2 failed (first: trial 0, training loss became NaN in epoch 1)"
+    with pytest.raises(NoCandidate, match=re.escape(message)):
+        result.best()
+
+
+def test_a_study_without_trials_has_nothing_to_choose(tmp_path):
+    result = load(write_study(tmp_path, (), tested=()).folder)
+
+    assert result.pareto() == ()
+    with pytest.raises(NoCandidate, match="no trials yet"):
+        result.best()
+
+
+def test_the_table_has_a_row_per_trial_and_epoch_and_a_column_per_parameter(result):
+    table = result.table()
+
+    assert table.num_rows == sum(trial.num_epochs for trial in result.trials) == 13
+    assert table.column_names[:4] == ["number", "epoch", "state", "is_reference"]
+    assert {"learning_rate", "val_c_output_loss", "val_r_output_loss", "loss"} <= set(
+        table.column_names
+    )
+    assert table["val_c_output_loss"].to_pylist()[:3] == [1.2, 0.8, 0.5034]
+    assert table["seconds"].to_pylist()[0] == pytest.approx(2.17)
+
+
+def test_trials_tell_state_reason_and_origin(result):
+    states = [trial.state for trial in result.trials]
+
+    assert states == ["complete", "complete", "stopped", "failed", "complete", "stopped"]
+    assert result.trials[3].reason == "val_c_output_loss became NaN in epoch 2"
+    assert [t.origin for t in result.trials[:2]] == ["reference", "sampler"]
+
+
+def test_what_ran_for_nobody_was_interrupted(tmp_path):
+    trials = (Script("complete", ((1.0, 0.01),)), Script("running", ((0.9, 0.009),)))
+    result = load(write_study(tmp_path, trials, tested=(), closed="interrupted").folder)
+
+    assert result.trials[1].state == "interrupted"
+    assert not result.is_finished
+    assert result.best().number == 1
+
+
+def test_a_study_is_finished_when_every_number_of_its_budget_has_ended(tmp_path):
+    short = load(write_study(tmp_path / "a", closed="").folder)
+    longer = write_study(tmp_path / "b", closed="", budget={"trials": 7, "epochs": 3})
+    deeper = write_study(tmp_path / "c", closed="", budget={"trials": 6, "epochs": 4})
+
+    assert short.is_finished
+    assert not load(longer.folder).is_finished
+    assert not load(deeper.folder).is_finished
+
+
+def test_a_study_that_was_moved_is_read_where_it_lies(tmp_path):
+    folder = write_study(tmp_path / "old").folder
+    (tmp_path / "new").mkdir()
+    moved = tmp_path / "new" / "renamed"
+    (tmp_path / "old" / "digits").rename(moved)
+
+    result = load(str(moved))
+
+    assert not (tmp_path / "old" / "digits").exists()
+    assert folder != result.study.folder == str(moved)
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(search.InputError, match="no study"):
+        load(str(tmp_path / "nothing"))
+
+
+def test_studies_of_a_storage_are_listed_by_name(tmp_path):
+    for name in ("b", "a"):
+        write_study(tmp_path, name=name)
+
+    assert [folder.rsplit("/", 1)[1] for folder in list_studies(str(tmp_path))] == ["a", "b"]

@@ -1,0 +1,113 @@
+"""Makes a Keras run from a request: the study's shared settings turned into objects, once.
+
+Importing this module imports TensorFlow.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from trainables import checkpoint
+from trainables.data import Dataset, open_dataset
+from trainables.errors import InputError
+from trainables.imports import add_import_folder
+from trainables.model import build_model
+from trainables.run import RunRequest, TrialRun
+from trainables.spec import HeadSpec, TrialSpec
+from trainables.store import Store
+from trainables.training import (
+    KerasRun,
+    configure_process,
+    evaluate_model,
+    load_weights,
+    visible_gpus,
+)
+
+SIMULATED_GPU = "TWOHEAD_SIMULATED_GPU"
+"""Set to 1, a trial that asked for a GPU and sees none trains on the CPU (for tests)."""
+
+
+def keras_run(request: RunRequest) -> TrialRun:
+    """Build the Keras training of a trial; see ``search.prepare`` for the settings.
+
+    Raises:
+        InputError: If the config, the data or the process cannot give the trial.
+    """
+    settings = request.settings
+    _configure(settings["cpu"], settings["gpu"])
+    return KerasRun(
+        spec=trial_spec(request.config, settings, is_reference=request.is_reference),
+        dataset=shared_dataset(settings["storage"], settings["fingerprint"]),
+        seed=request.seed,
+        precision=settings["precision"],
+    )
+
+
+def trial_spec(
+    config: Mapping[str, Any], settings: Mapping[str, Any], *, is_reference: bool
+) -> TrialSpec:
+    """Parse a config with the heads and the image shape of the study's data."""
+    height, width, channels = settings["image_shape"]
+    return TrialSpec.from_config(
+        config,
+        image_shape=(height, width, channels),
+        heads=tuple(HeadSpec(**head) for head in settings["heads"]),
+        model=None if is_reference else settings["model"],
+    )
+
+
+def restore_model(
+    store: Store,
+    settings: Mapping[str, Any],
+    point: Mapping[str, Any],
+) -> Any:
+    """Return the Keras model of one recorded point.
+
+    Args:
+        store: The study's folder.
+        settings: Of the study, as for a run.
+        point: ``config``, ``is_reference``, ``seed``, ``checkpoint`` and ``sha256``.
+
+    Raises:
+        CheckpointError: If the point's weights are missing or damaged.
+    """
+    state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
+    spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
+    model = build_model(spec.model, seed=point["seed"], precision=settings["precision"])
+    load_weights(model, state)
+    return model
+
+
+def evaluate_points(
+    study: str, settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]], split: str
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """Return losses by head and metrics of recorded points on a split of the data."""
+    add_import_folder(settings["module_folder"])
+    _configure(settings["cpu"], 0)
+    rows = shared_dataset(settings["storage"], settings["fingerprint"]).split(split)
+    figures = []
+    for point in points:
+        model = restore_model(Store(study), settings, point)
+        spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
+        figures.append(evaluate_model(model, spec.heads, rows))
+    return figures
+
+
+@lru_cache(maxsize=2)
+def shared_dataset(storage: str, fingerprint: str) -> Dataset:
+    """Open the decoded data set once per process."""
+    cache = os.environ.get("TWOHEAD_CACHE")
+    return open_dataset(storage, fingerprint, Path(cache) if cache else None)
+
+
+@lru_cache(maxsize=1)
+def _configure(cpu: int, gpu: float) -> None:
+    """Bind TensorFlow to this trial's share; only its first use can."""
+    configure_process(num_threads=cpu)
+    if gpu and not visible_gpus() and os.environ.get(SIMULATED_GPU) != "1":
+        raise InputError(
+            f"trial needs gpu={gpu:g}, but TensorFlow sees no GPU on this node: "
+            "install the 'gpu' extra there, or set resources.gpu to 0"
+        )

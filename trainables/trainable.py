@@ -1,0 +1,84 @@
+"""The warm actor: a Ray trainable that takes one trial after the other in one process."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from trainables.attempt import Attempt, Envelope
+from trainables.store import Store
+
+
+class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typed
+    """Trains the trial that the config's ``request`` (JSON of an `Envelope`) asks for.
+
+    ``setup`` and ``reset_config`` only store the request: an error or a refusal there would
+    lose the trial in Tune (ray 2.60). All that takes time or can fail happens in ``step``,
+    which returns a failure as a final result, so that the process stays warm.
+    """
+
+    def setup(self, config: dict[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+        """Store the request; ``settings`` are the same for all trials of a study."""
+        self._settings = dict(settings or {})
+        self._request = config
+        self._attempt: Attempt | None = None
+        self._began_at = 0.0
+        self._has_trained = False
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Store the request of the next trial; True, always."""
+        self._request = new_config
+        self._attempt = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; the result names the trial by our number, not by Tune's id."""
+        self._began_at = self._began_at or time.time()
+        envelope = Envelope.from_dict(json.loads(self._request["request"]))
+        if self._attempt is None:
+            self._recycle_if_grown(envelope)
+            self._attempt = Attempt(envelope, self._settings)
+        step = self._attempt.step()
+        self._has_trained = True
+        done = step.failure is not None or step.epoch >= envelope.epochs
+        if done:
+            self._attempt = None
+        return {
+            "number": envelope.number,
+            "attempt": envelope.attempt,
+            "epoch": step.epoch,
+            "losses": step.losses,
+            "metrics": step.metrics,
+            "failure": step.failure,
+            "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
+            "began_at": self._began_at,
+            "done": done,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Give Tune nothing to keep: the study's folder holds the checkpoints."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Take nothing from Tune: a trial finds its own newest checkpoint."""
+
+    def _recycle_if_grown(self, envelope: Envelope) -> None:
+        """End this process before a trial if it has grown too large; not charged to the trial.
+
+        A fresh one is never ended: the next would be as large, and so on for ever.
+        """
+        limit = self._settings.get("recycle_bytes")
+        if not limit or not self._has_trained or _resident_bytes() <= limit:
+            return
+        name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}"
+        Store(self._settings["study"]).put(f"recycled/{name}", b"")
+        ray.actor.exit_actor()
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
