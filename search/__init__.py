@@ -8,8 +8,6 @@ Example:
     >>> result.best().config  # doctest: +SKIP
 """
 
-from typing import Any
-
 from search.errors import InputError, NoCandidate, SearchError, StudyLocked
 from search.points import Point, TrialRecord
 from search.results import StudyResult, load
@@ -31,11 +29,29 @@ __all__ = [
 ]
 
 
-def run(study: Study, **options: Any) -> StudyResult:
-    """Run a study to its end, resume or extend it; see `search.runner.run`.
+def run(study: Study, *, progress: bool = True) -> StudyResult:
+    """Run a study to its end and return its result; resume it, or extend it, if it is there.
 
-    Importing this package loads neither TensorFlow nor Ray; this call does.
+    A finished study is only read. One whose budget has grown goes on; any other difference
+    from what was recorded under its name is refused. Importing this package loads neither
+    TensorFlow nor Ray; this call loads Ray.
+
+    Args:
+        study: What to search.
+        progress: Whether to show a live view on a terminal, or lines elsewhere.
+
+    Raises:
+        InputError: If the study, its data or its model cannot work.
+        StudyLocked: If another process runs it.
+        SearchError: If it was interrupted, or its storage failed.
     """
     from search.runner import run as run_study
 
-    return run_study(study, **options)
+    if not progress:
+        return run_study(study)
+    from rich.console import Console
+
+    from search.live import watcher_for
+
+    with watcher_for(Console()) as watcher:
+        return run_study(study, watcher=watcher)

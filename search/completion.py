@@ -1,12 +1,14 @@
 """From the parameters a study names to one entry for everything that shapes a trial."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.errors import InputError
-from search.keys import unknown_keys
-from search.space import Choice, Float, Int, SearchSpace, ends
-from trainables.head_spec import DeclaredHead, HeadSpec
+from search.keys import Path, Problem, Problems, hint, problem, refused, shown
+from search.kinds import check_constant, is_number
+from search.rules import Heads, fit, value_rule
+from search.space import Choice, Constant, Float, Int, Parameter, SearchSpace, to_plain
 from trainables.parameters import (
     config_depth,
     reference_config,
@@ -14,13 +16,19 @@ from trainables.parameters import (
     units_name,
     weight_name,
 )
-from trainables.spec import OPTIMIZERS
-from trainables.user_model import REQUIRED
+from trainables.user_model import GIVEN, REQUIRED
 
-Heads = Sequence[HeadSpec | DeclaredHead]
+Named = Mapping[str, Parameter | Constant]
+"""Parameters by name."""
 
 DEPTH = "num_conv_blocks"
+MOST_BLOCKS = 50
 DEFAULT_BATCH = 64
+COLUMNS = ("number", "epoch", "state", "is_reference", "loss", "seconds")
+"""What a trial's table has besides its parameters; also all that begins as ``_COLUMNS`` do."""
+
+_COLUMNS = ("seconds_", "val_")
+_BLOCK = re.compile(r"conv([1-9][0-9]{0,8})_filters")
 
 
 def default_space(heads: Heads) -> SearchSpace:
@@ -57,89 +65,188 @@ def complete(
     Raises:
         InputError: If a parameter shapes nothing, its values cannot be, or one is missing.
     """
-    named = dict(space.parameters)
-    known = _known(named, heads, model_parameters)
-    problems = [
-        problem.replace("has no key", "shapes nothing with")
-        for problem in unknown_keys(named, known, where="space")
-    ]
-    problems += _values(named, heads)
-    missing = [name for name, value in known.items() if value is REQUIRED and name not in named]
-    problems += [
-        f"space needs {name!r}: the model function gives it no default" for name in missing
-    ]
-    if problems:
-        raise InputError.of(problems)
-    whole = {**known, **named}
-    if model_parameters is not None:
-        # What a function's default is need not be a plain value; it is left to the function.
-        plain = (bool, int, float, str, Float, Int, Choice)
-        whole = {name: value for name, value in whole.items() if isinstance(value, plain)}
-    return SearchSpace(parameters=tuple(whole.items()))
+    named = read_named(dict(space.parameters), heads, is_builtin=model_parameters is None)
+    if model_parameters is None:
+        known = _built_in(named, heads, _depth(named, ("space",)))
+    else:
+        known = _of_function(named, heads, model_parameters)
+    return SearchSpace(parameters=tuple({**known, **named}.items()))
 
 
-def _known(
-    named: Mapping[str, Any], heads: Heads, model_parameters: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    if model_parameters is not None:
-        return {**model_parameters, **reference_training(heads)}
-    depth = named.get(DEPTH)
-    if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 1):
-        raise InputError(
-            f"space.{DEPTH} needs a whole number >= 1, the same for all trials: a searched depth "
-            f"is not offered yet, got {depth!r}"
-        )
-    known = reference_config(heads, config_depth(list(named), depth))
-    return known if depth is None else {**known, DEPTH: depth}
+def read_named(
+    named: Named, heads: Heads, *, is_builtin: bool, at: Path = ("space",)
+) -> dict[str, Parameter | Constant]:
+    """Return the named parameters with their values in the right types, such as 64 for 64.0.
 
+    Args:
+        named: What a study or a config names.
+        heads: The heads of the data.
+        is_builtin: Whether the model is the built-in one; of a user's own model, whose
+            parameters are not known here, only those of training are looked at.
+        at: Where they are named.
 
-Rule = tuple[str, Callable[[Any], bool]]
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_COUNT: Rule = ("whole numbers >= 1", _is_count)
-_POSITIVE: Rule = ("numbers > 0", lambda v: _is_number(v) and v > 0)
-_NOT_NEGATIVE: Rule = ("numbers >= 0", lambda v: _is_number(v) and v >= 0)
-_RULES: dict[str, Rule] = {
-    "kernel_size": _COUNT,
-    "pool_size": _COUNT,
-    "batch_size": _COUNT,
-    "learning_rate": _POSITIVE,
-    "l2": _NOT_NEGATIVE,
-    "dropout": ("numbers in [0, 1)", lambda v: _is_number(v) and 0 <= v < 1),
-    "batch_norm": ("true or false", lambda v: isinstance(v, bool)),
-    "optimizer": (f"one of {list(OPTIMIZERS)}", lambda v: v in OPTIMIZERS),
-}
-
-
-def value_rule(name: str, heads: Heads) -> Rule | None:
-    """Return in words, and as a function, what the values of a parameter must be."""
-    if name in {weight_name(head.name) for head in heads}:
-        return _NOT_NEGATIVE
-    if name in {units_name(head.name) for head in heads} or _is_filters(name):
-        return _COUNT
-    return _RULES.get(name)
-
-
-def _is_filters(name: str) -> bool:
-    return name.startswith("conv") and name.endswith("_filters")
-
-
-def _values(named: Mapping[str, Any], heads: Heads) -> Iterator[str]:
-    """Say which parameters can take a value that nothing can be built with."""
-    for name, parameter in named.items():
+    Raises:
+        InputError: If a parameter shapes nothing or its values cannot be.
+    """
+    problems = Problems()
+    if is_builtin:
+        known = _built_in(named, heads, _depth(named, at))
+        problems.extend(_shapeless(named, known, at))
+    else:
+        known = reference_training(heads)
+        problems.extend(_taken(named, at))
+    read = dict(named)
+    for name in (name for name in named if name in known):
         rule = value_rule(name, heads)
-        if rule is None:
+        if name == DEPTH:
+            read[name] = known[name]
+        elif rule is not None:
+            with problems.at(*at, name):
+                read[name] = fit(named[name], rule)
+    if heads and all(_is_zero(named.get(weight_name(head.name), 1.0)) for head in heads):
+        problems.add(at, "needs a loss weight > 0 for at least one head, got 0 for all")
+    problems.refuse_any()
+    return read
+
+
+def read_first(
+    config: Mapping[Any, Any], space: SearchSpace, heads: Heads, *, is_builtin: bool, at: Path
+) -> dict[str, Any]:
+    """Return a config to try first with its values in the right types.
+
+    It has the depth of the space, and of what is searched a value in the range, on a step or
+    not. A parameter that the space leaves constant may have another value.
+
+    Args:
+        config: What it names.
+        space: Complete for the built-in model; of a user's own model what the study names.
+        heads: The heads of the data.
+        is_builtin: Whether the model is the built-in one.
+        at: Where the config stands.
+
+    Raises:
+        InputError: If a parameter shapes nothing, or a value is no plain one or cannot be.
+    """
+    problems = Problems()
+    for name, value in config.items():
+        with problems.at(*at, str(name)):
+            _check_plain(name, value)
+    if is_builtin:
+        problems.extend(_misplaced(config, space, at))
+    problems.refuse_any()
+    read = read_named({**dict(space.constants), **config}, heads, is_builtin=is_builtin, at=at)
+    for name, parameter in space.searched:
+        if name in config and not _is_possible(parameter, read[name]):
+            rule = f"needs a value of {to_plain(parameter)}, as in the space"
+            problems.add((*at, name), f"{rule}, got {shown(config[name])}")
+    problems.refuse_any()
+    return {name: read[name] for name in config}
+
+
+def _check_plain(name: object, value: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError("shapes nothing: it is no name")
+    if isinstance(value, Mapping):
+        raise InputError(f"needs a single value; ranges belong in the space, got {shown(value)}")
+    check_constant(value, "config")
+
+
+def _misplaced(config: Mapping[str, Any], space: SearchSpace, at: Path) -> Iterator[Problem]:
+    """Say what of a config shapes nothing in the model of a complete space."""
+    known = dict(space.parameters)
+    blocks = sum(_BLOCK.fullmatch(name) is not None for name in known)
+    for name, value in config.items():
+        if name == DEPTH and value != blocks:
+            rule = f"needs {blocks}, as many convolution blocks as the space has"
+            yield problem((*at, name), f"{rule}, got {shown(value)}")
+        elif name != DEPTH and name not in known:
+            is_block = _BLOCK.fullmatch(str(name))
+            why = f": the space has {blocks} convolution blocks" if is_block else ""
+            why = why or f"; {hint(name, sorted(known))}"
+            yield problem((*at, str(name)), f"shapes nothing{why}")
+
+
+def _is_possible(parameter: Parameter, value: Any) -> bool:
+    """Tell whether a value is among the choices or in the range, on a step or not."""
+    if isinstance(parameter, Choice):
+        return any(_is_same(value, known) for known in parameter.values)
+    is_whole = is_number(value) and float(value).is_integer()
+    is_right = is_whole or (is_number(value) and isinstance(parameter, Float))
+    return is_right and bool(parameter.low <= value <= parameter.high)
+
+
+def _is_same(value: object, known: object) -> bool:
+    return value == known and isinstance(value, bool) == isinstance(known, bool)
+
+
+def _depth(named: Named, at: Path) -> int:
+    """Return the number of blocks: the named one, or that of the deepest block named."""
+    blocks = [name for name in named if _BLOCK.fullmatch(str(name))]
+    deepest = max((int(_BLOCK.fullmatch(name)[1]) for name in blocks), default=0)  # type: ignore[index]
+    depth = named.get(DEPTH)
+    if depth is None:
+        if deepest > MOST_BLOCKS:
+            rule = f"needs at most {MOST_BLOCKS} convolution blocks"
+            raise refused((*at, f"conv{deepest}_filters"), f"{rule}, got {deepest}")
+        return config_depth(blocks, None)
+    if not is_number(depth) or not float(depth).is_integer() or not 1 <= depth <= MOST_BLOCKS:  # type: ignore[arg-type, operator]
+        rule = f"needs a whole number from 1 to {MOST_BLOCKS}, the same for all trials"
+        raise refused((*at, DEPTH), f"{rule}, got {shown(to_plain(depth))}")
+    return int(depth)  # type: ignore[arg-type]
+
+
+def _built_in(named: Named, heads: Heads, depth: int) -> dict[str, Any]:
+    """Return every parameter that there is of the built-in model, at the reference's value."""
+    known = reference_config(heads, depth)
+    return {**known, DEPTH: depth} if DEPTH in named else known
+
+
+def _shapeless(named: Named, known: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    for name in named:
+        if name not in known:
+            is_block = DEPTH in named and _BLOCK.fullmatch(name)
+            why = f": {DEPTH} is {known[DEPTH]}" if is_block else f"; {hint(name, sorted(known))}"
+            yield problem((*at, name), f"shapes nothing{why}")
+
+
+def _taken(names: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    """Say which names a user's own parameter cannot have."""
+    for name in names:
+        if name in COLUMNS or name.startswith(_COLUMNS):
+            why = "the table of trials has a column of this name"
+        elif name in GIVEN:
+            why = "every model function is given this"
+        else:
             continue
-        words, is_right = rule
-        values = parameter.values if isinstance(parameter, Choice) else ends(parameter)
-        wrong = [value for value in values if not is_right(value)]
-        if wrong:
-            yield f"space.{name} needs {words}, got {wrong[0]!r}"
+        yield problem((*at, name), f"needs another name: {why}")
+
+
+def _of_function(
+    named: Named, heads: Heads, model_parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a user's model takes and what its training does, with their defaults."""
+    training = reference_training(heads)
+    problems = Problems()
+    problems.extend(_taken(model_parameters, ("model",)))
+    for name in model_parameters.keys() & training.keys():
+        problems.add(("model", name), "needs another name: it is a parameter of the training")
+    known = {**model_parameters, **training}
+    problems.extend(_shapeless(named, known, ("space",)))
+    for name, value in known.items():
+        if value is REQUIRED and name not in named:
+            problems.add(("space",), f"needs {name!r}: the model function gives it no default")
+    problems.refuse_any()
+    # What a function's default is need not be a plain value; it is left to the function.
+    return {name: value for name, value in known.items() if name in named or _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        check_constant(value, "default")
+    except InputError:
+        return False
+    return True
+
+
+def _is_zero(value: Parameter | Constant) -> bool:
+    return is_number(value) and value == 0

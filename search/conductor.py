@@ -1,7 +1,4 @@
-"""The study's state machine: what to try next, who goes on, who is tried again.
-
-Each decision is logged before it takes effect. Knows nothing of Ray.
-"""
+"""What to try next, who goes on, who is tried again: decided, logged, and then done."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -149,8 +146,8 @@ class Conductor:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, or the budget's hours are over."""
-        is_idle = not self._again and not self._flying
-        return self.is_over() or (is_idle and len(self.trials) >= self._plan.trials)
+        is_left = self._again or self._flying or len(self.trials) < self._plan.trials
+        return self.is_over() or not is_left
 
     def end_interrupted(self) -> None:
         """End what is in flight or waits, when the study's hours are over."""

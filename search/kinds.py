@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from search.errors import InputError
+from search.keys import shown
 
 MOST_CHOICES = 1000
 MOST_STEPS = 2**53
@@ -111,15 +112,15 @@ class Choice:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if isinstance(self.values, str) or not isinstance(self.values, Sequence):
-            raise InputError(f"choice needs a list of values, got {self.values!r}")
+        if isinstance(self.values, str | bytes) or not isinstance(self.values, Sequence):
+            raise InputError(f"choice needs a list of values, got {shown(self.values)}")
         object.__setattr__(self, "values", tuple(self.values))
         if not 1 <= len(self.values) <= MOST_CHOICES:
             raise InputError(f"choice needs 1 to {MOST_CHOICES} values, got {len(self.values)}")
         for value in self.values:
             check_constant(value, "choice's value")
         if len(set(self.values)) < len(self.values):
-            raise InputError(f"choice needs values that differ, got {list(self.values)}")
+            raise InputError(f"choice needs values that differ, got {shown(list(self.values))}")
 
     def __contains__(self, value: object) -> bool:
         """Tell whether a config may have this value."""
@@ -150,15 +151,15 @@ def from_plain(value: Any) -> Parameter | Constant:
     if len(kinds) != 1:
         raise InputError(
             "needs one of {float: [low, high]}, {int: [low, high]}, {choice: [values]} "
-            f"or a constant, got {dict(value)!r}"
+            f"or a constant, got {shown(dict(value))}"
         )
     kind, options = kinds[0], {key: item for key, item in value.items() if key != kinds[0]}
     _check_options(kind, options)
     if kind == Choice.kind:
         return Choice(values=value[kind])
     bounds = value[kind]
-    if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
-        raise InputError(f"{kind} needs [low, high], got {bounds!r}")
+    if not isinstance(bounds, Sequence) or isinstance(bounds, str | bytes) or len(bounds) != 2:
+        raise InputError(f"{kind} needs [low, high], got {shown(bounds)}")
     return _KINDS[kind](low=bounds[0], high=bounds[1], **options)
 
 
@@ -199,19 +200,30 @@ def check_constant(value: object, what: str) -> Constant:
         InputError: If it is not, is not finite, or is beyond 64 bits.
     """
     if not isinstance(value, bool | int | float | str):
-        raise InputError(f"{what} needs a number, text, true or false, got {value!r}")
+        raise InputError(f"{what} needs a number, text, true or false, got {shown(value)}")
     if is_number(value):
         _number(value, what)
+    elif isinstance(value, str) and not is_text(value):
+        raise InputError(f"{what} needs text that UTF-8 can write, got {shown(value)}")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Tell whether files and tables can hold a text: it has no half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_options(kind: str, options: Mapping[Any, Any]) -> None:
     allowed = [] if kind == Choice.kind else ["log", "step"]
     unknown = sorted(str(key) for key in options if key not in allowed)
     if unknown:
-        raise InputError(f"{kind} has no option {unknown}; it takes {allowed}")
+        raise InputError(f"{kind} has no option {shown(unknown)}; it takes {allowed}")
     if not isinstance(options.get("log", False), bool):
-        raise InputError(f"{kind}'s log needs true or false, got {options['log']!r}")
+        raise InputError(f"{kind}'s log needs true or false, got {shown(options['log'])}")
 
 
 def _no_step(parameter: Float | Int) -> int | None:
@@ -222,7 +234,7 @@ def _no_step(parameter: Float | Int) -> int | None:
 def _check_range(parameter: Float | Int) -> None:
     kind, low, high, step = parameter.kind, parameter.low, parameter.high, parameter.step
     if not isinstance(parameter.log, bool):
-        raise InputError(f"{kind}'s log needs true or false, got {parameter.log!r}")
+        raise InputError(f"{kind}'s log needs true or false, got {shown(parameter.log)}")
     if low > high:
         raise InputError(f"{kind} needs low <= high, got low={low}, high={high}")
     if not math.isfinite(high - low):
@@ -241,7 +253,7 @@ def _number(value: object, what: str) -> float:
     # An int beyond 64 bits fits no float, no array and no database.
     is_small = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
     if not is_number(value) or not is_small or not math.isfinite(value):  # type: ignore[arg-type]
-        raise InputError(f"{what} needs a finite number, got {_short(value)}")
+        raise InputError(f"{what} needs a finite number, got {shown(value)}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -252,12 +264,5 @@ def _whole(value: object, what: str) -> int:
             raise InputError(f"{what} needs a whole number, got {value!r}")
         value = int(number)
     if abs(value) > MOST_STEPS:
-        raise InputError(f"{what} needs a whole number within 2**53, got {_short(value)}")
+        raise InputError(f"{what} needs a whole number within 2**53, got {shown(value)}")
     return value
-
-
-def _short(value: object) -> str:
-    """Return a value as text; an int of thousands of digits has none in Python."""
-    if isinstance(value, int) and abs(value) >= 2**63:
-        return f"a whole number of {value.bit_length()} bits"
-    return repr(value)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from search.attempts import Loss
 from search.errors import SearchError, StorageError
 
-# What Ray 2.60 writes of an actor whose node died, and of one killed for the node's memory.
-_NODE = ("its node has died", "node was terminated", "The node it was running on")
-_MEMORY = ("running low on memory", "Out of memory", "OutOfMemory", "OOM")
+# What Ray 2.60 says, and says nowhere else but in the text.
+NODE_DIED = "its node has died"
+NODE_WAS_FULL = "due to the node running low on memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +31,28 @@ def why_lost(trial: Any) -> Lost:
         trial: A ``ray.tune.experiment.Trial`` that has just failed.
 
     Raises:
-        SearchError: If its process could not even be made: no other would fare better.
+        SearchError: If its process could not even be set up: no other would fare better.
     """
     error, text = _error(trial)
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, StorageError):
             return Lost(loss=Loss.STORAGE, detail=str(error.cause))
         return Lost(loss=Loss.ACTOR, detail=_one_line(error.cause))
-    if isinstance(error, RayActorError) and error.actor_init_failed:
-        last = text.strip().splitlines()[-1]
-        raise SearchError(f"no process for trials can be started: {last}")
-    if isinstance(error, RayActorError) and error.preempted:
-        return Lost(loss=Loss.PREEMPTED)
-    if any(words in text for words in _MEMORY):
-        return Lost(loss=Loss.MEMORY)
-    if any(words in text for words in _NODE):
-        return Lost(loss=Loss.NODE)
-    return Lost(loss=Loss.ACTOR)
+    if isinstance(error, RayActorError):
+        if error.actor_init_failed:
+            last = text.strip().splitlines()[-1]
+            raise SearchError(f"trials need a process that can be set up, got {last}")
+        if error.preempted:
+            return Lost(loss=Loss.PREEMPTED)
+        if isinstance(error, ActorUnavailableError) or NODE_DIED in text:
+            return Lost(loss=Loss.NODE)
+    # Ray's error of a process that it killed for memory is none of the above, and Tune keeps
+    # its text only. Every other one tells the reader of the OOM killer, too.
+    return Lost(loss=Loss.MEMORY if NODE_WAS_FULL in text else Loss.ACTOR)
 
 
 def _error(trial: Any) -> tuple[BaseException | None, str]:
-    """Return the error, if Ray kept it, and its text.
+    """Return the error, if Tune kept it, and its text.
 
     ``trial.get_pickled_error()`` looks into the storage, where Tune copies the file to only at
     the end (ray 2.60); here it is read where this process has just written it.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from search.errors import StudyDiffers
 from search.log import StudyLog
-from search.prepare import check_before_ray, data_request
+from search.prepare import check_before_ray, check_storage, data_request
 from search.reader import PREPARED, STUDY
 from search.results import StudyResult, load
 from search.study import Study
@@ -56,12 +56,13 @@ def is_done(study: Study) -> bool:
 
 
 def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], None]) -> DataInfo:
-    """Check the data, and what the study asks of them; write nothing.
+    """Check the storage, the data, and what the study asks of them; write nothing.
 
     Raises:
-        InputError: If the data set is not as it must be.
+        InputError: If the data set is not as it must be, or the storage can never be written.
         StudyDiffers: If the data set is not the one that the study began with.
     """
+    check_storage(study.folder)
     notify("checking the data")
     info = check_dataset(data_request(study))
     check_before_ray(study, info)

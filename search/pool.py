@@ -41,7 +41,20 @@ class Guard:
             return otherwise
 
 
-class NumberSearcher(Searcher):  # type: ignore[misc] # ray is not typed
+class Unpickled:
+    """Is pickled as an empty shell.
+
+    Tune writes its searcher, stopper and scheduler to its scratch folder when it starts and
+    ends (ray 2.60, ``tuner.pkl``), where nothing ever reads them; what they refer to, such as
+    locks and open files, cannot be pickled.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+
+class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not typed
     """Hands out trial numbers as the conductor says, again if an attempt was lost."""
 
     def __init__(
@@ -95,7 +108,7 @@ class NumberSearcher(Searcher):  # type: ignore[misc] # ray is not typed
         self._changed()
 
 
-class LiveTrials(FIFOScheduler):  # type: ignore[misc] # ray is not typed
+class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not typed
     """Starts trials in the order they came, looking at the living ones only.
 
     Ray's own FIFO walks all trials that ever were at every step. It also tells apart why an
@@ -133,7 +146,7 @@ class LiveTrials(FIFOScheduler):  # type: ignore[misc] # ray is not typed
                 ray.kill(actor)
 
 
-class ResultStopper(Stopper):  # type: ignore[misc] # ray is not typed
+class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not typed
     """Takes in every result. Only a stopper sees all of them, and sees them first."""
 
     def __init__(

@@ -3,12 +3,13 @@
 All that can be refused is refused here.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 from search.cluster import run_task
-from search.completion import complete, default_space
+from search.completion import DEPTH, complete, default_space
 from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
@@ -24,6 +25,22 @@ from trainables.store import Store
 
 SHAPING = ("pool_size", "kernel_size")
 """Parameters that decide, besides the depth, whether an image is large enough."""
+
+
+def check_storage(folder: str) -> None:
+    """Refuse a local folder that can never be made or written.
+
+    Raises:
+        InputError: Naming what is in the way.
+    """
+    root = Store(folder).root
+    if root is None:
+        return
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"storage needs a folder for the study {folder!r}, got the file {there}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"storage needs a folder that can be written, got {there}")
 
 
 def check_before_ray(study: Study, data: DataInfo) -> None:
@@ -63,7 +80,8 @@ def prepare(
     if study.model is not None:
         notify("building the corners of the space")
         configs = [config for _, config in _trial_configs(study, prepared.space)]
-        run_task(try_models, configs, shared_settings(study, prepared))
+        for reason in run_task(try_models, configs, shared_settings(study, prepared)):
+            notify(f"some configs cannot be built: {reason}")
     notify("decoding the images")
     run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
     if known is None:
@@ -160,7 +178,8 @@ def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -
     A user's own function has its own defaults for what is searched.
     """
     names = [name for name, _ in space.parameters]
-    depth = config_depth([*names, *config], None)
+    told: Any = dict(space.constants).get(DEPTH)
+    depth = config_depth([*names, *config], told)
     known = (
         reference_config(study.heads, depth)
         if study.model is None

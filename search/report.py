@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.errors import NoCandidate
 from search.points import Figures, Point
 from search.results import StudyResult
 from search.wording import (
@@ -36,7 +37,12 @@ def print_end(console: Console, result: StudyResult, seconds: float | None = Non
     took = ", ended before" if seconds is None else f" in {duration(seconds)}"
     _line(console, f"{clean(result.study.name)}: {counts_text(result)}{took}", "bold")
     _line(console, "")
-    print_best(console, result, result.best())
+    try:
+        best = result.best()
+    except NoCandidate:
+        _line(console, f"  twohead show {quoted(result.folder)}")
+        raise
+    print_best(console, result, best)
     _line(console, "")
     print_next(console, result.folder)
 
@@ -48,7 +54,9 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     _line(console, "")
     console.print(figures_table(result, point, reference))
     _line(console, "")
-    console.print(config_table(result, point, reference))
+    searched = config_table(result, point, reference)
+    if searched.row_count:
+        console.print(searched)
     constants = fixed_text(result, point)
     if constants:
         console.print(Text.assemble(("fixed    ", "dim"), constants))

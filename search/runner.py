@@ -20,6 +20,7 @@ from search.scheduler import make_scheduler
 from search.searcher import RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.usage import Usage
 from trainables.store import Store
 
 KERAS = "trainables.keras_factory:keras_run"
@@ -71,7 +72,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         InputError: If the study, its data or its model cannot work.
         StudyDiffers: If a study of that name has other settings.
         StudyLocked: If another process runs it.
-        Interrupted: On SIGINT or SIGTERM.
+        Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
     known = stored_study(study)
@@ -91,16 +92,18 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
 
 def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str) -> None:
     store = Store(study.folder)
-    data = check_data(study, known, watcher.preparing)
-    with claim(store) as ownership, catch_signals() as flag:
-        if known is None:
-            write_study(study)
-        with ray_for(study, watcher.preparing) as nodes:
-            flag.install()
-            share = shares(study.resources, nodes)
-            log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
-            prepared = prepare(study, data, log, watcher.preparing)
-            _Run(study, prepared, log, store, share, factory).go(watcher, flag)
+    with catch_signals() as flag:
+        data = check_data(study, known, watcher.preparing)
+        with claim(store) as ownership:
+            if known is None:
+                write_study(study)
+            with ray_for(study, watcher.preparing) as joined:
+                flag.install()
+                flag.is_final = joined.is_left_after
+                share = shares(study.resources, joined.nodes)
+                log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+                prepared = prepare(study, data, log, watcher.preparing)
+                _Run(study, prepared, log, store, share, factory).go(watcher, flag)
 
 
 class _Run:
@@ -127,11 +130,14 @@ class _Run:
         conductor = self._conductor()
         watcher.started(self._study, self._prepared, conductor)
         is_over = conductor.is_over
-        with flag.patiently():
-            self._fit(conductor, lambda: flag.is_set or is_over(), watcher.changed)
-        if flag.is_set or not conductor.is_finished:
+        try:
+            with flag.patiently():
+                self._fit(conductor, lambda: flag.look() or is_over(), watcher.changed)
+            if flag.is_set or not conductor.is_finished:
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
             self._log.record(Closed(reason="interrupted"))
-            raise KeyboardInterrupt
+            raise
         conductor.end_interrupted()
         self._log.fold()
         self._test(watcher)
@@ -178,15 +184,20 @@ class _Run:
 
         if conductor.is_finished:
             return
-        usage = fit(
-            conductor,
-            settings=self._settings,
-            shares=self._shares,
-            is_interrupted=is_interrupted,
-            changed=changed,
-        )
-        name = f"runs/{self._log.generation:06d}.json"
-        self._store.put(name, json.dumps(usage.to_dict()).encode())
+        usage = Usage(self._shares.concurrent)
+        try:
+            fit(
+                conductor,
+                settings=self._settings,
+                shares=self._shares,
+                is_interrupted=is_interrupted,
+                changed=changed,
+                usage=usage,
+            )
+        finally:
+            usage.close()
+            name = f"runs/{self._log.generation:06d}.json"
+            self._store.put(name, json.dumps(usage.to_dict()).encode())
 
     def _test(self, watcher: Watcher) -> None:
         """Measure the best point and the reference's on the test split, if there is one."""

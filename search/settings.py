@@ -5,17 +5,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
-from search.errors import InputError
-from search.keys import unknown_keys
+from search.keys import Path, Problems, refused, shown, unknown_keys
+from search.kinds import is_number as is_number
 
 Value = TypeVar("Value")
-GPU_FRACTIONS = (0, 0.25, 0.5)
+GPU_FRACTIONS = (0.25, 0.5)
 """Shares of one GPU besides whole ones: with few classes Ray can reuse a process."""
+MOST_HOURS = 1_000_000
+MOST_UNITS = 1_000_000
+"""CPUs or GPUs of a trial, and trials at once."""
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much a study may spend."""
+    """How much a study may spend.
+
+    Raises:
+        InputError: If a field is out of range.
+    """
 
     trials: int = 24
     """Numbers handed out, the reference trial and failed ones included."""
@@ -26,19 +34,40 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_whole("budget.trials", self.trials, least=1, most=1_000_000)
-        check_whole("budget.epochs", self.epochs, least=1, most=100_000)
-        if self.hours is not None and not (is_number(self.hours) and 0 < self.hours < math.inf):
-            raise InputError(f"budget.hours needs a number > 0, got {self.hours!r}")
+        problems = Problems()
+        with problems.at():
+            read_whole(self, ("budget", "trials"), least=1, most=1_000_000)
+        with problems.at():
+            read_whole(self, ("budget", "epochs"), least=1, most=100_000)
+        hours = self.hours
+        if hours is not None and not (is_number(hours) and 0 < hours <= MOST_HOURS):
+            rule = f"needs a number > 0 and <= {MOST_HOURS}"
+            problems.add(("budget", "hours"), f"{rule}, got {shown(hours)}")
+        problems.refuse_any()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return {"trials": self.trials, "epochs": self.epochs, "hours": self.hours}
 
+    def less_than(self, other: "Budget") -> tuple[str, ...]:
+        """Return the fields of which this budget has less than another."""
+        return tuple(
+            item.name for item in fields(self) if _amount(self, item) < _amount(other, item)
+        )
+
+
+def _amount(budget: Budget, item: Any) -> float:
+    amount: float | None = getattr(budget, item.name)
+    return math.inf if amount is None else amount
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one trial takes of a machine."""
+    """What one trial takes of a machine.
+
+    Raises:
+        InputError: If a field is out of range.
+    """
 
     cpu: int = 1
     gpu: float = 0
@@ -48,14 +77,19 @@ class Resources:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_whole("resources.cpu", self.cpu, least=1, most=1_000_000)
-        whole = is_number(self.gpu) and self.gpu >= 0 and float(self.gpu).is_integer()
-        if not whole and self.gpu not in GPU_FRACTIONS:
-            raise InputError(
-                f"resources.gpu needs 0, 0.25, 0.5 or a whole number, got {self.gpu!r}"
-            )
+        problems = Problems()
+        with problems.at():
+            read_whole(self, ("resources", "cpu"), least=1, most=MOST_UNITS)
+        if not is_number(self.gpu) or self.gpu not in GPU_FRACTIONS:
+            with problems.at():
+                rule = "needs 0, 0.25, 0.5 or a whole number"
+                read_whole(self, ("resources", "gpu"), least=0, most=MOST_UNITS, rule=rule)
         if self.concurrent != "auto":
-            check_whole("resources.concurrent", self.concurrent, least=1, most=1_000_000)
+            with problems.at():
+                rule = "needs 'auto' or a whole number >= 1"
+                path = ("resources", "concurrent")
+                read_whole(self, path, least=1, most=MOST_UNITS, rule=rule)
+        problems.refuse_any()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -64,7 +98,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Which rows validate, where the data has no ``split`` column."""
+    """Which rows validate, where the data has no ``split`` column.
+
+    Raises:
+        InputError: If a field is out of range.
+    """
 
     share: float = 0.2
     seed: int = 0
@@ -72,9 +110,13 @@ class Validation:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        problems = Problems()
         if not is_number(self.share) or not 0 < self.share < 1:
-            raise InputError(f"validation.share needs a number in (0, 1), got {self.share!r}")
-        check_whole("validation.seed", self.seed, least=0, most=2**32 - 1)
+            path = ("validation", "share")
+            problems.add(path, f"needs a number in (0, 1), got {shown(self.share)}")
+        with problems.at():
+            read_whole(self, ("validation", "seed"), least=0, most=LARGEST_SEED)
+        problems.refuse_any()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -91,19 +133,37 @@ def read_value(kind: type[Value], name: str, given: Any) -> Value:
         return given
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if not isinstance(given, Mapping):
-        raise InputError(f"{name} needs a mapping with keys of {known}, got {given!r}")
-    problems = unknown_keys(given, known, where=name)
-    if problems:
-        raise InputError.of(problems)
-    return kind(**given)
+        raise refused((name,), f"needs a mapping with keys of {known}, got {shown(given)}")
+    problems = Problems()
+    problems.extend(unknown_keys(given, known, at=(name,)))
+    with problems.at(name):
+        value = kind(**{key: given[key] for key in known if key in given})
+    problems.refuse_any()
+    return value
 
 
-def is_number(value: object) -> bool:
-    """Tell whether a value is an int or a float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def whole(value: object, path: Path, *, least: int, most: int, rule: str | None = None) -> int:
+    """Return a value as a whole number; a float without fraction, such as ``24.0``, is one.
+
+    Args:
+        value: What was received.
+        path: Where.
+        least: The smallest that can be.
+        most: The largest.
+        rule: What the error says instead of the range.
+
+    Raises:
+        InputError: If it is none, or out of range.
+    """
+    is_whole = is_number(value) and (isinstance(value, int) or value.is_integer())  # type: ignore[attr-defined]
+    if not is_whole or not least <= value <= most:  # type: ignore[operator]
+        rule = rule or f"needs a whole number from {least} to {most}"
+        raise refused(path, f"{rule}, got {shown(value)}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
-def check_whole(name: str, value: object, *, least: int, most: int) -> None:
-    """Raise an `InputError` unless the value is a whole number in the range."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InputError(f"{name} needs a whole number from {least} to {most}, got {value!r}")
+def read_whole(owner: Any, path: Path, *, least: int, most: int, rule: str | None = None) -> None:
+    """Make the field of a frozen value that ``path`` ends with a whole number; see `whole`."""
+    name = str(path[-1])
+    number = whole(getattr(owner, name), path, least=least, most=most, rule=rule)
+    object.__setattr__(owner, name, number)

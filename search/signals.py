@@ -18,6 +18,8 @@ class Flag:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.is_final = False
+        """Whether Ray is left when the run ends: then nothing in it needs to end in order."""
         self._is_patient = False
 
     def install(self) -> None:
@@ -34,6 +36,16 @@ class Flag:
             yield
         finally:
             self._is_patient = False
+
+    def look(self) -> bool:
+        """Tell whether a signal has come, or raise ``KeyboardInterrupt`` if nothing needs order.
+
+        A signal to the whole process group may have ended Ray's own processes, and then
+        whatever Tune does to end its trials in order waits a minute for them.
+        """
+        if self.is_set and self.is_final:
+            raise KeyboardInterrupt
+        return self.is_set
 
     def _handle(self, number: int, frame: Any) -> None:
         is_first, self.is_set = not self.is_set, True

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 from search.errors import InputError
+from search.keys import Problems, check_mapping, shown
 from search.kinds import (
     MOST_CHOICES,
     Choice,
@@ -54,20 +55,22 @@ class SearchSpace:
     def __post_init__(self) -> None:
         """Check number, names and values."""
         names = [name for name, _ in self.parameters]
+        problems, read = Problems(), []
         if len(names) > MOST_PARAMETERS:
-            raise InputError(f"space needs at most {MOST_PARAMETERS} parameters, got {len(names)}")
-        problems = []
+            problems.add(
+                ("space",), f"needs at most {MOST_PARAMETERS} parameters, got {len(names)}"
+            )
+            problems.refuse_any()
         for name, value in self.parameters:
             if not isinstance(name, str) or not name.isidentifier():
-                problems.append(f"space needs identifiers as names, got {name!r}")
-            try:
-                from_plain(value)
-            except InputError as error:
-                problems.append(f"space.{name}: {error}")
+                path = ("space", str(name))
+                problems.add(path, f"space needs identifiers as names, got {shown(name)}")
+            with problems.at("space", str(name)):
+                read.append((name, from_plain(value)))
         if len(set(names)) < len(names):
-            problems.append(f"space needs names that differ, got {names}")
-        if problems:
-            raise InputError.of(problems)
+            problems.add(("space",), f"needs names that differ, got {shown(names)}")
+        problems.refuse_any()
+        object.__setattr__(self, "parameters", tuple(read))
 
     @property
     def searched(self) -> tuple[tuple[str, Parameter], ...]:
@@ -105,7 +108,7 @@ class SearchSpace:
             if name not in config:
                 yield f"config needs {name!r}, a value of {to_plain(parameter)}, got none"
             elif not _can_be(parameter, config[name]):
-                yield f"{name} needs a value of {to_plain(parameter)}, got {config[name]!r}"
+                yield f"{name} needs a value of {to_plain(parameter)}, got {shown(config[name])}"
         known = sorted(name for name, _ in self.parameters)
         unknown = sorted(str(name) for name in config if name not in known)
         if unknown:
@@ -123,16 +126,13 @@ class SearchSpace:
             >>> space.searched
             (('dropout', Float(low=0.0, high=0.5, log=False, step=None)),)
         """
-        if not isinstance(values, Mapping):
-            raise InputError(f"space needs a mapping of parameters, got {values!r}")
-        parameters, problems = [], []
-        for name, value in values.items():
-            try:
-                parameters.append((name, from_plain(value)))
-            except InputError as error:
-                problems.append(f"space.{name}: {error}")
-        if problems:
-            raise InputError.of(problems)
+        such_as = "{learning_rate: {float: [0.001, 0.01]}}"
+        problems = Problems()
+        parameters = []
+        for name, value in check_mapping(values, ("space",), such_as).items():
+            with problems.at("space", str(name)):
+                parameters.append((cast(str, name), from_plain(value)))
+        problems.refuse_any()
         return cls(parameters=tuple(parameters))
 
     def to_mapping(self) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """A study: data, heads, space, budget, resources; checked as a whole when it is made."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search.completion import DEPTH, complete, value_rule
-from search.errors import InputError
-from search.keys import unknown_keys
-from search.kinds import Choice, check_constant, ends
+from search.completion import complete, default_space, read_first, read_named
+from search.keys import Problem, Problems, check_mapping, unknown_keys
 from search.settings import Budget, Resources, Validation
-from search.space import MOST_PARAMETERS, SearchSpace
+from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS
-from trainables.data_values import IMAGE_COLUMN, SPLIT_COLUMN
 from trainables.head_spec import DeclaredHead
-from trainables.parameters import reference_training
+
+NEEDED = ("name", "data", "heads")
+"""The fields that every study names."""
+NO_DIFFERENCE = ("budget", "storage", "module_folder")
+"""Fields that may change between two runs; of the budget nothing may shrink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,8 @@ class Study:
     """In the value a `Budget`."""
 
     start_with: Any = ()
-    """Configs to try first; what they leave out is as in the space, or the reference's."""
+    """Configs to try first, in the space but for its constants; what they leave out is as in the
+    space where that is constant, else the reference's."""
 
     sampler: str = "tpe"
     """One of ``SAMPLERS``."""
@@ -88,18 +89,19 @@ class Study:
 
     def __post_init__(self) -> None:
         """Read the plain forms and check everything, all problems at once."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        read, problems = _read(values)
-        for name, value in read.items():
-            object.__setattr__(self, name, value)
-        problems = problems or _joint_problems(self)
-        if problems:
-            raise InputError.of(problems)
+        problems = Problems()
+        for name, read in READERS.items():
+            with problems.at(name):
+                object.__setattr__(self, name, read(getattr(self, name)))
+        if not problems.is_at("heads", "model", "space", "start_with"):
+            _read_together(self, problems)
+        problems.refuse_any()
 
     @property
     def folder(self) -> str:
         """Where the study lies: ``<storage>/<name>``."""
-        return f"{self.storage.rstrip('/')}/{self.name}"
+        storage = self.storage if self.storage.endswith("://") else self.storage.rstrip("/") + "/"
+        return f"{storage}{self.name}"
 
     @classmethod
     def from_yaml(cls, path: str | Path, **changes: Any) -> "Study":
@@ -126,12 +128,21 @@ class Study:
         Raises:
             InputError: If a key is unknown or missing, or a value is not what it must be.
         """
+        check_mapping(values, (), "{name: digits, data: digits.parquet, heads: {...}}")
         known = [item.name for item in fields(cls)]
-        problems = unknown_keys(values, known)
-        problems += [f"study needs {k!r}" for k in ("name", "data", "heads") if k not in values]
-        if problems:
-            raise InputError.of(problems + _read(values)[1])
-        return cls(**values)
+        missing = [name for name in NEEDED if name not in values]
+        problems = Problems()
+        problems.extend(unknown_keys(values, known))
+        for name in missing:
+            problems.add((), f"needs {name!r}")
+        given = {name: values[name] for name in known if name in values}
+        if missing:
+            problems.extend(_alone(given))
+            problems.refuse_any()
+        with problems.at():
+            study = cls(**given)
+        problems.refuse_any()
+        return study
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain JSON values, which `from_dict` reads."""
@@ -153,10 +164,17 @@ class Study:
             Key, the value here, the value there.
         """
         here, there = self.to_dict(), other.to_dict()
-        for free in ("budget", "storage", "module_folder"):
-            del here[free], there[free]
-        found = [pair for key in here for pair in _differing(key, here[key], there[key])]
-        return found + list(_shrunk(self.budget, other.budget))
+        found = [
+            difference
+            for key in here
+            if key not in NO_DIFFERENCE
+            for difference in _differences(key, here[key], there[key])
+        ]
+        shrunk = self.budget.less_than(other.budget)
+        return found + [
+            (f"budget.{name}", getattr(self.budget, name), getattr(other.budget, name))
+            for name in shrunk
+        ]
 
     def with_budget(self, **changes: Any) -> "Study":
         """Return the study with another budget; None leaves a field as it is."""
@@ -164,24 +182,17 @@ class Study:
         return replace(self, budget=replace(self.budget, **given))
 
 
-def _differing(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what differs of a field, entry by entry where both are mappings."""
+def _differences(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs, key by key where both are mappings."""
     if not isinstance(here, dict) or not isinstance(there, dict):
         if here != there:
             yield key, here, there
         return
     for name in {**there, **here}:
-        if here.get(name) != there.get(name):
-            yield f"{key}.{name}", here.get(name), there.get(name)
-    # The first head's loss weight is the unit of the others', and columns are in this order.
+        yield from _differences(f"{key}.{name}", here.get(name), there.get(name))
+    # The first head is the unit of the others' loss weights, and columns are in this order.
     if key == "heads" and here == there and list(here) != list(there):
         yield key, list(here), list(there)
-
-
-def _shrunk(here: Budget, there: Budget) -> Iterator[tuple[str, Any, Any]]:
-    for name in ("trials", "epochs"):
-        if getattr(here, name) < getattr(there, name):
-            yield f"budget.{name}", getattr(here, name), getattr(there, name)
 
 
 def _head_to_dict(head: DeclaredHead) -> dict[str, Any]:
@@ -191,88 +202,32 @@ def _head_to_dict(head: DeclaredHead) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _read(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Read the given fields from their plain forms; return them, and every problem."""
-    read: dict[str, Any] = {}
-    problems: list[str] = []
-    for name in (name for name in READERS if name in values):
-        try:
-            read[name] = READERS[name](values[name])
-        except InputError as error:
-            problems += _flat(error)
-    return read, problems
+def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the problems that each field has by itself."""
+    for name, value in given.items():
+        problems = Problems()
+        with problems.at(name):
+            READERS[name](value)
+        yield from problems
 
 
-def _flat(error: InputError) -> list[str]:
-    """Return the single problems of an error that may have joined several, more than once."""
-    parts = str(error).split("\n  - ")
-    return [part for part in parts if not re.fullmatch(r"(.*: )?\d+ problems", part)]
-
-
-def _joint_problems(study: Study) -> list[str]:
-    """Check what only the fields together tell; a user's own function is looked at later."""
-    problems = list(_name_problems(study.heads))
-    if study.module_folder is not None and not isinstance(study.module_folder, str):
-        problems.append(f"module_folder needs a path, got {study.module_folder!r}")
-    if problems:
-        return problems
-    named = {} if study.space is None else dict(study.space.parameters)
-    problems = _space_problems(study, named)
-    if problems:
-        return problems
-    constants = {} if study.space is None else dict(study.space.constants)
+def _read_together(study: Study, problems: Problems) -> None:
+    """Read what only the fields together tell; a user's own function is looked at later."""
+    is_builtin = study.model is None
+    with problems.at("space"):
+        if study.space is not None:
+            named = read_named(dict(study.space.parameters), study.heads, is_builtin=is_builtin)
+            object.__setattr__(study, "space", SearchSpace(parameters=tuple(named.items())))
+    if problems.is_at("space") or not study.start_with:
+        return
+    space = study.space or SearchSpace(parameters=())
+    if is_builtin:
+        named_space = study.space is not None
+        space = complete(space, study.heads) if named_space else default_space(study.heads)
+    first = []
     for index, config in enumerate(study.start_with):
-        where = f"start_with[{index}]"
-        found = _constant_problems(config) or _space_problems(study, {**constants, **config})
-        problems += [re.sub(r"^space\b", where, problem) for problem in found]
-    return problems
-
-
-def _name_problems(heads: Sequence[DeclaredHead]) -> Iterator[str]:
-    names = [head.name for head in heads]
-    for name in (IMAGE_COLUMN, SPLIT_COLUMN):
-        if name in names:
-            yield f"heads.{name} needs another name: the column {name!r} is not a label"
-    if len(set(names)) < len(names):
-        yield f"heads needs names that differ, got {names}"
-
-
-def _constant_problems(config: Mapping[str, Any]) -> list[str]:
-    """Say what of a config is no single plain value."""
-    problems = []
-    for name, value in config.items():
-        try:
-            check_constant(value, f"space.{name}")
-        except InputError as error:
-            problems.append(str(error))
-    return problems
-
-
-def _space_problems(study: Study, named: Mapping[str, Any]) -> list[str]:
-    """Say what cannot be among the parameters that a study or a config names."""
-    if study.model is None:
-        deepest = [name for name, depth in _depths(named) if depth > MOST_PARAMETERS]
-        if deepest:
-            return [f"space.{deepest[0]} needs at most {MOST_PARAMETERS} convolution blocks"]
-        try:
-            complete(SearchSpace(parameters=tuple(named.items())), study.heads)
-        except InputError as error:
-            return _flat(error)
-        return []
-    problems = []
-    for name in sorted(named.keys() & reference_training(study.heads).keys()):
-        words, is_right = value_rule(name, study.heads) or ("", lambda value: True)
-        values = named[name].values if isinstance(named[name], Choice) else ends(named[name])
-        wrong = [value for value in values if not is_right(value)]
-        problems += [f"space.{name} needs {words}, got {value!r}" for value in wrong[:1]]
-    return problems
-
-
-def _depths(named: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield the parameters that say how many blocks there are, before any is thought of."""
-    for name, value in named.items():
-        match = re.fullmatch(r"conv(\d+)_filters", name)
-        if match:
-            yield name, int(match[1]) if len(match[1]) <= 6 else MOST_PARAMETERS + 1
-        elif name == DEPTH and isinstance(value, int):
-            yield name, value
+        at = ("start_with", index)
+        with problems.at(*at):
+            first.append(read_first(config, space, study.heads, is_builtin=is_builtin, at=at))
+    if not problems.is_at("start_with"):
+        object.__setattr__(study, "start_with", tuple(first))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from search.errors import InputError
+from search.keys import Path as KeyPath
+from search.keys import PlacedError, Problem, joined, refused, shown
 
 if TYPE_CHECKING:
     from search.study import Study
@@ -18,14 +20,15 @@ LARGEST_BYTES = 2**18
 DEEPEST = 20
 MOST_DIGITS = 40
 
-Lines = dict[tuple[str, ...], int]
-"""From the path of a key to the line it stands in, from 1."""
+Lines = dict[KeyPath, int]
+"""From the path of a key or item to the line it stands in, from 1."""
 
 
 class _Loader(yaml.SafeLoader):
     """Reads the core schema of YAML 1.2, and neither tags nor anchors.
 
     PyYAML's own is 1.1, where ``1e-3`` is text, ``1:30`` is 90, ``010`` is 8 and ``no`` is false.
+    ``010``, which is 10 in 1.2, is text here.
     """
 
     where = ""
@@ -59,9 +62,10 @@ class _Loader(yaml.SafeLoader):
 _CORE = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?[0-9]+", list("-+0123456789")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
     "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         list("-+.0123456789"),
     ),
 }
@@ -79,17 +83,23 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
 
     values, lines = parse(_read(path), str(path))
     if not isinstance(values, dict):
-        raise InputError(f"{path}: a study needs keys and values such as 'name: digits'")
-    folder = path.resolve().parent
-    if isinstance(values.get("data"), str):
-        values["data"] = _beside(folder, values["data"])
-    values.setdefault("module_folder", str(folder))
+        needed = "needs keys and values such as 'name: digits'"
+        raise InputError(f"{path}: a study {needed}, got {shown(values)}")
     given = {key: value for key, value in changes.items() if value is not None}
+    placed = _placed_values(values, os.path.dirname(os.path.abspath(path)))
     try:
-        return Study.from_dict({**values, **given})
-    except InputError as error:
-        own = {key: line for key, line in lines.items() if key[:1] and key[0] not in given}
-        raise InputError(_placed(str(error), str(path), own)) from None
+        if "space" in values and values["space"] is None and "space" not in given:
+            rule = "needs parameters; without the key the default space is searched"
+            raise refused(("space",), f"{rule}, got nothing")
+        return Study.from_dict({**placed, **given})
+    except PlacedError as error:
+        told = [
+            problem.message
+            if problem.path and problem.path[0] in given
+            else _told(problem, str(path), lines)
+            for problem in error.problems
+        ]
+        raise InputError(joined(told, where=str(path) if len(told) > 1 else "")) from None
 
 
 def parse(text: str, where: str) -> tuple[Any, Lines]:
@@ -107,6 +117,8 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
         lines: Lines = {}
         _note_lines(node, where, (), lines)
         return loader.construct_document(node), lines
+    except InputError:
+        raise
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(f"{where}:{line} is not YAML: {error.reason}") from None
@@ -116,6 +128,8 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
         said = getattr(error, "problem", None) or str(error).splitlines()[0]
         hint = "; indent with spaces, not tabs" if "\\t" in said else ""
         raise InputError(f"{place} is not YAML: {said}{hint}") from None
+    except (ValueError, OverflowError):  # PyYAML 6.0 on "\\UFFFFFFFF", beyond all characters
+        raise InputError(f"{where} is not YAML: it has an escape of no character") from None
 
 
 def _read(path: Path) -> str:
@@ -140,49 +154,41 @@ def _read(path: Path) -> str:
         raise InputError(f"{path}:{line} needs UTF-8 text, got {error.reason}") from None
 
 
-def _note_lines(node: yaml.Node, where: str, path: tuple[str, ...], lines: Lines) -> None:
+def _note_lines(node: yaml.Node, where: str, path: KeyPath, lines: Lines) -> None:
     """Note the line of every key and item; refuse keys that are no text or stand twice."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _note_lines(item, where, (*path, f"[{index}]"), lines)
+            _note_lines(item, where, (*path, index), lines)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
-            got = repr(key.value) if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+            got = shown(key.value) if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
             raise InputError(f"{where}:{line} needs text as a key, got {got}")
         if (*path, key.value) in lines:
-            raise InputError(f"{where}:{line} has the key {key.value!r} twice")
+            raise InputError(f"{where}:{line} has the key {shown(key.value)} twice")
         lines[(*path, key.value)] = line
         _note_lines(value, where, (*path, key.value), lines)
 
 
-def _beside(folder: Path, data: str) -> str:
-    """Return a relative path as one beside the file, if it lies there."""
-    if "://" in data or "\0" in data or os.path.isabs(data):
-        return data
-    return str(folder / data) if os.path.exists(folder / data) else data
+def _placed_values(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Return a file's values with the paths that are relative to its folder made absolute."""
+    placed = {"module_folder": folder, **values}
+    if isinstance(placed["module_folder"], str):
+        placed["module_folder"] = os.path.join(folder, os.path.expanduser(placed["module_folder"]))
+    data = values.get("data")
+    if isinstance(data, str) and data and "://" not in data:
+        beside = os.path.join(folder, data)
+        placed["data"] = beside if os.path.exists(beside) else data
+    return placed
 
 
-def _placed(message: str, where: str, lines: Lines) -> str:
-    """Put file and line before each problem, found by the key path that it begins with."""
-    head, *items = message.split("\n  - ")
-    if not items:
-        return f"{where}{_line(head, lines)}: {head}"
-    placed = "".join(f"\n  - {where}{_line(item, lines)}: {item}" for item in items)
-    return f"{where}: {head}{placed}"
-
-
-def _line(problem: str, lines: Lines) -> str:
-    """Return ``:line`` of the key that a problem is about: its path, and the name it quotes."""
-    match = re.match(r"[A-Za-z_]\w*(\.\w+|\[\d+\])*", problem)
-    path = tuple(re.findall(r"\w+|\[\d+\]", match.group())) if match else ()
-    path = path[1:] if path[:1] == ("study",) else path
-    for name in re.findall(r"'([^']*)'", problem):
-        if (*path, name) in lines:
-            return f":{lines[(*path, name)]}"
+def _told(problem: Problem, where: str, lines: Lines) -> str:
+    """Return a problem after the file and the line of its key, or of what that stands in."""
+    path = problem.path
     while path and path not in lines:
         path = path[:-1]
-    return f":{lines[path]}" if path else ""
+    line = f":{lines[path]}" if path else ""
+    return f"{where}{line}: {problem.message}"

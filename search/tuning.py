@@ -24,11 +24,17 @@ def fit(
     shares: Shares,
     is_interrupted: Callable[[], bool],
     changed: Callable[[], None],
-) -> Usage:
+    usage: Usage,
+) -> None:
     """Let Ray Tune run what the conductor hands out, until it has finished or is interrupted.
 
-    Returns:
-        How the slots were used.
+    Args:
+        conductor: Hands out and decides.
+        settings: What all trials share.
+        shares: What each takes, and how many run side by side.
+        is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
+        changed: Called when the conductor took in or handed out something.
+        usage: Takes note of how the slots were used.
 
     Raises:
         Exception: What our own code raised inside Tune, as it was raised.
@@ -36,7 +42,6 @@ def fit(
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    usage = Usage(shares.concurrent)
     trainable = tune.with_resources(
         tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
     )
@@ -72,8 +77,6 @@ def fit(
         shutil.rmtree(scratch, ignore_errors=True)
     if guard.error is not None:
         raise guard.error
-    usage.close()
-    return usage
 
 
 def _name(trial: Any) -> str:

@@ -246,8 +246,8 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def _not_finite(result: EpochResult, epoch: int) -> str | None:
     """Say which loss stopped being a number, if one did."""
-    named = {"training loss": result.training_loss}
-    named |= {f"val_{head}_loss": loss for head, loss in result.losses.items()}
+    named = {f"val_{head}_loss": loss for head, loss in result.losses.items()}
+    named["training loss"] = result.training_loss
     for name, value in named.items():
         if not math.isfinite(value):
             word = "NaN" if math.isnan(value) else "infinite"

@@ -111,7 +111,7 @@ def _has_class_problem(
 ) -> bool:
     if 2 <= number <= MAX_CLASSES:
         return False
-    got = f"only {shown(values[0])}" if number == 1 else f"{number} different labels"
+    got = f"only the class {shown(values[0])}" if number == 1 else f"{number} different labels"
     problems.add(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
     return True
 

@@ -73,6 +73,7 @@ def restore_model(
     Raises:
         CheckpointError: If the point's weights are missing or damaged.
     """
+    add_import_folder(settings["module_folder"])
     state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
     spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
     model = build_model(spec.model, seed=point["seed"], precision=settings["precision"])
@@ -84,7 +85,6 @@ def evaluate_points(
     study: str, settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]], split: str
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Return losses by head and metrics of recorded points on a split of the data."""
-    add_import_folder(settings["module_folder"])
     _configure(settings["cpu"], 0)
     rows = shared_dataset(settings["storage"], settings["fingerprint"]).split(split)
     figures = []

@@ -36,6 +36,11 @@ def load_function(target: str) -> Callable[..., Any]:
         UserModelError: If the module itself raises while it is imported.
     """
     module_name, _, name = target.partition(":")
+    if module_name == "__main__":
+        raise InputError(
+            f"model {target!r} needs a module that other processes can import, got the script "
+            "that is running: put the function into a file of its own"
+        )
     module = _import(target, module_name)
     function = getattr(module, name, None)
     if not inspect.isfunction(function):
@@ -116,7 +121,7 @@ def _import(target: str, module_name: str) -> ModuleType:
 
 
 def _user_error(target: str, error: BaseException, file: str) -> UserModelError:
-    what = f"{type(error).__name__}: {error}"
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserModelError(f"model {target!r} failed with {what} ({_place(error, file)})")
 
 

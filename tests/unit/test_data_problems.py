@@ -38,8 +38,8 @@ def boxes(wrong=None, row=3):
             "units: 3, got 2: ['a', 'b']",
             id="units_and_names",
         ),
-        pytest.param([CLASS], {"c_output": [1] * 10}, "classes, got only 1", id="one_class"),
-        pytest.param([CLASS], {"c_output": ["a"] * 10}, "got only 'a'", id="one_name"),
+        pytest.param([CLASS], {"c_output": [1] * 10}, "got only the class 1", id="one_class"),
+        pytest.param([CLASS], {"c_output": ["a"] * 10}, "got only the class 'a'", id="one_name"),
         pytest.param([CLASS], {"c_output": [0.5] * 10}, "got type double", id="class_floats"),
         pytest.param(
             [CLASS], {"c_output": [None, *[1] * 9]}, "got null in row 0", id="null_class"

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.completion import complete, default_space
 from search.errors import InputError
 from search.space import Choice, Float, Int, SearchSpace, ends, from_plain, to_plain
-from trainables.head_spec import DeclaredHead
-from trainables.parameters import reference_config
-from trainables.user_model import REQUIRED
 
-HEADS = (
-    DeclaredHead(name="c_output", kind="classification"),
-    DeclaredHead(name="r_output", kind="box"),
-)
 FINITE = st.floats(-1e6, 1e6)
 POSITIVE = st.floats(1e-6, 1e6)
 CONSTANTS = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), FINITE, st.text(max_size=5))
@@ -123,6 +115,8 @@ def test_int_refuses_bounds_no_sampler_could_draw_from(change, message):
         pytest.param([None], "a number, text, true or false, got None", id="nothing"),
         pytest.param([float("nan")], "a finite number, got nan", id="nan"),
         pytest.param([10**400], "got a whole number of 1329 bits", id="huge"),
+        pytest.param(["\ud800"], "text that UTF-8 can write", id="half_a_character"),
+        pytest.param(b"ab", "a list of values, got b'ab'", id="bytes"),
         pytest.param("adam", "a list of values, got 'adam'", id="text"),
         pytest.param(8, "a list of values, got 8", id="number"),
     ],
@@ -150,7 +144,7 @@ def test_choice_refuses_values_that_are_not_plain_and_different(values, message)
     ],
 )
 def test_what_is_no_parameter_is_refused_with_its_name(plain, message):
-    with pytest.raises(InputError, match=r"^space\.width: .*" + re.escape(message)):
+    with pytest.raises(InputError, match=r"^space\.width\b.*" + re.escape(message)):
         space(width=plain)
 
 
@@ -167,6 +161,16 @@ def test_what_is_no_parameter_is_refused_with_its_name(plain, message):
 def test_a_space_that_exists_is_valid(parameters, message):
     with pytest.raises(InputError, match=re.escape(message)):
         SearchSpace(parameters=tuple(parameters))
+
+
+def test_a_space_of_plain_parameters_is_read_as_the_study_file_is():
+    plain = SearchSpace(parameters=(("width", {"int": [8, 64]}),))
+
+    assert plain == SearchSpace(parameters=(("width", Int(low=8, high=64)),))
+
+
+def test_bounds_without_fraction_are_whole_numbers():
+    assert Int(low=32.0, high=64.0, step=2.0) == Int(low=32, high=64, step=2)
 
 
 def test_every_problem_of_a_space_is_named_at_once():
@@ -256,136 +260,3 @@ def test_a_config_outside_the_space_is_refused_by_name(change, message):
 def test_a_config_needs_every_parameter():
     with pytest.raises(InputError, match=r"config needs 'lr', a value of .*, got none"):
         SPACE.check({name: value for name, value in CONFIG.items() if name != "lr"})
-
-
-def test_the_default_space_searches_filters_widths_rate_and_the_second_weight():
-    found = default_space(HEADS).to_mapping()
-
-    expected = {
-        "conv1_filters": {"choice": [8, 16, 32, 64]},
-        "conv2_filters": {"choice": [8, 16, 32, 64]},
-        "c_output_units": {"int": [32, 256], "log": True},
-        "r_output_units": {"int": [32, 512], "log": True},
-        "c_output_loss_weight": 1.0,
-        "r_output_loss_weight": {"float": [0.1, 10.0], "log": True},
-        "learning_rate": {"float": [0.0003, 0.01], "log": True},
-        "batch_size": 64,
-    }
-    assert {name: found[name] for name in expected} == expected
-
-
-def test_the_default_space_names_everything_that_shapes_a_trial():
-    assert set(default_space(HEADS).to_mapping()) == set(reference_config(HEADS))
-
-
-@pytest.mark.parametrize("num_heads", [1, 3])
-def test_the_default_space_weighs_every_head_but_the_first(num_heads):
-    heads = tuple(DeclaredHead(name=f"h{i}", kind="regression") for i in range(num_heads))
-
-    found = dict(default_space(heads).parameters)
-
-    assert found["h0_loss_weight"] == 1.0
-    assert all(isinstance(found[f"h{i}_loss_weight"], Float) for i in range(1, num_heads))
-    assert sum(name.endswith("_units") for name in found) == num_heads
-
-
-def test_what_a_space_does_not_name_is_at_the_reference():
-    whole = complete(space(learning_rate={"float": [1e-4, 1e-2], "log": True}), HEADS)
-
-    assert whole.contains(
-        {
-            "conv1_filters": 64,
-            "conv2_filters": 64,
-            "kernel_size": 3,
-            "pool_size": 3,
-            "dropout": 0.0,
-            "batch_norm": False,
-            "l2": 0.0,
-            "c_output_units": 256,
-            "r_output_units": 512,
-            "learning_rate": 1e-3,
-            "batch_size": 32,
-            "optimizer": "adam",
-            "c_output_loss_weight": 1.0,
-            "r_output_loss_weight": 1.0,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("named", "blocks"),
-    [
-        pytest.param({}, 2, id="as_the_reference"),
-        pytest.param({"conv1_filters": 8}, 2, id="one_named"),
-        pytest.param({"conv3_filters": 8}, 3, id="the_highest_named"),
-        pytest.param({"num_conv_blocks": 4}, 4, id="said"),
-        pytest.param({"num_conv_blocks": 1, "conv1_filters": 8}, 1, id="fewer_than_the_reference"),
-    ],
-)
-def test_the_depth_is_said_or_follows_from_the_blocks_named(named, blocks):
-    names = [name for name, _ in complete(space(**named), HEADS).parameters]
-
-    assert sum(name.startswith("conv") for name in names) == blocks
-
-
-@pytest.mark.parametrize(
-    ("named", "message"),
-    [
-        pytest.param({"lr": 0.1}, "shapes nothing with 'lr'", id="unknown"),
-        pytest.param({"learnin_rate": 0.1}, "did you mean 'learning_rate'?", id="misspelt"),
-        pytest.param({"x_units": 8}, "shapes nothing with 'x_units'", id="head_of_none"),
-        pytest.param({"num_conv_blocks": 2, "conv3_filters": 8}, "'conv3_filters'", id="too_deep"),
-        pytest.param({"conv0_filters": 8}, "'conv0_filters'", id="block_zero"),
-        pytest.param({"conv01_filters": 8}, "'conv01_filters'", id="block_with_a_zero"),
-        pytest.param({"num_conv_blocks": {"int": [1, 3]}}, "is not offered yet", id="depth"),
-        pytest.param({"num_conv_blocks": 0}, "whole number >= 1", id="no_block"),
-        pytest.param(
-            {"conv1_filters": {"int": [0, 8]}}, "whole numbers >= 1, got 0", id="filters"
-        ),
-        pytest.param({"conv1_filters": {"float": [8, 64]}}, ">= 1, got 8.0", id="float_filters"),
-        pytest.param({"c_output_units": 0}, "c_output_units needs whole numbers", id="units"),
-        pytest.param({"batch_size": {"choice": [32, 0]}}, "got 0", id="batch"),
-        pytest.param({"batch_size": True}, "got True", id="bool_batch"),
-        pytest.param({"dropout": {"float": [0.0, 1.0]}}, "in [0, 1), got 1.0", id="dropout"),
-        pytest.param({"l2": -0.1}, "l2 needs numbers >= 0, got -0.1", id="l2"),
-        pytest.param({"learning_rate": {"float": [0, 1]}}, "> 0, got 0.0", id="rate"),
-        pytest.param({"r_output_loss_weight": -1}, ">= 0, got -1", id="weight"),
-        pytest.param({"pool_size": 0}, "pool_size needs whole numbers >= 1, got 0", id="pool"),
-        pytest.param({"optimizer": {"choice": ["adam", "lion"]}}, "got 'lion'", id="optimizer"),
-        pytest.param({"batch_norm": 1}, "true or false, got 1", id="batch_norm"),
-    ],
-)
-def test_a_parameter_that_shapes_nothing_or_cannot_be_is_refused(named, message):
-    with pytest.raises(InputError, match=re.escape(message)):
-        complete(space(**named), HEADS)
-
-
-USER = {"filters": REQUIRED, "dropout": 0.1, "callback": None}
-
-
-def test_a_users_function_adds_its_parameters_and_training_ours():
-    whole = complete(space(filters={"int": [8, 64]}), HEADS, model_parameters=USER)
-
-    assert [name for name, _ in whole.parameters] == [
-        "filters",
-        "dropout",
-        "learning_rate",
-        "batch_size",
-        "optimizer",
-        "c_output_loss_weight",
-        "r_output_loss_weight",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("named", "message"),
-    [
-        pytest.param({}, "space needs 'filters': the model function gives it no", id="missing"),
-        pytest.param({"filters": 8, "conv1_filters": 8}, "'conv1_filters'", id="of_our_model"),
-        pytest.param({"filters": 8, "filter": 8}, "did you mean 'filters'?", id="misspelt"),
-        pytest.param({"filters": 8, "batch_size": 0}, "whole numbers >= 1, got 0", id="training"),
-    ],
-)
-def test_a_space_for_a_users_function_is_checked_against_its_parameters(named, message):
-    with pytest.raises(InputError, match=re.escape(message)):
-        complete(space(**named), HEADS, model_parameters=USER)

@@ -1,7 +1,7 @@
 import json
 import os
 import re
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,68 @@ def test_a_study_is_made_of_plain_values_or_of_checked_ones():
     )
 
 
+def test_values_are_kept_in_the_type_that_trials_get():
+    study = make(
+        space={"batch_size": 64.0, "l2": 0},
+        start_with=[{"conv1_filters": 8.0, "learning_rate": 1}],
+        budget={"trials": 3.0},
+        image_size=[32.0, 24],
+    )
+
+    assert json.dumps(study.space.to_mapping()) == '{"batch_size": 64, "l2": 0.0}'
+    assert json.dumps(study.start_with) == '[{"conv1_filters": 8, "learning_rate": 1.0}]'
+    assert (repr(study.budget.trials), repr(study.image_size)) == ("3", "(32, 24)")
+
+
+@pytest.mark.parametrize(
+    ("storage", "folder"),
+    [
+        pytest.param("/", "/digits", id="root"),
+        pytest.param("/a//", "/a/digits", id="slashes"),
+        pytest.param("file:///a", "file:///a/digits", id="file"),
+        pytest.param("mock://", "mock://digits", id="bare_uri"),
+    ],
+)
+def test_a_study_lies_in_a_folder_of_its_name(storage, folder):
+    assert make(storage=storage).folder == folder
+
+
+FIELDS = [item.name for item in fields(Study)]
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=9) | st.integers(), inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["kind", "units", "float", "int", "choice", "log", "l2", "batch_size"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(name=st.sampled_from(FIELDS), value=HOSTILE)
+def test_any_value_of_a_field_gives_a_study_or_an_input_error(name, value):
+    given_values = {"name": "digits", "data": "d", "heads": HEADS, name: value}
+    try:
+        study = Study.from_dict(given_values)
+    except InputError:
+        return
+
+    assert Study.from_dict(json.loads(json.dumps(study.to_dict()))) == study
+
+
+@pytest.mark.parametrize("values", [None, [], "digits", 3])
+def test_a_study_is_read_from_a_mapping_only(values):
+    with pytest.raises(InputError, match="study needs a mapping such as"):
+        Study.from_dict(values)
+
+
 def test_a_study_is_frozen():
     study = make()
 
@@ -141,10 +203,10 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param({"data": ""}, "data needs a path or a URI, got ''", id="data"),
         pytest.param({"data": "a\0b"}, "data needs a path or a URI", id="data_with_nul"),
         pytest.param({"storage": 3}, "storage needs a path or a URI, got 3", id="storage"),
-        pytest.param({"heads": {}}, "at least one head, got {}", id="no_head"),
+        pytest.param({"heads": {}}, "heads needs 1 to 64 heads, got 0", id="no_head"),
         pytest.param({"heads": ["a"]}, "heads needs a mapping such as", id="heads_as_list"),
-        pytest.param({"heads": {"a": "box"}}, "heads.a: needs a mapping with a kind", id="kind"),
-        pytest.param({"heads": {"a": {}}}, "heads.a: needs a mapping with a kind", id="no_kind"),
+        pytest.param({"heads": {"a": "box"}}, "heads.a needs a mapping with a kind", id="kind"),
+        pytest.param({"heads": {"a": {}}}, "heads.a needs a mapping with a kind", id="no_kind"),
         pytest.param({"heads": {"a": {"kind": "boxx"}}}, "'box'], got 'boxx'", id="unknown_kind"),
         pytest.param({"heads": {"a b": {"kind": "box"}}}, "got 'a b'", id="head_name"),
         pytest.param({"heads": {1: {"kind": "box"}}}, "identifier, got 1", id="head_number"),
@@ -161,7 +223,9 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param(
             {"heads": (DeclaredHead(name="a", kind="box"),) * 2}, "got ['a', 'a']", id="twice"
         ),
-        pytest.param({"image_size": [0, 8]}, "height needs a whole number", id="image_height"),
+        pytest.param(
+            {"image_size": [0, 8]}, "image_size needs a height and a width", id="image_height"
+        ),
         pytest.param({"image_size": [8]}, "image_size needs [height, width]", id="image_size"),
         pytest.param({"validation": {"share": 1}}, "validation.share needs", id="share"),
         pytest.param({"validation": {"seeds": 1}}, "did you mean 'seed'?", id="validation_key"),
@@ -180,36 +244,50 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param({"seed": -1}, "seed needs a whole number from 0 to 4294967295", id="seed"),
         pytest.param({"seed": 2**32}, "seed needs a whole number", id="seed_too_large"),
         pytest.param({"reference": "yes"}, "true or false, got 'yes'", id="reference"),
-        pytest.param({"module_folder": 3}, "module_folder needs a path, got 3", id="modules"),
+        pytest.param(
+            {"module_folder": 3}, "module_folder needs a path or a URI, got 3", id="modules"
+        ),
         pytest.param({"space": ["lr"]}, "space needs a mapping", id="space_as_list"),
         pytest.param({"space": {"learning_rate": REVERSED}}, "space.learning_rate: ", id="range"),
         pytest.param({"space": {"learnin_rate": 1.0}}, "'learning_rate'?", id="misspelt"),
         pytest.param(
-            {"space": {"num_conv_blocks": 2, "conv3_filters": 8}}, "'conv3_filters'", id="shapes"
+            {"space": {"num_conv_blocks": 2, "conv3_filters": 8}},
+            "space.conv3_filters shapes nothing: num_conv_blocks is 2",
+            id="shapes",
         ),
         pytest.param(
-            {"space": {"conv999999999_filters": 8}}, "at most 200 convolution", id="depth_named"
+            {"space": {"conv999999999_filters": 8}},
+            "at most 50 convolution blocks, got 999999999",
+            id="depth_named",
         ),
-        pytest.param({"space": {"num_conv_blocks": 10**9}}, "at most 200 conv", id="depth_said"),
+        pytest.param(
+            {"space": {"num_conv_blocks": 10**9}},
+            "needs a whole number from 1 to 50",
+            id="depth_said",
+        ),
         pytest.param({"start_with": {"l2": 0}}, "start_with needs a list", id="start_with"),
         pytest.param({"start_with": [3]}, "start_with[0] needs a mapping", id="start_with_item"),
-        pytest.param({"start_with": [{}, {"lr": 1}]}, "start_with[1] shapes nothing", id="start"),
+        pytest.param(
+            {"start_with": [{}, {"lr": 1}]},
+            "start_with[1].lr shapes nothing; did you mean 'learning_rate'?",
+            id="start",
+        ),
         pytest.param(
             {"start_with": [{"dropout": 1.0}]}, "start_with[0].dropout needs", id="start_value"
         ),
         pytest.param(
             {"start_with": [{"learning_rate": {"float": [0.1, 1.0]}}]},
-            "start_with[0].learning_rate needs a number, text, true or false",
+            "start_with[0].learning_rate needs a single value; ranges belong in the space",
             id="start_with_a_range",
         ),
         pytest.param(
             {"space": {"num_conv_blocks": 2}, "start_with": [{"conv3_filters": 8}]},
-            "start_with[0] shapes nothing with 'conv3_filters'",
+            "start_with[0].conv3_filters shapes nothing: the space has 2 convolution blocks",
             id="start_with_beyond_the_depth_of_the_space",
         ),
         pytest.param(
             {"model": "a.b:c", "space": {"batch_size": {"choice": [8, 0]}}},
-            "space.batch_size needs whole numbers >= 1, got 0",
+            "space.batch_size needs whole numbers from 1 to 2147483647, got 0",
             id="training_with_a_users_model",
         ),
         pytest.param(
@@ -271,6 +349,17 @@ def test_a_mapping_with_unknown_and_missing_keys_is_refused_with_the_rest_of_its
         pytest.param({"budget": {"trials": 25, "epochs": 10}}, [], id="grown_budget"),
         pytest.param({"budget": {"trials": 9}}, [("budget.trials", 9, 24)], id="fewer_trials"),
         pytest.param({"budget": {"epochs": 3}}, [("budget.epochs", 3, 9)], id="fewer_epochs"),
+        pytest.param({"budget": {"hours": 1}}, [("budget.hours", 1, None)], id="fewer_hours"),
+        pytest.param(
+            {"heads": {**HEADS, "r_output": {"kind": "box", "loss": "giou"}}},
+            [("heads.r_output.loss", "giou", None)],
+            id="loss_of_a_head",
+        ),
+        pytest.param(
+            {"space": None},
+            [("space", None, {"l2": 0.1, "dropout": 0.1})],
+            id="default_space",
+        ),
         pytest.param({"seed": 1}, [("seed", 1, 0)], id="seed"),
         pytest.param({"sampler": "random"}, [("sampler", "random", "tpe")], id="sampler"),
         pytest.param({"resources": {"cpu": 2}}, [("resources.cpu", 2, 1)], id="resources"),

@@ -2,6 +2,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from search.errors import InputError
 from search.study import Study
@@ -80,7 +82,8 @@ def test_a_file_says_what_python_says(tmp_path, monkeypatch):
         pytest.param(".5", 0.5, id="no_zero"),
         pytest.param("-2.", -2.0, id="no_fraction"),
         pytest.param("+7", 7, id="sign"),
-        pytest.param("010", 10, id="no_octal"),
+        pytest.param("010", "010", id="neither_8_nor_10"),
+        pytest.param("-0", 0, id="zero"),
         pytest.param("1:30", "1:30", id="no_base_60"),
         pytest.param("1_000", "1_000", id="no_underscore"),
         pytest.param("0x10", "0x10", id="no_hexadecimal"),
@@ -133,6 +136,7 @@ def test_plain_values_are_those_of_yaml_1_2(text, value):
         pytest.param("b: *x\n", "study.yaml:1 has *x: write the value again", id="alias"),
         pytest.param("a: " + "[" * 50 + "]" * 50, "nested more than 20 deep", id="deep"),
         pytest.param("a: " + "{b: " * 5000, "nested more than 20 deep", id="very_deep"),
+        pytest.param('a: "\\UFFFFFFFF"', "escape of no character", id="escape"),
         pytest.param("a: " + "9" * 5000, "has a number of 5000 digits", id="long_number"),
         pytest.param("a: " + "b" * LARGEST_BYTES, f"at most {LARGEST_BYTES} bytes", id="large"),
     ],
@@ -156,7 +160,7 @@ def test_what_is_no_plain_yaml_is_refused_with_its_line(tmp_path, text, message)
             id="range",
         ),
         pytest.param(
-            "space:\n  l2: 0\n  lr: 0.1\n", "study.yaml:7: space shapes nothing", id="shapes"
+            "space:\n  l2: 0\n  lr: 0.1\n", "study.yaml:7: space.lr shapes nothing", id="shapes"
         ),
         pytest.param("space: {l2: -1}\n", "study.yaml:5: space.l2 needs numbers", id="value"),
         pytest.param(
@@ -166,7 +170,7 @@ def test_what_is_no_plain_yaml_is_refused_with_its_line(tmp_path, text, message)
         ),
         pytest.param(
             "start_with:\n- {l2: 0.1}\n- l2: 0.1\n  lr: 3\n",
-            "study.yaml:8: start_with[1] shapes nothing with 'lr'",
+            "study.yaml:8: start_with[1].lr shapes nothing",
             id="start_with_key",
         ),
         pytest.param("image_size: [8]\n", "study.yaml:5: image_size needs", id="image_size"),
@@ -188,8 +192,55 @@ def test_each_of_several_problems_has_its_line(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("space:\n", "study.yaml:5: space needs parameters", id="no_parameters"),
+        pytest.param("budget:\n", "study.yaml:5: budget needs a mapping", id="no_budget"),
+        pytest.param("seed: 010\n", "got '010'", id="octal"),
+        pytest.param("seed: 1_000\n", "got '1_000'", id="underscore"),
+        pytest.param("budget: {hours: 1:30}\n", "got '1:30'", id="base_60"),
+        pytest.param("reference: no\n", "true or false, got 'no'", id="no"),
+        pytest.param('storage: "a\\0b"\n', "study.yaml:5: storage needs a path", id="nul"),
+        pytest.param('storage: "\\ud800"\n', "study.yaml:5: storage needs", id="half"),
+        pytest.param("space: {<<: {l2: 0.1}}\n", "space.'<<' needs one of", id="merge"),
+    ],
+)
+def test_what_yaml_lets_through_is_refused_by_the_study(tmp_path, text, message):
+    assert message in refused(tmp_path, START + text)
+
+
+PIECES = (
+    ["space:\n", "  l2: ", "1e-3\n", "&a", "*a", "!!int ", "- ", "? ", ": ", "{", "}", "[", "]"],
+    ["|\n", ">-\n", '"', "'", "\\x", '"\\U', "#", "%TAG ! !\n", "---\n", "...\n", "\t", "\0"],
+    ["<<: ", "~", "\ufeff", "\u2028", "9" * 50, "a" * 300, "@", "`"],
+    START.splitlines(keepends=True),
+    ISSUE.splitlines(keepends=True),
+)
+SNIPPETS = st.sampled_from([piece for pieces in PIECES for piece in pieces])
+FILES = st.binary(max_size=200) | st.lists(SNIPPETS | st.text(max_size=3), max_size=20).map(
+    lambda parts: "".join(parts).encode("utf-8", "surrogatepass")
+)
+
+
+@settings(
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=FILES)
+def test_any_file_gives_a_study_or_an_input_error(tmp_path, content):
+    path = write(tmp_path, content)
+    try:
+        study = Study.from_yaml(path)
+    except InputError as error:
+        named = str(path) in str(error)
+    else:
+        named = bool(study.name)
+
+    assert named
+
+
 def test_what_was_given_besides_the_file_has_no_line_of_it(tmp_path):
-    with pytest.raises(InputError, match=r"study\.yaml: seed needs a whole number"):
+    with pytest.raises(InputError, match=r"^seed needs a whole number"):
         read(tmp_path, START + "seed: 1\n", seed=-1)
 
 

@@ -1,0 +1,163 @@
+"""A study whose owners and actors are called by hand: the real conductor, record and attempts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.conductor import Conductor, Finished, Plan
+from search.decisions import Decision
+from search.history import TrialHistory
+from search.log import StudyLog
+from search.ownership import Ownership, claim
+from search.scheduler import Fifo
+from search.searcher import Suggestion
+from tests import stub_run
+from tests.faulty_files import MemoryFiles, empty_disk
+from trainables import attempt as attempt_module
+from trainables.attempt import Attempt, Envelope, Step
+from trainables.store import Store
+
+BASELINES = {"c_output": 4.0, "r_output": 4.0}
+
+
+def numbered(number: int, recorded: Any) -> Suggestion:
+    """Suggest what the number says."""
+    config = {"conv1_filters": 8, "learning_rate": rate_of(number)}
+    return Suggestion(config=config, system_attrs={"asked": number})
+
+
+def rate_of(number: int) -> float:
+    return round(0.001 * (number + 1), 3)
+
+
+class Bench:
+    """A study in memory, its owners one after the other, and actors that are called by hand."""
+
+    def __init__(self, storage: Path, patch: pytest.MonkeyPatch) -> None:
+        self.storage = storage
+        self.store = Store("/study", files=MemoryFiles(empty_disk()))
+        patch.setattr(attempt_module, "Store", lambda uri: self.store)
+        StudyLog.create(self.store, {"name": "study"})
+        self.ownership: Ownership | None = None
+        self.conductor: Conductor
+        self.now = 0.0
+        self.recycled: set[tuple[int, int]] = set()
+
+    def conduct(self, scheduler: Any = None, suggest: Any = numbered, **changes: Any) -> Conductor:
+        """Take the study over, wherever the owner before was."""
+        self.close()
+        self.ownership = claim(self.store)
+        values = {"seed": 3, "trials": 3, "epochs": 3, "baselines": BASELINES}
+        plan = Plan(**{**values, **changes})
+        budget = {"trials": plan.trials, "epochs": plan.epochs, "hours": None}
+        log = StudyLog.open_for_writing(self.store, self.ownership, budget=budget)
+        self.conductor = Conductor(
+            plan,
+            log,
+            scheduler or Fifo(),
+            suggest,
+            was_recycled=lambda *attempt: attempt in self.recycled,
+            clock=lambda: self.now,
+        )
+        return self.conductor
+
+    def close(self) -> None:
+        if self.ownership is not None:
+            self.ownership.release()
+
+    def actor(self, envelope: Envelope) -> Attempt:
+        settings = {
+            "study": self.store.uri,
+            "storage": str(self.storage),
+            "factory": stub_run.FACTORY,
+            "rungs": (),
+        }
+        return Attempt(envelope, settings)
+
+    def train(self, envelope: Envelope, epochs: int = 100) -> bool:
+        """Train and report until the trial ends, or so many epochs; tell whether it ended."""
+        actor = self.actor(envelope)
+        return any(self.report(envelope, actor.step()) for _ in range(epochs))
+
+    def report(self, envelope: Envelope, step: Step) -> bool:
+        return self.conductor.measured(
+            number=envelope.number,
+            attempt=envelope.attempt,
+            epoch=step.epoch,
+            losses=step.losses,
+            failure=step.failure,
+        )
+
+    def ask(self) -> Envelope:
+        envelope = self.conductor.ask()
+        assert isinstance(envelope, Envelope)
+        return envelope
+
+    def finish(self) -> None:
+        """Train one trial after the other until none is left."""
+        while not isinstance(envelope := self.conductor.ask(), Finished):
+            assert envelope is not None, "nothing is in flight"
+            self.train(envelope)
+
+    @property
+    def trials(self) -> tuple[TrialHistory, ...]:
+        return StudyLog.read(self.store).trials
+
+    @property
+    def states(self) -> list[str]:
+        return [trial.state for trial in self.trials]
+
+    @property
+    def decisions(self) -> list[Decision]:
+        segments = self.conductor._log._reader.segments.read()
+        return [decision for _, segment in segments for decision in segment]
+
+    @property
+    def table(self) -> list[tuple[Any, ...]]:
+        """Return the study's result: all but what attempts and owners there were."""
+        rows: list[tuple[Any, ...]] = []
+        for trial in self.trials:
+            rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
+            rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
+        return rows
+
+
+class Cut(BaseException):
+    """Ends everything, as SIGKILL does: no ``except Exception`` sees it."""
+
+
+class Counter:
+    """Counts the writes to a store, and cuts before one of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cut_at = -1
+        self.is_on = True
+
+    def tick(self) -> None:
+        if not self.is_on:
+            return
+        if self.count == self.cut_at:
+            raise Cut
+        self.count += 1
+
+
+@contextmanager
+def counted_writes() -> Iterator[Counter]:
+    """Count every write and removal of every store."""
+    counter = Counter()
+
+    def counting(method: Any) -> Any:
+        def call(*given: Any) -> Any:
+            counter.tick()
+            return method(*given)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("put", "put_new", "delete"):
+            patch.setattr(Store, name, counting(getattr(Store, name)))
+        yield counter

@@ -1,0 +1,35 @@
+"""The warm actor, with places in it where it can be killed."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests import stub_run
+from trainables.trainable import MultiHeadTrainable
+
+
+class FragileActor(MultiHeadTrainable):
+    """Kills itself where ``kills/`` says; see `tests.stub_run`."""
+
+    def setup(self, config: dict[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+        super().setup(config, settings)
+        self._pass("setup", config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._pass("reset", new_config)
+        return super().reset_config(new_config)
+
+    def step(self) -> dict[str, Any]:
+        storage = Path(self._settings["storage"])
+        stub_run.die(storage, "step")
+        result = super().step()
+        stub_run.die(storage, f"report{result['epoch']}")
+        if result["done"]:
+            stub_run.note(storage, "idle", f"{result['number']} {os.getpid()}")
+        return result
+
+    def _pass(self, phase: str, config: dict[str, Any]) -> None:
+        stub_run.number = json.loads(config["request"])["number"]
+        stub_run.die(Path(self._settings["storage"]), phase)

@@ -1,0 +1,212 @@
+"""Studies of other kinds of data and models than the digits, by the same call."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+import search
+from search.cluster import prepare_environment
+from tests.image_sets import rectangles, save, splits
+from trainables.data import open_dataset
+from trainables.losses import sample_losses
+
+pytestmark = pytest.mark.slow
+
+CLASS, BOX, NUMBERS = {"kind": "classification"}, {"kind": "box"}, {"kind": "regression"}
+SMALL = {"conv1_filters": {"choice": [4, 6]}, "conv2_filters": 4, "batch_size": 16}
+MODELS = """
+import keras
+
+
+def build(*, image_shape, heads, filters: int, width=8, norm=True):
+    images = keras.Input(image_shape)
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(filters, 3, activation="relu")(x)
+    x = keras.layers.BatchNormalization()(x) if norm else x
+    x = keras.layers.Dense(width)(keras.layers.Flatten()(x))
+    return keras.Model(images, {head.name: output(head)(x) for head in heads})
+
+
+def as_list(image_shape, heads, filters, norm):
+    model = build(image_shape=image_shape, heads=heads, filters=filters, norm=norm)
+    return keras.Model(model.inputs, [model.output[head.name] for head in heads])
+
+
+def output(head):
+    return keras.layers.Dense(head.units, activation=head.activation, name=head.name)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray():
+    prepare_environment()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def run(tmp_path, data, heads, **changes):
+    settings = {"reference": False, "budget": {"trials": 2, "epochs": 2}, "space": SMALL}
+    storage = str(tmp_path / "studies")
+    return search.run(
+        search.Study(
+            name="other", data=data, heads=heads, storage=storage, **{**settings, **changes}
+        )
+    )
+
+
+def check_losses(result, rel=1e-4):
+    """Compare what was recorded of each point with what its model predicts."""
+    info = result.prepared.data
+    rows = open_dataset(result.study.storage, info.fingerprint).split("validation")
+    for point in result.points():
+        outputs = result.model(point).predict(rows.images, verbose=0)
+        for head in info.heads:
+            true = sample_losses(head, outputs[head.name], rows.labels[head.name]).mean()
+            assert point.losses[head.name] == pytest.approx(true, rel=rel, abs=1e-6)
+    assert {trial.state for trial in result.trials} <= {"complete", "stopped"}
+
+
+def two_heads(path, num=60, **size):
+    seen = rectangles(num, **size)
+    return save(path, image=seen.encoded, c=seen.classes, b=seen.fractions, split=splits(num))
+
+
+def grey_of_17(folder):
+    return two_heads(folder / "17.parquet", height=17, width=17), {"c": CLASS, "b": BOX}, {}
+
+
+def colour_boxes_in_pixels(folder):
+    seen = rectangles(60, height=20, width=31, channels=3)
+    data = save(folder / "xywh.parquet", image=seen.encoded, c=seen.classes, b=seen.xywh)
+    return data, {"c": CLASS, "b": {**BOX, "format": "xywh", "scale": "pixel"}}, {}
+
+
+def resized_two_classes_giou(folder):
+    sizes = [(20, 24), (31, 18), (26, 40)] * 20
+    seen = [rectangles(1, *size, channels=3, seed=i) for i, size in enumerate(sizes)]
+    data = save(
+        folder / "sizes.parquet",
+        image=[one.encoded[0] for one in seen],
+        c=[i % 2 for i in range(60)],
+        b=np.concatenate([one.fractions for one in seen]),
+    )
+    heads = {"c": CLASS, "b": {**BOX, "loss": "giou", "activation": "linear"}}
+    return data, heads, {"image_size": [16, 20]}
+
+
+def a_class_with_one_row_and_no_space(folder):
+    seen = rectangles(61)
+    classes = [*seen.classes[:-1].tolist(), 3]
+    data = save(folder / "lonely.parquet", image=seen.encoded, c=classes)
+    budget = {"trials": 2, "epochs": 1}
+    return data, {"c": CLASS}, {"space": None, "reference": True, "budget": budget}
+
+
+def hugging_face_images_several_numbers(folder):
+    seen = rectangles(60)
+    images = [{"bytes": image, "path": f"{i}.png"} for i, image in enumerate(seen.encoded)]
+    for part in range(3):
+        rows = slice(20 * part, 20 * part + 20)
+        save(folder / f"hf/{part}.parquet", image=images[rows], n=seen.fractions[rows, :3])
+    return str(folder / "hf"), {"n": NUMBERS}, {"sampler": "random", "scheduler": "fifo"}
+
+
+def raw_pixels_three_heads(folder):
+    seen = rectangles(60, 16, 20, 3)
+    pixels = pa.array(np.stack(seen.arrays).reshape(-1))
+    sides = {"height": "16", "width": "20", "channels": "3"}
+    field = pa.field("image", pa.list_(pa.uint8(), 960), metadata=sides)
+    columns = {
+        "c": pa.array(seen.classes),
+        "b": pa.array(seen.fractions.tolist()),
+        "n": pa.array(seen.fractions[:, 0]),
+    }
+    schema = pa.schema([field, *(pa.field(name, c.type) for name, c in columns.items())])
+    images = pa.FixedSizeListArray.from_arrays(pixels, 960)
+    pq.write_table(pa.table([images, *columns.values()], schema=schema), folder / "raw.parquet")
+    heads = {"c": CLASS, "b": {**BOX, "loss": "ciou"}, "n": NUMBERS}
+    return str(folder / "raw.parquet"), heads, {"sampler": "nsga2"}
+
+
+KINDS = [
+    grey_of_17,
+    colour_boxes_in_pixels,
+    resized_two_classes_giou,
+    a_class_with_one_row_and_no_space,
+    hugging_face_images_several_numbers,
+    raw_pixels_three_heads,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_study_records_the_losses_that_its_models_give(kind, tmp_path):
+    data, heads, changes = kind(tmp_path)
+
+    result = run(tmp_path, data, heads, **changes)
+
+    assert len(result.trials) == 2
+    assert set(result.best().losses) == set(heads)
+    check_losses(result)
+
+
+def test_string_labels_become_classes_in_sorted_order_and_bfloat16_is_exact_enough(tmp_path):
+    seen = rectangles(60)
+    names = [["zebra", "ant", "mouse"][index] for index in seen.classes]
+    data = save(tmp_path / "names.parquet", image=seen.encoded, animal=names)
+
+    result = run(tmp_path, data, {"animal": CLASS}, precision="bfloat16")
+
+    head = result.prepared.data.heads[0]
+    rows = open_dataset(result.study.storage, result.prepared.data.fingerprint).split("train")
+    assert head.classes == ("ant", "mouse", "zebra")
+    brightest = np.asarray(rows.images).reshape(len(rows.images), -1).max(axis=1)
+    assert [head.classes[index] for index in rows.labels["animal"]] == [
+        {120: "zebra", 180: "ant", 250: "mouse"}[value] for value in brightest
+    ]
+    check_losses(result, rel=2e-2)
+
+
+def test_a_users_own_model_is_searched_tested_and_read_back(tmp_path):
+    (tmp_path / "own_models.py").write_text(MODELS)
+    space = {"filters": {"choice": [4, 6]}, "norm": {"choice": [True, False]}, "batch_size": 16}
+
+    result = run(
+        tmp_path,
+        two_heads(tmp_path / "data.parquet"),
+        {"c": CLASS, "b": BOX},
+        model="own_models:as_list",
+        module_folder=str(tmp_path),
+        space=space,
+        start_with=[{"filters": 6, "norm": False}],
+        reference=True,
+        budget={"trials": 3, "epochs": 1},
+    )
+
+    assert [trial.is_reference for trial in result.trials] == [True, False, False]
+    assert "conv1_filters" in result.trials[0].config
+    assert result.trials[1].config["filters"] == 6
+    assert result.trials[1].config["batch_size"] == 16
+    assert result.best().test is not None
+    check_losses(result)
+
+
+def test_what_start_with_leaves_out_is_as_in_the_space_or_the_references(tmp_path):
+    first = {"conv1_filters": 6, "learning_rate": 0.002}
+    space = {**SMALL, "c_units": {"int": [8, 300]}}
+
+    result = run(
+        tmp_path,
+        two_heads(tmp_path / "data.parquet"),
+        {"c": CLASS, "b": BOX},
+        space=space,
+        start_with=[first],
+        budget={"trials": 1, "epochs": 1},
+    )
+
+    config = result.trials[0].config
+    assert {name: config[name] for name in first} == first
+    assert (config["conv2_filters"], config["batch_size"]) == (4, 16)
+    assert (config["c_units"], config["b_units"]) == (256, 512)

@@ -1,0 +1,173 @@
+"""Drivers that are killed with their whole Ray, interrupted, or too late; and what follows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from search.results import load
+from tests import stub_run
+from tests.processes import TAG, kill_all, tagged, wait_until
+from tests.stub_study import (
+    ROOT,
+    num_ends,
+    numbered,
+    rate_of,
+    stub_study,
+    table,
+    trials_of,
+    write_faults,
+)
+
+pytestmark = pytest.mark.slow
+
+STUDY = {"budget": {"trials": 5, "epochs": 4}, "reference": True}
+HANG_SECONDS = 240
+
+
+class Driver:
+    """A process that runs the study, with its Ray; nothing of it outlives a test."""
+
+    def __init__(self, storage, study, *options, **changes):
+        self.tag = uuid.uuid4().hex
+        command = [sys.executable, "-m", "tests.driver", str(storage)]
+        self.process = subprocess.Popen(
+            [*command, "--study", json.dumps(study), *options],
+            cwd=ROOT,
+            env={**os.environ, TAG: self.tag, **changes},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait(self):
+        self.out, self.err = self.process.communicate(timeout=HANG_SECONDS)
+        return self.process.returncode
+
+    def assert_nothing_is_left(self):
+        wait_until(lambda: not tagged(self.tag), 30)
+
+
+@pytest.fixture(name="drive")
+def drivers():
+    made = []
+
+    def drive(*given, **changes):
+        made.append(Driver(*given, **changes))
+        return made[-1]
+
+    yield drive
+    for driver in made:
+        kill_all(driver.tag)
+        driver.process.wait()
+
+
+@pytest.fixture(name="undisturbed", scope="module")
+def undisturbed_study(tmp_path_factory):
+    storage = tmp_path_factory.mktemp("undisturbed")
+    driver = Driver(storage, STUDY)
+    assert driver.wait() == 0, driver.err
+    driver.assert_nothing_is_left()
+    return table(stub_study(storage, **STUDY))
+
+
+KILLS = (
+    "opened:1",
+    "asked:1",
+    "trained:2",
+    "attempted:1",
+    "ended:1",
+    "stopped:1",
+    "trained:12",
+    "closed:1",
+)
+"""What is in the log, or how many epochs have been trained in all, when everything dies."""
+
+
+def kill_at(drive, storage, place):
+    kind, _, count = place.partition(":")
+    if kind != "trained":
+        driver = drive(storage, STUDY, "--after", place)
+    else:
+        driver = drive(storage, STUDY)
+        wait_until(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
+        kill_all(driver.tag)
+    assert driver.wait() == -signal.SIGKILL, (place, driver.err)
+    assert tagged(driver.tag) == []
+
+
+def test_a_study_killed_after_each_kind_of_record_ends_with_the_table_of_an_undisturbed_one(
+    drive, undisturbed, tmp_path
+):
+    for place in KILLS:
+        kill_at(drive, tmp_path, place)
+
+    driver = drive(tmp_path, STUDY)
+    assert (driver.wait(), driver.out) == (0, "False 5\n"), driver.err
+
+    study = stub_study(tmp_path, **STUDY)
+    assert table(study) == undisturbed
+    assert {"complete", "stopped"} == {trial.state for trial in trials_of(study)}
+    assert num_ends(study) == dict.fromkeys(range(5), 1)
+    assert not any(trial.releases for trial in trials_of(study))
+    trained = stub_run.notes(tmp_path, "trained")
+    assert len(trained) - len(set(trained)) <= len(KILLS)
+
+
+SLOW = {"scheduler": "fifo", **numbered(3), "resources": {"concurrent": 2}}
+
+
+def test_a_study_that_is_interrupted_in_a_long_epoch_ends_at_once_and_can_be_resumed(
+    drive, tmp_path
+):
+    study = stub_study(tmp_path, **SLOW)
+    write_faults(tmp_path, {n: {"kind": "slow", "at": 2, "seconds": 900} for n in (1, 2)})
+
+    # As Ctrl+C does: to every process of the terminal.
+    first = drive(tmp_path, SLOW)
+    wait_until(lambda: len(stub_run.notes(tmp_path, "slow")) == 2)
+    late = drive(tmp_path, SLOW)
+    assert late.wait() == 1
+    assert (
+        f"StudyLocked: study {study.folder!r} is being run by process {first.process.pid} on"
+        in late.err
+    )
+    os.killpg(first.process.pid, signal.SIGINT)
+    assert first.wait() == 130, first.err
+    first.assert_nothing_is_left()
+
+    result = load(study.folder)
+    assert [trial.state for trial in result.trials] == ["complete", "interrupted", "interrupted"]
+    assert not result.is_running
+
+    second = drive(tmp_path, SLOW)
+    wait_until(lambda: len(stub_run.notes(tmp_path, "slow")) == 4)
+    os.killpg(second.process.pid, signal.SIGTERM)  # as `timeout` does: Ray itself ends, too
+    assert second.wait() == 130, second.err
+    second.assert_nothing_is_left()
+
+    (tmp_path / "faults.json").unlink()
+    assert drive(tmp_path, SLOW).wait() == 0
+    assert [trial.state for trial in load(study.folder).trials] == ["complete"] * 3
+    assert sorted(stub_run.notes(tmp_path, "trained")) == sorted(
+        f"{rate_of(number)} {epoch}" for number in range(3) for epoch in range(1, 5)
+    )
+    assert not any(trial.charged_failures for trial in trials_of(study))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_a_signal_while_the_study_is_prepared_ends_it_at_once(drive, tmp_path, number):
+    study = stub_study(tmp_path, **SLOW)
+    driver = drive(tmp_path, SLOW)
+    wait_until(lambda: os.path.exists(f"{study.folder}/study.json"))
+
+    driver.process.send_signal(number)
+
+    assert driver.wait() == 130, driver.err
+    driver.assert_nothing_is_left()
+    assert load(study.folder).trials == ()

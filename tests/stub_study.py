@@ -1,0 +1,112 @@
+"""A study with stub trainings, for runs on a real Ray that need no TensorFlow."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import search
+from search.cluster import OBJECT_STORE_BYTES, prepare_environment
+from search.history import TrialHistory
+from search.log import StudyLog
+from tests.unit import data_sets
+from trainables.store import Store
+
+ROOT = str(Path(__file__).parents[1])
+SPACE = {
+    "conv1_filters": {"choice": [4, 8, 16]},
+    "learning_rate": {"float": [1e-4, 1e-1], "log": True},
+    "batch_size": 4,
+    "pool_size": 2,
+}
+HEADS = {"c_output": {"kind": "classification"}, "r_output": {"kind": "regression"}}
+
+
+def stub_study(storage: Path, **changes: Any) -> search.Study:
+    """Return the study; its data set is written where it is missing."""
+    data = storage / "data.parquet"
+    if not data.exists():
+        data_sets.write(data)
+    values = {
+        "name": "stub",
+        "data": str(data),
+        "heads": HEADS,
+        "image_size": (16, 16),
+        "space": SPACE,
+        "budget": {"trials": 4, "epochs": 4},
+        "resources": {"concurrent": 1},
+        "reference": False,
+        "storage": str(storage),
+        "module_folder": ROOT,
+    }
+    return search.Study(**{**values, **changes})
+
+
+def rate_of(number: int) -> float:
+    return round(0.001 * (number + 1), 3)
+
+
+def numbered(trials: int) -> dict[str, Any]:
+    """Return changes that give trial ``n`` the learning rate ``rate_of(n)``."""
+    configs = [
+        {"learning_rate": rate_of(n), "conv1_filters": 8, "pool_size": 2} for n in range(trials)
+    ]
+    return {"start_with": configs, "budget": {"trials": trials, "epochs": 4}}
+
+
+def write_faults(storage: Path, faults: dict[int, dict[str, Any]]) -> None:
+    storage.mkdir(parents=True, exist_ok=True)
+    named = {repr(rate_of(number)): what for number, what in faults.items()}
+    (storage / "faults.json").write_text(json.dumps(named))
+
+
+def trials_of(study: search.Study) -> tuple[TrialHistory, ...]:
+    return StudyLog.read(Store(study.folder)).trials
+
+
+def table(study: search.Study) -> list[tuple[Any, ...]]:
+    """Return the study's result: all but what attempts and owners there were, and seconds."""
+    rows: list[tuple[Any, ...]] = []
+    for trial in trials_of(study):
+        rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
+        rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
+    return rows
+
+
+def num_ends(study: search.Study) -> dict[int, int]:
+    """Return how often the log says of each number that it ended."""
+    from search.reader import StudyReader
+
+    reader = StudyReader(Store(study.folder))
+    reader.read()
+    counted: dict[int, int] = {}
+    for _, segment in reader.segments.read():
+        for decision in segment:
+            if decision.kind == "ended":
+                counted[decision.number] = counted.get(decision.number, 0) + 1
+    return counted
+
+
+@contextmanager
+def embedded_ray(folder: Path, num_cpus: int = 2) -> Iterator[None]:
+    """Start a Ray that studies of this process join, whose workers can import the tests."""
+    prepare_environment()
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ROOT)
+        ray.init(
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()

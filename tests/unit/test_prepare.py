@@ -1,0 +1,103 @@
+"""What is settled, and refused, before the first trial."""
+
+import pytest
+
+from search.errors import InputError
+from search.prepare import check_space, corners, first_configs, whole_space
+from search.space import SearchSpace
+from search.study import Study
+from trainables.data_values import DataInfo
+
+HEADS = {"c_output": {"kind": "classification"}, "r_output": {"kind": "box"}}
+
+
+def study(**changes):
+    return Study(**{"name": "s", "data": "d.parquet", "heads": HEADS, **changes})
+
+
+def data(of, *, side=32, rows=100):
+    units = {"c_output": 10, "r_output": 4}
+    return DataInfo(
+        fingerprint="f" * 64,
+        image_shape=(side, side, 1),
+        heads=tuple(head.resolve(units[head.name]) for head in of.heads),
+        rows={"train": rows, "validation": 10, "test": 0},
+        baselines={"c_output": 2.3, "r_output": 0.1},
+    )
+
+
+def check(of, **facts):
+    check_space(of, whole_space(of, None), data(of, **facts))
+
+
+def test_what_a_space_does_not_name_is_at_the_references_value():
+    space = dict(whole_space(study(space={"dropout": {"float": [0, 0.5]}}), None).parameters)
+
+    assert (space["conv1_filters"], space["pool_size"], space["r_output_units"]) == (64, 3, 512)
+    assert space["learning_rate"] == 1e-3
+
+
+def test_the_reference_comes_first_and_then_what_the_user_wants_to_start_with():
+    with_start = study(space={"dropout": {"float": [0, 0.5]}}, start_with=[{"dropout": 0.25}])
+    first = first_configs(with_start, whole_space(with_start, None))
+
+    assert [origin for _, origin in first] == ["reference", "start_with"]
+    assert [config["dropout"] for config, _ in first] == [0.0, 0.25]
+    assert first[0][0].keys() == first[1][0].keys()
+
+
+def test_a_config_to_start_with_has_the_blocks_of_the_space():
+    shallow = study(
+        space={"num_conv_blocks": 1, "conv1_filters": {"choice": [8, 16]}},
+        start_with=[{"conv1_filters": 8}],
+        reference=False,
+    )
+    ((config, _),) = first_configs(shallow, whole_space(shallow, None))
+
+    assert config["num_conv_blocks"] == 1
+    assert "conv2_filters" not in config
+    check(shallow)
+
+
+def test_corners_are_the_smallest_and_the_largest_of_every_parameter():
+    space = SearchSpace.from_mapping({"a": {"int": [1, 9]}, "b": {"choice": [3, 2]}, "c": "x"})
+
+    assert corners(space) == [{"a": 1, "b": 2, "c": "x"}, {"a": 9, "b": 3, "c": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "message"),
+    [
+        pytest.param(
+            {"space": {"batch_size": {"choice": [32, 128]}}},
+            {},
+            r"space.batch_size needs at most 100, the number of training rows, got 128",
+            id="batch",
+        ),
+        pytest.param(
+            {"space": {"conv4_filters": 8}, "reference": False},
+            {},
+            r"32x32 pixels leave room for at most 3 convolution blocks with pool_size=3, got 4",
+            id="blocks",
+        ),
+        pytest.param(
+            {"space": {"pool_size": {"choice": [2, 7]}}, "reference": False},
+            {},
+            r"at most 1 convolution blocks with pool_size=7",
+            id="pooling",
+        ),
+        pytest.param(
+            {},
+            {"side": 5},
+            r"the reference trial \(`reference: false` leaves it out\): images of 5x5",
+            id="reference",
+        ),
+    ],
+)
+def test_what_the_data_has_no_room_for_is_refused(changes, facts, message):
+    with pytest.raises(InputError, match=message):
+        check(study(**changes), **facts)
+
+
+def test_few_rows_are_no_reason_to_refuse_a_batch_size_that_nobody_named():
+    check(study(), rows=20)

@@ -1,0 +1,79 @@
+"""SIGINT and SIGTERM during a run."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from search.signals import SIGNALS, catch_signals
+
+both = pytest.mark.parametrize("number", SIGNALS, ids=["int", "term"])
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@both
+def test_while_nothing_looks_at_the_flag_a_signal_raises_at_once(number):
+    with catch_signals() as flag, pytest.raises(KeyboardInterrupt):
+        send(number)
+
+    assert flag.is_set
+
+
+@both
+def test_while_the_flag_is_looked_at_the_first_signal_only_sets_it(number):
+    with catch_signals() as flag, flag.patiently():
+        send(number)
+        assert flag.is_set
+        with pytest.raises(KeyboardInterrupt):
+            send(number)
+
+
+def test_where_nothing_needs_order_a_look_at_the_flag_raises():
+    with catch_signals() as flag, flag.patiently():
+        flag.is_final = True
+        assert not flag.look()
+        send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            flag.look()
+
+
+def test_after_the_patient_part_a_signal_raises_again():
+    with catch_signals() as flag:
+        with flag.patiently():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGTERM)
+
+
+@both
+def test_what_handled_the_signals_before_handles_them_again(number):
+    heard = []
+    former = signal.signal(number, lambda *given: heard.append(given[0]))
+    try:
+        with catch_signals() as flag:
+            signal.signal(number, signal.SIG_IGN)  # as a library may do meanwhile
+            flag.install()
+        send(number)
+    finally:
+        signal.signal(number, former)
+
+    assert heard == [number]
+    assert not flag.is_set
+
+
+def test_in_another_thread_the_signals_are_left_alone():
+    before, seen = [signal.getsignal(n) for n in SIGNALS], []
+
+    def run():
+        with catch_signals():
+            seen.extend(signal.getsignal(n) for n in SIGNALS)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+    assert seen == before

@@ -1,0 +1,61 @@
+"""Where the time of the slots went."""
+
+import pytest
+
+from search.usage import Usage
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_startup_and_idle_time_are_summed_over_the_slots():
+    clock = Clock()
+    usage = Usage(2, clock)
+    usage.seen("a", 104.0)
+    usage.seen("b", 106.0)
+    usage.seen("a", 104.0)
+    clock.now = 120.0
+    usage.ended("a")
+    clock.now = 127.0
+    usage.ended("b")
+    clock.now = 130.0
+    usage.close()
+
+    assert usage.to_dict() == {
+        "wall_seconds": 30.0,
+        "slots": 2,
+        "startup_seconds": 10.0,
+        "idle_seconds": 13.0,
+        "trials": 2,
+    }
+
+
+def test_a_slot_that_never_trained_only_started():
+    clock = Clock()
+    usage = Usage(2, clock)
+    usage.seen("a", 104.0)
+    clock.now = 130.0
+    usage.ended("a")
+    usage.close()
+
+    assert usage.to_dict()["startup_seconds"] == pytest.approx(34.0)
+
+
+def test_processes_that_replaced_others_are_no_slots_of_their_own():
+    clock = Clock()
+    usage = Usage(1, clock)
+    usage.seen("a", 104.0)
+    clock.now = 110.0
+    usage.ended("a")
+    usage.seen("b", 112.0)
+    clock.now = 120.0
+    usage.ended("b")
+    usage.close()
+
+    assert usage.to_dict()["startup_seconds"] == pytest.approx(4.0)
+    assert usage.to_dict()["idle_seconds"] == pytest.approx(0.0)
