@@ -132,9 +132,8 @@ class Conductor:
             )
         self._details[number] = detail
         cause = "recycled" if self._was_recycled(number, attempt) else CAUSES[loss]
-        self._record(
-            Released(number=number, attempt=attempt, cause=cause, charged=cause in CHARGED)
-        )
+        charged = cause in CHARGED
+        self._record(Released(number=number, attempt=attempt, cause=cause, charged=charged))
         del self._flying[number]
         self._settle(number)
 

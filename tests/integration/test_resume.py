@@ -49,6 +49,11 @@ class Driver:
         self.out, self.err = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode
 
+    def wait_for(self, holds):
+        """Wait for something that comes while the process runs."""
+        wait_until(lambda: holds() or self.process.poll() is not None)
+        assert holds(), self.process.communicate()
+
     def assert_nothing_is_left(self):
         wait_until(lambda: not tagged(self.tag), 30)
 
@@ -95,7 +100,7 @@ def kill_at(drive, storage, place):
         driver = drive(storage, STUDY, "--after", place)
     else:
         driver = drive(storage, STUDY)
-        wait_until(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
+        driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
         kill_all(driver.tag)
     assert driver.wait() == -signal.SIGKILL, (place, driver.err)
     assert tagged(driver.tag) == []
@@ -130,7 +135,7 @@ def test_a_study_that_is_interrupted_in_a_long_epoch_ends_at_once_and_can_be_res
 
     # As Ctrl+C does: to every process of the terminal.
     first = drive(tmp_path, SLOW)
-    wait_until(lambda: len(stub_run.notes(tmp_path, "slow")) == 2)
+    first.wait_for(lambda: len(stub_run.notes(tmp_path, "slow")) == 2)
     late = drive(tmp_path, SLOW)
     assert late.wait() == 1
     assert (
@@ -146,7 +151,7 @@ def test_a_study_that_is_interrupted_in_a_long_epoch_ends_at_once_and_can_be_res
     assert not result.is_running
 
     second = drive(tmp_path, SLOW)
-    wait_until(lambda: len(stub_run.notes(tmp_path, "slow")) == 4)
+    second.wait_for(lambda: len(stub_run.notes(tmp_path, "slow")) == 4)
     os.killpg(second.process.pid, signal.SIGTERM)  # as `timeout` does: Ray itself ends, too
     assert second.wait() == 130, second.err
     second.assert_nothing_is_left()
@@ -164,7 +169,7 @@ def test_a_study_that_is_interrupted_in_a_long_epoch_ends_at_once_and_can_be_res
 def test_a_signal_while_the_study_is_prepared_ends_it_at_once(drive, tmp_path, number):
     study = stub_study(tmp_path, **SLOW)
     driver = drive(tmp_path, SLOW)
-    wait_until(lambda: os.path.exists(f"{study.folder}/study.json"))
+    driver.wait_for(lambda: os.path.exists(f"{study.folder}/study.json"))
 
     driver.process.send_signal(number)
 
