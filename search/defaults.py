@@ -19,11 +19,11 @@ SPACE = {
     "conv1_filters": {"choice": [16, 32]},
     "conv2_filters": {"choice": [32, 64]},
     "kernel_size": {"choice": [3, 5]},
-    "c_output_units": {"int": [64, 256], "log": True},
-    "r_output_units": {"int": [128, 512], "log": True},
-    "r_output_loss_weight": {"float": [0.3, 10.0], "log": True},
-    "dropout": {"float": [0.0, 0.4]},
-    "learning_rate": {"float": [5e-4, 3e-3], "log": True},
+    "c_output_units": {"int": [128, 256], "log": True},
+    "r_output_units": {"int": [256, 512], "log": True},
+    "r_output_loss_weight": {"float": [1.0, 10.0], "log": True},
+    "dropout": {"float": [0.0, 0.3]},
+    "learning_rate": {"float": [5e-4, 2e-3], "log": True},
     "batch_size": {"choice": [16, 32]},
 }
 """Around what learns these images in nine epochs of about a second; a general default would

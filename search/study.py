@@ -11,6 +11,7 @@ from search.settings import Budget, Resources, Validation
 from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS
 from trainables.head_spec import DeclaredHead
+from trainables.imports import user_folder_of
 
 NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
@@ -85,7 +86,8 @@ class Study:
     """A folder or URI; the study lies in ``<storage>/<name>``."""
 
     module_folder: str | None = None
-    """Where the module of ``model`` is looked for first; by default the study file's folder."""
+    """Where the module of ``model`` is looked for first; by default the study file's folder,
+    in Python the one on ``sys.path`` that has it."""
 
     def __post_init__(self) -> None:
         """Read the plain forms and check everything, all problems at once."""
@@ -96,6 +98,8 @@ class Study:
         if not problems.is_at("heads", "model", "space", "start_with"):
             _read_together(self, problems)
         problems.refuse_any()
+        if self.model is not None and self.module_folder is None:
+            object.__setattr__(self, "module_folder", user_folder_of(self.model.partition(":")[0]))
 
     @property
     def folder(self) -> str:

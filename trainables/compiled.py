@@ -3,7 +3,7 @@
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +13,11 @@ from trainables.backend import Tensor, keras, tf, visible_gpus
 from trainables.evaluation import Evaluator, block_signature, loop_over, no_rows
 from trainables.feeding import Feed, Order
 from trainables.heads import training_losses
-from trainables.isolation import isolated
+from trainables.isolation import GlobalGenerator, isolated
 from trainables.model import PRECISIONS, build_model
-from trainables.spec import TrialSpec
+from trainables.spec import TrialSpec, UserModelSpec
 from trainables.state import State, read_state, write_state
+from trainables.user_model import load_function
 
 MOST_KEPT = 8
 MOST_KEPT_BYTES = 512 * 2**20
@@ -49,7 +50,8 @@ class Program:
         self.model = build_model(spec.model, seed=seed, precision=precision)
         self.optimizer = _make_optimizer(spec, self.model.trainable_variables)
         self._loss_weights = tf.Variable(spec.loss_weights, dtype=tf.float32, trainable=False)
-        self._initial = _compact(read_state(self.model, self.optimizer))
+        self._random: list[Any] = []
+        self._initial = _compact(self.state())
         self._holder: weakref.ref[Holder] | None = None
         self._compile()
         built = time.perf_counter()
@@ -76,7 +78,8 @@ class Program:
         if previous is not None and previous is not holder:
             previous.park()
         self._holder = weakref.ref(holder)
-        write_state(self.model, self.optimizer, self._initial if state is None else state)
+        start = self._initial if state is None else state
+        write_state(self.model, self.optimizer, start, self._random)
 
     def is_held_by(self, holder: Holder) -> bool:
         """Tell whether the variables are this run's."""
@@ -84,7 +87,7 @@ class Program:
 
     def state(self) -> State:
         """Return the variables' values."""
-        return read_state(self.model, self.optimizer)
+        return read_state(self.model, self.optimizer, self._random)
 
     def set_training(self, *, learning_rate: float, loss_weights: tuple[float, ...]) -> None:
         """Set what varies without another graph."""
@@ -122,10 +125,14 @@ class Program:
     def _trace(self) -> None:
         """Trace and optimise both graphs on no rows: nothing is trained."""
         with isolated(seed=self._seed, dtype_policy=self._policy):
+            generator = GlobalGenerator()
             empty = no_rows(self._heads, self._image_shape)
             self._epoch.get_concrete_function()
             self._epoch(np.float64(0.0), np.int64(1), *empty)
             self._evaluator.trace()
+        if generator.is_used:
+            self._random = [generator.state]
+            self._initial = _compact(self.state())
 
     def _run_block(
         self, total: Tensor, batch_size: Tensor, images: Tensor, labels: Tensor, order: Tensor
@@ -154,17 +161,23 @@ class Program:
         return loss
 
 
-_kept: OrderedDict[tuple[str, int, str], Program] = OrderedDict()
+_Key = tuple[str, Callable[..., Any] | None, int, str]
+_kept: OrderedDict[_Key, Program] = OrderedDict()
 
 
 def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program, bool]:
     """Return the program of a spec and whether it was built just now.
 
     Programs are kept by all that shapes them: learning rate, loss weights and batch size do
-    not. The ones used longest ago go when there are more than `MOST_KEPT` or when they hold
-    more than `MOST_KEPT_BYTES`.
+    not. A user's function is another once its module has been imported anew. The ones used
+    longest ago go when there are more than `MOST_KEPT` or when they hold more than
+    `MOST_KEPT_BYTES`.
     """
-    key = (spec.architecture_key(), seed, precision)
+    function = None
+    if isinstance(spec.model, UserModelSpec):
+        with isolated(seed=seed, dtype_policy=PRECISIONS.get(precision, "float32")):
+            function = load_function(spec.model.target)
+    key = (spec.architecture_key(), function, seed, precision)
     program = _kept.pop(key, None)
     is_new = program is None
     if program is None:

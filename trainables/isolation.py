@@ -38,6 +38,24 @@ def isolated(*, seed: int, dtype_policy: str) -> Iterator[None]:
         _restore(before)
 
 
+class GlobalGenerator(keras.random.SeedGenerator):  # type: ignore[misc]
+    """Becomes what ``keras.random`` draws from where it is given no seed, until `isolated` ends.
+
+    Made inside `isolated`, it starts at a value that depends on the seed. Its variable is none
+    of a model's, although a graph that is traced meanwhile keeps drawing from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_used = False
+        _global_state.set_global_attribute("global_seed_generator", self)
+
+    def next(self, ordered: bool = True) -> Any:
+        """Return the next seed and note that one was drawn."""
+        self.is_used = True
+        return super().next(ordered)
+
+
 def _snapshot() -> dict[str, Any]:
     return {
         "python": random.getstate(),

@@ -12,8 +12,9 @@ from typing import Any
 from trainables import checkpoint
 from trainables.data import Dataset, open_dataset
 from trainables.errors import InputError
-from trainables.imports import add_import_folder
-from trainables.model import build_model
+from trainables.imports import import_folder
+from trainables.isolation import GlobalGenerator, isolated
+from trainables.model import PRECISIONS, build_model
 from trainables.run import RunRequest, TrialRun
 from trainables.spec import HeadSpec, TrialSpec
 from trainables.store import Store
@@ -73,10 +74,10 @@ def restore_model(
     Raises:
         CheckpointError: If the point's weights are missing or damaged.
     """
-    add_import_folder(settings["module_folder"])
     state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
     spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
-    model = build_model(spec.model, seed=point["seed"], precision=settings["precision"])
+    with import_folder(settings["module_folder"]):
+        model = build_model(spec.model, seed=point["seed"], precision=settings["precision"])
     load_weights(model, state)
     return model
 
@@ -91,7 +92,9 @@ def evaluate_points(
     for point in points:
         model = restore_model(Store(study), settings, point)
         spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
-        figures.append(evaluate_model(model, spec.heads, rows))
+        with isolated(seed=point["seed"], dtype_policy=PRECISIONS[settings["precision"]]):
+            GlobalGenerator()
+            figures.append(evaluate_model(model, spec.heads, rows))
     return figures
 
 

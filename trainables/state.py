@@ -15,18 +15,29 @@ State = dict[str, NDArray[Any]]
 names of a user's unnamed layers depend on what was built before in the process."""
 
 
-def read_state(model: Model, optimizer: Any | None = None) -> State:
-    """Return copies of all variables of the model and the optimizer."""
-    return {name: _read(variable) for name, variable in _named(model, optimizer)}
+def read_state(model: Model, optimizer: Any | None = None, random: Sequence[Any] = ()) -> State:
+    """Return copies of all variables of the model, the optimizer and what else draws.
+
+    Args:
+        model: A Keras model.
+        optimizer: Its Keras optimizer.
+        random: Variables of random generators that the model uses but does not have.
+    """
+    return {name: _read(variable) for name, variable in _named(model, optimizer, random)}
 
 
-def write_state(model: Model, optimizer: Any, state: Mapping[str, NDArray[Any]]) -> None:
+def write_state(
+    model: Model,
+    optimizer: Any,
+    state: Mapping[str, NDArray[Any]],
+    random: Sequence[Any] = (),
+) -> None:
     """Assign a whole state; nothing is changed unless all of it fits.
 
     Raises:
         InputError: If names, shapes or types are not those of the variables.
     """
-    _assign(_named(model, optimizer), state)
+    _assign(_named(model, optimizer, random), state)
 
 
 def load_weights(model: Model, state: Mapping[str, NDArray[Any]]) -> None:
@@ -39,8 +50,14 @@ def load_weights(model: Model, state: Mapping[str, NDArray[Any]]) -> None:
     _assign(_named(model, None), own)
 
 
-def _named(model: Model, optimizer: Any | None) -> list[tuple[str, Any]]:
-    groups = {"model": model.variables, "optimizer": optimizer.variables if optimizer else []}
+def _named(
+    model: Model, optimizer: Any | None, random: Sequence[Any] = ()
+) -> list[tuple[str, Any]]:
+    groups = {
+        "model": model.variables,
+        "optimizer": optimizer.variables if optimizer else [],
+        "random": random,
+    }
     return [
         (f"{group}/{index:04d}/{_role(variable, group)}", variable)
         for group, variables in groups.items()

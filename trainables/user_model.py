@@ -1,6 +1,5 @@
 """A user's own model function: found, read and called; imports no TensorFlow of its own."""
 
-import importlib
 import inspect
 import os
 import traceback
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from trainables.errors import InputError
+from trainables.imports import import_user_module, note_user_modules
 
 GIVEN: Final = ("image_shape", "heads")
 """The keyword arguments that every model function is given besides its own parameters."""
@@ -29,7 +29,9 @@ class UserModelError(InputError):
 
 
 def load_function(target: str) -> Callable[..., Any]:
-    """Import the function that ``package.module:function`` names.
+    """Import the function that ``package.module:function`` names, as its file is now.
+
+    See `import_user_module`; while nothing has changed, it is the same function object.
 
     Raises:
         InputError: If there is no such module or function in it.
@@ -63,7 +65,11 @@ def user_parameters(target: str) -> dict[str, Any]:
         InputError: If the function cannot be found, does not take ``image_shape`` and
             ``heads``, or has a parameter that cannot be passed by name.
     """
-    parameters = inspect.signature(load_function(target)).parameters
+    return _parameters_of(target, load_function(target))
+
+
+def _parameters_of(target: str, function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
     kinds = inspect.Parameter
     unnamed = [
         str(p)
@@ -91,7 +97,8 @@ def call_function(target: str, given: Mapping[str, Any], arguments: Mapping[str,
         InputError: If the arguments do not fit its parameters.
         UserModelError: If it raises.
     """
-    parameters = user_parameters(target)
+    function = load_function(target)
+    parameters = _parameters_of(target, function)
     unknown = sorted(set(arguments) - set(parameters))
     required = {name for name, default in parameters.items() if default is REQUIRED}
     missing = sorted(required - set(arguments))
@@ -100,16 +107,19 @@ def call_function(target: str, given: Mapping[str, Any], arguments: Mapping[str,
             f"model {target!r} needs arguments among {sorted(parameters)}, of which "
             f"{sorted(required)} have no default, got {sorted(arguments)}"
         )
-    function = load_function(target)
     try:
         return function(**given, **arguments)
     except (Exception, SystemExit) as error:
         raise _user_error(target, error, inspect.getfile(function)) from error
+    finally:
+        note_user_modules(target.partition(":")[0])
 
 
 def _import(target: str, module_name: str) -> ModuleType:
     try:
-        return importlib.import_module(module_name)
+        return import_user_module(module_name)
+    except InputError:
+        raise
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _user_error(target, error, module_name.rpartition(".")[2] + ".py") from error
