@@ -1,13 +1,19 @@
 """Ray, started for one study or joined where it runs, and tasks whose errors are ours."""
 
 import os
+import shutil
+import socket
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from search.errors import SearchError
-from search.resources import local_cores
+from search.errors import InputError, SearchError
+from search.resources import joined_address, local_cores
+from search.signals import Flag
 from search.study import Study
 
 Answer = TypeVar("Answer")
@@ -32,6 +38,12 @@ TUNE_ENVIRONMENT = {
 }
 OBJECT_STORE_BYTES = 128 * 2**20
 """Data travels by memory map, not through Ray's object store."""
+PROBE_SECONDS = 3.0
+"""How long a Ray may take to accept a connection; Ray itself would wait for minutes."""
+SHORT = 32
+"""Bytes of a temporary folder whose sockets, some 70 further on, still have legal names."""
+PACKAGES = Path(__file__).parents[1]
+"""The folder that our packages lie in."""
 
 
 def prepare_environment() -> None:
@@ -51,27 +63,34 @@ class Joined:
 
 
 @contextmanager
-def ray_for(study: Study, notify: Callable[[str], None]) -> Iterator["Joined"]:
+def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator["Joined"]:
     """Join the Ray that is there, or start one on this machine for the time being.
 
-    Joined is a Ray that this process has initialised, or the one at ``RAY_ADDRESS``.
+    Joined is a Ray that this process has initialised, or the one at ``RAY_ADDRESS``. A signal
+    that comes while Ray starts or ends waits until it has.
 
     Yields:
         What was found there.
+
+    Raises:
+        InputError: If there is no Ray at ``RAY_ADDRESS``.
     """
     prepare_environment()
     notify("starting Ray")
     import ray
 
     owned = not ray.is_initialized()
-    try:
-        if owned:
-            ray.init(**_arguments(study))
-        nodes = tuple(node["Resources"] for node in ray.nodes() if node["Alive"])
-        yield Joined(nodes=nodes, is_left_after=owned)
-    finally:
-        if owned:
-            ray.shutdown()
+    with _short_folder(owned) as folder:
+        try:
+            if owned:
+                with flag.held():
+                    _init(_arguments(study, folder))
+            nodes = tuple(node["Resources"] for node in ray.nodes() if node["Alive"])
+            yield Joined(nodes=nodes, is_left_after=owned)
+        finally:
+            if owned:
+                with flag.held():
+                    ray.shutdown()
 
 
 def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -90,9 +109,48 @@ def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
     return answer
 
 
-def _arguments(study: Study) -> dict[str, Any]:
+def _init(arguments: Mapping[str, Any]) -> None:
+    import ray
+
+    address = joined_address()
+    check_answers(address)
+    try:
+        ray.init(**arguments)
+    except ConnectionError as error:
+        if not address:
+            raise
+        raise InputError(_no_ray(address, str(error).splitlines()[0])) from error
+
+
+def check_answers(address: str) -> None:
+    """Refuse a ``host:port`` where nothing accepts connections.
+
+    Raises:
+        InputError: If it does not, or if it is no address that Ray takes.
+    """
+    if address in {"", "auto"} or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 2**16):
+        raise InputError(
+            f"RAY_ADDRESS needs host:port, ray://host:port, 'auto' or 'local', got {address!r}"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+    except OSError as error:
+        raise InputError(_no_ray(address, str(error))) from error
+
+
+def _no_ray(address: str, why: str) -> str:
+    return f"RAY_ADDRESS needs the address of a running Ray, got {address!r} ({why})"
+
+
+def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if os.environ.get("RAY_ADDRESS"):
+    address = joined_address()
+    if "://" not in address and any(hides_ours(path) for path in (os.getcwd(), sys.path[0])):
+        shared["job_config"] = _pathless()
+    if address:
         return shared
     arguments = {
         **shared,
@@ -101,6 +159,52 @@ def _arguments(study: Study) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
     }
+    if folder is not None:
+        arguments["_temp_dir"] = folder
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         arguments["num_gpus"] = max(1, round(study.resources.gpu))
     return arguments
+
+
+def hides_ours(folder: str, packages: Path = PACKAGES) -> bool:
+    """Tell whether something in this folder would be imported in the place of our packages."""
+    if not os.path.isdir(folder) or os.path.samefile(folder, packages):
+        return False
+    names = ("search", "search.py", "trainables", "trainables.py")
+    return any(os.path.exists(os.path.join(folder, name)) for name in names)
+
+
+def _pathless() -> Any:
+    """Return a job whose processes do not import from the driver's folders.
+
+    Ray puts the current folder and the script's before all others in each process, but not
+    for a job whose files it brings there itself (ray 2.60).
+    """
+    from ray.job_config import JobConfig
+
+    class Pathless(JobConfig):  # type: ignore[misc]
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    return Pathless()
+
+
+@contextmanager
+def _short_folder(is_ours: bool) -> Iterator[str | None]:
+    """Yield a folder for a Ray of ours where the usual one is too long for its sockets.
+
+    They are named below it, and the name of a socket has at most 107 bytes.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if not is_ours or joined_address() or len(os.fsencode(os.path.abspath(usual))) <= SHORT:
+        yield None
+        return
+    try:
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    except OSError:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -3,8 +3,10 @@
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from search.errors import InputError
@@ -31,9 +33,46 @@ class Shares:
         return {**request, "gpu": self.gpu} if self.gpu else request
 
 
-def local_cores() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
+def joined_address() -> str:
+    """Return the address of the Ray to join, as ``RAY_ADDRESS`` has it; "" to start one here."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return "" if address == "local" else address
+
+
+def local_cores(root: Path = Path("/")) -> int:
+    """Return how many CPUs this process may use: its affinity, and its container's quota.
+
+    Args:
+        root: Where ``proc`` and ``sys`` lie.
+    """
+    quotas = [math.ceil(quota) for quota in _quotas(root)]
+    return max(1, min([len(os.sched_getaffinity(0)), *quotas]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU quotas of this process' control groups, versions 1 and 2, in CPUs."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        _, names, group = line.split(":", 2)
+        if names and "cpu" not in names.split(","):
+            continue
+        top = mounted / names if names else mounted
+        # In a container the group's path may be that of the host, which is not there.
+        for place in (group, *(str(parent) for parent in Path(group).parents)):
+            folder = top / place.strip("/")
+            files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if names else ["cpu.max"]
+            yield from _read_quota([folder / file for file in files])
+
+
+def _read_quota(files: Sequence[Path]) -> Iterator[float]:
+    with suppress(OSError, ValueError):
+        quota, period = " ".join(file.read_text().strip() for file in files).split()
+        if int(quota) > 0:  # "max" and -1: as much as there is
+            yield int(quota) / int(period)
 
 
 def check_local(resources: Resources) -> None:
@@ -45,7 +84,7 @@ def check_local(resources: Resources) -> None:
         InputError: If a trial asks for more CPUs than there are.
     """
     ray = sys.modules.get("ray")
-    if os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
+    if joined_address() or (ray is not None and ray.is_initialized()):
         return
     cores = local_cores()
     if resources.cpu > cores:

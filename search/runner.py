@@ -1,8 +1,9 @@
 """Runs a study: the only caller of ``tune.Tuner``."""
 
-import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
@@ -20,7 +21,7 @@ from search.scheduler import make_scheduler
 from search.searcher import RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
-from search.usage import Usage
+from search.usage import Usage, recorded
 from trainables.store import Store
 
 KERAS = "trainables.keras_factory:keras_run"
@@ -72,6 +73,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         InputError: If the study, its data or its model cannot work.
         StudyDiffers: If a study of that name has other settings.
         StudyLocked: If another process runs it.
+        SearchError: If this process runs a study already, in another thread.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -80,7 +82,8 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         check_local(study.resources)
         prepare_environment()
         try:
-            _run(study, known, watcher or Silent(), factory)
+            with _turn(study):
+                _run(study, known, watcher or Silent(), factory)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
                 raise
@@ -90,6 +93,26 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
     return load(study.folder)
 
 
+_one_run = threading.Lock()
+_names_run: list[str] = []
+
+
+@contextmanager
+def _turn(study: Study) -> Iterator[None]:
+    """Let one study run at a time: a process has one Ray, one Tune and one set of signals."""
+    if not _one_run.acquire(blocking=False):
+        raise SearchError(
+            f"this process already runs study {''.join(_names_run)!r}; run {study.name!r} "
+            "after it or in another process"
+        )
+    try:
+        _names_run.append(study.name)
+        yield
+    finally:
+        _names_run.clear()
+        _one_run.release()
+
+
 def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str) -> None:
     store = Store(study.folder)
     with catch_signals() as flag:
@@ -97,8 +120,7 @@ def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str
         with claim(store) as ownership:
             if known is None:
                 write_study(study)
-            with ray_for(study, watcher.preparing) as joined:
-                flag.install()
+            with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
                 share = shares(study.resources, joined.nodes)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
@@ -185,19 +207,17 @@ class _Run:
         if conductor.is_finished:
             return
         usage = Usage(self._shares.concurrent)
-        try:
+        generation = self._log.generation
+        with recorded(usage, self._store, generation):
             fit(
                 conductor,
+                name=f"{self._study.name}-{generation:06d}",
                 settings=self._settings,
                 shares=self._shares,
                 is_interrupted=is_interrupted,
                 changed=changed,
                 usage=usage,
             )
-        finally:
-            usage.close()
-            name = f"runs/{self._log.generation:06d}.json"
-            self._store.put(name, json.dumps(usage.to_dict()).encode())
 
     def _test(self, watcher: Watcher) -> None:
         """Measure the best point and the reference's on the test split, if there is one."""

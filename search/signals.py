@@ -23,7 +23,7 @@ class Flag:
         self._is_patient = False
 
     def install(self) -> None:
-        """Take over the signals; to be repeated after ``ray.init``, which takes SIGTERM."""
+        """Take over the signals."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._handle)
@@ -36,6 +36,35 @@ class Flag:
             yield
         finally:
             self._is_patient = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the first signal, and raise ``KeyboardInterrupt`` for it afterwards.
+
+        For starting and ending Ray: cut short, either leaves processes behind. ``ray.init``
+        puts handlers of its own in the place of ours; only the main thread can, and it is busy
+        here, so ``signal.signal`` is left without effect meanwhile.
+        A blocked mask would not do, as Ray's processes would inherit it.
+        Not held is a SIGTERM in the last half second of ``ray.init``: Ray's C++ aborts for it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        was_set, was_patient, set_handler = self.is_set, self._is_patient, signal.signal
+
+        def keep(number: int, handler: Any) -> Any:
+            return signal.getsignal(number) if number in SIGNALS else set_handler(number, handler)
+
+        self._is_patient = True
+        try:
+            signal.signal = keep  # type: ignore[assignment]
+            yield
+        finally:
+            signal.signal = set_handler
+            self.install()  # Ray's C++ has taken SIGTERM, below what Python knows of
+            self._is_patient = was_patient
+            if self.is_set and not was_set:
+                raise KeyboardInterrupt
 
     def look(self) -> bool:
         """Tell whether a signal has come, or raise ``KeyboardInterrupt`` if nothing needs order.

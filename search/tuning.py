@@ -20,6 +20,7 @@ from trainables.trainable import MultiHeadTrainable
 def fit(
     conductor: Conductor,
     *,
+    name: str,
     settings: Mapping[str, Any],
     shares: Shares,
     is_interrupted: Callable[[], bool],
@@ -30,6 +31,7 @@ def fit(
 
     Args:
         conductor: Hands out and decides.
+        name: Of this run alone: Tune keeps what it trains by name, for all runs on a Ray.
         settings: What all trials share.
         shares: What each takes, and how many run side by side.
         is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
@@ -45,6 +47,7 @@ def fit(
     trainable = tune.with_resources(
         tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
     )
+    trainable.__name__ = name
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet():

@@ -1,8 +1,12 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from trainables.store import Store
 
 
 class Usage:
@@ -55,3 +59,29 @@ class Usage:
     def _ends(self) -> list[float]:
         """Return when each slot ended its last trial."""
         return sorted(self._last_end.values(), reverse=True)[: self._slots]
+
+
+@contextmanager
+def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
+    """Write a run's usage to ``runs/`` when it is over, however it ends.
+
+    What ended the run is raised, also where its usage cannot be written.
+
+    Args:
+        usage: What takes note meanwhile.
+        store: The study's folder.
+        generation: The owner of the study during the run.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            _write(usage, store, generation)
+        raise
+    _write(usage, store, generation)
+
+
+def _write(usage: Usage, store: Store, generation: int) -> None:
+    usage.close()
+    figures = {"generation": generation, **usage.to_dict()}
+    store.put(f"runs/{generation:06d}.json", json.dumps(figures).encode())

@@ -55,3 +55,56 @@ def test_more_cpus_than_this_machine_has_are_refused_before_anything_starts():
 )
 def test_a_request_names_a_gpu_only_if_there_is_one(gpu, expected):
     assert Shares(cpu=2, gpu=gpu, concurrent=1, recycle_bytes=1).request == expected
+
+
+def write_files(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+V1 = {
+    "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "150000",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({}, 8, id="no_groups"),
+        pytest.param({"proc/self/cgroup": "0::/"}, 8, id="no_quota_file"),
+        pytest.param(
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, 8, id="no_quota"
+        ),
+        pytest.param(
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "250000 100000"}, 3, id="up"
+        ),
+        pytest.param(
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "2000 100000"}, 1, id="tiny"
+        ),
+        pytest.param(
+            {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "9900000 100000"}, 8, id="more"
+        ),
+        pytest.param(
+            {
+                "proc/self/cgroup": "0::/a/b",
+                "sys/fs/cgroup/a/cpu.max": "200000 100000",
+                "sys/fs/cgroup/a/b/cpu.max": "400000 100000",
+            },
+            2,
+            id="the_group_above_has_less",
+        ),
+        pytest.param(V1, 2, id="version_1"),
+        pytest.param(
+            {**V1, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1"}, 8, id="version_1_none"
+        ),
+    ],
+)
+def test_a_container_with_a_quota_has_that_many_cpus(tmp_path, monkeypatch, files, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    write_files(tmp_path, files)
+
+    assert local_cores(tmp_path) == expected

@@ -77,3 +77,47 @@ def test_in_another_thread_the_signals_are_left_alone():
     thread.join()
 
     assert seen == before
+
+
+@both
+def test_while_held_the_first_signal_waits_whatever_handler_is_set_meanwhile(number):
+    reached = []
+
+    def work(flag):
+        with flag.held():
+            signal.signal(number, signal.SIG_DFL)  # as Ray does; it would end this process
+            send(number)
+            reached.append("the end")
+        reached.append("behind it")
+
+    with catch_signals() as flag, pytest.raises(KeyboardInterrupt):
+        work(flag)
+
+    assert reached == ["the end"]
+    assert signal.signal.__module__ == "signal"
+
+
+def test_while_held_the_second_signal_raises_at_once():
+    with catch_signals() as flag, flag.held():
+        send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGTERM)
+        flag.is_set = False
+
+
+def test_a_signal_wins_over_an_error_of_what_it_was_held_for():
+    def work(flag):
+        with flag.held():
+            send(signal.SIGINT)
+            raise LookupError
+
+    with catch_signals() as flag, pytest.raises(KeyboardInterrupt):
+        work(flag)
+
+
+def test_after_a_run_was_interrupted_nothing_is_raised_for_it_again():
+    with catch_signals() as flag:
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        with flag.held():
+            pass

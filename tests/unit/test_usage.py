@@ -1,8 +1,11 @@
 """Where the time of the slots went."""
 
+import json
+
 import pytest
 
-from search.usage import Usage
+from search.usage import Usage, recorded
+from trainables.store import Store
 
 
 class Clock:
@@ -59,3 +62,24 @@ def test_processes_that_replaced_others_are_no_slots_of_their_own():
 
     assert usage.to_dict()["startup_seconds"] == pytest.approx(4.0)
     assert usage.to_dict()["idle_seconds"] == pytest.approx(0.0)
+
+
+def test_what_a_run_used_is_written_with_its_generation(tmp_path):
+    store = Store(str(tmp_path))
+
+    with recorded(Usage(1), store, 3):
+        pass
+
+    written = json.loads(store.get("runs/000003.json"))
+    assert written["generation"] == 3
+    assert written["slots"] == 1
+
+
+def test_what_ended_a_run_is_raised_even_if_its_usage_cannot_be_written(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    store = Store(str(tmp_path))
+
+    with pytest.raises(LookupError, match="the cause"), recorded(Usage(1), store, 1):
+        raise LookupError("the cause")
+    with pytest.raises(Exception, match="runs"), recorded(Usage(1), store, 1):
+        pass

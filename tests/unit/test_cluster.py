@@ -1,0 +1,121 @@
+"""What is settled before Ray starts: its address, its folders, its imports."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import search.cluster
+from search.cluster import PACKAGES, check_answers, hides_ours, prepare_environment
+from search.errors import InputError, SearchError
+from search.resources import joined_address
+from search.runner import _turn
+from tests.stub_study import stub_study
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("", ""), ("local", ""), ("auto", "auto"), (" host:1 ", "host:1")],
+    ids=["empty", "local", "auto", "spaces"],
+)
+def test_ray_is_joined_where_the_environment_names_one(monkeypatch, value, expected):
+    monkeypatch.setenv("RAY_ADDRESS", value)
+
+    assert joined_address() == expected
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once():
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        with pytest.raises(InputError, match=f"RAY_ADDRESS needs .* running Ray, got '{address}'"):
+            check_answers(address)
+
+
+@pytest.mark.parametrize("address", ["somewhere", "host:", ":80", "host:99999", "host:x"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=f"RAY_ADDRESS needs host:port.* got '{address}'"):
+        check_answers(address)
+
+
+@pytest.mark.parametrize("address", ["", "auto", "ray://nowhere.invalid:1"])
+def test_what_only_ray_can_resolve_is_left_to_it(address):
+    check_answers(address)
+
+
+def test_an_address_where_something_listens_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_answers(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_ray_that_cannot_be_found_is_bad_input(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def fail(**arguments):
+        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(InputError, match=r"got 'auto' \(Could not find any .* instance\.\)$"):
+        search.cluster._init({})
+
+
+@pytest.mark.parametrize("name", ["search", "trainables", "search.py", "trainables.py"])
+def test_a_folder_with_something_of_our_names_hides_ours(tmp_path, name):
+    assert not hides_ours(str(tmp_path))
+
+    (tmp_path / name).mkdir()
+
+    assert hides_ours(str(tmp_path))
+
+
+def test_the_folder_of_our_own_packages_and_none_at_all_hide_nothing(tmp_path):
+    assert not hides_ours(str(PACKAGES))
+    assert not hides_ours("")
+    assert not hides_ours(str(tmp_path / "missing"))
+
+
+def test_only_a_folder_that_hides_ours_is_kept_from_the_workers(tmp_path, monkeypatch):
+    prepare_environment()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    study = stub_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "job_config" not in search.cluster._arguments(study, None)
+
+    (tmp_path / "search").mkdir()
+
+    job = search.cluster._arguments(study, None)["job_config"]
+    assert job._runtime_env_has_working_dir()
+
+
+def test_where_temporary_files_lie_deep_ray_gets_a_short_folder_for_the_time_being(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    with search.cluster._short_folder(True) as folder:
+        assert folder is None
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 60)))
+    with search.cluster._short_folder(False) as folder:
+        assert folder is None
+    with search.cluster._short_folder(True) as folder:
+        assert len(os.fsencode(folder)) < 20
+        Path(folder, "session").mkdir()
+    assert not os.path.exists(folder)
+
+
+def test_a_process_runs_one_study_at_a_time(tmp_path):
+    one, other = stub_study(tmp_path, name="one"), stub_study(tmp_path, name="other")
+
+    with (
+        _turn(one),
+        pytest.raises(SearchError, match="already runs study 'one'; run 'other' after it"),
+        _turn(other),
+    ):
+        pass
+    with _turn(other):
+        pass
