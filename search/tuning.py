@@ -44,34 +44,15 @@ def fit(
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    trainable = tune.with_resources(
-        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
-    )
-    trainable.__name__ = name
+    searcher = NumberSearcher(conductor, causes, guard, changed)
+    stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet():
             tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=NumberSearcher(conductor, causes, guard, changed),
-                    scheduler=live,
-                    num_samples=-1,
-                    reuse_actors=True,
-                    max_concurrent_trials=shares.concurrent,
-                    trial_name_creator=_name,
-                    trial_dirname_creator=_name,
-                ),
-                run_config=tune.RunConfig(
-                    name="pool",
-                    storage_path=scratch,
-                    verbose=0,
-                    stop=ResultStopper(conductor, is_interrupted, guard, changed, usage, live),
-                    failure_config=tune.FailureConfig(max_failures=0),
-                    checkpoint_config=tune.CheckpointConfig(
-                        checkpoint_frequency=0, checkpoint_at_end=False
-                    ),
-                ),
+                _trainable(name, settings, shares),
+                tune_config=_tune_config(searcher, live, shares),
+                run_config=_run_config(stopper, scratch),
             ).fit()
     except Exception:
         if guard.error is None:
@@ -80,6 +61,38 @@ def fit(
         shutil.rmtree(scratch, ignore_errors=True)
     if guard.error is not None:
         raise guard.error
+
+
+def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:
+    trainable = tune.with_resources(
+        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
+    )
+    trainable.__name__ = name
+    return trainable
+
+
+def _tune_config(searcher: NumberSearcher, live: LiveTrials, shares: Shares) -> Any:
+    return tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=live,
+        num_samples=-1,
+        reuse_actors=True,
+        max_concurrent_trials=shares.concurrent,
+        trial_name_creator=_name,
+        trial_dirname_creator=_name,
+    )
+
+
+def _run_config(stopper: ResultStopper, scratch: str) -> Any:
+    """Return a configuration that keeps nothing and tries nothing again."""
+    return tune.RunConfig(
+        name="pool",
+        storage_path=scratch,
+        verbose=0,
+        stop=stopper,
+        failure_config=tune.FailureConfig(max_failures=0),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+    )
 
 
 def _name(trial: Any) -> str:

@@ -1,6 +1,5 @@
 """Changed bytes and files made to hurt: the same data, or an ``InputError``."""
 
-import contextlib
 import io
 from dataclasses import replace
 
@@ -77,12 +76,17 @@ def test_a_footer_that_makes_pyarrow_end_the_process_is_refused(tmp_path):
     """Found by mutation: pyarrow 26 aborts in ``metadata.row_group(0).column(0)``."""
     data = parquet("none")
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    refused = 0
     for place in range(footer, len(data) - 8):
         path = tmp_path / "a.parquet"
         path.write_bytes(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
 
-        with contextlib.suppress(InputError):
+        try:
             content(path)
+        except InputError:
+            refused += 1
+
+    assert refused > 400  # of some 900 places; the others do no harm, and none ends this process
 
 
 def test_the_footer_is_read_as_pyarrow_reads_it():
