@@ -163,6 +163,10 @@ class Tested:
             object.__setattr__(self, name, numbers)
 
 
+DONE = "done"
+"""The reason with which a run is closed that did all there was to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
     """The owner ends in order; the last decision of its generation."""

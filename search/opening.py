@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from search.decisions import DONE
 from search.errors import StudyDiffers
 from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
@@ -10,9 +11,6 @@ from search.results import StudyResult, load
 from search.study import Study
 from trainables.data import DataInfo, check_dataset
 from trainables.store import Store
-
-DONE = "done"
-"""How a run is closed that did all there was to do."""
 
 
 def stored_study(study: Study) -> StudyResult | None:

@@ -46,11 +46,6 @@ class Ownership:
         """Counts the owners of this study from 1; part of the name of all that they write."""
         return self._generation
 
-    @property
-    def is_held(self) -> bool:
-        """Whether this process has not given it back."""
-        return self._is_held
-
     def check(self) -> None:
         """Make sure that nobody has taken over.
 

@@ -14,8 +14,7 @@ from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
 from search.prepared import Prepared, shared_settings
-from search.settings import is_number
-from search.space import Choice, Parameter, SearchSpace, ends, to_plain
+from search.space import SearchSpace, ends
 from search.study import Study
 from trainables.data import DataInfo, DataRequest, decode_dataset
 from trainables.parameters import config_depth, reference_config, reference_training
@@ -128,14 +127,14 @@ def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> Sea
 
 
 def check_space(study: Study, space: SearchSpace, data: DataInfo) -> None:
-    """Refuse what lies outside the space, and what the data has no room for.
+    """Refuse what the data has no room for: batches, and blocks of the built-in model.
 
-    That is batches, blocks of the built-in model, and values of ``start_with``.
+    That ``start_with`` lies in the space the study has checked itself.
 
     Raises:
         InputError: Naming the parameter.
     """
-    problems = [*_range_problems(study, space), *_batch_problems(study, data)]
+    problems = _batch_problems(study, data)
     if study.model is None:
         for name, config in _trial_configs(study, space):
             try:
@@ -208,25 +207,6 @@ def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict
     for values in product(*(ends(known[name]) for name in shaping)):
         yield "space", {**lowest, **dict(zip(shaping, values, strict=True))}
     yield "space", corners(space)[-1]
-
-
-def _range_problems(study: Study, space: SearchSpace) -> Iterator[str]:
-    """Say which first config has a value that the space does not have."""
-    searched = dict(space.searched)
-    for index, config in enumerate(study.start_with):
-        for name, value in config.items():
-            if name in searched and not _is_possible(searched[name], value):
-                yield (
-                    f"start_with[{index}].{name} needs a value of {to_plain(searched[name])}, "
-                    f"as in the space, got {value!r}"
-                )
-
-
-def _is_possible(parameter: Parameter, value: Any) -> bool:
-    """Tell whether a value is among the choices or in the range, on a step or not."""
-    if isinstance(parameter, Choice):
-        return any(value == known for known in parameter.values)
-    return is_number(value) and parameter.low <= value <= parameter.high
 
 
 def _batch_problems(study: Study, data: DataInfo) -> list[str]:

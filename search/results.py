@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.candidates import kept_points, losses_of
+from search.decisions import DONE
 from search.errors import NoCandidate
 from search.history import History, State, TrialHistory
 from search.log import StudyLog
@@ -68,7 +69,7 @@ class StudyResult:
             trial.state == "complete" and len(trial.measurements) < self.study.budget.epochs
             for trial in self._history.trials
         )
-        over = self._history.is_closed and self._history.close_reason == "done"
+        over = self._history.is_closed and self._history.close_reason == DONE
         return not grown and (ended >= self.study.budget.trials or over)
 
     @property

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor, Plan
-from search.decisions import Closed, Tested
+from search.decisions import DONE, Closed, Tested
 from search.errors import SearchError
 from search.log import StudyLog
-from search.opening import DONE, check_data, is_done, stored_study, write_study
+from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
 from search.prepare import first_configs, prepare
 from search.prepared import Prepared, shared_settings
