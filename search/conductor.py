@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
@@ -10,6 +9,7 @@ from search.candidates import best_log_skills
 from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
+from search.plan import Plan
 from search.scheduler import Scheduler
 from search.searcher import RecordedTrial, Suggestion
 from trainables.attempt import Envelope
@@ -21,21 +21,6 @@ FOLD_EVERY = 50
 
 class Finished:
     """No trial is left to hand out, now or later."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a conductor needs to know of a study."""
-
-    seed: int
-    trials: int
-    epochs: int
-    deadline: float | None = None
-    """On the clock of ``time.monotonic``; None for no limit."""
-    baselines: Mapping[str, float]
-    """Of each head, in the order of the heads."""
-    first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
-    """Configs to try before any that is suggested, and where each comes from."""
 
 
 Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion]
@@ -170,7 +155,8 @@ class Conductor:
 
     def _has_grown(self, trial: TrialHistory) -> bool:
         """Tell whether a trial was complete under a budget of fewer epochs."""
-        return trial.state == "complete" and len(trial.measurements) < self._plan.epochs
+        epochs = self._plan.epochs_of(trial.number)
+        return trial.state == "complete" and len(trial.measurements) < epochs
 
     def _restore(self, trial: TrialHistory) -> None:
         """Tell the scheduler what it decided of a trial.
@@ -240,8 +226,8 @@ class Conductor:
             attempt=newest.attempt,
             generation=newest.generation,
             config=dict(trial.config),
-            seed=self._plan.seed,
-            epochs=self._plan.epochs,
+            seed=self._plan.seed_of(number),
+            epochs=self._plan.epochs_of(number),
             is_reference=trial.is_reference,
             kept=kept_checkpoints(trial),
         )
@@ -255,7 +241,7 @@ class Conductor:
             return self.trials[number].has_ended
         self._decided[number] = epoch
         verdict = self._scheduler.decide(number, epoch, losses)
-        if epoch >= self._plan.epochs:
+        if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", "", epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
             self._record(Stopped(number=number, epoch=epoch))

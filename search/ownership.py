@@ -110,6 +110,19 @@ def claim(store: Store) -> Ownership:
     return Ownership(store, generation, handle)
 
 
+def hold(store: Store) -> Ownership:
+    """Keep others from running a local study meanwhile, without writing to it.
+
+    A remote storage has no lock: there this does nothing.
+
+    Raises:
+        StudyLocked: If another process (or this one) holds the study.
+        StorageError: If the storage refuses.
+    """
+    handle = _lock(store, _note()) if store.is_local else None
+    return Ownership(store, 0, handle)
+
+
 def newest_generation(store: Store) -> int:
     """Return the newest generation that was ever claimed; 0 before the first.
 

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
-from search.conductor import Conductor, Plan
+from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
 from search.errors import SearchError
+from search.fitting import recycled_in, train_all
 from search.log import StudyLog
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
+from search.plan import Plan
 from search.prepare import first_configs, prepare
 from search.prepared import Prepared, shared_settings
 from search.resources import Shares, check_local, shares
@@ -21,7 +23,6 @@ from search.scheduler import make_scheduler
 from search.searcher import RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
-from search.usage import Usage, recorded
 from trainables.store import Store
 
 KERAS = "trainables.keras_factory:keras_run"
@@ -82,7 +83,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         check_local(study.resources)
         prepare_environment()
         try:
-            with _turn(study):
+            with one_at_a_time(study):
                 _run(study, known, watcher or Silent(), factory)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
@@ -98,7 +99,7 @@ _names_run: list[str] = []
 
 
 @contextmanager
-def _turn(study: Study) -> Iterator[None]:
+def one_at_a_time(study: Study) -> Iterator[None]:
     """Let one study run at a time: a process has one Ray, one Tune and one set of signals."""
     if not _one_run.acquire(blocking=False):
         raise SearchError(
@@ -151,15 +152,16 @@ class _Run:
     def go(self, watcher: Watcher, flag: Flag) -> None:
         conductor = self._conductor()
         watcher.started(self._study, self._prepared, conductor)
-        is_over = conductor.is_over
-        try:
-            with flag.patiently():
-                self._fit(conductor, lambda: flag.look() or is_over(), watcher.changed)
-            if flag.is_set or not conductor.is_finished:
-                raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            self._log.record(Closed(reason="interrupted"))
-            raise
+        train_all(
+            conductor,
+            log=self._log,
+            store=self._store,
+            name=f"{self._study.name}-{self._log.generation:06d}",
+            settings=self._settings,
+            shares=self._shares,
+            flag=flag,
+            changed=watcher.changed,
+        )
         conductor.end_interrupted()
         self._log.fold()
         self._test(watcher)
@@ -181,7 +183,11 @@ class _Run:
             study.scheduler, baselines=baselines, max_epochs=study.budget.epochs
         )
         return Conductor(
-            plan, self._log, scheduler, self._suggest, was_recycled=self._was_recycled
+            plan,
+            self._log,
+            scheduler,
+            self._suggest,
+            was_recycled=recycled_in(self._store, self._log.generation),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion:
@@ -195,30 +201,6 @@ class _Run:
             num_heads=len(self._study.heads),
         )
 
-    def _was_recycled(self, number: int, attempt: int) -> bool:
-        name = f"{self._log.generation:06d}-{number:06d}-{attempt:03d}"
-        return self._store.exists(f"recycled/{name}")
-
-    def _fit(
-        self, conductor: Conductor, is_interrupted: Callable[[], bool], changed: Callable[[], None]
-    ) -> None:
-        from search.tuning import fit
-
-        if conductor.is_finished:
-            return
-        usage = Usage(self._shares.concurrent)
-        generation = self._log.generation
-        with recorded(usage, self._store, generation):
-            fit(
-                conductor,
-                name=f"{self._study.name}-{generation:06d}",
-                settings=self._settings,
-                shares=self._shares,
-                is_interrupted=is_interrupted,
-                changed=changed,
-                usage=usage,
-            )
-
     def _test(self, watcher: Watcher) -> None:
         """Measure the best point and the reference's on the test split, if there is one."""
         if not self._prepared.data.rows["test"] or self._factory != KERAS:
@@ -229,7 +211,7 @@ class _Run:
             return
         watcher.preparing("measuring the best model on the test split")
         wanted = [result.to_restore(point) for point in points]
-        figures = run_task(_evaluate, self._study.folder, self._settings, wanted)
+        figures = run_task(evaluate, self._study.folder, self._settings, wanted)
         for point, (losses, metrics) in zip(points, figures, strict=True):
             self._log.record(
                 Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics)
@@ -251,7 +233,8 @@ def run_settings(study: Study, prepared: Prepared, shares: Shares, factory: str)
     }
 
 
-def _evaluate(folder: str, settings: Mapping[str, Any], points: list[dict[str, Any]]) -> Any:
+def evaluate(folder: str, settings: Mapping[str, Any], points: list[dict[str, Any]]) -> Any:
+    """Return losses and metrics of recorded points on the test split; a task of Ray."""
     from trainables.keras_factory import evaluate_points
 
     return evaluate_points(folder, settings, points, "test")

@@ -10,7 +10,7 @@ import search.cluster
 from search.cluster import PACKAGES, check_answers, hides_ours, prepare_environment
 from search.errors import InputError, SearchError
 from search.resources import joined_address
-from search.runner import _turn
+from search.runner import one_at_a_time
 from tests.stub_study import stub_study
 
 
@@ -112,10 +112,10 @@ def test_a_process_runs_one_study_at_a_time(tmp_path):
     one, other = stub_study(tmp_path, name="one"), stub_study(tmp_path, name="other")
 
     with (
-        _turn(one),
+        one_at_a_time(one),
         pytest.raises(SearchError, match="already runs study 'one'; run 'other' after it"),
-        _turn(other),
+        one_at_a_time(other),
     ):
         pass
-    with _turn(other):
+    with one_at_a_time(other):
         pass

@@ -1,0 +1,68 @@
+"""Lets Ray train what a conductor hands out, and closes its record if a signal comes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from search.conductor import Conductor
+from search.decisions import Closed
+from search.log import StudyLog
+from search.resources import Shares
+from search.signals import Flag
+from search.usage import Usage, recorded
+from trainables.store import Store
+
+
+def train_all(
+    conductor: Conductor,
+    *,
+    log: StudyLog,
+    store: Store,
+    name: str,
+    settings: Mapping[str, Any],
+    shares: Shares,
+    flag: Flag,
+    changed: Callable[[], None],
+) -> None:
+    """Train what the conductor hands out, until it has finished.
+
+    Args:
+        conductor: Hands out and decides.
+        log: Its record, which is closed if a signal comes.
+        store: The folder of that record.
+        name: Of this run alone, on the whole Ray.
+        settings: What all trials share; see `run_settings`.
+        shares: What each takes.
+        flag: Says whether a signal has come.
+        changed: Called when something was handed out or came in.
+
+    Raises:
+        KeyboardInterrupt: If a signal ended it.
+    """
+    try:
+        with flag.patiently():
+            if not conductor.is_finished:
+                from search.tuning import fit
+
+                usage = Usage(shares.concurrent)
+                with recorded(usage, store, log.generation):
+                    fit(
+                        conductor,
+                        name=name,
+                        settings=settings,
+                        shares=shares,
+                        is_interrupted=lambda: flag.look() or conductor.is_over(),
+                        changed=changed,
+                        usage=usage,
+                    )
+        if flag.is_set or not conductor.is_finished:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        log.record(Closed(reason="interrupted"))
+        raise
+
+
+def recycled_in(store: Store, generation: int) -> Callable[[int, int], bool]:
+    """Return what tells whether the actor of (number, attempt) ended itself before it trained."""
+    return lambda number, attempt: store.exists(
+        f"recycled/{generation:06d}-{number:06d}-{attempt:03d}"
+    )
