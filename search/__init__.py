@@ -8,6 +8,9 @@ Example:
     >>> result.best().config  # doctest: +SKIP
 """
 
+from typing import Any
+
+from search.confirmation import Confirmation
 from search.errors import InputError, NoCandidate, SearchError, StudyLocked
 from search.points import Point, TrialRecord
 from search.results import StudyResult, load
@@ -24,6 +27,7 @@ __all__ = [
     "StudyLocked",
     "StudyResult",
     "TrialRecord",
+    "confirm",
     "load",
     "run",
 ]
@@ -55,3 +59,40 @@ def run(study: Study, *, progress: bool = True) -> StudyResult:
 
     with watcher_for(Console()) as watcher:
         return run_study(study, watcher=watcher)
+
+
+def confirm(
+    folder: str, *, seeds: int = 2, top: int = 3, progress: bool = True, **policy: Any
+) -> Confirmation:
+    """Train the leading points of a study again with fresh seeds: a winner must survive its luck.
+
+    Each is trained for exactly the epochs of the point, the reference's besides, with the seeds
+    that follow the study's own. What an earlier call trained counts.
+
+    Args:
+        folder: The study's, such as ``result.folder``.
+        seeds: How many fresh ones, 1 to 100.
+        top: How many points, one of each trial, 1 to 100.
+        progress: Whether to show a live view on a terminal, or lines elsewhere.
+        **policy: Which points lead: what `StudyResult.best` takes.
+
+    Returns:
+        ``verdict`` in words; the ``candidates`` by their rank now, each with its ``point``, its
+        ``losses`` and its ``test`` by head: ``mean``, ``deviation``, ``least``, ``most``.
+
+    Raises:
+        InputError: If an argument cannot be, there is no study, or its data have changed since.
+        NoCandidate: If no trial has a point.
+        StudyLocked: If another process runs the study.
+        SearchError: If it was interrupted, or its storage failed.
+    """
+    from search.confirm_run import confirm as confirm_study
+
+    if not progress:
+        return confirm_study(folder, seeds=seeds, top=top, **policy)
+    from rich.console import Console
+
+    from search.confirm_live import ConfirmWatcher
+
+    with ConfirmWatcher(Console()) as watcher:
+        return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)

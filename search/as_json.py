@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from search.confirm_report import confirmed_to_dict
 from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.points import Figures, Point, TrialRecord
@@ -35,6 +36,7 @@ def best_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
             for policy, (number, epoch) in point.others.items()
         },
         "reference": None if reference is None else point_to_dict(result, reference),
+        "confirmed": confirmed_to_dict(result, point),
     }
 
 

@@ -59,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_resume(commands)
     _add_best(commands)
+    _add_confirm(commands)
     _add_show(commands)
     _add_list(commands)
     _add_data(commands)
@@ -109,13 +110,24 @@ def _add_resume(commands: Any) -> None:
 def _add_best(commands: Any) -> None:
     parser = _add(commands, "best", "best", "Print the best config of a study.")
     _add_folder(parser)
-    parser.add_argument(
-        "--policy", metavar="P", help="geometric_mean (default), ideal_point, lexicographic, head"
+    _add_policy(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_confirm(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "confirm",
+        "confirm",
+        "Train the leading trials of a study again with fresh seeds: a winner must survive its "
+        "luck. What was trained before counts; more seeds or trials only add to it.",
     )
-    parser.add_argument("--head", metavar="H", help="take the best of this head alone")
+    _add_folder(parser)
+    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="fresh seeds (2)")
     parser.add_argument(
-        "--exponents", metavar="H=E,...", help="weigh heads, such as c_output=2,r_output=1"
+        "--top", type=int, default=3, metavar="K", help="leading trials besides the reference (3)"
     )
+    _add_policy(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -150,6 +162,16 @@ def _add_data(commands: Any) -> None:
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="STUDY_DIR", help="the study's folder, such as studies/digits"
+    )
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy", metavar="P", help="geometric_mean (default), ideal_point, lexicographic, head"
+    )
+    parser.add_argument("--head", metavar="H", help="take the best of this head alone")
+    parser.add_argument(
+        "--exponents", metavar="H=E,...", help="weigh heads, such as c_output=2,r_output=1"
     )
 
 

@@ -1,6 +1,5 @@
 """What each `twohead` command does; imports what takes long only where it is needed."""
 
-import os
 import time
 from argparse import Namespace
 from dataclasses import replace
@@ -38,27 +37,48 @@ def resume(args: Namespace, console: Console) -> int:
     result = load(args.folder)
     storage, _, name = result.folder.rpartition("/")
     study = replace(result.study, storage=storage, name=name)
-    study = _with_moved_data(study)
+    study = defaults.with_moved_data(study)
     return run_study(study.with_budget(trials=args.trials, epochs=args.epochs), console)
 
 
 def best(args: Namespace, console: Console) -> int:
     """Print the best point by a policy."""
     result = load(args.folder)
-    options: dict[str, Any] = {}
-    if args.head is not None:
-        if args.policy not in (None, "head"):
-            raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
-        options["head"] = args.head
-    if args.policy is not None:
-        options["policy"] = args.policy
-    if args.exponents is not None:
-        options["exponents"] = read_exponents(args.exponents)
-    point = result.best(**options)
+    point = result.best(**_policy_options(args))
     if args.json:
         _print_json(console, as_json.best_to_dict(result, point))
     else:
         print_best(console, result, point)
+    return 0
+
+
+def confirm(args: Namespace, console: Console) -> int:
+    """Train the leading points again with fresh seeds, and print what became of them."""
+    from search.confirm_live import ConfirmWatcher
+    from search.confirm_plan import check_extent
+    from search.confirm_report import confirmation_to_dict, print_confirmation
+
+    check_extent(args.seeds, args.top)
+    options = _policy_options(args)
+    load(args.folder).best(**options)  # whatever is to be refused, before Ray is imported
+    from search import confirm_run
+    from search.runner import Interrupted
+
+    # Of `--json`, only the object goes to the output.
+    beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    said = beside if args.json else console
+    try:
+        with ConfirmWatcher(said) as watcher:
+            confirmed = confirm_run.confirm(
+                args.folder, seeds=args.seeds, top=args.top, watcher=watcher, **options
+            )
+    except Interrupted:
+        _say(said, "interrupted: every measured epoch is kept; the same command goes on")
+        return INTERRUPTED
+    if args.json:
+        _print_json(console, confirmation_to_dict(confirmed))
+    else:
+        print_confirmation(console, confirmed)
     return 0
 
 
@@ -171,21 +191,26 @@ def _with_flags(study: Study, args: Namespace) -> Study:
     return replace(study, resources=replace(study.resources, concurrent=args.concurrent))
 
 
-def _with_moved_data(study: Study) -> Study:
-    """Find the digits beside a study that was moved together with its whole storage."""
-    store = Store(study.storage)
-    is_gone = "://" not in study.data and not os.path.exists(study.data)
-    if is_gone and study.data.endswith(f"/{defaults.DATA}") and store.exists(defaults.DATA):
-        return replace(study, data=store.child(defaults.DATA).uri)
-    return study
-
-
 def _load(folder: str) -> StudyResult | str:
     """Return a study, or why it cannot be read."""
     try:
         return load(folder)
     except SearchError as error:
         return " ".join(str(error).split())
+
+
+def _policy_options(args: Namespace) -> dict[str, Any]:
+    """Return what the arguments say of how the best is chosen."""
+    options: dict[str, Any] = {}
+    if args.head is not None:
+        if args.policy not in (None, "head"):
+            raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
+        options["head"] = args.head
+    if args.policy is not None:
+        options["policy"] = args.policy
+    if args.exponents is not None:
+        options["exponents"] = read_exponents(args.exponents)
+    return options
 
 
 def _print_json(console: Console, values: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.confirm_report import confirmed_line
 from search.errors import NoCandidate
 from search.points import Figures, Point
 from search.results import StudyResult
@@ -62,6 +63,9 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
         console.print(Text.assemble(("fixed    ", "dim"), constants))
     if point.others:
         console.print(Text.assemble(("others   ", "dim"), others_text(point)))
+    confirmed = confirmed_line(result, point)
+    if confirmed:
+        console.print(Text.assemble(("again    ", "dim"), confirmed))
     _line(console, f"weights  {clean(checkpoint_of(result, point))}")
 
 
