@@ -86,7 +86,7 @@ def confirm(
         StudyLocked: If another process runs the study.
         SearchError: If it was interrupted, or its storage failed.
     """
-    from search.confirm_run import confirm as confirm_study
+    from search.confirm_study import confirm as confirm_study
 
     if not progress:
         return confirm_study(folder, seeds=seeds, top=top, **policy)

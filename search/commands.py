@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search import as_json, defaults
-from search.errors import InputError, SearchError
+from search.confirm_report import confirmation_to_dict, print_confirmation
+from search.errors import InputError, Interrupted, SearchError
 from search.overview import print_list, print_show, state_of
 from search.report import print_best, print_end, print_interrupted
 from search.results import StudyResult, list_studies, load
@@ -55,23 +56,15 @@ def best(args: Namespace, console: Console) -> int:
 def confirm(args: Namespace, console: Console) -> int:
     """Train the leading points again with fresh seeds, and print what became of them."""
     from search.confirm_live import ConfirmWatcher
-    from search.confirm_plan import check_extent
-    from search.confirm_report import confirmation_to_dict, print_confirmation
+    from search.confirm_study import confirm as confirm_study
 
-    check_extent(args.seeds, args.top)
-    options = _policy_options(args)
-    load(args.folder).best(**options)  # whatever is to be refused, before Ray is imported
-    from search import confirm_run
-    from search.runner import Interrupted
-
-    # Of `--json`, only the object goes to the output.
+    # With `--json` only the object goes to the output.
     beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
     said = beside if args.json else console
+    options = {"seeds": args.seeds, "top": args.top, **_policy_options(args)}
     try:
         with ConfirmWatcher(said) as watcher:
-            confirmed = confirm_run.confirm(
-                args.folder, seeds=args.seeds, top=args.top, watcher=watcher, **options
-            )
+            confirmed = confirm_study(args.folder, watcher=watcher, **options)
     except Interrupted:
         _say(said, "interrupted: every measured epoch is kept; the same command goes on")
         return INTERRUPTED
@@ -150,7 +143,7 @@ def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> 
 
         try:
             result = runner.run(study, watcher=watcher)
-        except runner.Interrupted:
+        except Interrupted:
             result = None
     if result is None:
         print_interrupted(console, study.folder)

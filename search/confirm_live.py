@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from search.conductor import Conductor
 from search.confirm_plan import Training
 from search.history import TrialHistory
+from search.progress import Running
 from search.wording import clean, count, duration, number
 
 
@@ -30,7 +30,7 @@ class ConfirmWatcher:
         )
         self._status = Status("", console=console) if can_draw else None
         self._trainings: Sequence[Training] = ()
-        self._conductor: Conductor | None = None
+        self._conductor: Running | None = None
         self._open: set[int] = set()
         self._first: tuple[float, int] | None = None
 
@@ -50,7 +50,7 @@ class ConfirmWatcher:
         else:
             self._status.update(Text(clean(what)))
 
-    def started(self, trainings: Sequence[Training], conductor: Conductor) -> None:
+    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
         """Say what is to be trained."""
         self._trainings, self._conductor = trainings, conductor
         known = conductor.trials

@@ -168,8 +168,9 @@ def _rows(confirmed: Confirmation, candidate: Candidate, *, has_test: bool) -> I
 def _mean(spread: Spread | None) -> str:
     if spread is None:
         return "failed"
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.2g}"
-    return f"{number(spread.mean)}{deviation}"
+    if spread.deviation is None:
+        return number(spread.mean)
+    return f"{number(spread.mean)} ± {number(float(f'{spread.deviation:.2g}'))}"
 
 
 def _mean_and_share(spread: Spread | None) -> str:

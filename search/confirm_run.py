@@ -5,30 +5,21 @@ from typing import Any, NoReturn, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
-from search.confirm_plan import (
-    Training,
-    check_extent,
-    fresh_seeds,
-    leading_points,
-    recorded_trainings,
-    to_train,
-    trainings_of,
-)
-from search.confirm_record import is_done, read_confirmation, record_of
-from search.confirmation import Confirmation
+from search.confirm_plan import Training, recorded_trainings, to_train
+from search.confirm_record import record_of
 from search.decisions import DONE, Closed, Tested
 from search.defaults import with_moved_data
-from search.errors import StudyDiffers, StudyLocked
+from search.errors import Interrupted, StudyDiffers
 from search.fitting import recycled_in, train_all
 from search.log import StudyLog
-from search.ownership import claim, hold, holder
+from search.ownership import claim, hold
 from search.plan import Plan
-from search.policies import DEFAULT_POLICY
 from search.prepare import check_storage, data_request
 from search.prepared import Prepared
+from search.progress import Running
 from search.resources import Shares, check_local, shares
-from search.results import StudyResult, load
-from search.runner import KERAS, Interrupted, evaluate, one_at_a_time, run_settings
+from search.results import StudyResult
+from search.runner import KERAS, evaluate, one_at_a_time, run_settings
 from search.scheduler import Fifo
 from search.signals import Flag, catch_signals
 from search.study import Study
@@ -42,7 +33,7 @@ class Watcher(Protocol):
     def preparing(self, what: str) -> None:
         """Hear what is being done before the first training and after the last."""
 
-    def started(self, trainings: Sequence[Training], conductor: Conductor) -> None:
+    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
         """Get to know the trainings, by number; the conductor may be read from now on."""
 
     def changed(self) -> None:
@@ -55,68 +46,36 @@ class Silent:
     def preparing(self, what: str) -> None:
         """Ignore it."""
 
-    def started(self, trainings: Sequence[Training], conductor: Conductor) -> None:
+    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
         """Ignore it."""
 
     def changed(self) -> None:
         """Ignore it."""
 
 
-def confirm(
-    folder: str,
+def train(
+    result: StudyResult,
+    wanted: Sequence[Training],
     *,
-    seeds: int = 2,
-    top: int = 3,
-    policy: str = DEFAULT_POLICY,
     watcher: Watcher | None = None,
     factory: str = KERAS,
-    **options: Any,
-) -> Confirmation:
-    """Train a study's leading points again with fresh seeds, and compare.
-
-    What was trained for an earlier call is taken as it is, also if that was interrupted.
+) -> None:
+    """Train what is wanted and was not trained before.
 
     Args:
-        folder: The study's.
-        seeds: How many.
-        top: How many points, one of each trial; the reference's comes on top.
-        policy: Which points lead; see `StudyResult.best`.
+        result: The study.
+        wanted: Points of it, with seeds.
         watcher: Who looks on.
         factory: ``module:function`` of what trains.
-        **options: Of the policy: ``head``, ``exponents`` and so on.
 
     Raises:
-        InputError: If a number, the policy or an option cannot be, or there is no study.
-        NoCandidate: If no trial of the study has a point.
-        StudyLocked: If a process runs or confirms the study.
+        InputError: If the data or the model cannot work any more.
+        StudyLocked: If another process runs or confirms the study.
         StudyDiffers: If its data set has changed since.
-        StorageError: If a record is damaged or cannot be written.
+        StorageError: If the record is damaged or cannot be written.
         Interrupted: On SIGINT or SIGTERM.
     """
-    check_extent(seeds, top)
-    options = {name: value for name, value in options.items() if value is not None}
-    policy = "head" if "head" in options else policy
-    result = load(folder)
-    if result.is_running:
-        _refuse_running(result)
-    points = leading_points(result, top=top, policy=policy, options=options)
-    chosen = fresh_seeds(result.study.seed, seeds)
-    wanted = trainings_of(points, chosen)
-    if not is_done(record_of(result.folder), wanted):
-        _train(result, wanted, watcher or Silent(), factory)
-    return read_confirmation(result, points, seeds=chosen, policy=policy, options=options)
-
-
-def _refuse_running(result: StudyResult) -> NoReturn:
-    who = holder(Store(result.folder)) or "another process"
-    raise StudyLocked(
-        f"study {result.study.name!r} is being run by {who}; confirm it when that has ended"
-    )
-
-
-def _train(
-    result: StudyResult, wanted: Sequence[Training], watcher: Watcher, factory: str
-) -> None:
+    watcher = watcher or Silent()
     study = with_moved_data(result.study)
     check_local(study.resources)
     prepare_environment()

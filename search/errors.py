@@ -4,6 +4,7 @@ from trainables.errors import InputError, SearchError, StorageError, StorageFull
 
 __all__ = [
     "InputError",
+    "Interrupted",
     "NoCandidate",
     "SearchError",
     "StorageError",
@@ -23,3 +24,7 @@ class StudyDiffers(InputError):
 
 class NoCandidate(SearchError):
     """No trial of the study gave a point that could be chosen; the message counts why."""
+
+
+class Interrupted(SearchError):
+    """A signal ended the run; what was measured is recorded, and the run can be continued."""

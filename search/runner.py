@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
-from search.errors import SearchError
+from search.errors import Interrupted, SearchError
 from search.fitting import recycled_in, train_all
 from search.log import StudyLog
 from search.opening import check_data, is_done, stored_study, write_study
@@ -53,10 +53,6 @@ class Silent:
 
     def changed(self) -> None:
         """Ignore it."""
-
-
-class Interrupted(SearchError):
-    """A signal ended the run; what was measured is recorded, and the study can be resumed."""
 
 
 def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -> StudyResult:

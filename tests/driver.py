@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search.errors import SearchError
+from search.errors import Interrupted, SearchError
 from search.log import StudyLog
-from search.runner import Interrupted, run
+from search.runner import run
 from tests import stub_run
 from tests.processes import TAG, kill_all
 from tests.stub_study import ROOT, stub_study

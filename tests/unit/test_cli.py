@@ -11,11 +11,12 @@ import pytest
 import search.commands
 from search.cli import main
 from search.defaults import digits_study, write_data
+from search.errors import Interrupted
 from search.results import load
 from search.study import Study
 from tests.finished_study import write_study
 from trainables.digits import write_digits
-from trainables.errors import InputError, SearchError, StorageError
+from trainables.errors import InputError, StorageError
 
 STUDY_YAML = """
 name: mine
@@ -39,7 +40,6 @@ def runner(monkeypatch, folder):
     module = ModuleType("search.runner")
     module.given = []
     module.error = None
-    module.Interrupted = type("Interrupted", (SearchError,), {})
 
     def run(study, *, watcher):
         module.given.append(study)
@@ -181,7 +181,7 @@ def test_traceback_shows_where_an_unexpected_error_arose(runner, study_file, cap
 
 def test_an_interrupted_run_says_how_to_go_on(runner, study_file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runner.error = runner.Interrupted("study 'mine' was interrupted")
+    runner.error = Interrupted("study 'mine' was interrupted")
 
     status = main(["run", str(study_file)])
 
@@ -255,7 +255,7 @@ def test_resume_finds_the_digits_that_were_moved_with_the_storage(tmp_path):
     data = tmp_path / "new" / search.defaults.DATA
     data.write_bytes(b"")
 
-    assert search.commands._with_moved_data(new).data == str(data)
+    assert search.defaults.with_moved_data(new).data == str(data)
 
 
 def test_show_prints_trials_and_ledger(folder, capsys):

@@ -1,0 +1,113 @@
+"""The confirmation of a finished study, written by the real log: trainings with given losses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.confirm_plan import Training, trainings_of
+from search.confirm_record import record_of
+from search.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.decisions import DONE
+from search.log import Asked, Closed, Ended, StudyLog, Tested
+from search.ownership import claim
+from search.points import Figures, Point
+from search.results import StudyResult
+from tests.finished_study import measurement
+from trainables.measurement import write
+
+Losses = tuple[float, float]
+
+
+def write_confirmation(
+    result: StudyResult,
+    points: Sequence[Point],
+    again: Mapping[tuple[int, int], Losses | str],
+    *,
+    tested: bool = False,
+    closed: str = DONE,
+) -> tuple[Training, ...]:
+    """Write what became of trainings: by trial and seed its last losses, or why it failed.
+
+    Those of these points and seeds that are not named were never begun.
+    """
+    store = record_of(result.folder)
+    seeds = tuple(dict.fromkeys(seed for _, seed in again))
+    wanted = [one for one in trainings_of(points, seeds) if (one.number, one.seed) in again]
+    with claim(store) as ownership:
+        StudyLog.create(store, {"confirms": "f" * 64})
+        budget = {"trainings": [one.to_list() for one in wanted]}
+        log = StudyLog.open_for_writing(store, ownership, budget=budget)
+        for place, training in enumerate(wanted):
+            _record(log, store, place, training, again[training.number, training.seed], tested)
+        if closed:
+            log.record(Closed(reason=closed))
+    return tuple(wanted)
+
+
+def _record(
+    log: StudyLog, store: Any, place: int, training: Training, end: Losses | str, tested: bool
+) -> None:
+    is_reference = training.is_reference
+    origin: Any = "reference" if is_reference else "start_with"
+    log.record(
+        Asked(number=place, config=training.config, origin=origin, is_reference=is_reference)
+    )
+    if isinstance(end, str):
+        log.record(Ended(number=place, state="failed", reason=end))
+        return
+    for epoch in range(1, training.epoch + 1):
+        worse = training.epoch - epoch
+        write(store, measurement(place, epoch, (end[0] + worse, end[1] + worse)))
+    log.record(Ended(number=place, state="complete", epoch=training.epoch))
+    if tested:
+        losses = {"c_output": end[0] + 0.01, "r_output": end[1]}
+        log.record(Tested(number=place, epoch=training.epoch, losses=losses, metrics={}))
+
+
+HEADS = ("c", "r")
+
+
+def point_of(number: int, losses: Losses, *, is_reference: bool = False) -> Point:
+    return Point(
+        number=number,
+        epoch=3,
+        config={"units": 8 + number},
+        losses=dict(zip(HEADS, losses, strict=True)),
+        metrics={},
+        state="complete",
+        is_reference=is_reference,
+        checkpoint="",
+        checkpoint_sha256="",
+    )
+
+
+def confirmed(
+    *trials: tuple[int, Losses, Sequence[Losses | None]],
+    policy: str = "geometric_mean",
+    reference: int | None = None,
+    **options: Any,
+) -> Confirmation:
+    """Return the confirmation of trials: number, losses in the study, losses by seed or None."""
+    candidates = [
+        Candidate(
+            point=point_of(number, losses, is_reference=number == reference),
+            was=was,
+            repeats=tuple(_repeat(seed, one) for seed, one in enumerate(again, start=1)),
+        )
+        for was, (number, losses, again) in enumerate(trials, start=1)
+    ]
+    return confirmation(
+        name="digits",
+        folder="studies/digits",
+        policy=policy,
+        options=options,
+        baselines=dict.fromkeys(HEADS, 1.0),
+        seeds=tuple(range(1, 1 + max((len(one[2]) for one in trials), default=0))),
+        candidates=candidates,
+    )
+
+
+def _repeat(seed: int, losses: Losses | None) -> Repeat:
+    if losses is None:
+        return Repeat(seed=seed, figures=None, failure="val_c_loss became NaN in epoch 2")
+    figures = Figures(losses=dict(zip(HEADS, losses, strict=True)), metrics={})
+    return Repeat(seed=seed, figures=figures)
