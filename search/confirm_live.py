@@ -70,9 +70,10 @@ class ConfirmWatcher:
                 self._open.discard(place)
                 self._print(ended_line(self._trainings[place], trial))
         if self._status is not None:
-            self._status.update(Text(self._standing()))
+            self._status.update(Text(self.standing()))
 
-    def _standing(self) -> str:
+    def standing(self) -> str:
+        """Return how much is done and how much is left, in one line."""
         done = [self._epochs_of(place) for place in range(len(self._trainings))]
         wanted = sum(training.epoch for training in self._trainings)
         failed = sum(

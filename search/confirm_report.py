@@ -119,7 +119,7 @@ def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
                     "test": _optional_figures(candidate.point.test),
                 },
                 **_again(candidate),
-                "skill": _spread(confirmed.skill(candidate)),
+                "skill": _skill(confirmed.skill(candidate)),
             }
             for rank, candidate in enumerate(confirmed.candidates, start=1)
         ],
@@ -194,6 +194,14 @@ def _spread(spread: Spread | None) -> dict[str, Any] | None:
         "most": spread.most,
         "num": spread.num,
     }
+
+
+def _skill(spread: Spread | None) -> dict[str, Any] | None:
+    """Return the spread of a skill, whose deviation is a share of it and is named so."""
+    values = _spread(spread)
+    if values is not None:
+        values["deviation_share"] = values.pop("deviation")
+    return values
 
 
 def _figures(figures: Figures | Point) -> dict[str, Any]:

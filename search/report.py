@@ -76,6 +76,7 @@ def print_next(console: Console, folder: str) -> None:
     _line(console, "next")
     _line(console, f"  twohead best {path} --json")
     _line(console, f"  twohead show {path}")
+    _line(console, f"  twohead confirm {path}")
     _line(console, "or in Python")
     _line(console, f"  import search; result = search.load({short_path(folder)!r})")
     _line(console, "  best = result.best(); model = result.model(best); print(best.config)")

@@ -1,7 +1,7 @@
 """Runs a stub study in a process of its own: ``python -m tests.driver STORAGE [OPTIONS]``.
 
 ``--after KIND:N`` kills this process and its whole Ray directly after the N-th log record of a
-kind; ``--ready FILE`` writes a file once trials are being trained.
+kind; ``--confirm OPTIONS`` trains the leading points of the study again instead.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from search.confirm_study import confirm
 from search.errors import Interrupted, SearchError
 from search.log import StudyLog
 from search.runner import run
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("storage", type=Path)
     parser.add_argument("--study", default="{}")
     parser.add_argument("--after", default="")
+    parser.add_argument("--confirm", default="")
     args = parser.parse_args()
     os.environ["PYTHONPATH"] = ROOT  # for Ray's processes
     if args.after:
@@ -33,6 +35,10 @@ def main() -> int:
         die_after(kind, int(count))
     study = stub_study(args.storage, **json.loads(args.study))
     try:
+        if args.confirm:
+            options = json.loads(args.confirm)
+            print(confirm(study.folder, factory=stub_run.FACTORY, **options).verdict)
+            return 0
         result = run(study, factory=stub_run.FACTORY)
     except Interrupted:
         return INTERRUPTED

@@ -102,6 +102,7 @@ def test_one_json_object_holds_all(result):
     first = values["candidates"][0]
     assert (values["leader"], values["first_in_study"], values["seeds"]) == (4, 4, [1, 2])
     assert first["losses"]["c_output"]["mean"] == pytest.approx(0.41)
+    assert 0 < first["skill"]["deviation_share"] < 0.1
     assert first["study"]["losses"]["c_output"] == 0.402
     assert [one["seed"] for one in first["trainings"]] == [1, 2]
     assert values["candidates"][-1]["trainings"][1] == {
@@ -184,3 +185,8 @@ def test_the_command_prints_what_is_there_without_ray(result, capsys):
 
 def test_baselines_are_those_of_the_study(result):
     assert read(result).baselines == BASELINES
+
+
+def test_a_study_may_be_named_by_a_uri(result, capsys):
+    assert main(["confirm", f"file://{result.folder}", "--top", "2"]) == 0
+    assert capsys.readouterr().out.startswith("trial 4 keeps its lead")

@@ -1,0 +1,264 @@
+"""Leading points trained again on a real Ray: what is trained, what is kept, what survives."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import search
+from search.confirm_record import confirmed_point, record_of
+from search.confirm_study import confirm
+from search.errors import StudyLocked
+from search.log import StudyLog
+from search.ownership import claim
+from search.runner import run
+from tests import stub_run
+from tests.processes import TAG, kill_all, tagged, wait_until
+from tests.stub_study import (
+    ROOT,
+    embedded_ray,
+    numbered,
+    rate_of,
+    stub_study,
+    table,
+    write_faults,
+)
+from trainables.run import RunRequest
+from trainables.store import Store
+
+pytestmark = pytest.mark.slow
+
+FIVE = {**numbered(5), "scheduler": "fifo", "resources": {"concurrent": 2}}
+FIVE |= {"budget": {"trials": 6, "epochs": 4}, "reference": True}
+HANG_SECONDS = 240
+
+
+@pytest.fixture(name="original", scope="module")
+def finished_study(tmp_path_factory):
+    """Return the storage of a study that has ended; tests work on copies."""
+    folder = tempfile.mkdtemp(prefix="ray-")
+    storage = tmp_path_factory.mktemp("original")
+    with embedded_ray(Path(folder)):
+        run(stub_study(storage, **FIVE), factory=stub_run.FACTORY)
+        yield storage
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(name="storage")
+def copied(original, tmp_path):
+    storage = tmp_path / "copy"
+    shutil.copytree(original, storage)
+    (storage / "trained").unlink()
+    return storage
+
+
+def confirmed(storage, **options):
+    return confirm(str(storage / "stub"), factory=stub_run.FACTORY, **options)
+
+
+def trained_again(storage):
+    """Return how often each epoch was trained since the study had ended, by learning rate."""
+    return Counter(stub_run.notes(storage, "trained"))
+
+
+def expected(storage, point, seed):
+    """Return the losses that a training of this config gives with this seed."""
+    request = RunRequest(
+        config=dict(point.config), seed=seed, settings={"storage": str(storage / "apart")}
+    )
+    training = stub_run.make(request)
+    return [training.run_epoch().losses for _ in range(point.epoch)][-1]
+
+
+def test_each_leading_point_is_trained_to_its_epoch_with_every_fresh_seed(storage):
+    study = search.load(str(storage / "stub"))
+    before = table(study.study)
+
+    found = confirmed(storage, seeds=2, top=3)
+
+    assert found.seeds == (1, 2)
+    assert sorted(one.was for one in found.candidates) == [1, 2, 3]
+    assert found.first.point.number == study.best().number
+    for candidate in found.candidates:
+        assert [one.seed for one in candidate.repeats] == [1, 2]
+        for one in candidate.repeats:
+            assert one.figures.losses == expected(storage, candidate.point, one.seed)
+    epochs = sum(one.point.epoch for one in found.candidates)
+    assert sum(trained_again(storage).values()) == 2 * epochs
+    assert table(study.study) == before
+
+
+def test_the_reference_is_trained_as_the_reference(storage):
+    found = confirmed(storage, seeds=1, top=1)
+
+    history = StudyLog.read(record_of(str(storage / "stub")))
+    assert found.reference is not None
+    assert [trial.is_reference for trial in history.trials].count(True) == 1
+
+
+def test_what_was_trained_counts_and_more_seeds_and_points_are_added(storage):
+    first = confirmed(storage, seeds=1, top=1)
+    once = trained_again(storage)
+
+    same = confirmed(storage, seeds=1, top=1)
+    assert (same.verdict, trained_again(storage)) == (first.verdict, once)
+
+    more = confirmed(storage, seeds=2, top=3)
+    epochs = sum(2 * one.point.epoch for one in more.candidates)
+    assert sum(trained_again(storage).values()) == epochs
+    kept = {one.seed: one for one in more.first.repeats}
+    assert kept[1] == first.first.repeats[0]
+
+
+def test_a_training_that_fails_is_a_failed_seed_and_ends_nothing_else(storage):
+    best = search.load(str(storage / "stub")).best()
+    assert best.config["learning_rate"] in [rate_of(n) for n in range(5)]
+    fault = {"kind": "nan", "at": 1}
+    faults = {repr(best.config["learning_rate"]): fault}
+    (storage / "faults.json").write_text(json.dumps(faults))
+
+    found = confirmed(storage, seeds=2, top=2)
+
+    assert [one.failure for one in found.first.failed] == [
+        "val_c_output_loss became NaN in epoch 1"
+    ] * 2
+    assert found.leader is not found.first
+    assert f"trial {best.number} failed with 2 of 2 seeds" in found.verdict
+
+
+def test_the_decoded_images_are_those_of_the_study(storage):
+    confirmed(storage, seeds=1, top=1)
+
+    folders = [path for path in storage.rglob(".data") if path.is_dir()]
+    assert folders == [storage / ".data"]
+
+
+def test_a_study_that_goes_on_keeps_its_confirmation(storage):
+    first = confirmed(storage, seeds=1, top=1)
+    study = search.load(str(storage / "stub")).study
+
+    result = run(study.with_budget(trials=7), factory=stub_run.FACTORY)
+
+    assert len(result.trials) == 7
+    again = confirmed_point(result, first.first.point)
+    assert again is not None
+    assert again.repeats == first.first.repeats
+
+
+def test_only_one_confirms_a_study_at_a_time(storage):
+    folder = str(storage / "stub")
+
+    with claim(record_of(folder)), pytest.raises(StudyLocked, match="is being run by process"):
+        confirmed(storage)
+
+    with claim(Store(folder)):
+        pass  # was let go of
+
+
+CONFIRM = json.dumps({"seeds": 2, "top": 3})
+KILLS = ("opened:1", "asked:2", "trained:3", "ended:3", "closed:1")
+"""What is in the record, or how many epochs were trained in all, when everything dies."""
+
+
+class Driver:
+    """A process that confirms the study, with its Ray; nothing of it outlives a test."""
+
+    def __init__(self, storage, *options):
+        self.tag = uuid.uuid4().hex
+        command = [sys.executable, "-m", "tests.driver", str(storage), "--study"]
+        self.process = subprocess.Popen(
+            [*command, json.dumps(FIVE), "--confirm", CONFIRM, *options],
+            cwd=ROOT,
+            env={**os.environ, TAG: self.tag},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait(self):
+        self.out, self.err = self.process.communicate(timeout=HANG_SECONDS)
+        return self.process.returncode
+
+    def wait_for(self, holds):
+        wait_until(lambda: holds() or self.process.poll() is not None)
+        assert holds(), self.process.communicate()
+
+
+@pytest.fixture(name="drive")
+def drivers():
+    made = []
+
+    def drive(*given):
+        made.append(Driver(*given))
+        return made[-1]
+
+    yield drive
+    for driver in made:
+        kill_all(driver.tag)
+        driver.process.wait()
+
+
+def figures(found):
+    return [
+        (one.point.number, repeat.seed, repeat.figures.losses)
+        for one in found.candidates
+        for repeat in one.repeats
+    ]
+
+
+def kill_at(drive, storage, place):
+    kind, _, count = place.partition(":")
+    if kind != "trained":
+        driver = drive(storage, "--after", place)
+    else:
+        driver = drive(storage)
+        driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
+        kill_all(driver.tag)
+    assert driver.wait() == -signal.SIGKILL, (place, driver.err)
+    assert tagged(driver.tag) == []
+
+
+def test_a_confirmation_killed_after_each_kind_of_record_ends_as_an_undisturbed_one(
+    drive, storage, tmp_path
+):
+    shutil.copytree(storage, tmp_path / "other")
+    undisturbed = confirmed(tmp_path / "other", seeds=2, top=3)
+
+    for place in KILLS:
+        kill_at(drive, storage, place)
+    driver = drive(storage)
+    assert driver.wait() == 0, driver.err
+
+    found = confirmed(storage, seeds=2, top=3)
+    assert driver.out == f"{undisturbed.verdict}\n"
+    assert figures(found) == figures(undisturbed)
+    trials = StudyLog.read(record_of(str(storage / "stub"))).trials
+    assert len(trials) == 6
+    repeated = trained_again(storage) - trained_again(tmp_path / "other")
+    assert sum(repeated.values()) <= 2 * len(KILLS)
+
+
+def test_an_interrupted_confirmation_ends_with_130_and_the_next_call_finishes_it(drive, storage):
+    best = search.load(str(storage / "stub")).best()
+    slow = {"kind": "slow", "at": 2, "seconds": 900}
+    faults = {repr(best.config["learning_rate"]): slow}
+    (storage / "faults.json").write_text(json.dumps(faults))
+
+    driver = drive(storage)
+    driver.wait_for(lambda: len(stub_run.notes(storage, "slow")) >= 1)
+    os.kill(driver.process.pid, signal.SIGINT)
+    assert driver.wait() == 130, driver.err
+
+    write_faults(storage, {})
+    driver = drive(storage)
+    assert driver.wait() == 0, driver.err
+    assert "trial" in driver.out
