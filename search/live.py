@@ -28,6 +28,9 @@ class Watching(Protocol):
     def preparing(self, what: str) -> None:
         """Hear what is being done before the first trial."""
 
+    def told(self, line: str) -> None:
+        """Hear what a person should still see when the study is over."""
+
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Get to know the study."""
 
@@ -83,6 +86,10 @@ class PlainWatcher:
     def preparing(self, what: str) -> None:
         """Print what is being done."""
         self._print(clean(what))
+
+    def told(self, line: str) -> None:
+        """Print it."""
+        self._print(clean(line))
 
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Print what the study is."""
@@ -152,6 +159,10 @@ class LiveWatcher:
     def preparing(self, what: str) -> None:
         """Show what is being done."""
         self._view = self._view.with_phase(clean(what), self._clock())
+
+    def told(self, line: str) -> None:
+        """Print it above the panel, where it stays."""
+        self._console.print(Text(clean(line)), soft_wrap=True)
 
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Show the study from now on."""

@@ -23,6 +23,8 @@ from search.scheduler import make_scheduler
 from search.searcher import RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.warm import WarmStart, warm_start
+from search.warm_sources import read_earlier
 from trainables.store import Store
 
 KERAS = "trainables.keras_factory:keras_run"
@@ -35,6 +37,9 @@ class Watcher(Protocol):
     def preparing(self, what: str) -> None:
         """Hear what is being done before the first trial."""
 
+    def told(self, line: str) -> None:
+        """Hear what a person should still see when the study is over."""
+
     def started(self, study: Study, prepared: Prepared, conductor: Conductor) -> None:
         """Get to know the study; the conductor may be read at any time from now on."""
 
@@ -46,6 +51,9 @@ class Silent:
     """Watches nothing."""
 
     def preparing(self, what: str) -> None:
+        """Ignore it."""
+
+    def told(self, line: str) -> None:
         """Ignore it."""
 
     def started(self, study: Study, prepared: Prepared, conductor: Conductor) -> None:
@@ -114,6 +122,7 @@ def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str
     store = Store(study.folder)
     with catch_signals() as flag:
         data = check_data(study, known, watcher.preparing)
+        earlier = () if known is not None else read_earlier(study)
         with claim(store) as ownership:
             if known is None:
                 write_study(study)
@@ -122,7 +131,10 @@ def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str
                 share = shares(study.resources, joined.nodes)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
-                _Run(study, prepared, log, store, share, factory).go(watcher, flag)
+                warm = warm_start(study, prepared, ownership, earlier)
+                if warm.taken:
+                    watcher.told(warm.line())
+                _Run(study, prepared, log, store, share, factory, warm).go(watcher, flag)
 
 
 class _Run:
@@ -136,6 +148,7 @@ class _Run:
         store: Store,
         shares: Shares,
         factory: str,
+        warm: WarmStart,
     ) -> None:
         self._study = study
         self._prepared = prepared
@@ -143,6 +156,7 @@ class _Run:
         self._store = store
         self._shares = shares
         self._factory = factory
+        self._warm = warm.recorded()
         self._settings = run_settings(study, prepared, shares, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
@@ -187,7 +201,7 @@ class _Run:
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion:
-        trials: list[RecordedTrial] = list(recorded)
+        trials: list[RecordedTrial] = [*self._warm, *recorded]
         return suggest(
             name=self._study.sampler,
             space=self._prepared.space,

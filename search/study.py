@@ -64,6 +64,10 @@ class Study:
     """Configs to try first, in the space but for its constants; what they leave out is as in the
     space where that is constant, else the reference's."""
 
+    warm_start: Any = ()
+    """Folders of earlier studies with the same heads, whose trials inform the sampler; what was
+    taken of them when the study began holds for good."""
+
     sampler: str = "tpe"
     """One of ``SAMPLERS``."""
 
@@ -112,7 +116,8 @@ class Study:
         """Read a study file.
 
         ``data`` is taken relative to the file's folder if it lies there, else to the current
-        folder; ``storage`` relative to the current folder; modules are found from the file's.
+        folder; ``storage`` and ``warm_start`` relative to the current folder; modules are found
+        from the file's.
 
         Args:
             path: The file.
@@ -157,6 +162,7 @@ class Study:
         values["space"] = None if self.space is None else self.space.to_mapping()
         values["image_size"] = None if self.image_size is None else list(self.image_size)
         values["start_with"] = [dict(config) for config in self.start_with]
+        values["warm_start"] = list(self.warm_start)
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:

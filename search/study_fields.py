@@ -28,6 +28,7 @@ from trainables.spec import UserModelSpec
 SAMPLERS = ("tpe", "random", "nsga2")
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
+MOST_EARLIER = 100
 MOST_HEADS = 64
 MOST_HEAD_UNITS = 2**20
 HEAD_KEYS = tuple(item.name for item in fields(DeclaredHead) if item.name != "name")
@@ -44,14 +45,15 @@ def _read_name(value: Any) -> str:
 
 
 def _read_place(name: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        path = os.fspath(value) if isinstance(value, os.PathLike) else value
-        if not isinstance(path, str) or not path.strip() or "\0" in path or not is_text(path):
-            raise refused((name,), f"needs a path or a URI, got {shown(value)}")
-        # Absolute, so that a study can be resumed from any folder.
-        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return lambda value: _place(value, (name,))
 
-    return read
+
+def _place(value: Any, at: Path) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "\0" in path or not is_text(path):
+        raise refused(at, f"needs a path or a URI, got {shown(value)}")
+    # Absolute, so that a study can be resumed from any folder.
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _read_folder(value: Any) -> str | None:
@@ -157,6 +159,20 @@ def _read_first(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(dict(config) for config in value)
 
 
+def _read_earlier(value: Any) -> tuple[str, ...]:
+    path = ("warm_start",)
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise refused(path, f"needs a list of study folders, got {shown(value)}")
+    if len(value) > MOST_EARLIER:
+        raise refused(path, f"needs at most {MOST_EARLIER} studies, got {len(value)}")
+    problems, folders = Problems(), []
+    for index, folder in enumerate(value):
+        with problems.at(*path, index):
+            folders.append(_place(folder, (*path, index)))
+    problems.refuse_any()
+    return tuple(folders)
+
+
 def _read_model(value: Any) -> str | None:
     if value is None:
         return None
@@ -197,6 +213,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "space": _read_space,
     "budget": lambda value: read_value(Budget, "budget", value),
     "start_with": _read_first,
+    "warm_start": _read_earlier,
     "sampler": _one_of("sampler", SAMPLERS),
     "scheduler": _one_of("scheduler", SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),

@@ -228,6 +228,19 @@ def test_the_panel_says_what_is_done_before_the_first_trial(study):
     assert r"decoding [red]the images\x1b[0m" in shown
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_a_person_is_told_stays_when_the_study_is_over(is_terminal):
+    out = io.StringIO()
+    console = Console(file=out, width=60, force_terminal=is_terminal, _environ={"TERM": "xterm"})
+    line = "warm start: 118 of 120 trials of studies/old [red](2 lie outside the space)\x1b[0m"
+
+    with LiveWatcher(console, Clock()) if is_terminal else PlainWatcher(console) as watcher:
+        watcher.preparing("checking the data")
+        watcher.told(line)
+
+    assert line.replace("\x1b", "\\x1b") in out.getvalue()
+
+
 def test_of_a_long_front_both_ends_and_the_best_are_shown():
     front = [
         LivePoint(number=n, epoch=1, losses={"c": n, "r": -n}, is_reference=False)
