@@ -180,3 +180,37 @@ def test_a_signal_while_the_study_is_prepared_ends_it_and_leaves_no_process(
     assert driver.wait() == 130, driver.err
     driver.assert_nothing_is_left()
     assert load(study.folder).trials == ()
+
+
+AT_ONCE = {"budget": {"trials": 8, "epochs": 4}, "reference": True, "resources": {"concurrent": 2}}
+
+
+@pytest.mark.parametrize("num_epochs", [5, 14], ids=["early", "late"])
+def test_a_study_killed_at_two_trials_at_once_keeps_all_and_repeats_nothing(
+    drive, tmp_path, num_epochs
+):
+    study = stub_study(tmp_path, **AT_ONCE)
+    killed = drive(tmp_path, AT_ONCE)
+    killed.wait_for(lambda: len(stub_run.notes(tmp_path, "trained")) >= num_epochs)
+    kill_all(killed.tag)
+    assert killed.wait() == -signal.SIGKILL, killed.err
+    before = trials_of(study)
+
+    driver = drive(tmp_path, AT_ONCE)
+    assert driver.wait() == 0, driver.err
+
+    after = trials_of(study)
+    assert [trial.number for trial in after] == list(range(8))
+    assert [trial.config for trial in after[: len(before)]] == [trial.config for trial in before]
+    assert len({tuple(trial.config.values()) for trial in after}) == 8
+    finished = [trial for trial in before if trial.has_ended]
+    assert [after[trial.number] for trial in finished] == finished
+    assert {trial.state for trial in after} <= {"complete", "stopped"}
+    assert num_ends(study) == dict.fromkeys(range(8), 1)
+    assert not any(trial.charged_failures for trial in after)
+    measured = {(trial.number, m.epoch): m for trial in after for m in trial.measurements}
+    for trial in before:
+        for one in trial.measurements:
+            assert measured[trial.number, one.epoch].losses == one.losses
+    trained = stub_run.notes(tmp_path, "trained")
+    assert len(trained) - len(set(trained)) <= 2
