@@ -162,12 +162,18 @@ def corners(space: SearchSpace) -> list[dict[str, Any]]:
 def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any], Origin], ...]:
     """Return the configs to try before any suggestion, each with where it comes from.
 
-    The reference trial is the built-in architecture, also where the study has its own model.
+    The reference trial is the built-in architecture, also where the study has its own model. A
+    config that is there already is not tried again: all trials of a study share its seed.
     """
     first: list[tuple[dict[str, Any], Origin]] = []
     if study.reference:
         first.append((reference_config(study.heads), "reference"))
-    first += [(_whole_config(study, space, config), "start_with") for config in study.start_with]
+    tried = [config for config, _ in first] if study.model is None else []
+    for config in study.start_with:
+        whole = _whole_config(study, space, config)
+        if whole not in tried:
+            tried.append(whole)
+            first.append((whole, "start_with"))
     return tuple(first)
 
 

@@ -46,6 +46,24 @@ def test_the_reference_comes_first_and_then_what_the_user_wants_to_start_with():
     assert first[0][0].keys() == first[1][0].keys()
 
 
+def test_a_config_to_start_with_is_tried_once_and_not_beside_the_same_reference():
+    configs = [{}, {"dropout": 0.25}, {"dropout": 0.0}, {"dropout": 0.25, "l2": 0.0}]
+    known = study(space={"dropout": {"float": [0, 0.5]}}, start_with=configs)
+    first = first_configs(known, whole_space(known, None))
+
+    assert [(config["dropout"], origin) for config, origin in first] == [
+        (0.0, "reference"),
+        (0.25, "start_with"),
+    ]
+
+
+def test_beside_a_users_model_the_reference_is_another_config():
+    own = study(model="package.module:build", space={"dropout": 0.0}, start_with=[{}])
+    first = first_configs(own, whole_space(own, {"dropout": 0.1}))
+
+    assert [origin for _, origin in first] == ["reference", "start_with"]
+
+
 def test_a_config_to_start_with_has_the_blocks_of_the_space():
     shallow = study(
         space={"num_conv_blocks": 1, "conv1_filters": {"choice": [8, 16]}},

@@ -16,6 +16,7 @@ from search.pareto import front_mask
 from search.prepared import Prepared
 from search.searcher import SAMPLERS, suggest
 from search.space import SearchSpace
+from search.study import Study
 from search.warm import WARM, Taken, WarmStart, choose, warm_start
 from search.warm_places import place
 from search.warm_sources import Known, read_earlier
@@ -424,7 +425,23 @@ def test_the_folders_are_absolute_and_survive_json(tmp_path, monkeypatch):
     study = make_study(tmp_path, warm_start=["studies/old", "s3://bucket/old"])
 
     assert study.warm_start == (f"{tmp_path}/studies/old", "s3://bucket/old")
-    assert type(study).from_dict(json.loads(json.dumps(study.to_dict()))) == study
+    assert Study.from_dict(json.loads(json.dumps(study.to_dict()))) == study
+
+
+def test_a_study_file_names_the_folders_relative_to_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "elsewhere" / "study.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        "name: new\ndata: d.parquet\nheads: {c_output: {kind: classification}}\n"
+        "warm_start: [studies/old]\n"
+    )
+
+    assert Study.from_yaml(path).warm_start == (f"{tmp_path}/studies/old",)
+
+    path.write_text(path.read_text().replace("[studies/old]", "\n- a\n- 3"))
+    with pytest.raises(InputError, match=r"study\.yaml:6: warm_start\[1\] needs a path or a URI"):
+        Study.from_yaml(path)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +469,7 @@ def test_a_study_that_was_written_before_there_was_a_warm_start_has_none(old):
     values = old.to_dict()
     del values["warm_start"]
 
-    assert type(old).from_dict(values) == old
+    assert Study.from_dict(values) == old
     assert old.warm_start == ()
 
 
