@@ -116,6 +116,9 @@ def _add_best(commands: Any) -> None:
     parser.add_argument(
         "--exponents", metavar="H=E,...", help="weigh heads, such as c_output=2,r_output=1"
     )
+    parser.add_argument(
+        "--test", action="store_true", help="measure it on the test split if that was not done"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "StorageFull",
     "StudyDiffers",
     "StudyLocked",
+    "StudyWarning",
 ]
 
 
@@ -23,3 +24,7 @@ class StudyDiffers(InputError):
 
 class NoCandidate(SearchError):
     """No trial of the study gave a point that could be chosen; the message counts why."""
+
+
+class StudyWarning(UserWarning):
+    """A study can run as it is, but part of what it searches makes no difference."""
