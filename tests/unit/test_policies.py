@@ -138,9 +138,7 @@ def named(baselines, order=None):
     which=st.integers(0, 3),
     policy=st.sampled_from(list(POLICIES)),
 )
-def test_multiplying_one_heads_losses_and_baseline_changes_no_choice(
-    drawn, factor, which, policy
-):
+def test_multiplying_one_heads_losses_and_baseline_changes_no_choice(drawn, factor, which, policy):
     losses, baselines = drawn
     units = np.ones(len(baselines))
     units[which % len(units)] = factor
