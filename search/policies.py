@@ -215,7 +215,7 @@ def reason(policy: str, skills: Mapping[str, float], *, num_points: int, **optio
     elif policy == "head":
         why = f"smallest {given.head or given.heads[0]} loss"
     elif num_points == 1:
-        why = "no other point is as good on any head and better on one"
+        why = "at least as good as any other point on every head"
     else:
         why = _REASONS[policy](skills, given)
     is_worse = any(round(math.log(skill), SAME_DIGITS) > 0 for skill in skills.values() if skill)

@@ -162,9 +162,9 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
         here = {**point.losses, **_sums(result, point.losses)}
         figures = ", ".join(_against(name, loss, here[name]) for name, loss in losses.items())
         lines.append(
-            f"{' and '.join(names)}: trial {other.number} epoch {other.epoch} instead, {figures}"
+            f"{', '.join(names)}: trial {other.number} epoch {other.epoch} instead, {figures}"
         )
-    return [*lines, *([f"the same by {' and '.join(same)}"] if same else [])]
+    return [*lines, *([f"the same by {', '.join(same)}"] if same else [])]
 
 
 def _print_others(console: Console, result: StudyResult, point: Point) -> None:

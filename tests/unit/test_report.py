@@ -66,9 +66,9 @@ def test_best_shows_why_and_what_one_would_give_up_by_another_policy(result):
     lines = others_lines(result, result.best())
 
     assert lines == [
-        "lexicographic and head:c_output: trial 1 epoch 3 instead, c_output 0.3121 (-22 %), "
+        "lexicographic, head:c_output: trial 1 epoch 3 instead, c_output 0.3121 (-22 %), "
         "r_output 0.00402 (+29 %)",
-        "the same by ideal_point and head:r_output",
+        "the same by ideal_point, head:r_output",
     ]
 
 

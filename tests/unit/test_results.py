@@ -115,7 +115,7 @@ def test_of_points_that_all_lose_to_a_constant_it_says_so(tmp_path):
     result = load(write_study(tmp_path, (Script("complete", ((3.0, 0.01),)),), tested=()).folder)
 
     assert result.best().why == (
-        "no other point is as good on any head and better on one: c_output 1.3, r_output 0.344 "
+        "at least as good as any other point on every head: c_output 1.3, r_output 0.344 "
         "of the baseline's loss; no point beats the best constant prediction on every head"
     )
 
