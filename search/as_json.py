@@ -9,6 +9,7 @@ from search.confirm_report import confirmed_to_dict
 from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.points import Figures, Point, TrialRecord
+from search.redundancy import study_warnings
 from search.report import checkpoint_of, skills_of
 from search.results import StudyResult
 
@@ -31,10 +32,9 @@ def best_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
     return {
         **point_to_dict(result, point),
         "policy": point.policy,
-        "others": {
-            policy: {"number": number, "epoch": epoch}
-            for policy, (number, epoch) in point.others.items()
-        },
+        "why": point.why,
+        "objective": list(result.chooser.objective.names),
+        "others": {policy: _other(result, other) for policy, other in point.others.items()},
         "reference": None if reference is None else point_to_dict(result, reference),
         "confirmed": confirmed_to_dict(result, point),
     }
@@ -57,6 +57,12 @@ def point_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
     }
 
 
+def _other(result: StudyResult, point: Point) -> dict[str, Any]:
+    """Return what another policy would have chosen; the rest of it is among the trials."""
+    whole = point_to_dict(result, point)
+    return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "test")}
+
+
 def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
     """Return a whole study: what it is, its trials, its front and its seconds."""
     try:
@@ -68,6 +74,7 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
         "folder": result.folder,
         "state": state,
         "study": result.study.to_dict(),
+        "warnings": list(study_warnings(result.study)),
         "prepared": result.prepared.to_dict() if result.has_begun else None,
         "trials": [_trial(trial) for trial in result.trials],
         "front": [point_to_dict(result, point) for point in result.pareto()],

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from search.history import TrialHistory
+from search.objective import Objective, every_head
 from search.pareto import front_mask, log_skill
 from trainables.measurement import Measurement
 
@@ -29,7 +30,8 @@ def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     """Return the points of a trial whose weights are still there, by epoch.
 
     The actor keeps the newest checkpoint and those on the trial's own front
-    (``trainables.attempt``); of a failed trial none is a candidate.
+    (``trainables.attempt``); of a failed trial none is a candidate. It is the front of all heads,
+    which holds the best of any objective (see ``Objective.values``).
     """
     if trial.state == "failed":
         return ()
@@ -46,22 +48,34 @@ def losses_of(measurements: Sequence[HasLosses], heads: Sequence[str]) -> np.nda
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(heads))
 
 
+def values_of(points: Sequence[HasLosses], objective: Objective) -> np.ndarray:
+    """Return what is minimised as an array of shape ``(points, len(objective.names))``."""
+    rows = [tuple(objective.values(point.losses).values()) for point in points]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objective.parts))
+
+
 def best_log_skills(
-    trial: TrialHistory, baselines: Mapping[str, float]
+    trial: TrialHistory, baselines: Mapping[str, float], objective: Objective | None = None
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 
     It is the measured point with the smallest mean of log skills (the default policy), the
     earliest of equal ones.
 
+    Args:
+        trial: What is recorded of it.
+        baselines: Of each head.
+        objective: What is minimised; None: each head of ``baselines``.
+
     Returns:
-        The log skill of each head in the order of ``baselines``, None without any finite
-        point; and the point's epoch, 0 without one.
+        The log skill of each value of the objective, None without any finite point; and the
+        point's epoch, 0 without one.
     """
     finite = [m for m in trial.measurements if is_finite(m)]
     if not finite:
         return None, 0
-    heads = tuple(baselines)
-    skills = log_skill(losses_of(finite, heads), np.array([baselines[h] for h in heads]))
+    objective = objective or every_head(tuple(baselines))
+    yardstick = np.array(list(objective.values(baselines).values()))
+    skills = log_skill(values_of(finite, objective), yardstick)
     best = int(np.argmin(skills.mean(axis=1)))
     return tuple(float(value) for value in skills[best]), finite[best].epoch

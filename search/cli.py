@@ -111,6 +111,9 @@ def _add_best(commands: Any) -> None:
     parser = _add(commands, "best", "best", "Print the best config of a study.")
     _add_folder(parser)
     _add_policy(parser)
+    parser.add_argument(
+        "--test", action="store_true", help="measure it on the test split if that was not done"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

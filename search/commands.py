@@ -1,7 +1,11 @@
 """What each `twohead` command does; imports what takes long only where it is needed."""
 
+import sys
 import time
+import warnings
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +15,9 @@ from rich.text import Text
 
 from search import as_json, defaults
 from search.confirm_report import confirmation_to_dict, print_confirmation
-from search.errors import InputError, Interrupted, SearchError
+from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.overview import print_list, print_show, state_of
+from search.redundancy import study_warnings
 from search.report import print_best, print_end, print_interrupted
 from search.results import StudyResult, list_studies, load
 from search.study import Study
@@ -46,6 +51,8 @@ def best(args: Namespace, console: Console) -> int:
     """Print the best point by a policy."""
     result = load(args.folder)
     point = result.best(**_policy_options(args))
+    if args.test:
+        point = result.tested(point)
     if args.json:
         _print_json(console, as_json.best_to_dict(result, point))
     else:
@@ -123,6 +130,7 @@ def data_check(args: Namespace, console: Console) -> int:
         figures = (str(head.units), head.recorded_loss, number(info.baselines[head.name]))
         table.add_row(clean(head.name), head.kind, *figures, Text(clean(", ".join(head.classes))))
     console.print(table)
+    _complain_of(study)
     return 0
 
 
@@ -133,9 +141,12 @@ def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> 
         The exit status.
     """
     from search.live import watcher_for
+    from search.opening import is_done, stored_study
 
+    if stored_study(study) is None or not is_done(study):
+        _complain_of(study)
     started = time.monotonic()
-    with watcher_for(console) as watcher:
+    with _without_warnings(), watcher_for(console) as watcher:
         if needs_digits:
             defaults.write_data(study.storage, watcher.preparing)
         watcher.preparing("getting ready")
@@ -175,6 +186,20 @@ def read_exponents(text: str) -> dict[str, float]:
             )
         found[name] = value
     return found
+
+
+def _complain_of(study: Study) -> None:
+    """Print the warnings of a study on the error stream."""
+    for message in study_warnings(study):
+        sys.stderr.write(f"twohead: warning: {clean(message, keep_lines=True)}\n")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the run from giving the warnings that were printed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StudyWarning)
+        yield
 
 
 def _with_flags(study: Study, args: Namespace) -> Study:

@@ -9,8 +9,9 @@ from search.candidates import best_log_skills
 from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
+from search.objective import every_head
 from search.plan import Plan
-from search.scheduler import Scheduler
+from search.scheduler import Scheduler, Verdict
 from search.searcher import RecordedTrial, Suggestion
 from trainables.attempt import Envelope
 from trainables.errors import StorageError
@@ -50,6 +51,7 @@ class Conductor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
+        self._objective = plan.objective or every_head(tuple(plan.baselines))
         self._log = log
         self._scheduler = scheduler
         self._suggest = suggest
@@ -165,11 +167,11 @@ class Conductor:
         """
         last = len(trial.measurements)
         for measurement in trial.measurements:
-            epoch = measurement.epoch
-            if trial.stopped_at == epoch:
-                self._scheduler.restore(trial.number, epoch, measurement.losses, "stop")
-            elif epoch < last or trial.has_ended:
-                self._scheduler.restore(trial.number, epoch, measurement.losses, "continue")
+            epoch, values = measurement.epoch, self._objective.values(measurement.losses)
+            is_stopped = trial.stopped_at == epoch
+            if is_stopped or epoch < last or trial.has_ended:
+                verdict: Verdict = "stop" if is_stopped else "continue"
+                self._scheduler.restore(trial.number, epoch, values, verdict)
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
@@ -199,7 +201,8 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            suggestion = self._suggest(number, self._recorded())
+            recorded = [self._as_recorded(trial) for trial in self.trials.values()]
+            suggestion = self._suggest(number, recorded)
             config, system = suggestion.config, suggestion.system_attrs
         self._record(
             Asked(
@@ -240,7 +243,7 @@ class Conductor:
         if epoch <= self._decided.get(number, 0):
             return self.trials[number].has_ended
         self._decided[number] = epoch
-        verdict = self._scheduler.decide(number, epoch, losses)
+        verdict = self._scheduler.decide(number, epoch, self._objective.values(losses))
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", "", epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
@@ -264,11 +267,8 @@ class Conductor:
         if number is not None:
             self.trials[number] = self._log.trial(number)
 
-    def _recorded(self) -> list[RecordedTrial]:
-        return [self._as_recorded(trial) for trial in self.trials.values()]
-
     def _as_recorded(self, trial: TrialHistory) -> RecordedTrial:
-        skills, epoch = best_log_skills(trial, self._plan.baselines)
+        skills, epoch = best_log_skills(trial, self._plan.baselines, self._objective)
         return RecordedTrial(
             number=trial.number,
             config=trial.config,

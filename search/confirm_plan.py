@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.candidates import losses_of
 from search.errors import InputError
 from search.history import TrialHistory
-from search.pareto import front_mask
 from search.points import Point
-from search.policies import choose
 from search.results import StudyResult
 from search.settings import LARGEST_SEED
 
@@ -145,14 +142,5 @@ def _first(
     result: StudyResult, points: Sequence[Point], *, policy: str, options: Mapping[str, Any]
 ) -> Point:
     """Return the best of these points, as ``result.best`` does of all."""
-    mask = front_mask(losses_of(points, result.heads))
-    front = [point for point, on_front in zip(points, mask, strict=True) if on_front]
-    ordered = sorted(front, key=lambda p: (p.is_reference, p.number, p.epoch))
-    index = choose(
-        policy,
-        losses_of(ordered, result.heads),
-        heads=result.heads,
-        baselines=result.baselines,
-        **options,
-    )
-    return ordered[index]
+    chooser = result.chooser.looking_at(options.get("head"))
+    return chooser.pick(chooser.front(points), policy, **options)

@@ -62,7 +62,7 @@ def read_confirmation(
         folder=result.folder,
         policy=policy,
         options=options,
-        baselines={head: result.baselines[head] for head in result.heads},
+        chooser=result.chooser.looking_at(options.get("head")),
         seeds=seeds,
         candidates=candidates,
     )

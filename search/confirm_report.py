@@ -9,7 +9,7 @@ from rich.text import Text
 
 from search.confirm_record import confirmed_point
 from search.confirm_verdict import percent
-from search.confirmation import Candidate, Confirmation, Spread
+from search.confirmation import Candidate, Confirmation, Spread, spread_of
 from search.points import Figures, Point
 from search.results import StudyResult
 from search.wording import clean, count, number, value
@@ -23,8 +23,8 @@ def print_confirmation(console: Console, confirmed: Confirmation) -> None:
     seeds = ", ".join(map(str, confirmed.seeds))
     _line(
         console,
-        f"{clean(confirmed.name)} by {clean(confirmed.policy)}; trained again with "
-        f"{'seed' if len(confirmed.seeds) == 1 else 'seeds'} {seeds}; "
+        f"{clean(confirmed.name)} by {clean(confirmed.policy)}{_goal(confirmed)}; trained "
+        f"again with {'seed' if len(confirmed.seeds) == 1 else 'seeds'} {seeds}; "
         "the figures in the study were selected, so they are optimistic",
         "dim",
     )
@@ -41,6 +41,13 @@ def print_confirmation(console: Console, confirmed: Confirmation) -> None:
                 f"{_name(candidate)} with seed {repeat.seed} failed: {clean(repeat.failure)}",
                 "red",
             )
+
+
+def _goal(confirmed: Confirmation) -> str:
+    """Return what is minimised, where that is not every head."""
+    objective = confirmed.chooser.objective
+    is_usual = confirmed.policy == "head" or objective.names == confirmed.heads
+    return "" if is_usual else f" of {clean(objective.in_words())}"
 
 
 def figures_table(confirmed: Confirmation) -> Table:
@@ -101,6 +108,7 @@ def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
         "folder": confirmed.folder,
         "policy": confirmed.policy,
         "options": dict(confirmed.options),
+        "objective": list(confirmed.chooser.objective.names),
         "seeds": list(confirmed.seeds),
         "verdict": confirmed.verdict,
         "gain": confirmed.gain,
@@ -143,16 +151,16 @@ def _again(candidate: Candidate) -> dict[str, Any]:
 
 
 def _rows(confirmed: Confirmation, candidate: Candidate, *, has_test: bool) -> Iterable[list[str]]:
-    """Yield the cells of each head, and of all heads together."""
-    losses, test = candidate.losses, candidate.test
-    for head in confirmed.heads:
-        again, tested = losses.get(head), [_mean(test.get(head))] if has_test else []
+    """Yield the cells of each head, of a total if that is minimised, and of all together."""
+    again = _spreads(confirmed, [one.figures for one in candidate.trained])
+    test = _spreads(confirmed, [one.test for one in candidate.trained])
+    for name, study_value in _values(confirmed, candidate.point).items():
         yield [
-            clean(head),
-            number(candidate.point.losses[head]),
-            _mean(again),
-            _range(again),
-            *tested,
+            clean(name),
+            number(study_value),
+            _mean(again.get(name)),
+            _range(again.get(name)),
+            *([_mean(test.get(name))] if has_test else []),
         ]
     if len(confirmed.heads) > 1:
         skill = confirmed.skill(candidate)
@@ -163,6 +171,18 @@ def _rows(confirmed: Confirmation, candidate: Candidate, *, has_test: bool) -> I
             _range(skill),
             *([""] if has_test else []),
         ]
+
+
+def _values(confirmed: Confirmation, figures: Figures | Point) -> dict[str, float]:
+    """Return the losses by head, and what is minimised besides: the total, if it is."""
+    losses = {head: figures.losses[head] for head in confirmed.heads}
+    return {**losses, **confirmed.chooser.objective.values(figures.losses)}
+
+
+def _spreads(confirmed: Confirmation, figures: Iterable[Figures | None]) -> dict[str, Spread]:
+    found = [_values(confirmed, one) for one in figures if one is not None]
+    names = found[0] if found else ()
+    return {name: spread_of([values[name] for values in found]) for name in names}
 
 
 def _mean(spread: Spread | None) -> str:

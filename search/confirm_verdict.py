@@ -10,7 +10,6 @@ from search.confirmation import (
     Candidate,
     Confirmation,
     chosen_among,
-    log_skills,
     spread_of,
 )
 from search.wording import clean, count
@@ -57,8 +56,7 @@ def compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Compar
         if mine.seed == its.seed and mine.figures and its.figures
     ]
     differences = [confirmed.score(its) - confirmed.score(mine) for mine, its in pairs]
-    losses = [(mine.losses, its.losses) for mine, its in pairs]
-    wins = [chosen_among(confirmed, log_skills(two, confirmed.baselines)) == 0 for two in losses]
+    wins = [chosen_among(confirmed, confirmed.chooser.log_skills(two)) == 0 for two in pairs]
     spread = spread_of(differences) if differences else None
     return Comparison(
         num=len(pairs),
@@ -98,8 +96,8 @@ def gain_of(confirmed: Confirmation) -> str:
         return ""
     before = confirmed.score(reference.point) - confirmed.score(leader.point)
     return (
-        f"{_name(leader)} is {_ahead(found.ahead)} the reference trial in the geometric mean of "
-        f"skills{_with_spread(found)}; in the study it was {_ahead(before)} it"
+        f"{_name(leader)} is {_ahead(found.ahead)} the reference trial in "
+        f"{_measure(confirmed)}{_with_spread(found)}; in the study it was {_ahead(before)} it"
     )
 
 
@@ -154,6 +152,12 @@ def _alone(confirmed: Confirmation, leader: Candidate) -> str:
         f"{_name(leader)} has no rival here: with fresh seeds it is {_ahead(before - now)} its "
         f"figures in the study ({count(skill.num, 'seed')})"
     )
+
+
+def _measure(confirmed: Confirmation) -> str:
+    """Return the name of the one figure by which points are compared."""
+    names = confirmed.chooser.objective.names
+    return "the geometric mean of skills" if len(names) > 1 else f"the loss {names[0]}"
 
 
 def _keeps(found: Comparison) -> str:

@@ -2,15 +2,16 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from search.pareto import Array, log_skill
+from search.choosing import Chooser
+from search.pareto import Array
 from search.points import Figures, Point
-from search.policies import LARGEST_LOG, Options, choose
+from search.policies import Options, choose
 
 LARGEST_EXPONENT = 700.0
 """Below the logarithm of the largest float."""
@@ -88,17 +89,22 @@ class Confirmation:
     policy: str
     options: Mapping[str, Any]
     """What the policy was told."""
-    baselines: Mapping[str, float]
-    """Of each head, in the order of the heads."""
+    chooser: Chooser
+    """What the study minimises, and the baseline of each head."""
     seeds: tuple[int, ...]
     candidates: tuple[Candidate, ...]
-    """By their rank now. It comes from the fresh seeds alone: from each head's mean log skill,
-    to which the policy is applied. A candidate that failed with some seed comes after those
-    that never did."""
+    """By their rank now. It comes from the fresh seeds alone: from the mean log skill of each
+    value of the objective, to which the policy is applied. A candidate that failed with some
+    seed comes after those that never did."""
+
+    @property
+    def baselines(self) -> Mapping[str, float]:
+        """The loss of the best constant prediction, by head."""
+        return self.chooser.baselines
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads."""
+        """The names of the heads, in the study's order."""
         return tuple(self.baselines)
 
     @property
@@ -133,8 +139,9 @@ class Confirmation:
     def skill(self, candidate: Candidate) -> Spread | None:
         """Return the geometric mean of a candidate's skills over the seeds.
 
-        The heads are weighed as the policy weighs them. Mean and deviation are those of the
-        logarithms: the geometric mean, and the deviation as a share of it.
+        They are those of what is minimised, weighed as the policy weighs them. Mean and
+        deviation are those of the logarithms: the geometric mean, and the deviation as a share
+        of it.
         """
         scores = [self.score(one.figures) for one in candidate.trained if one.figures]
         if not scores:
@@ -154,8 +161,9 @@ class Confirmation:
 
     def score(self, figures: "Figures | Point") -> float:
         """Return the logarithm of a point's geometric mean of skills."""
-        logs = log_skills([figures.losses], self.baselines)[0]
-        return float(logs @ score_weights(self.policy, self.options, self.heads))
+        logs = self.chooser.log_skills([figures])[0]
+        names = self.chooser.objective.names
+        return float(logs @ score_weights(self.policy, self.options, names))
 
 
 def confirmation(
@@ -164,7 +172,7 @@ def confirmation(
     folder: str,
     policy: str,
     options: Mapping[str, Any],
-    baselines: Mapping[str, float],
+    chooser: Chooser,
     seeds: Sequence[int],
     candidates: Sequence[Candidate],
 ) -> Confirmation:
@@ -175,7 +183,7 @@ def confirmation(
         folder: Of the study.
         policy: One of ``search.policies.POLICIES``.
         options: What it is told.
-        baselines: Of each head, in the order of the heads.
+        chooser: Says what is minimised, and the baselines.
         seeds: The fresh ones.
         candidates: At least one, in the order of the study.
     """
@@ -184,7 +192,7 @@ def confirmation(
         folder=folder,
         policy=policy,
         options=dict(options),
-        baselines=dict(baselines),
+        chooser=chooser,
         seeds=tuple(seeds),
         candidates=tuple(candidates),
     )
@@ -208,15 +216,8 @@ def spread_of(values: Sequence[float]) -> Spread:
     )
 
 
-def log_skills(losses: Iterable[Mapping[str, float]], baselines: Mapping[str, float]) -> Array:
-    """Return the log skills, shape ``(points, heads)``, all finite for finite losses."""
-    rows = [[one[head] for head in baselines] for one in losses]
-    skills = log_skill(np.array(rows, dtype=np.float64), np.array(list(baselines.values())))
-    return np.minimum(skills, LARGEST_LOG)
-
-
 def score_weights(policy: str, options: Mapping[str, Any], heads: Sequence[str]) -> Array:
-    """Return how much each head counts in one figure for all: its share, summing to 1.
+    """Return how much each value counts in one figure for all: its share, summing to 1.
 
     ``ideal_point`` and ``lexicographic`` have no such figure; there all count the same.
     """
@@ -233,14 +234,15 @@ def chosen_among(confirmed: Confirmation, skills: Array) -> int:
 
     Args:
         confirmed: Says the policy.
-        skills: Log skills, shape ``(points, heads)``.
+        skills: Log skills, shape ``(points, values)``.
     """
+    names = confirmed.chooser.objective.names
     # Skills are losses in the unit of the baseline, and no policy knows a unit.
     return choose(
         confirmed.policy,
         np.exp(np.minimum(skills, LARGEST_EXPONENT)),
-        heads=confirmed.heads,
-        baselines=dict.fromkeys(confirmed.heads, 1.0),
+        heads=names,
+        baselines=dict.fromkeys(names, 1.0),
         **confirmed.options,
     )
 
@@ -264,8 +266,8 @@ def _by_policy(confirmed: Confirmation, candidates: Sequence[Candidate]) -> list
 
 
 def _mean_log_skills(confirmed: Confirmation, candidate: Candidate) -> Array:
-    losses = [one.figures.losses for one in candidate.trained if one.figures]
-    return np.asarray(log_skills(losses, confirmed.baselines).mean(axis=0))
+    figures = [one.figures for one in candidate.trained if one.figures]
+    return np.asarray(confirmed.chooser.log_skills(figures).mean(axis=0))
 
 
 def _spreads(figures: Sequence[Figures | None]) -> dict[str, Spread]:

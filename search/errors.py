@@ -11,6 +11,7 @@ __all__ = [
     "StorageFull",
     "StudyDiffers",
     "StudyLocked",
+    "StudyWarning",
 ]
 
 
@@ -28,3 +29,7 @@ class NoCandidate(SearchError):
 
 class Interrupted(SearchError):
     """A signal ended the run; what was measured is recorded, and the run can be continued."""
+
+
+class StudyWarning(UserWarning):
+    """A study can run as it is, but part of what it searches makes no difference."""

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from search.objective import objective_of
 from search.panel import View, render
 from search.prepared import Prepared
 from search.progress import EndedTrial, LivePoint, Pace, Progress, Running, Tracker
@@ -197,6 +198,7 @@ def make_tracker(study: Study, prepared: Prepared, conductor: Running) -> Tracke
         baselines={head.name: prepared.data.baselines[head.name] for head in study.heads},
         num_trials=study.budget.trials,
         num_epochs=study.budget.epochs,
+        objective=objective_of(study),
     )
 
 

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.ledger import MEANINGS, WORK, Ledger, make_ledger
+from search.objective import HEADS, objective_of
 from search.points import Point, TrialRecord
-from search.report import best_line, counts_text, searched_names, skills_of
+from search.report import best_line, counts_text, searched_names
 from search.results import StudyResult
 from search.wording import clean, count, number, value
 
@@ -59,6 +60,8 @@ def head_lines(result: StudyResult) -> list[str]:
         f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
         f"scheduler {clean(study.scheduler)}, seed {study.seed}",
     ]
+    if study.objective != HEADS:
+        lines.append(f"goal     {clean(objective_of(study).in_words())}")
     if result.has_begun:
         data = result.prepared.data
         rows = ", ".join(f"{num} {split}" for split, num in data.rows.items())
@@ -72,9 +75,12 @@ def head_lines(result: StudyResult) -> list[str]:
 def best_points(result: StudyResult) -> dict[int, Point]:
     """Return the best point of each trial that has one: the smallest product of skills."""
     best: dict[int, tuple[float, Point]] = {}
+    if not result.has_begun:
+        return {}
+    chooser = result.chooser
     for point in result.points():
         score = 1.0
-        for skill in skills_of(result, point.losses).values():
+        for skill in chooser.skills(point).values():
             score *= max(skill, 1e-3)
         if point.number not in best or score < best[point.number][0]:
             best[point.number] = (score, point)
@@ -193,7 +199,7 @@ def _skill(result: StudyResult, point: Point | None) -> str:
     """Return the geometric mean of a point's skills."""
     if point is None:
         return "-"
-    skills = list(skills_of(result, point.losses).values())
+    skills = list(result.chooser.skills(point).values())
     product = 1.0
     for skill in skills:
         product *= max(skill, 1e-3)

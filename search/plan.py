@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.decisions import Origin
+from search.objective import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,8 @@ class Plan:
     """On the clock of ``time.monotonic``; None for no limit."""
     baselines: Mapping[str, float]
     """Of each head, in the order of the heads."""
+    objective: Objective | None = None
+    """What is minimised; None: the loss of each head."""
     first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
     """Configs to try before any that is suggested, and where each comes from."""
     own: Mapping[int, tuple[int, int]] = field(default_factory=dict)

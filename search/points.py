@@ -39,8 +39,10 @@ class Point:
     """The same on the test split, where it was measured."""
     policy: str = ""
     """The policy that chose this point, if one did."""
-    others: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """What the other policies would have chosen: (number, epoch) by policy."""
+    why: str = ""
+    """Why that policy chose it, in a sentence."""
+    others: Mapping[str, "Point"] = field(default_factory=dict)
+    """What the other policies would have chosen: by policy, and ``head:<head>`` for each head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import InputError
-from search.pareto import Array, log_skill
+from search.pareto import SKILL_FLOOR, Array, log_skill
 
 TOLERANCE_PERCENT = 5.0
 """Within this of the best, points count as equal on a head in ``lexicographic``."""
@@ -77,12 +77,21 @@ Policy = Callable[[Array, Options], Array]
 
 
 def _geometric_mean(skills: Array, options: Options) -> Array:
-    """The weighted product of skills, as Nash 1950 bargains (doi:10.2307/1907266)."""
+    """The weighted product of skills, as Nash 1950 bargains (doi:10.2307/1907266).
+
+    It is his product of utilities, with ``1 / loss`` as the utility of a head and nothing as
+    what each has without agreement: the rule that asks for no common unit. Exponents are the
+    powers of the nonsymmetric solution (Kalai 1977, doi:10.1007/BF01774658).
+    """
     return np.asarray(skills @ options.weights)
 
 
 def _ideal_point(skills: Array, options: Options) -> Array:
-    """The least distance to the best of each head: compromise programming (Zeleny 1973)."""
+    """The least distance to the best of each head: compromise programming (Zeleny 1973).
+
+    Euclidean, as in Yu 1973 (doi:10.1287/mnsc.19.8.936), and in log skill, so that no head's
+    unit matters.
+    """
     return np.asarray(np.sqrt(((skills - skills.min(axis=0)) ** 2).sum(axis=1)))
 
 
@@ -100,7 +109,11 @@ def _lexicographic(skills: Array, options: Options) -> Array:
 
 
 def _head(skills: Array, options: Options) -> Array:
-    """The best of one head."""
+    """The best of one head, an end of the front.
+
+    It is the epsilon-constraint method (Haimes, Lasdon and Wismer 1971,
+    doi:10.1109/TSMC.1971.4308298) with no bound on the other heads.
+    """
     return skills[:, options.indices([options.head or options.heads[0]])[0]]
 
 
@@ -112,6 +125,8 @@ POLICIES: dict[str, Policy] = {
 }
 """Every policy by name, each with its source in its docstring."""
 DEFAULT_POLICY = "geometric_mean"
+TIE_BREAKERS = ("geometric_mean", "ideal_point")
+"""Those that treat all heads alike: with another, the order of the heads would decide."""
 OPTIONS = {
     "geometric_mean": ("exponents",),
     "ideal_point": (),
@@ -132,7 +147,7 @@ def choose(
     """Return the index of the point that a policy picks.
 
     Only points that are worse than the baseline on no head are looked at, where there are any.
-    Ties are broken by the other policies in the order of ``POLICIES``, told nothing, and at
+    Ties are broken by the other policies to which the order of the heads is nothing, and at
     last by the order of the points: give them by trial number and epoch.
     The answer stays the same when a head's losses and baseline are multiplied by a constant.
 
@@ -161,7 +176,7 @@ def choose(
     is_worse = (skills > 0).any(axis=1)
     candidates = np.flatnonzero(~is_worse) if not is_worse.all() else np.arange(len(skills))
     among = np.minimum(skills[candidates], LARGEST_LOG)
-    others = [name for name in POLICIES if name != policy]
+    others = [name for name in TIE_BREAKERS if name != policy]
     scores = [POLICIES[policy](among, given)]
     scores += [POLICIES[name](among, Options(heads=tuple(heads))) for name in others]
     # numpy sorts by the last key first; the sort is stable, so the order of points is the last.
@@ -177,3 +192,63 @@ def _options(policy: str, heads: tuple[str, ...], options: Mapping[str, Any]) ->
         taken = list(OPTIONS[policy]) or "none"
         raise InputError(f"policy {policy!r} has no option {unknown}; it takes {taken}")
     return Options(heads=heads, **options)
+
+
+def reason(policy: str, skills: Mapping[str, float], *, num_points: int, **options: Any) -> str:
+    """Return in words why a policy picked a point.
+
+    Args:
+        policy: One of ``POLICIES``.
+        skills: Of the point, by head.
+        num_points: How many points are on the front that it was picked from.
+        **options: What the policy was told.
+
+    Example:
+        >>> reason("geometric_mean", {"c": 0.2, "r": 0.05}, num_points=7)
+        "smallest geometric mean of skills, 0.1: c 0.2, r 0.05 of the baseline's loss"
+    """
+    given = _options(policy, tuple(skills), options)
+    figures = ", ".join(f"{head} {_short(skill)}" for head, skill in skills.items())
+    if len(skills) == 1:
+        why = f"smallest {given.heads[0]} loss"
+        figures = _short(skills[given.heads[0]])
+    elif policy == "head":
+        why = f"smallest {given.head or given.heads[0]} loss"
+    elif num_points == 1:
+        why = "at least as good as any other point on every head"
+    else:
+        why = _REASONS[policy](skills, given)
+    is_worse = any(round(math.log(skill), SAME_DIGITS) > 0 for skill in skills.values() if skill)
+    but = "; no point beats the best constant prediction on every head" if is_worse else ""
+    return f"{why}: {figures} of the baseline's loss{but}"
+
+
+def _of_geometric_mean(skills: Mapping[str, float], options: Options) -> str:
+    logs = [math.log(max(skill, SKILL_FLOOR)) for skill in skills.values()]
+    mean = math.exp(float(np.array(logs) @ options.weights) / float(options.weights.sum()))
+    told = ", ".join(f"{h} {options.exponents.get(h, 1.0):g}" for h in options.heads)
+    by = f" with exponents {told}" if options.exponents else ""
+    return f"smallest geometric mean of skills{by}, {_short(mean)}"
+
+
+def _of_ideal_point(skills: Mapping[str, float], options: Options) -> str:
+    return "nearest in log skill to the best of every head at once"
+
+
+def _of_lexicographic(skills: Mapping[str, float], options: Options) -> str:
+    *before, last = options.order or options.heads
+    within = "".join(
+        f" within {options.tolerance_percent:g} % of the best {head}" for head in reversed(before)
+    )
+    return f"smallest {last} loss{within}"
+
+
+_REASONS: dict[str, Callable[[Mapping[str, float], Options], str]] = {
+    "geometric_mean": _of_geometric_mean,
+    "ideal_point": _of_ideal_point,
+    "lexicographic": _of_lexicographic,
+}
+
+
+def _short(skill: float) -> str:
+    return f"{skill:.3g}"

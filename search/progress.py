@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.candidates import kept_points, losses_of
+from search.candidates import kept_points
+from search.choosing import Chooser
 from search.history import State, TrialHistory
-from search.pareto import front_mask
-from search.policies import DEFAULT_POLICY, choose
+from search.objective import Objective, every_head
 
 CHUNK = 256
 """Points that are compared with the front at once; bounds the memory of a comparison."""
@@ -64,7 +64,7 @@ class Progress:
     epochs_left: float
     """Epochs still to come, if the trials to come are as long as those that have ended."""
     front: tuple[LivePoint, ...]
-    """By the loss of the first head."""
+    """By the first value of the objective."""
     best: LivePoint | None
     """Of the front, by the default policy."""
     reference: LivePoint | None
@@ -86,6 +86,7 @@ class Tracker:
         baselines: Of each head, in the order of the heads.
         num_trials: Of the budget.
         num_epochs: Of a trial that is trained to its end.
+        objective: What is minimised; None: the loss of each head.
     """
 
     def __init__(
@@ -95,10 +96,12 @@ class Tracker:
         baselines: Mapping[str, float],
         num_trials: int,
         num_epochs: int,
+        objective: Objective | None = None,
     ) -> None:
         self._conductor = conductor
-        self._baselines = dict(baselines)
-        self._heads = tuple(baselines)
+        self._chooser = Chooser(
+            objective=objective or every_head(tuple(baselines)), baselines=dict(baselines)
+        )
         self._num_trials = num_trials
         self._epochs_each = num_epochs
         self._open = set(conductor.trials)
@@ -180,21 +183,12 @@ class Tracker:
         """Make the front of these points, and choose the best."""
         front: list[LivePoint] = []
         for start in range(0, len(points), CHUNK):
-            front += points[start : start + CHUNK]
-            mask = front_mask(losses_of(front, self._heads))
-            front = [point for point, on_front in zip(front, mask, strict=True) if on_front]
-        first = self._heads[0]
-        self._front = tuple(sorted(front, key=lambda p: (p.losses[first], p.number, p.epoch)))
+            front = list(self._chooser.front([*front, *points[start : start + CHUNK]]))
+        self._front = tuple(front)
         self._best = self._choose(self._front)
 
     def _choose(self, points: Sequence[LivePoint]) -> LivePoint | None:
-        if not points:
-            return None
-        # The reference is the best only if nothing else is as good.
-        ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
-        losses = losses_of(ordered, self._heads)
-        index = choose(DEFAULT_POLICY, losses, heads=self._heads, baselines=self._baselines)
-        return ordered[index]
+        return self._chooser.pick(points) if points else None
 
     def _ended(self, trial: TrialHistory) -> EndedTrial:
         return EndedTrial(

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from search.confirm_report import confirmed_line
 from search.errors import NoCandidate
+from search.objective import HEADS
 from search.points import Figures, Point
 from search.results import StudyResult
 from search.wording import (
@@ -52,8 +53,16 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     """Print one point: its figures next to the reference's, its config, its weights."""
     reference = result.reference()
     _line(console, best_line(point, reference), "bold green")
+    if point.why:
+        console.print(Text.assemble(("why      ", "dim"), clean(point.why)))
+    if result.study.objective != HEADS:
+        words = clean(result.chooser.objective.in_words())
+        console.print(Text.assemble(("goal     ", "dim"), words))
     _line(console, "")
     console.print(figures_table(result, point, reference))
+    if point.test is None and result.has_test_split:
+        how = "`twohead best` with --test measures it now"
+        _line(console, f"test     not measured for this point; {how}")
     _line(console, "")
     searched = config_table(result, point, reference)
     if searched.row_count:
@@ -61,8 +70,7 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     constants = fixed_text(result, point)
     if constants:
         console.print(Text.assemble(("fixed    ", "dim"), constants))
-    if point.others:
-        console.print(Text.assemble(("others   ", "dim"), others_text(point)))
+    _print_others(console, result, point)
     confirmed = confirmed_line(result, point)
     if confirmed:
         console.print(Text.assemble(("again    ", "dim"), confirmed))
@@ -146,16 +154,33 @@ def fixed_text(result: StudyResult, point: Point) -> str:
     return ", ".join(f"{clean(name)} {value(given)}" for name, given in fixed.items())
 
 
-def others_text(point: Point) -> str:
-    """Return what the other policies would have chosen, in one line."""
-    here = (point.number, point.epoch)
-    same = [clean(name) for name, one in point.others.items() if one == here]
-    words = [
-        f"{clean(name)}: trial {number} epoch {epoch}"
-        for name, (number, epoch) in point.others.items()
-        if (number, epoch) != here
-    ]
-    return "; ".join([*words, *([f"the same by {' and '.join(same)}"] if same else [])])
+def others_lines(result: StudyResult, point: Point) -> list[str]:
+    """Return what the other policies would have chosen and what that would cost, a line each."""
+    by_point: dict[tuple[int, int], list[str]] = {}
+    for name, other in point.others.items():
+        by_point.setdefault((other.number, other.epoch), []).append(clean(name))
+    same = by_point.pop((point.number, point.epoch), [])
+    lines = []
+    for names in by_point.values():
+        other = point.others[names[0]]
+        losses = {**other.losses, **_sums(result, other.losses)}
+        here = {**point.losses, **_sums(result, point.losses)}
+        figures = ", ".join(_against(name, loss, here[name]) for name, loss in losses.items())
+        lines.append(
+            f"{', '.join(names)}: trial {other.number} epoch {other.epoch} instead, {figures}"
+        )
+    return [*lines, *([f"the same by {', '.join(same)}"] if same else [])]
+
+
+def _print_others(console: Console, result: StudyResult, point: Point) -> None:
+    """Print what the other policies would have chosen, with the changes against this point."""
+    for index, line in enumerate(others_lines(result, point)):
+        console.print(Text.assemble(("others   " if index == 0 else " " * 9, "dim"), line))
+
+
+def _against(name: str, loss: float, here: float) -> str:
+    words = change(loss, here)
+    return f"{clean(name)} {number(loss)}" + (f" ({words})" if words else "")
 
 
 def checkpoint_of(result: StudyResult, point: Point) -> str:
@@ -179,17 +204,27 @@ def skills_of(result: StudyResult, losses: Mapping[str, float]) -> dict[str, flo
     return {head: losses[head] / result.baselines[head] for head in result.heads}
 
 
+def _sums(result: StudyResult, losses: Mapping[str, float]) -> dict[str, float]:
+    """Return what is minimised besides the losses of heads: the total, if it is."""
+    values = result.chooser.objective.values(losses)
+    return {name: value for name, value in values.items() if name not in result.heads}
+
+
 def _add_rows(table: Table, result: StudyResult, figures: Figures, other: Figures | None) -> None:
-    """Add a row per head with its figures on one split, next to the reference's if it has any."""
-    skills = skills_of(result, figures.losses)
+    """Add a row per head with its figures on one split, next to the reference's if it has any.
+
+    And a row for the total, if that is minimised.
+    """
+    baselines = {**result.baselines, **_sums(result, result.baselines)}
+    losses = {**figures.losses, **_sums(result, figures.losses)}
+    beside = {**other.losses, **_sums(result, other.losses)} if other else {}
     has_reference = any(column.header == "reference" for column in table.columns)
-    for head in result.heads:
-        loss = figures.losses[head]
-        row = [Text(clean(head)), Text(number(loss), style="bold")]
+    for name, baseline in baselines.items():
+        row = [Text(clean(name)), Text(number(losses[name]), style="bold")]
         if has_reference:
-            row += _compared(loss, other.losses[head] if other else None)
-        row.append(Text(number(skills[head])))
-        table.add_row(*row, Text(head_metrics(figures.metrics, head)))
+            row += _compared(losses[name], beside.get(name))
+        row.append(Text(number(losses[name] / baseline)))
+        table.add_row(*row, Text(head_metrics(figures.metrics, name)))
 
 
 def _compared(loss: float, reference: float | None) -> Sequence[Text]:

@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from search.candidates import kept_points, losses_of
+from search.candidates import kept_points
+from search.choosing import HEAD, Chooser
 from search.decisions import DONE
-from search.errors import NoCandidate
+from search.errors import InputError, NoCandidate
 from search.history import History, State, TrialHistory
 from search.log import StudyLog
+from search.objective import objective_of
 from search.ownership import holder
-from search.pareto import front_mask
 from search.points import Figures, Point, TrialRecord
-from search.policies import DEFAULT_POLICY, POLICIES, choose
+from search.policies import DEFAULT_POLICY
 from search.prepared import Prepared, shared_settings
 from search.study import Study
 from trainables.measurement import Measurement
@@ -92,14 +93,11 @@ class StudyResult:
         )
 
     def pareto(self) -> tuple[Point, ...]:
-        """Return the front: the points that no other beats on every head, by the first head."""
-        points = self.points()
-        if not points:
-            return ()
-        mask = front_mask(self._losses(points))
-        front = [point for point, on_front in zip(points, mask, strict=True) if on_front]
-        first = self.heads[0]
-        return tuple(sorted(front, key=lambda p: (p.losses[first], p.number, p.epoch)))
+        """Return the front: what no other point beats on all of the study's objective.
+
+        Ordered by the first value of it.
+        """
+        return self.chooser.front(self.points())
 
     def best(
         self,
@@ -111,48 +109,67 @@ class StudyResult:
     ) -> Point:
         """Return the point of the front that a policy picks.
 
-        The reference trial is returned only if no other point is better by the policy.
+        It says why (``why``) and what the other policies would have chosen (``others``). The
+        reference trial is returned only if no other point is better by the policy.
 
         Args:
             policy: One of ``search.policies.POLICIES``; ``head`` alone implies ``"head"``.
             exponents: Of each head's skill, for ``geometric_mean``; 1 where not named.
-            head: The head to look at, for ``head``.
+            head: The head to look at, for ``head``: any of the study, whatever its objective.
             **options: Further options of the policy.
 
         Raises:
             NoCandidate: If no trial has a point; the message counts what became of them.
             InputError: If the policy or an option is unknown.
         """
-        if head is not None:
-            policy = "head"
-        given = {**options}
-        given |= {"exponents": dict(exponents)} if exponents is not None else {}
-        given |= {"head": head} if head is not None else {}
-        front = self.pareto()
-        if not front:
+        policy = policy if head is None else HEAD
+        told = {"exponents": exponents, "head": head}
+        given = {**options, **{name: said for name, said in told.items() if said is not None}}
+        points = self.points()
+        if not points:
             raise NoCandidate(self._why_none())
-        best = self._choose(policy, front, given)
-        others = {
-            name: (other.number, other.epoch)
-            for name in POLICIES
-            if name not in {policy, "head"}
-            for other in [self._choose(name, front, {})]
-        }
-        return replace(best, policy=policy, others=others)
+        return self.chooser.explained(points, policy, given)
 
     def reference(self) -> Point | None:
         """Return the reference trial's best point by the default policy, None without one."""
         points = [point for point in self.points() if point.is_reference]
-        return self._choose(DEFAULT_POLICY, tuple(points), {}) if points else None
+        return self.chooser.pick(points) if points else None
 
     def points_to_test(self) -> tuple[Point, ...]:
-        """Return the points whose figures on the test split are worth having."""
+        """Return the points whose figures on the test split are worth having.
+
+        What each policy chooses, the default first, and the reference: once each.
+        """
         if not self.points():
             return ()
         best, reference = self.best(), self.reference()
-        return (
-            (best,) if reference is None or reference.number == best.number else (best, reference)
-        )
+        wanted = [best, *best.others.values(), *([reference] if reference else [])]
+        return tuple({(point.number, point.epoch): point for point in wanted}.values())
+
+    def tested(self, point: Point) -> Point:
+        """Return a point with its figures on the test split, measured now if they are not known.
+
+        What is measured here is not recorded. Imports TensorFlow.
+
+        Raises:
+            InputError: If the data have no test split.
+            CheckpointError: If the weights are missing or damaged.
+        """
+        if not self.has_test_split:
+            raise InputError(f"test figures need rows of split 'test', got {self.study.data}")
+        if point.test is not None:
+            return point
+        from trainables.keras_factory import evaluate_points
+
+        settings = {**shared_settings(self.study, self.prepared), "cpu": self.study.resources.cpu}
+        wanted = [self.to_restore(point)]
+        [(losses, metrics)] = evaluate_points(self.folder, settings, wanted, "test")
+        return replace(point, test=Figures(losses=losses, metrics=metrics))
+
+    @property
+    def has_test_split(self) -> bool:
+        """Whether the data have rows that were neither trained on nor chosen by."""
+        return bool(self.prepared.data.rows.get("test"))
 
     def table(self) -> "pa.Table":
         """Return a row per trial and epoch.
@@ -195,23 +212,15 @@ class StudyResult:
         return tuple(head.name for head in self.study.heads)
 
     @property
+    def chooser(self) -> Chooser:
+        """What chooses among points, by the study's objective."""
+        return Chooser(objective=objective_of(self.study), baselines=self.baselines)
+
+    @property
     def baselines(self) -> dict[str, float]:
         """The loss of the best constant prediction, by head."""
-        return dict(self.prepared.data.baselines)
-
-    def _choose(self, policy: str, points: tuple[Point, ...], options: Mapping[str, Any]) -> Point:
-        ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
-        index = choose(
-            policy,
-            self._losses(ordered),
-            heads=self.heads,
-            baselines=self.baselines,
-            **options,
-        )
-        return ordered[index]
-
-    def _losses(self, points: Any) -> Any:
-        return losses_of(points, self.heads)
+        baselines = self.prepared.data.baselines
+        return {head: baselines[head] for head in self.heads}
 
     def _point(self, trial: TrialHistory, measurement: Measurement) -> Point:
         tested = [t for t in trial.tested if t.epoch == measurement.epoch]

@@ -12,11 +12,13 @@ from search.decisions import DONE, Closed, Tested
 from search.errors import Interrupted, SearchError
 from search.fitting import recycled_in, train_all
 from search.log import StudyLog
+from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
 from search.plan import Plan
 from search.prepare import first_configs, prepare
 from search.prepared import Prepared, shared_settings
+from search.redundancy import warn_of_redundancy
 from search.resources import Shares, check_local, shares
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
@@ -74,6 +76,9 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         watcher: Who looks on.
         factory: ``module:function`` of what trains (see `trainables.run.RunFactory`).
 
+    Warns:
+        StudyWarning: If part of what is searched makes no difference.
+
     Raises:
         InputError: If the study, its data or its model cannot work.
         StudyDiffers: If a study of that name has other settings.
@@ -84,6 +89,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
     """
     known = stored_study(study)
     if known is None or not is_done(study):
+        warn_of_redundancy(study)
         check_local(study.resources)
         prepare_environment()
         try:
@@ -157,6 +163,7 @@ class _Run:
         self._shares = shares
         self._factory = factory
         self._warm = warm.recorded()
+        self._objective = objective_of(study)
         self._settings = run_settings(study, prepared, shares, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
@@ -187,10 +194,13 @@ class _Run:
             epochs=study.budget.epochs,
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,
+            objective=self._objective,
             first=first_configs(study, prepared.space),
         )
         scheduler = make_scheduler(
-            study.scheduler, baselines=baselines, max_epochs=study.budget.epochs
+            study.scheduler,
+            baselines=self._objective.values(baselines),
+            max_epochs=study.budget.epochs,
         )
         return Conductor(
             plan,
@@ -208,18 +218,18 @@ class _Run:
             seed=self._study.seed,
             number=number,
             recorded=trials,
-            num_heads=len(self._study.heads),
+            num_heads=len(self._objective.names),
         )
 
     def _test(self, watcher: Watcher) -> None:
-        """Measure the best point and the reference's on the test split, if there is one."""
+        """Measure what the policies choose, and the reference, on the test split, if any."""
         if not self._prepared.data.rows["test"] or self._factory != KERAS:
             return
         result = load(self._study.folder)
         points = result.points_to_test()
         if not points:
             return
-        watcher.preparing("measuring the best model on the test split")
+        watcher.preparing("measuring the chosen models on the test split")
         wanted = [result.to_restore(point) for point in points]
         figures = run_task(evaluate, self._study.folder, self._settings, wanted)
         for point, (losses, metrics) in zip(points, figures, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 from search.completion import complete, default_space, read_first, read_named
 from search.keys import Problem, Problems, check_mapping, unknown_keys
+from search.objective import HEADS, objective_problems
 from search.settings import Budget, Resources, Validation
 from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS
@@ -68,6 +69,10 @@ class Study:
     """Folders of earlier studies with the same heads, whose trials inform the sampler; what was
     taken of them when the study began holds for good."""
 
+    objective: Any = HEADS
+    """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
+    sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
+
     sampler: str = "tpe"
     """One of ``SAMPLERS``."""
 
@@ -101,6 +106,8 @@ class Study:
                 object.__setattr__(self, name, read(getattr(self, name)))
         if not problems.is_at("heads", "model", "space", "start_with"):
             _read_together(self, problems)
+        if not problems.is_at("heads", "model", "space", "start_with", "objective"):
+            _read_objective(self, problems)
         problems.refuse_any()
         if self.model is not None and self.module_folder is None:
             object.__setattr__(self, "module_folder", user_folder_of(self.model.partition(":")[0]))
@@ -163,6 +170,8 @@ class Study:
         values["image_size"] = None if self.image_size is None else list(self.image_size)
         values["start_with"] = [dict(config) for config in self.start_with]
         values["warm_start"] = list(self.warm_start)
+        if not isinstance(self.objective, str):
+            values["objective"] = list(self.objective)
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
@@ -219,6 +228,13 @@ def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
         with problems.at(name):
             READERS[name](value)
         yield from problems
+
+
+def _read_objective(study: Study, problems: Problems) -> None:
+    """Check the objective against heads and weights; a list of all heads is ``heads``."""
+    problems.extend(objective_problems(study))
+    if study.objective == tuple(head.name for head in study.heads):
+        object.__setattr__(study, "objective", HEADS)
 
 
 def _read_together(study: Study, problems: Problems) -> None:

@@ -18,6 +18,7 @@ from search.keys import (
     unknown_keys,
 )
 from search.kinds import is_text
+from search.objective import read_objective
 from search.scheduler import SCHEDULERS
 from search.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
 from search.space import SearchSpace
@@ -214,6 +215,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "budget": lambda value: read_value(Budget, "budget", value),
     "start_with": _read_first,
     "warm_start": _read_earlier,
+    "objective": read_objective,
     "sampler": _one_of("sampler", SAMPLERS),
     "scheduler": _one_of("scheduler", SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),

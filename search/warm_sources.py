@@ -8,6 +8,7 @@ from search.candidates import best_log_skills
 from search.history import History, TrialHistory
 from search.keys import Path, refused
 from search.log import StudyLog
+from search.objective import Objective, objective_of
 from search.prepared import Prepared
 from search.study import Study
 from trainables.errors import InputError
@@ -22,8 +23,9 @@ class Known:
     """In that study."""
     config: Mapping[str, Any]
     log_skills: tuple[float, ...] = ()
-    """``log(loss / baseline)`` at the point that the trial is known by, against the baselines
-    of its own study, in the order of the heads here; empty without a finite point."""
+    """``log(value / baseline)`` of all that is minimised here, in that order, at the point that
+    the trial is known by and against the baselines of its own study; empty without a finite
+    point."""
     epoch: int = 0
     """Finished epochs at that point."""
     is_foreign: bool = False
@@ -86,7 +88,8 @@ def _read(folder: str, study: Study, at: Path) -> Earlier:
     _check_heads(folder, prepared, study, at)
     baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
     model = history.study.get("model")
-    return Earlier(folder=folder, model=model, trials=tuple(_known(history, baselines, model)))
+    known = _known(history, baselines, objective_of(study), model)
+    return Earlier(folder=folder, model=model, trials=tuple(known))
 
 
 def _check_heads(folder: str, prepared: Prepared, study: Study, at: Path) -> None:
@@ -96,9 +99,11 @@ def _check_heads(folder: str, prepared: Prepared, study: Study, at: Path) -> Non
         raise refused(at, f"needs a study of the heads {here}, got {folder} of {there}")
 
 
-def _known(history: History, baselines: Mapping[str, float], model: str | None) -> Iterator[Known]:
+def _known(
+    history: History, baselines: Mapping[str, float], objective: Objective, model: str | None
+) -> Iterator[Known]:
     for trial in history.trials:
-        skills, epoch = _point(trial, baselines)
+        skills, epoch = _point(trial, baselines, objective)
         yield Known(
             number=trial.number,
             config=trial.config,
@@ -108,9 +113,11 @@ def _known(history: History, baselines: Mapping[str, float], model: str | None) 
         )
 
 
-def _point(trial: TrialHistory, baselines: Mapping[str, float]) -> tuple[tuple[float, ...], int]:
+def _point(
+    trial: TrialHistory, baselines: Mapping[str, float], objective: Objective
+) -> tuple[tuple[float, ...], int]:
     """Return the point that a trial is known by; none of a failed one, as in its own study."""
     if trial.state == "failed":
         return (), 0
-    skills, epoch = best_log_skills(trial, baselines)
+    skills, epoch = best_log_skills(trial, baselines, objective)
     return skills or (), epoch

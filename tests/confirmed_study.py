@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search.choosing import Chooser
 from search.confirm_plan import Training, trainings_of
 from search.confirm_record import record_of
 from search.confirmation import Candidate, Confirmation, Repeat, confirmation
 from search.decisions import DONE
 from search.log import Asked, Closed, Ended, StudyLog, Tested
+from search.objective import Objective, every_head
 from search.ownership import claim
 from search.points import Figures, Point
 from search.results import StudyResult
@@ -83,6 +85,7 @@ def point_of(number: int, losses: Losses, *, is_reference: bool = False) -> Poin
 def confirmed(
     *trials: tuple[int, Losses, Sequence[Losses | None]],
     policy: str = "geometric_mean",
+    objective: Objective | None = None,
     reference: int | None = None,
     **options: Any,
 ) -> Confirmation:
@@ -100,7 +103,9 @@ def confirmed(
         folder="studies/digits",
         policy=policy,
         options=options,
-        baselines=dict.fromkeys(HEADS, 1.0),
+        chooser=Chooser(
+            objective=objective or every_head(HEADS), baselines=dict.fromkeys(HEADS, 1.0)
+        ),
         seeds=tuple(range(1, 1 + max((len(one[2]) for one in trials), default=0))),
         candidates=candidates,
     )

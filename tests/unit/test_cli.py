@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -12,9 +13,11 @@ import search.commands
 from search.cli import main
 from search.defaults import digits_study, write_data
 from search.errors import Interrupted
-from search.results import load
+from search.points import Figures
+from search.redundancy import warn_of_redundancy
+from search.results import StudyResult, load
 from search.study import Study
-from tests.finished_study import write_study
+from tests.finished_study import SPACE, write_study
 from trainables.digits import write_digits
 from trainables.errors import InputError, StorageError
 
@@ -141,6 +144,73 @@ def test_errors_of_a_run_become_a_message_and_a_status(runner, study_file, capsy
     assert main(["run", str(study_file)]) == status
     said = capsys.readouterr().err
     assert said == f"twohead: {str(error) or 'interrupted'}\n"
+
+
+REDUNDANT = """
+space:
+  c_output_loss_weight: {float: [0.1, 10.0], log: true}
+  r_output_loss_weight: {float: [0.1, 10.0], log: true}
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["data", "check"]])
+def test_weights_of_which_only_the_ratio_matters_are_warned_of_once(
+    runner, study_file, capsys, command
+):
+    study_file.write_text(STUDY_YAML + REDUNDANT)
+    run = runner.run
+
+    def run_with_warning(study, *, watcher):
+        warn_of_redundancy(study)  # as the real one does
+        return run(study, watcher=watcher)
+
+    runner.run = run_with_warning
+
+    status = main([*command, str(study_file)])
+
+    said = capsys.readouterr().err
+    assert status == 0
+    assert said.count("twohead: warning: ") == said.count("only the ratio matters") == 1
+    assert said.endswith(
+        "\nspace:\n  c_output_loss_weight: 1.0\n"
+        "  r_output_loss_weight: {float: [0.01, 100.0], log: true}\n"
+    )
+
+
+def test_a_study_that_is_only_printed_again_is_not_warned_of(runner, tmp_path, capsys):
+    space = {**SPACE, "c_output_loss_weight": SPACE["r_output_loss_weight"]}
+    study = write_study(tmp_path, space=space)
+
+    assert main(["resume", study.folder]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["show", study.folder, "--json"]) == 0
+    [message] = json.loads(capsys.readouterr().out)["warnings"]
+    assert "only the ratio matters" in message
+
+
+def test_a_total_with_a_searched_weight_ends_in_bad_input(runner, study_file, capsys):
+    study_file.write_text(STUDY_YAML + REDUNDANT + "objective: total\n")
+
+    assert main(["run", str(study_file)]) == 2
+    assert "win by shrinking the weight" in capsys.readouterr().err
+    assert runner.given == []
+
+
+def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, capsys, monkeypatch):
+    def tested(result, point):
+        figures = Figures(losses={"c_output": 0.37, "r_output": 0.0045}, metrics={})
+        return replace(point, test=figures)
+
+    monkeypatch.setattr(StudyResult, "tested", tested)
+
+    assert main(["best", folder, "--head", "c_output"]) == 0
+    without = capsys.readouterr().out
+    assert main(["best", folder, "--head", "c_output", "--test"]) == 0
+    with_test = capsys.readouterr().out
+
+    assert "not measured for this point; `twohead best` with --test measures it now" in without
+    assert "not measured" not in with_test
+    assert "0.37" in with_test
 
 
 def test_several_problems_are_printed_one_per_line(runner, study_file, capsys):

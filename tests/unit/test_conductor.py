@@ -8,6 +8,7 @@ from search.attempts import Loss
 from search.conductor import Finished
 from search.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.errors import StorageError
+from search.objective import every_head, weighted_total
 from tests import stub_run
 from tests.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
 
@@ -433,3 +434,48 @@ def test_what_is_known_of_the_trials_is_always_what_the_log_says(bench):
         Released,
         Stopped,
     }
+
+
+class Listener:
+    """A scheduler that keeps what it is given to rank."""
+
+    def __init__(self):
+        self.heard = []
+
+    def decide(self, number, epoch, losses):
+        self.heard.append((number, epoch, dict(losses)))
+        return "continue"
+
+    def restore(self, number, epoch, losses, verdict):
+        self.heard.append((number, epoch, dict(losses)))
+
+
+@pytest.mark.parametrize(
+    ("objective", "names"),
+    [
+        pytest.param(None, ("c_output", "r_output"), id="every_head"),
+        pytest.param(every_head(["r_output"]), ("r_output",), id="one_head"),
+        pytest.param(weighted_total({"c_output": 1.0, "r_output": 3.0}), ("total",), id="total"),
+    ],
+)
+def test_scheduler_and_sampler_are_given_the_objective_and_every_head_is_recorded(
+    bench, objective, names
+):
+    listener, shown = Listener(), []
+
+    def look(number, recorded):
+        shown.extend(trial.log_skills for trial in recorded)
+        return numbered(number, recorded)
+
+    bench.conduct(listener, look, trials=2, epochs=2, objective=objective)
+    bench.finish()
+    heard = list(listener.heard)
+    bench.conduct(listener, trials=2, epochs=2, objective=objective)
+
+    measured = [(t.number, m.epoch, m.losses) for t in bench.trials for m in t.measurements]
+    whole = objective or every_head(["c_output", "r_output"])
+    assert [values.keys() for _, _, values in heard] == [set(names)] * 4
+    assert heard == [(number, epoch, whole.values(losses)) for number, epoch, losses in measured]
+    assert listener.heard == heard + heard  # the next owner restores what was decided
+    assert [len(skills) for skills in shown] == [len(names)]
+    assert {head for _, _, losses in measured for head in losses} == {"c_output", "r_output"}

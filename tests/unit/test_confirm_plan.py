@@ -18,7 +18,7 @@ from search.errors import InputError, NoCandidate
 from search.policies import POLICIES
 from search.results import load
 from search.settings import LARGEST_SEED
-from tests.finished_study import TRIALS, Script, config_of, write_study
+from tests.finished_study import SPACE, TRIALS, Script, config_of, write_study
 
 
 @pytest.fixture(name="result", scope="module")
@@ -67,6 +67,37 @@ def test_there_are_no_more_points_than_trials_that_did_not_fail(result):
 def test_the_policy_is_told_what_best_would_be_told(result):
     assert numbers(leading(result, 1, head="c_output")) == [(1, 3), (0, 3)]
     assert numbers(leading(result, 1, exponents={"c_output": 9.0})) == [(1, 3), (0, 3)]
+
+
+CONSTANT = {**SPACE, "r_output_loss_weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        pytest.param(["c_output"], [(1, 3), (4, 3), (0, 3)], id="one_head"),
+        pytest.param(["r_output"], [(4, 3), (1, 3), (0, 3)], id="other_head"),
+        pytest.param("total", [(1, 3), (4, 3), (0, 3)], id="total"),
+    ],
+)
+def test_what_leads_is_by_what_the_study_minimises(objective, expected, tmp_path):
+    study = write_study(tmp_path, space=CONSTANT, objective=objective)
+    result = load(study.folder)
+
+    points = leading(result, 2)
+
+    assert numbers(points) == expected
+    assert numbers(points[:1]) == numbers([result.best()])
+
+
+def test_any_head_can_lead_whatever_the_objective(tmp_path):
+    study = write_study(tmp_path, space=CONSTANT, objective=["c_output"])
+
+    assert numbers(leading(load(study.folder), 2, policy="head", head="r_output")) == [
+        (4, 3),
+        (1, 3),
+        (0, 3),
+    ]
 
 
 def test_a_config_that_was_tried_twice_leads_once(tmp_path):

@@ -16,7 +16,7 @@ from search.confirm_record import confirmed_point, is_done, read_confirmation, r
 from search.report import print_best
 from search.results import list_studies, load
 from tests.confirmed_study import confirmed, write_confirmation
-from tests.finished_study import BASELINES, write_study
+from tests.finished_study import BASELINES, SPACE, write_study
 
 AGAIN = {
     (4, 1): (0.40, 0.0030),
@@ -65,6 +65,21 @@ def test_the_table_shows_the_studys_figure_apart_from_those_of_the_fresh_seeds(r
     assert "rank was trial validation in the study again least .. most test, again" in lines
     assert "1 1 trial 4 @3 c_output 0.402 0.41 ± 0.014 0.4 .. 0.42 0.42 ± 0.014" in lines, lines
     assert "r_output 0.00312 0.0031 ± 0.00014 0.003 .. 0.0032 0.0031 ± 0.00014" in lines
+
+
+def test_a_total_has_a_row_of_its_own_where_it_is_minimised(tmp_path):
+    space = {**SPACE, "r_output_loss_weight": 10.0}
+    result = load(write_study(tmp_path, space=space, objective="total").folder)
+    write_confirmation(result, points_of(result), AGAIN, tested=True)
+
+    found = read(result)
+    lines = squeezed(shown(report.print_confirmation, found))
+
+    assert lines[0] == "trial 4 leads after confirmation: trial 1 failed with 1 of 2 seeds"
+    assert lines[1].startswith("trial 4 is 21 % ahead of the reference trial in the loss total")
+    assert any("by geometric_mean of total (1 x c_output + 10 x r_output)" in x for x in lines)
+    assert "total 0.4332 0.441 ± 0.016 0.43 .. 0.452 0.451 ± 0.016" in lines
+    assert report.confirmation_to_dict(found)["objective"] == ["total"]
 
 
 def test_a_failed_training_is_said_with_its_reason(result):

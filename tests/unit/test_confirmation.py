@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from search.confirm_verdict import compare
 from search.confirmation import spread_of
+from search.objective import every_head, weighted_total
 from search.policies import POLICIES
 from tests.confirmed_study import confirmed
 
@@ -52,6 +53,28 @@ def test_the_skill_weighs_the_heads_as_the_policy_does():
 
     assert weighed.skill(weighed.leader).mean == pytest.approx((0.1**3 * 0.4) ** 0.25)
     assert alone.skill(alone.leader).mean == pytest.approx(0.4)
+
+
+def test_the_ranks_are_by_what_the_study_minimises():
+    trials = ((4, (0.1, 0.5), [(0.1, 0.5)]), (1, (0.3, 0.1), [(0.3, 0.1)]))
+
+    assert ranks(confirmed(*trials, objective=every_head(("c",)))) == [4, 1]
+    assert ranks(confirmed(*trials, objective=every_head(("r",)))) == [1, 4]
+    assert ranks(confirmed(*trials, objective=weighted_total({"c": 9.0, "r": 1.0}))) == [4, 1]
+    assert ranks(confirmed(*trials, objective=weighted_total({"c": 1.0, "r": 1.0}))) == [1, 4]
+
+
+def test_the_skill_of_a_total_is_its_share_of_the_baselines_total():
+    total = weighted_total({"c": 1.0, "r": 3.0})
+    found = confirmed(
+        (4, (0.1, 0.1), [(0.2, 0.4)]),
+        (0, (0.2, 0.2), [(0.8, 0.8)]),
+        reference=0,
+        objective=total,
+    )
+
+    assert found.skill(found.leader).mean == pytest.approx((0.2 + 3 * 0.4) / 4)
+    assert "the reference trial in the loss total" in found.gain
 
 
 def test_one_seed_has_no_spread():

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from search.live import LiveWatcher, PlainWatcher, watcher_for
 from search.log import StudyLog
+from search.objective import weighted_total
 from search.panel import MOST_FRONT, choose_rows
 from search.progress import LivePoint, Pace, Progress, Tracker
 from tests.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
@@ -278,3 +279,21 @@ def test_looking_at_a_changed_study_does_not_walk_its_ended_trials(recorded):
     conductor.trials = SimpleNamespace(__getitem__=None)  # not to be touched: all have ended
 
     assert tracker.look().num_ended == len(TRIALS)
+
+
+def test_the_best_so_far_is_by_the_studys_objective(recorded):
+    conductor = Replayed(recorded)
+    tracker = Tracker(
+        conductor,
+        baselines=BASELINES,
+        num_trials=6,
+        num_epochs=3,
+        objective=weighted_total({"c_output": 1.0, "r_output": 10.0}),
+    )
+
+    conductor.play(tracker.look)
+    progress = tracker.look()
+
+    assert (progress.best.number, progress.best.epoch) == (1, 3)
+    assert progress.front == (progress.best,)
+    assert set(progress.best.losses) == {"c_output", "r_output"}

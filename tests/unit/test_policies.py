@@ -75,6 +75,13 @@ def test_ties_are_broken_by_the_next_policy(policy, losses, expected):
     assert pick(policy, losses) == expected
 
 
+@pytest.mark.parametrize("policy", ["geometric_mean", "ideal_point"])
+def test_of_points_that_mirror_each_other_the_order_of_the_heads_prefers_none(policy):
+    mirrored = np.array([[0.4, 0.1], [0.1, 0.4]])
+
+    assert pick(policy, mirrored) == pick(policy, mirrored, heads=("r", "c")) == 0
+
+
 def test_lexicographic_takes_points_at_exactly_the_tolerance_for_equal():
     assert pick("lexicographic", [[0.2, 0.5], [0.21, 0.1]]) == 1
     assert pick("lexicographic", [[0.2, 0.5], [0.2101, 0.1]]) == 0
@@ -105,6 +112,59 @@ def test_no_policy_changes_its_mind_with_the_unit_of_a_head(losses, units, polic
     scaled = {"c": 0.8 * units[0], "r": 0.9 * units[1]}
 
     assert pick(policy, losses * np.array(units), scaled) == pick(policy, losses, baselines)
+
+
+@st.composite
+def several_heads(draw):
+    """Draw losses of one to four heads, near ties among them, and the baselines."""
+    num_heads = draw(st.integers(1, 4))
+    shape = (draw(st.integers(1, 8)), num_heads)
+    values = st.sampled_from([0.0, 1e-5, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0]) | st.floats(1e-6, 1e3)
+    losses = draw(arrays(np.float64, shape, elements=values))
+    baselines = st.just(1.0) | st.floats(1e-3, 1e3)
+    return losses, draw(arrays(np.float64, num_heads, elements=baselines))
+
+
+def named(baselines, order=None):
+    heads = [f"h{index}" for index in range(len(baselines))]
+    order = range(len(heads)) if order is None else order
+    return tuple(heads[i] for i in order), {heads[i]: float(baselines[i]) for i in order}
+
+
+@settings(deadline=None)
+@given(
+    drawn=several_heads(),
+    factor=st.floats(1e-9, 1e9),
+    which=st.integers(0, 3),
+    policy=st.sampled_from(list(POLICIES)),
+)
+def test_multiplying_one_heads_losses_and_baseline_changes_no_choice(drawn, factor, which, policy):
+    losses, baselines = drawn
+    units = np.ones(len(baselines))
+    units[which % len(units)] = factor
+    heads, before = named(baselines)
+    _, after = named(baselines * units)
+
+    assert pick(policy, losses * units, after, heads) == pick(policy, losses, before, heads)
+
+
+@settings(deadline=None)
+@given(
+    drawn=several_heads(),
+    seed=st.integers(0, 99),
+    policy=st.sampled_from(list(POLICIES)),
+)
+def test_swapping_heads_changes_no_choice(drawn, seed, policy):
+    losses, baselines = drawn
+    order = np.random.default_rng(seed).permutation(len(baselines)).tolist()
+    heads, before = named(baselines)
+    swapped, after = named(baselines, order)
+    # Which head comes first is what these two are told, by default the first.
+    told = {"head": {"head": heads[0]}, "lexicographic": {"order": heads}}.get(policy, {})
+
+    expected = pick(policy, losses, before, heads, **told)
+
+    assert pick(policy, losses[:, order], after, swapped, **told) == expected
 
 
 @settings(deadline=None)

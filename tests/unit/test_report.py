@@ -13,10 +13,10 @@ from search.as_json import best_to_dict, study_to_dict, to_text
 from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.overview import print_list, print_show, state_of
-from search.report import print_best, print_end, print_interrupted
+from search.report import others_lines, print_best, print_end, print_interrupted
 from search.results import load
 from search.wording import change, clean, duration, number
-from tests.finished_study import REFERENCE_CONFIG, RUN, SECONDS, Script, write_study
+from tests.finished_study import REFERENCE_CONFIG, RUN, SECONDS, SPACE, Script, write_study
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202eback\u0085[bold]"
 
@@ -60,6 +60,29 @@ def test_best_names_searched_values_before_fixed_ones(result):
 
     assert text.index("learning_rate") < text.index("fixed") < text.index("kernel_size 3")
     assert "learning_rate 0.0035 0.001" in squeezed(text)
+
+
+def test_best_shows_why_and_what_one_would_give_up_by_another_policy(result):
+    lines = others_lines(result, result.best())
+
+    assert lines == [
+        "lexicographic, head:c_output: trial 1 epoch 3 instead, c_output 0.3121 (-22 %), "
+        "r_output 0.00402 (+29 %)",
+        "the same by ideal_point, head:r_output",
+    ]
+
+
+def test_a_total_is_shown_beside_the_heads_it_is_made_of(tmp_path):
+    space = {**SPACE, "r_output_loss_weight": 10.0}
+    result = load(write_study(tmp_path, space=space, objective="total").folder)
+
+    text = shown(print_best, result, result.best())
+
+    assert "goal     total (1 x c_output + 10 x r_output)" in text
+    # 0.3121 + 10 * 0.00402 against 0.5034 + 10 * 0.00512
+    assert "total 0.3523 0.5546 -36 % 0.1359" in " ".join(text.split())
+    assert "trial 4 epoch 3 instead" in text
+    assert "goal     total" in shown(print_show, result)
 
 
 def test_best_says_that_nothing_beat_the_reference(tmp_path):
@@ -188,11 +211,19 @@ def test_json_of_best_holds_every_promised_key(result):
     found = json.loads(to_text(best_to_dict(result, point)))
 
     promised = {"number", "epoch", "config", "losses", "metrics", "policy", "checkpoint"}
-    beside = {"others", "test", "reference", "is_reference", "state"}
+    beside = {"others", "test", "reference", "is_reference", "state", "why", "objective"}
     assert promised | beside <= found.keys()
     assert found["losses"] == {"c_output": 0.402, "r_output": 0.00312}
     assert found["checkpoint"] == f"{result.folder}/{point.checkpoint}"
     assert found["reference"]["config"] == REFERENCE_CONFIG
+    assert found["objective"] == ["c_output", "r_output"]
+    assert found["others"]["lexicographic"] == {
+        "number": 1,
+        "epoch": 3,
+        "losses": {"c_output": 0.3121, "r_output": 0.00402},
+        "skills": {"c_output": 0.3121 / 2.302, "r_output": 0.00402 / 0.0291},
+        "test": None,
+    }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

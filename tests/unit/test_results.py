@@ -2,13 +2,16 @@
 
 import math
 import re
+import sys
+import types
 
 import pytest
 
 import search
 from search.errors import InputError, NoCandidate
 from search.results import list_studies, load
-from tests.finished_study import Script, write_study
+from search.study import Study
+from tests.finished_study import SPACE, Script, make_study, write_study
 
 
 @pytest.fixture
@@ -61,8 +64,148 @@ def test_best_tells_policy_losses_metrics_and_what_others_would_choose(result):
     assert best.losses == {"c_output": 0.402, "r_output": 0.00312}
     assert best.metrics["val_r_output_iou"] == pytest.approx(0.844)
     assert best.test.losses["c_output"] == pytest.approx(0.47)
-    assert set(best.others) == {"ideal_point", "lexicographic"}
+    assert {name: (other.number, other.epoch) for name, other in best.others.items()} == {
+        "ideal_point": (4, 3),
+        "lexicographic": (1, 3),
+        "head:c_output": (1, 3),
+        "head:r_output": (4, 3),
+    }
+    assert best.others["lexicographic"].losses == {"c_output": 0.3121, "r_output": 0.00402}
     assert (best.state, best.is_reference) == ("complete", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param(
+            {},
+            "smallest geometric mean of skills, 0.137: c_output 0.175, r_output 0.107 of",
+            id="geometric_mean",
+        ),
+        pytest.param(
+            {"exponents": {"c_output": 3}},
+            "smallest geometric mean of skills with exponents c_output 3, r_output 1, 0.136: ",
+            id="exponents",
+        ),
+        pytest.param(
+            {"policy": "ideal_point"},
+            "nearest in log skill to the best of every head at once: c_output 0.175, ",
+            id="ideal_point",
+        ),
+        pytest.param(
+            {"policy": "lexicographic"},
+            "smallest r_output loss within 5 % of the best c_output: c_output 0.136, ",
+            id="lexicographic",
+        ),
+        pytest.param({"head": "r_output"}, "smallest r_output loss: c_output 0.175, ", id="head"),
+    ],
+)
+def test_best_says_in_words_why_this_point(result, options, why):
+    assert result.best(**options).why.startswith(why)
+
+
+def test_asked_with_exponents_it_also_tells_what_the_default_would_have_chosen(result):
+    best = result.best(exponents={"c_output": 9.0})
+
+    assert best.number == 1
+    assert best.others["geometric_mean"].number == 4
+
+
+def test_of_points_that_all_lose_to_a_constant_it_says_so(tmp_path):
+    result = load(write_study(tmp_path, (Script("complete", ((3.0, 0.01),)),), tested=()).folder)
+
+    assert result.best().why == (
+        "at least as good as any other point on every head: c_output 1.3, r_output 0.344 "
+        "of the baseline's loss; no point beats the best constant prediction on every head"
+    )
+
+
+def test_what_any_policy_chooses_is_worth_testing_once_and_so_is_the_reference(result):
+    wanted = [(point.number, point.epoch) for point in result.points_to_test()]
+
+    assert wanted == [(4, 3), (1, 3), (0, 3)]
+
+
+def test_a_point_without_test_figures_is_measured_on_demand(result, monkeypatch):
+    given = []
+    measured = [({"c_output": 0.4, "r_output": 0.004}, {"c_output_accuracy": 0.9})]
+    factory = types.SimpleNamespace(
+        evaluate_points=lambda *arguments: given.append(arguments) or measured
+    )
+    monkeypatch.setitem(sys.modules, "trainables.keras_factory", factory)
+    point = result.best(head="c_output")
+
+    tested = result.tested(point)
+
+    assert point.test is None
+    assert tested.test.losses == {"c_output": 0.4, "r_output": 0.004}
+    [(folder, settings, points, split)] = given
+    assert (folder, settings["cpu"], split) == (result.folder, 1, "test")
+    assert points == [result.to_restore(point)]
+    assert result.tested(tested) is tested
+
+
+OBJECTIVES = Script(
+    "complete",
+    ((0.9, 0.0290), (0.7, 0.0020), (0.5, 0.0280)),
+)
+CONSTANT = {**SPACE, "c_output_loss_weight": 1.0, "r_output_loss_weight": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected", "front"),
+    [
+        pytest.param("heads", (0, 2), [(0, 3), (0, 2)], id="heads"),
+        pytest.param(["c_output"], (0, 3), [(0, 3)], id="one_head"),
+        pytest.param(["r_output", "c_output"], (0, 2), [(0, 2), (0, 3)], id="in_another_order"),
+        # 0.9 + 0.29, 0.7 + 0.02, 0.5 + 0.28
+        pytest.param("total", (0, 2), [(0, 2)], id="total"),
+    ],
+)
+def test_front_and_best_are_by_the_objective(objective, expected, front, tmp_path):
+    study = write_study(tmp_path, (OBJECTIVES,), tested=(), space=CONSTANT, objective=objective)
+    result = load(study.folder)
+
+    best = result.best()
+
+    assert (best.number, best.epoch) == expected
+    assert [(point.number, point.epoch) for point in result.pareto()] == front
+    assert set(best.losses) == {"c_output", "r_output"}
+
+
+@pytest.mark.parametrize(
+    ("objective", "head", "epoch"),
+    [
+        pytest.param(["c_output"], "r_output", 2, id="left_out"),
+        pytest.param("total", "c_output", 3, id="of_a_total"),
+    ],
+)
+def test_the_best_of_any_head_can_be_asked_for_whatever_the_objective(
+    objective, head, epoch, tmp_path
+):
+    study = write_study(tmp_path, (OBJECTIVES,), tested=(), space=CONSTANT, objective=objective)
+    result = load(study.folder)
+
+    assert result.best(head=head).epoch == epoch
+    assert result.best().others[f"head:{head}"].epoch == epoch
+
+
+def test_of_a_total_it_says_that_it_is_the_smallest(tmp_path):
+    study = write_study(tmp_path, (OBJECTIVES,), tested=(), space=CONSTANT, objective="total")
+
+    # (0.7 + 10 * 0.002) / (2.302 + 10 * 0.0291)
+    assert load(study.folder).best().why == "smallest total loss: 0.278 of the baseline's loss"
+
+
+def test_a_study_recorded_before_there_were_objectives_minimises_every_head(tmp_path):
+    study = make_study(tmp_path)
+    recorded = study.to_dict()
+    del recorded["objective"]
+
+    before = Study.from_dict(recorded)
+
+    assert before.objective == "heads"
+    assert study.differences(before) == []
 
 
 def test_the_reference_is_best_only_if_nothing_beats_it(tmp_path):

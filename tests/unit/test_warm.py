@@ -79,6 +79,30 @@ def test_trials_are_taken_by_their_log_skills_against_the_baselines_of_their_own
     assert {n: found[n] for n in POINTS} == {n: log_skills(p) for n, p in POINTS.items()}
 
 
+@pytest.mark.parametrize(
+    ("objective", "values"),
+    [
+        pytest.param(["r_output"], lambda c, r: [r], id="one_head"),
+        pytest.param("total", lambda c, r: [c + 10 * r], id="total"),
+    ],
+)
+def test_trials_are_taken_with_what_this_study_minimises(objective, values, tmp_path, opened):
+    constant = {**make_study(tmp_path).space.to_mapping(), "r_output_loss_weight": 10.0}
+    scripts = [
+        replace(one, config={**config_of(n), "r_output_loss_weight": 10.0})
+        for n, one in enumerate(TRIALS)
+    ]
+    write_study(tmp_path, tuple(scripts), name="old", space=constant)
+    study = new_study(tmp_path, "old", space=constant, objective=objective)
+
+    found = {trial.number: trial.log_skills for trial in opened(study).taken[0].trials}
+
+    [yardstick] = values(*BASELINES.values())
+    [value] = values(*TRIALS[4].losses[-1])
+    assert found[4] == pytest.approx([math.log(value / yardstick)])
+    assert {len(skills) for skills in found.values()} == {1}
+
+
 def test_what_was_taken_and_what_was_left_out_is_said_in_one_line(old, tmp_path, opened):
     study = new_study(tmp_path, "old", space={**old.space.to_mapping(), "kernel_size": 5})
 
