@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
@@ -92,7 +92,7 @@ def grid_value(kind: Float | Int, place: int) -> int | float:
 
 
 def untried_neighbour(
-    key: Key, kinds: Sequence[Parameter], tried: set[Key], rng: np.random.Generator
+    key: Key, kinds: Sequence[Parameter], tried: Set[Key], rng: np.random.Generator
 ) -> Key:
     """Return an untried config that differs in as few parameters as possible.
 

@@ -18,6 +18,7 @@ from search.keys import (
     unknown_keys,
 )
 from search.kinds import is_text
+from search.samplers import SAMPLERS
 from search.scheduler import SCHEDULERS
 from search.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
 from search.space import SearchSpace
@@ -25,7 +26,6 @@ from trainables.data_values import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.head_spec import KINDS, DeclaredHead
 from trainables.spec import UserModelSpec
 
-SAMPLERS = ("tpe", "random", "nsga2")
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
 MOST_HEADS = 64
@@ -197,7 +197,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "space": _read_space,
     "budget": lambda value: read_value(Budget, "budget", value),
     "start_with": _read_first,
-    "sampler": _one_of("sampler", SAMPLERS),
+    "sampler": _one_of("sampler", tuple(SAMPLERS)),
     "scheduler": _one_of("scheduler", SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
     "precision": _one_of("precision", PRECISIONS),

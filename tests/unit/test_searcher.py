@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.coding import key_of
-from search.searcher import (
-    GENERATION,
-    POPULATION,
-    SAMPLERS,
-    STARTUP_TRIALS,
-    RecordedTrial,
-    Suggestion,
-    suggest,
-)
+from search.optuna_samplers import GENERATION, POPULATION, STARTUP_TRIALS
+from search.searcher import SAMPLERS, RecordedTrial, Suggestion, suggest
 from search.space import Choice, Float, Int, SearchSpace
 from trainables.errors import InputError
 
@@ -252,7 +245,7 @@ KIND = st.one_of(
 @settings(max_examples=25, deadline=None)
 @given(
     kinds=st.lists(KIND, min_size=1, max_size=4),
-    name=st.sampled_from(SAMPLERS),
+    name=st.sampled_from(list(SAMPLERS)),
     points=st.lists(st.tuples(FINITE_LOSS, FINITE_LOSS), min_size=15, max_size=15),
 )
 def test_every_suggestion_lies_in_the_space_and_survives_json(kinds, name, points):
