@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from search.coding import Key
-from search.space import Parameter
+from search.coding import Key, prune
+from search.kinds import Parameter
 
 State = Literal["running", "complete", "stopped", "failed", "interrupted"]
 
@@ -35,15 +35,17 @@ class RecordedTrial:
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
     """What the suggestion of this trial carried in ``Suggestion.system_attrs``."""
 
-    @property
-    def point(self) -> tuple[float, ...] | None:
-        """The point that a sampler learns from, whatever ended the trial; finite, or None.
+    point: tuple[float, ...] | None = field(init=False, repr=False, compare=False)
+    """The point that a sampler learns from, whatever ended the trial; finite, or None.
 
-        A failed trial teaches nothing, nor does one with a NaN or an infinity.
-        """
-        if self.state in {"running", "failed"} or self.log_skills is None:
-            return None
-        return self.log_skills if all(map(math.isfinite, self.log_skills)) else None
+    A failed trial teaches nothing, nor does one with a NaN or an infinity.
+    """
+
+    def __post_init__(self) -> None:
+        """Work out the point, once for all the times that it is looked at."""
+        is_taught = self.state not in {"running", "failed"} and self.log_skills is not None
+        is_taught = is_taught and all(map(math.isfinite, self.log_skills or ()))
+        object.__setattr__(self, "point", self.log_skills if is_taught else None)
 
     @property
     def is_pending(self) -> bool:
@@ -84,15 +86,31 @@ class Request:
     number: int
     """Of the trial to suggest for."""
 
+    gates: Mapping[str, int] = field(default_factory=dict)
+    """Parameter that does not always count -> the depth from which on it does."""
+
+    def prune(self, key: Key) -> Key:
+        """Return a key that names a number for all parameters as the config that it stands for."""
+        return prune(self.kinds, self.gates, key)
+
     def sub_seed(self, draw: int = 0) -> int:
         """Return the seed of one draw, 32 bits, unrelated to that of any other."""
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(self.number, draw))
-        return int(sequence.generate_state(1)[0])
+        return sub_seed(self.seed, self.number, draw)
 
     def rng(self, draw: int = 0) -> np.random.Generator:
         """Return the generator of one draw."""
-        return np.random.default_rng(self.sub_seed(draw))
+        return rng_of(self.seed, self.number, draw)
 
 
 Draw = Callable[[Request], tuple[Key, dict[str, Any]]]
 """A sampler: from a request to a key, and what it wants to be told again of the trial."""
+
+
+def sub_seed(seed: int, number: int, draw: int) -> int:
+    """Return the seed of one draw for one trial, 32 bits, unrelated to that of any other."""
+    return int(np.random.SeedSequence(seed, spawn_key=(number, draw)).generate_state(1)[0])
+
+
+def rng_of(seed: int, number: int, draw: int) -> np.random.Generator:
+    """Return the generator of one draw for one trial."""
+    return np.random.default_rng(sub_seed(seed, number, draw))

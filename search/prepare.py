@@ -4,12 +4,13 @@ All that can be refused is refused here.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from search.cluster import run_task
-from search.completion import DEPTH, complete, default_space
+from search.completion import complete, default_space
+from search.conditions import DEPTH, depths_of, idle_in
 from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
@@ -154,9 +155,15 @@ def parse(study: Study, config: Mapping[str, Any], data: DataInfo) -> TrialSpec:
 
 def corners(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the smallest and the largest config of a space, parameter by parameter."""
-    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
-    highest = {name: ends(parameter)[1] for name, parameter in space.parameters}
+    lowest = _counting(space, {name: ends(kind)[0] for name, kind in space.parameters})
+    highest = _counting(space, {name: ends(kind)[1] for name, kind in space.parameters})
     return [lowest] if lowest == highest else [lowest, highest]
+
+
+def _counting(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without what does not count at its depth."""
+    idle = idle_in(space.gates, config)
+    return {name: value for name, value in config.items() if name not in idle}
 
 
 def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any], Origin], ...]:
@@ -174,19 +181,28 @@ def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any
 def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what a config leaves out: as in the space where constant, else the reference's.
 
+    Of a searched depth the reference's two blocks, or as many as it names, if the space has them.
     A user's own function has its own defaults for what is searched.
     """
     names = [name for name, _ in space.parameters]
-    told: Any = dict(space.constants).get(DEPTH)
+    depths = depths_of(dict(space.parameters).get(DEPTH))
+    if depths and study.model is None:
+        config = {DEPTH: _nearest(depths, config_depth(list(config), None)), **config}
+    told: Any = {**dict(space.constants), **config}.get(DEPTH)
     depth = config_depth([*names, *config], told)
     known = (
         reference_config(study.heads, depth)
         if study.model is None
         else reference_training(study.heads)
     )
-    whole = {**known, **dict(space.constants), **config}
+    whole = _counting(space, {**known, **dict(space.constants), **config})
     ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
     return {name: whole[name] for name in ordered}
+
+
+def _nearest(depths: Sequence[int], wanted: int) -> int:
+    """Return the smallest of the depths that has all blocks wanted, else the largest."""
+    return min((depth for depth in depths if depth >= wanted), default=depths[-1])
 
 
 def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -202,10 +218,16 @@ def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict
     for index, config in enumerate(study.start_with):
         yield f"start_with[{index}]", _whole_config(study, space, config)
     known = dict(space.parameters)
-    shaping = [name for name in SHAPING if name in known]
-    lowest = corners(space)[0]
-    for values in product(*(ends(known[name]) for name in shaping)):
-        yield "space", {**lowest, **dict(zip(shaping, values, strict=True))}
+    shaping: dict[str, tuple[Any, ...]] = {
+        name: ends(known[name]) for name in SHAPING if name in known
+    }
+    if space.gates:
+        # Parsing is cheap, building is not.
+        depths = depths_of(known[DEPTH])
+        shaping[DEPTH] = depths if study.model is None else (depths[0], depths[-1])
+    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
+    for values in product(*shaping.values()):
+        yield "space", _counting(space, {**lowest, **dict(zip(shaping, values, strict=True))})
     yield "space", corners(space)[-1]
 
 

@@ -111,9 +111,22 @@ def test_the_depth_is_said_or_follows_from_the_blocks_named(named, blocks):
             {"conv01_filters": 8}, "conv01_filters shapes nothing", id="block_with_a_zero"
         ),
         pytest.param(
-            {"num_conv_blocks": {"int": [1, 3]}}, "the same for all trials, got {'int'", id="depth"
+            {"num_conv_blocks": {"int": [0, 3]}},
+            "space.num_conv_blocks needs whole numbers from 1 to 50, got {'int': [0, 3]}",
+            id="depth",
         ),
-        pytest.param({"num_conv_blocks": 0}, "whole number from 1 to 50", id="no_block"),
+        pytest.param(
+            {"num_conv_blocks": {"float": [1, 3]}}, "as a choice or an int", id="float_depth"
+        ),
+        pytest.param(
+            {"num_conv_blocks": {"choice": ["deep"]}}, "1 to 50, got 'deep'", id="depth_in_words"
+        ),
+        pytest.param(
+            {"num_conv_blocks": {"int": [1, 3]}, "conv4_filters": 8},
+            "conv4_filters shapes nothing: num_conv_blocks is at most 3",
+            id="deeper_than_searched",
+        ),
+        pytest.param({"num_conv_blocks": 0}, "whole numbers from 1 to 50", id="no_block"),
         pytest.param(
             {"conv1_filters": {"int": [0, 8]}}, "65536, got {'int': [0, 8]}", id="filters"
         ),
@@ -146,7 +159,7 @@ def test_the_depth_is_said_or_follows_from_the_blocks_named(named, blocks):
         pytest.param({"conv51_filters": 8}, "at most 50 convolution blocks, got 51", id="deep"),
         pytest.param({"conv999999999_filters": 8}, "at most 50 convolution", id="very_deep"),
         pytest.param({f"conv{'9' * 5000}_filters": 8}, "shapes nothing", id="beyond_numbers"),
-        pytest.param({"num_conv_blocks": 10**18}, "whole number from 1 to 50", id="many_blocks"),
+        pytest.param({"num_conv_blocks": 10**18}, "whole numbers from 1 to 50", id="many_blocks"),
         pytest.param({"kernel_size": 2.5}, "kernel_size needs whole numbers", id="half_a_pixel"),
         pytest.param({"c_output_units": {"int": [8, 10**9]}}, "from 1 to 65536", id="huge"),
         pytest.param(

@@ -262,7 +262,7 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         ),
         pytest.param(
             {"space": {"num_conv_blocks": 10**9}},
-            "needs a whole number from 1 to 50",
+            "needs whole numbers from 1 to 50",
             id="depth_said",
         ),
         pytest.param({"start_with": {"l2": 0}}, "start_with needs a list", id="start_with"),
