@@ -122,6 +122,24 @@ def num_steps(kind: Float | Int) -> int:
     return int(distance // Decimal(str(kind.step or 1)))
 
 
+def num_values(kind: Parameter) -> int | None:
+    """Return how many numbers there are; None: any real one between the bounds."""
+    if isinstance(kind, Choice):
+        return len(kind.values)
+    if isinstance(kind, Float) and kind.step is None:
+        return 1 if kind.low == kind.high else None
+    return num_steps(kind) + 1
+
+
+def nth_number(kind: Parameter, place: int) -> Number:
+    """Return the number at a place of those that there are, from 0."""
+    if isinstance(kind, Choice):
+        return place
+    if isinstance(kind, Float) and kind.step is None:
+        return kind.low
+    return grid_value(kind, place)
+
+
 def grid_value(kind: Float | Int, place: int) -> int | float:
     """Return ``low + place * step`` as its decimal form says: 0.3, not 0.30000000000000004."""
     if isinstance(kind, Int):
@@ -192,7 +210,7 @@ def _other_values(
         shuffled = rng.permutation(len(kind.values)).tolist()
         return [place for place in shuffled if place != number][:most]
     if isinstance(kind, Float) and kind.step is None:
-        return [_any_float(kind, rng)]
+        return [any_number(kind, rng)]
     here = round((number - kind.low) / (kind.step or 1))
     places = itertools.islice(_outwards(here, num_steps(kind)), most)
     return [grid_value(kind, place) for place in places]
@@ -200,20 +218,29 @@ def _other_values(
 
 def any_number(kind: Parameter, rng: np.random.Generator) -> Number:
     """Return a number that stands for a value, drawn as a sampler without a model draws it."""
+    return number_at(kind, rng.random())
+
+
+def number_at(kind: Parameter, share: float) -> Number:
+    """Return the number at a share of the way from the first to the last, each as likely.
+
+    Args:
+        kind: What the number stands for a value of.
+        share: In [0, 1).
+
+    Example:
+        >>> number_at(Int(low=1, high=4), 0.5), number_at(Float(low=0, high=100), 0.5)
+        (3, 50.0)
+    """
     if isinstance(kind, Choice):
-        return int(rng.integers(len(kind.values)))
+        return int(share * len(kind.values))
+    half = 0.5 if isinstance(kind, Int) else 0.0
+    if kind.log:
+        low, high = math.log(kind.low - half), math.log(kind.high + half)
+        return clamp(kind, math.exp(low + share * (high - low)))
     if isinstance(kind, Float) and kind.step is None:
-        return _any_float(kind, rng)
-    if kind.log:
-        low, high = math.log(kind.low - 0.5), math.log(kind.high + 0.5)
-        return clamp(kind, math.exp(rng.uniform(low, high)))
-    return grid_value(kind, int(rng.integers(num_steps(kind) + 1)))
-
-
-def _any_float(kind: Float, rng: np.random.Generator) -> float:
-    if kind.log:
-        return float(clamp(kind, math.exp(rng.uniform(math.log(kind.low), math.log(kind.high)))))
-    return float(rng.uniform(kind.low, kind.high))
+        return clamp(kind, kind.low + share * (kind.high - kind.low))
+    return grid_value(kind, int(share * (num_steps(kind) + 1)))
 
 
 def _outwards(here: int, last: int) -> Iterator[int]:

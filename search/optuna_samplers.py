@@ -1,6 +1,7 @@
 """Optuna's samplers as pure functions: a study in memory is filled for each question."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,8 +20,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from search.asking import RecordedTrial, Request, rng_of
-from search.coding import Key, clamp, fill, grid_value, is_ordered, num_steps
-from search.kinds import Choice, Float, Int, Parameter
+from search.coding import Key, clamp, fill, grid_value, is_ordered, num_steps, num_values
+from search.kinds import Choice, Int, Parameter
 from search.shown import MOST_SHOWN, NUM_BEST, Known, best_first, shown
 
 STARTUP_TRIALS = 10
@@ -34,12 +35,14 @@ TPE_REDRAWS = 3
 FINEST = 32
 """Most values of a number for which TPE weighs each by itself. Finer ones it takes for real
 numbers: at 250 trials with two ranges of units a draw costs 10 ms instead of 33."""
+GP_SHOWN = 100
+"""Trials that Optuna's Gaussian processes are shown; their cost grows with the cube."""
 IDLE = 22
 """The draw of what lies idle in a trial; those before it are taken."""
 GENERATION = "NSGAIISampler:generation"
 """Where Optuna 5 notes a trial's generation; trials of other origin are of generation 0."""
-RACE_ATTRIBUTE = "tpe:relative_params"
-"""Prefix of TPE's copy of a running trial's params, for processes that share a database."""
+RACE_ATTRIBUTES = ("tpe:relative_params", "gp:relative_params")
+"""Prefixes of a copy of a running trial's params, for processes that share a database."""
 
 Answer = tuple[Key, dict[str, Any]]
 Seeded = Callable[[int], optuna.samplers.BaseSampler]
@@ -103,6 +106,21 @@ def tpe(request: Request) -> Answer:
     distributions = _distributions(request.kinds, finest=FINEST)
     told = _told(shown(request.known), request.kinds, distributions)
     return _draw(request, distributions, told, partial(_Tpe, request), redraws=TPE_REDRAWS)
+
+
+def gp(request: Request) -> Answer:
+    """Draw by Optuna's Gaussian processes, one per head, and expected hypervolume improvement.
+
+    Running trials are taken for points whose losses are not known yet: expected improvement is
+    taken over what they may be. Needs torch, and seconds for each suggestion.
+    """
+    told = _told(shown(request.known, most=GP_SHOWN), request.kinds, _distributions(request.kinds))
+    distributions = _distributions(request.kinds)
+
+    def sampler(seed: int) -> optuna.samplers.BaseSampler:
+        return optuna.samplers.GPSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+
+    return _draw(request, distributions, told, sampler, redraws=0)
 
 
 def nsga2(request: Request) -> Answer:
@@ -171,7 +189,7 @@ def _draw(
             if key not in request.tried:
                 break
     attributes = drawn.system_attrs.items()
-    return key, {k: value for k, value in attributes if not k.startswith(RACE_ATTRIBUTE)}
+    return key, {k: value for k, value in attributes if not k.startswith(RACE_ATTRIBUTES)}
 
 
 def _told(
@@ -203,11 +221,17 @@ def _told(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna from logging each study that is made, and only here."""
+    """Keep Optuna from logging each study that is made, and only here.
+
+    And from warning that what conditional parameters take is experimental: it is bounded by
+    version, and tested.
+    """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
     finally:
         optuna.logging.set_verbosity(verbosity)
 
@@ -218,17 +242,16 @@ def _distributions(
     """Return what Optuna draws from; numbers of more than ``finest`` values as real ones."""
     return {
         name: _smooth(kind)
-        if finest is not None and _num_values(kind) > finest
+        if finest is not None and _is_finer(kind, finest)
         else _distribution(kind)
         for name, kind in kinds.items()
     }
 
 
-def _num_values(kind: Parameter) -> int:
-    """Return how many numbers there are in an order; 0 for real numbers and words."""
-    if isinstance(kind, Choice):
-        return len(kind.values) if is_ordered(kind) else 0
-    return 0 if isinstance(kind, Float) and kind.step is None else num_steps(kind) + 1
+def _is_finer(kind: Parameter, finest: int) -> bool:
+    """Tell whether there are many numbers in an order; real ones and words are not counted."""
+    is_number = not isinstance(kind, Choice) or is_ordered(kind)
+    return is_number and (num_values(kind) or 0) > finest
 
 
 def _smooth(kind: Parameter) -> BaseDistribution:

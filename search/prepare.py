@@ -15,6 +15,8 @@ from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
 from search.prepared import Prepared, shared_settings
+from search.samplers import check_installed
+from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study
 from trainables.data import DataInfo, DataRequest, decode_dataset
@@ -47,8 +49,9 @@ def check_before_ray(study: Study, data: DataInfo) -> None:
     """Refuse what can be told of a study and its data without starting anything.
 
     Raises:
-        InputError: Naming the parameter.
+        InputError: Naming the parameter, or the sampler that is not installed.
     """
+    check_installed(study.sampler)
     if study.model is None:
         check_space(study, whole_space(study, None), data)
         return
@@ -82,6 +85,9 @@ def prepare(
         configs = [config for _, config in _trial_configs(study, prepared.space)]
         for reason in run_task(try_models, configs, shared_settings(study, prepared)):
             notify(f"some configs cannot be built: {reason}")
+    most = num_trials(study, prepared.space)
+    if most < study.budget.trials:
+        notify(f"the space has only {prepared.space.size} configs: {most} trials try them all")
     notify("decoding the images")
     run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
     if known is None:
@@ -176,6 +182,17 @@ def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any
         first.append((reference_config(study.heads), "reference"))
     first += [(_whole_config(study, space, config), "start_with") for config in study.start_with]
     return tuple(first)
+
+
+def num_trials(study: Study, space: SearchSpace) -> int:
+    """Return how many trials a study makes: its budget, or as many as there are configs to try.
+
+    All trials share the study's seed: a config tried twice would only be the same again.
+    """
+    configs = [config for config, _ in first_configs(study, space)]
+    budget: int = study.budget.trials
+    most = most_trials(space, configs)
+    return budget if most is None else min(budget, most)
 
 
 def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from search.errors import SearchError
 from search.log import StudyLog
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
-from search.prepare import first_configs, prepare
+from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.resources import Shares, check_local, shares
 from search.results import StudyResult, load
@@ -171,7 +171,7 @@ class _Run:
         hours = study.budget.hours
         plan = Plan(
             seed=study.seed,
-            trials=study.budget.trials,
+            trials=num_trials(study, prepared.space),
             epochs=study.budget.epochs,
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,

@@ -7,7 +7,7 @@ from typing import Any
 from search.asking import RecordedTrial, Request, State, Suggestion
 from search.coding import Key, decode, key_of, untried_neighbour
 from search.conditions import idle_in
-from search.samplers import SAMPLERS
+from search.samplers import SAMPLERS, misfit
 from search.space import SearchSpace
 from trainables.errors import InputError
 
@@ -50,11 +50,14 @@ def suggest(
         num_heads: Length of each ``log_skills``.
 
     Raises:
-        InputError: If the sampler is unknown.
+        InputError: If the sampler is unknown or does not fit the space.
         ValueError: If a point has another length than ``num_heads``.
     """
     if name not in SAMPLERS:
         raise InputError(f"sampler needs one of {list(SAMPLERS)}, got {name!r}")
+    reason = misfit(name, space)
+    if reason is not None:
+        raise InputError(f"sampler {reason}")
     # In order of the names, so that their order in a file is no matter.
     kinds = dict(sorted(space.searched))
     if not kinds:
@@ -110,6 +113,20 @@ class _Keys:
 
 
 _keys = _Keys(SearchSpace(parameters=()))
+
+
+def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return how many trials there can be before a config repeats; None for any number.
+
+    Args:
+        space: What is searched.
+        first: Configs that are tried before any suggestion, in the space or not.
+    """
+    if space.size is None:
+        return None
+    first = list(first)
+    trials = [RecordedTrial(number=i, config=c, state="running") for i, c in enumerate(first)]
+    return len(first) + space.size - len({key for _, key in _known(space, trials)})
 
 
 def _known(

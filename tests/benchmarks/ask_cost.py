@@ -13,8 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from search.completion import default_space
+from search.samplers import misfit
 from search.scheduler import SCHEDULERS, make_scheduler
 from search.searcher import SAMPLERS, RecordedTrial, suggest
+from search.space import Choice, Float, SearchSpace
 from trainables.head_spec import DeclaredHead
 
 HEADS = (
@@ -22,16 +24,33 @@ HEADS = (
     DeclaredHead(name="r_output", kind="regression"),
 )
 SPACE = default_space(HEADS)
+STEPS = 8
+"""Values of a real number where a sampler needs finitely many."""
+DEFAULT = [name for name in SAMPLERS if name != "gp"]
+"""Optuna's Gaussian processes need torch, and minutes for this table."""
 NUM_RUNNING = 16
 REPEATS = 20
 
 
-def recorded_trials(count: int) -> list[RecordedTrial]:
+def space_for(name: str) -> SearchSpace:
+    """Return the default space, with steps if the sampler draws from no other."""
+    if misfit(name, SPACE) is None:
+        return SPACE
+    stepped = {
+        n: Choice(values=tuple(np.geomspace(kind.low + 0.01, kind.high, STEPS).tolist()))
+        if isinstance(kind, Float)
+        else kind
+        for n, kind in SPACE.parameters
+    }
+    return SearchSpace(parameters=tuple(stepped.items()))
+
+
+def recorded_trials(space: SearchSpace, count: int) -> list[RecordedTrial]:
     """Return trials with random configs and losses that depend on them; the last ones run."""
     rng = np.random.default_rng(0)
     trials = []
     for number in range(count):
-        ask = {"space": SPACE, "seed": 0, "recorded": (), "num_heads": len(HEADS)}
+        ask = {"space": space, "seed": 0, "recorded": (), "num_heads": len(HEADS)}
         config = suggest(name="random", number=number, **ask).config
         rate = np.log(config["learning_rate"] / 2e-3)
         noise = rng.normal(scale=0.2, size=2)
@@ -60,14 +79,15 @@ def milliseconds(work: Callable[[int], object]) -> tuple[float, float]:
     return float(np.median(spent)), max(spent)
 
 
-def ask_cost(name: str, trials: list[RecordedTrial]) -> tuple[float, float]:
+def ask_cost(name: str, count: int) -> tuple[float, float]:
     """Return what one suggestion costs."""
-    count = len(trials)
+    space = space_for(name)
+    trials = recorded_trials(space, count)
 
     def ask(repeat: int) -> None:
         suggest(
             name=name,
-            space=SPACE,
+            space=space,
             seed=repeat,
             number=count,
             recorded=trials,
@@ -98,12 +118,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, nargs="+", default=[200, 1000, 10_000])
-    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=list(SAMPLERS))
+    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=DEFAULT)
     options = parser.parse_args()
     print(f"{'what':<24}{'trials':>8}{'median ms':>12}{'largest ms':>12}")
     for count in options.trials:
-        trials = recorded_trials(count)
-        costs = {f"sampler {name}": ask_cost(name, trials) for name in options.samplers}
+        costs = {f"sampler {name}": ask_cost(name, count) for name in options.samplers}
         costs |= {f"scheduler {name}": decision_cost(name, count) for name in SCHEDULERS}
         for what, (median, largest) in costs.items():
             print(f"{what:<24}{count:>8}{median:>12.1f}{largest:>12.1f}")

@@ -132,6 +132,7 @@ def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
         "pyarrow",
         "ray",
         "rich",
+        "scipy",
         "tensorflow",
         "yaml",
     }
