@@ -146,7 +146,9 @@ def nsga2(request: Request) -> Answer:
     for (trial, _), told_trial in zip(bred, told, strict=True):
         told_trial.system_attrs = {GENERATION: max(_generation(trial) - past, 0)}
     key, attributes = _draw(request, distributions, told, sampler)
-    return key, {**attributes, GENERATION: attributes[GENERATION] + past}
+    if GENERATION in attributes:  # not where every parameter has one value
+        attributes[GENERATION] += past
+    return key, attributes
 
 
 def _with_idle(request: Request, trial: RecordedTrial, key: Key) -> Key:

@@ -19,6 +19,7 @@ from search.samplers import check_installed
 from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study
+from search.wording import count
 from trainables.data import DataInfo, DataRequest, decode_dataset
 from trainables.parameters import config_depth, reference_config, reference_training
 from trainables.probing import fast_precision, try_models, user_parameters_of
@@ -87,7 +88,8 @@ def prepare(
             notify(f"some configs cannot be built: {reason}")
     most = num_trials(study, prepared.space)
     if most < study.budget.trials:
-        notify(f"the space has only {prepared.space.size} configs: {most} trials try them all")
+        size = count(prepared.space.size or 0, "config")
+        notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
     notify("decoding the images")
     run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
     if known is None:
@@ -239,9 +241,9 @@ def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict
         name: ends(known[name]) for name in SHAPING if name in known
     }
     if space.gates:
-        # Parsing is cheap, building is not.
+        # The built-in model of fewer blocks is the beginning of the deepest.
         depths = depths_of(known[DEPTH])
-        shaping[DEPTH] = depths if study.model is None else (depths[0], depths[-1])
+        shaping[DEPTH] = depths[-1:] if study.model is None else (depths[0], depths[-1])
     lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
     for values in product(*shaping.values()):
         yield "space", _counting(space, {**lowest, **dict(zip(shaping, values, strict=True))})

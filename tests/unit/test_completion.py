@@ -368,3 +368,63 @@ def test_many_problems_are_counted_after_the_first():
 
     assert str(caught.value).splitlines()[-1] == "  - and 5 more"
     assert len(caught.value.problems) == MOST_SHOWN + 5
+
+
+DEEP = complete(
+    space(num_conv_blocks={"choice": [1, 3]}, conv3_filters={"choice": [8, 16]}), HEADS
+)
+
+
+def test_blocks_that_a_searched_depth_can_have_are_at_the_reference_unless_named():
+    blocks = {n: p for n, p in DEEP.to_mapping().items() if n.startswith("conv")}
+
+    assert blocks == {
+        "conv1_filters": 64,
+        "conv2_filters": 64,
+        "conv3_filters": {"choice": [8, 16]},
+    }
+    assert DEEP.size == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param(
+            {"num_conv_blocks": 1, "conv2_filters": 8},
+            "start_with[0].conv2_filters shapes nothing: num_conv_blocks is 1",
+            id="constant_of_no_block",
+        ),
+        pytest.param(
+            {"num_conv_blocks": 1, "conv3_filters": 8},
+            "start_with[0].conv3_filters shapes nothing: num_conv_blocks is 1",
+            id="searched_of_no_block",
+        ),
+        pytest.param({"num_conv_blocks": 2}, "needs a value of {'choice': [1, 3]}", id="depth"),
+        pytest.param({"num_conv_blocks": True}, "from 1 to 50, got True", id="yes"),
+        pytest.param({"num_conv_blocks": "3", "conv3_filters": 8}, "got '3'", id="text"),
+        pytest.param(
+            {"conv4_filters": 8}, "the space has at most 3 convolution blocks", id="beyond"
+        ),
+    ],
+)
+def test_a_first_config_names_no_filters_of_a_block_that_it_does_not_have(config, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_first(config, DEEP, HEADS, is_builtin=True, at=("start_with", 0))
+
+
+def test_a_first_config_of_any_depth_of_the_space_is_taken():
+    deep = {"num_conv_blocks": 3.0, "conv2_filters": 8, "conv3_filters": 16}
+
+    read = read_first(deep, DEEP, HEADS, is_builtin=True, at=("start_with", 0))
+
+    assert repr(read) == "{'num_conv_blocks': 3, 'conv2_filters': 8, 'conv3_filters': 16}"
+
+
+def test_a_users_function_needs_a_default_for_what_a_config_may_not_name():
+    named = space(num_conv_blocks={"int": [1, 2]}, conv2_filters={"choice": [8, 16]})
+    function = {"num_conv_blocks": REQUIRED, "conv2_filters": REQUIRED}
+
+    with pytest.raises(InputError, match=r"^model\.conv2_filters needs a default in the model"):
+        complete(named, HEADS, model_parameters=function)
+
+    assert complete(named, HEADS, model_parameters={**function, "conv2_filters": 8}).size
