@@ -1,14 +1,14 @@
 """From the parameters a study names to one entry for everything that shapes a trial."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from search.conditions import DEPTH, block_of, depths_of, gates_of, idle_in
 from search.errors import InputError
 from search.keys import Path, Problem, Problems, hint, problem, refused, shown
 from search.kinds import check_constant, is_number
-from search.rules import Heads, fit, value_rule
-from search.space import Choice, Constant, Float, Int, Parameter, SearchSpace, to_plain
+from search.rules import DEPTH_RULE, MOST_BLOCKS, Heads, fit, value_rule
+from search.space import Choice, Constant, Float, Int, Parameter, SearchSpace, ends, to_plain
 from trainables.parameters import (
     config_depth,
     reference_config,
@@ -21,14 +21,11 @@ from trainables.user_model import GIVEN, REQUIRED
 Named = Mapping[str, Parameter | Constant]
 """Parameters by name."""
 
-DEPTH = "num_conv_blocks"
-MOST_BLOCKS = 50
 DEFAULT_BATCH = 64
 COLUMNS = ("number", "epoch", "state", "is_reference", "loss", "seconds")
 """What a trial's table has besides its parameters; also all that begins as ``_COLUMNS`` do."""
 
 _COLUMNS = ("seconds_", "val_")
-_BLOCK = re.compile(r"conv([1-9][0-9]{0,8})_filters")
 
 
 def default_space(heads: Heads) -> SearchSpace:
@@ -98,9 +95,7 @@ def read_named(
     read = dict(named)
     for name in (name for name in named if name in known):
         rule = value_rule(name, heads)
-        if name == DEPTH:
-            read[name] = known[name]
-        elif rule is not None:
+        if rule is not None:
             with problems.at(*at, name):
                 read[name] = fit(named[name], rule)
     if heads and all(_is_zero(named.get(weight_name(head.name), 1.0)) for head in heads):
@@ -114,8 +109,9 @@ def read_first(
 ) -> dict[str, Any]:
     """Return a config to try first with its values in the right types.
 
-    It has the depth of the space, and of what is searched a value in the range, on a step or
-    not. A parameter that the space leaves constant may have another value.
+    It has a depth of the space, and of what is searched a value in the range, on a step or
+    not. A parameter that the space leaves constant may have another value. The filters of a
+    block that it does not have it does not name: they would be taken for part of the model.
 
     Args:
         config: What it names.
@@ -134,7 +130,9 @@ def read_first(
     if is_builtin:
         problems.extend(_misplaced(config, space, at))
     problems.refuse_any()
-    read = read_named({**dict(space.constants), **config}, heads, is_builtin=is_builtin, at=at)
+    idle = idle_in(space.gates, config)
+    fixed = {name: value for name, value in space.constants if name not in idle}
+    read = read_named({**fixed, **config}, heads, is_builtin=is_builtin, at=at)
     for name, parameter in space.searched:
         if name in config and not _is_possible(parameter, read[name]):
             rule = f"needs a value of {to_plain(parameter)}, as in the space"
@@ -154,14 +152,18 @@ def _check_plain(name: object, value: object) -> None:
 def _misplaced(config: Mapping[str, Any], space: SearchSpace, at: Path) -> Iterator[Problem]:
     """Say what of a config shapes nothing in the model of a complete space."""
     known = dict(space.parameters)
-    blocks = sum(_BLOCK.fullmatch(name) is not None for name in known)
+    blocks = sum(block_of(name) is not None for name in known)
+    is_searched = bool(depths_of(known.get(DEPTH)))
+    idle = idle_in(space.gates, config)
     for name, value in config.items():
-        if name == DEPTH and value != blocks:
+        if name == DEPTH and value != blocks and not is_searched:
             rule = f"needs {blocks}, as many convolution blocks as the space has"
             yield problem((*at, name), f"{rule}, got {shown(value)}")
+        elif name in idle:
+            yield problem((*at, name), f"shapes nothing: {DEPTH} is {shown(config[DEPTH])}")
         elif name != DEPTH and name not in known:
-            is_block = _BLOCK.fullmatch(str(name))
-            why = f": the space has {blocks} convolution blocks" if is_block else ""
+            most = "at most " if is_searched else ""
+            why = f": the space has {most}{blocks} convolution blocks" if block_of(name) else ""
             why = why or f"; {hint(name, sorted(known))}"
             yield problem((*at, str(name)), f"shapes nothing{why}")
 
@@ -180,19 +182,20 @@ def _is_same(value: object, known: object) -> bool:
 
 
 def _depth(named: Named, at: Path) -> int:
-    """Return the number of blocks: the named one, or that of the deepest block named."""
-    blocks = [name for name in named if _BLOCK.fullmatch(str(name))]
-    deepest = max((int(_BLOCK.fullmatch(name)[1]) for name in blocks), default=0)  # type: ignore[index]
+    """Return the largest number of blocks: the named one, or that of the deepest block named."""
+    blocks = {name: block_of(name) or 0 for name in named}
     depth = named.get(DEPTH)
     if depth is None:
-        if deepest > MOST_BLOCKS:
+        deepest = max(blocks, key=lambda name: blocks[name], default="")
+        if blocks and blocks[deepest] > MOST_BLOCKS:
             rule = f"needs at most {MOST_BLOCKS} convolution blocks"
-            raise refused((*at, f"conv{deepest}_filters"), f"{rule}, got {deepest}")
-        return config_depth(blocks, None)
-    if not is_number(depth) or not float(depth).is_integer() or not 1 <= depth <= MOST_BLOCKS:  # type: ignore[arg-type, operator]
-        rule = f"needs a whole number from 1 to {MOST_BLOCKS}, the same for all trials"
-        raise refused((*at, DEPTH), f"{rule}, got {shown(to_plain(depth))}")
-    return int(depth)  # type: ignore[arg-type]
+            raise refused((*at, deepest), f"{rule}, got {blocks[deepest]}")
+        return config_depth([name for name in blocks if blocks[name]], None)
+    problems = Problems()
+    with problems.at(*at, DEPTH):
+        depth = fit(depth, DEPTH_RULE)
+    problems.refuse_any()
+    return int(ends(depth)[1])
 
 
 def _built_in(named: Named, heads: Heads, depth: int) -> dict[str, Any]:
@@ -202,10 +205,12 @@ def _built_in(named: Named, heads: Heads, depth: int) -> dict[str, Any]:
 
 
 def _shapeless(named: Named, known: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    is_searched = bool(depths_of(named.get(DEPTH)))
     for name in named:
         if name not in known:
-            is_block = DEPTH in named and _BLOCK.fullmatch(name)
-            why = f": {DEPTH} is {known[DEPTH]}" if is_block else f"; {hint(name, sorted(known))}"
+            is_block = DEPTH in known and block_of(name) is not None
+            depth = f"{'at most ' if is_searched else ''}{known.get(DEPTH)}"
+            why = f": {DEPTH} is {depth}" if is_block else f"; {hint(name, sorted(known))}"
             yield problem((*at, name), f"shapes nothing{why}")
 
 
@@ -235,6 +240,10 @@ def _of_function(
     for name, value in known.items():
         if value is REQUIRED and name not in named:
             problems.add(("space",), f"needs {name!r}: the model function gives it no default")
+    for name in gates_of(named):
+        if known.get(name) is REQUIRED:
+            why = f"a config of fewer {DEPTH} does not name it"
+            problems.add(("model", name), f"needs a default in the model function: {why}")
     problems.refuse_any()
     # What a function's default is need not be a plain value; it is left to the function.
     return {name: value for name, value in known.items() if name in named or _is_plain(value)}

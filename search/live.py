@@ -11,6 +11,7 @@ from rich.text import Text
 
 from search.objective import objective_of
 from search.panel import View, render
+from search.prepare import num_trials
 from search.prepared import Prepared
 from search.progress import EndedTrial, LivePoint, Pace, Progress, Running, Tracker
 from search.study import Study
@@ -196,7 +197,7 @@ def make_tracker(study: Study, prepared: Prepared, conductor: Running) -> Tracke
     return Tracker(
         conductor,
         baselines={head.name: prepared.data.baselines[head.name] for head in study.heads},
-        num_trials=study.budget.trials,
+        num_trials=num_trials(study, prepared.space),
         num_epochs=study.budget.epochs,
         objective=objective_of(study),
     )
@@ -206,7 +207,10 @@ def opening_line(study: Study, prepared: Prepared) -> str:
     """Return the data and the budget in one line."""
     rows = [f"{num} {split}" for split, num in prepared.data.rows.items() if num]
     shape = "x".join(str(side) for side in prepared.data.image_shape)
-    trials, epochs = count(study.budget.trials, "trial"), count(study.budget.epochs, "epoch")
+    trials, epochs = (
+        count(num_trials(study, prepared.space), "trial"),
+        count(study.budget.epochs, "epoch"),
+    )
     return f"{', '.join(rows)} images of {shape}; {trials} x {epochs}"
 
 

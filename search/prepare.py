@@ -4,18 +4,22 @@ All that can be refused is refused here.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from search.cluster import run_task
-from search.completion import DEPTH, complete, default_space
+from search.completion import complete, default_space
+from search.conditions import DEPTH, depths_of, idle_in
 from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
 from search.prepared import Prepared, shared_settings
+from search.samplers import check_installed
+from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study
+from search.wording import count
 from trainables.data import DataInfo, DataRequest, decode_dataset
 from trainables.parameters import config_depth, reference_config, reference_training
 from trainables.probing import fast_precision, try_models, user_parameters_of
@@ -46,8 +50,9 @@ def check_before_ray(study: Study, data: DataInfo) -> None:
     """Refuse what can be told of a study and its data without starting anything.
 
     Raises:
-        InputError: Naming the parameter.
+        InputError: Naming the parameter, or the sampler that is not installed.
     """
+    check_installed(study.sampler)
     if study.model is None:
         check_space(study, whole_space(study, None), data)
         return
@@ -81,6 +86,10 @@ def prepare(
         configs = [config for _, config in _trial_configs(study, prepared.space)]
         for reason in run_task(try_models, configs, shared_settings(study, prepared)):
             notify(f"some configs cannot be built: {reason}")
+    most = num_trials(study, prepared.space)
+    if most < study.budget.trials:
+        size = count(prepared.space.size or 0, "config")
+        notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
     notify("decoding the images")
     run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
     if known is None:
@@ -154,9 +163,15 @@ def parse(study: Study, config: Mapping[str, Any], data: DataInfo) -> TrialSpec:
 
 def corners(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the smallest and the largest config of a space, parameter by parameter."""
-    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
-    highest = {name: ends(parameter)[1] for name, parameter in space.parameters}
+    lowest = _counting(space, {name: ends(kind)[0] for name, kind in space.parameters})
+    highest = _counting(space, {name: ends(kind)[1] for name, kind in space.parameters})
     return [lowest] if lowest == highest else [lowest, highest]
+
+
+def _counting(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without what does not count at its depth."""
+    idle = idle_in(space.gates, config)
+    return {name: value for name, value in config.items() if name not in idle}
 
 
 def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any], Origin], ...]:
@@ -177,22 +192,42 @@ def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any
     return tuple(first)
 
 
+def num_trials(study: Study, space: SearchSpace) -> int:
+    """Return how many trials a study makes: its budget, or as many as there are configs to try.
+
+    All trials share the study's seed: a config tried twice would only be the same again.
+    """
+    configs = [config for config, _ in first_configs(study, space)]
+    budget: int = study.budget.trials
+    most = most_trials(space, configs)
+    return budget if most is None else min(budget, most)
+
+
 def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what a config leaves out: as in the space where constant, else the reference's.
 
+    Of a searched depth the reference's two blocks, or as many as it names, if the space has them.
     A user's own function has its own defaults for what is searched.
     """
     names = [name for name, _ in space.parameters]
-    told: Any = dict(space.constants).get(DEPTH)
+    depths = depths_of(dict(space.parameters).get(DEPTH))
+    if depths and study.model is None:
+        config = {DEPTH: _nearest(depths, config_depth(list(config), None)), **config}
+    told: Any = {**dict(space.constants), **config}.get(DEPTH)
     depth = config_depth([*names, *config], told)
     known = (
         reference_config(study.heads, depth)
         if study.model is None
         else reference_training(study.heads)
     )
-    whole = {**known, **dict(space.constants), **config}
+    whole = _counting(space, {**known, **dict(space.constants), **config})
     ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
     return {name: whole[name] for name in ordered}
+
+
+def _nearest(depths: Sequence[int], wanted: int) -> int:
+    """Return the smallest of the depths that has all blocks wanted, else the largest."""
+    return min((depth for depth in depths if depth >= wanted), default=depths[-1])
 
 
 def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -208,10 +243,16 @@ def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict
     for index, config in enumerate(study.start_with):
         yield f"start_with[{index}]", _whole_config(study, space, config)
     known = dict(space.parameters)
-    shaping = [name for name in SHAPING if name in known]
-    lowest = corners(space)[0]
-    for values in product(*(ends(known[name]) for name in shaping)):
-        yield "space", {**lowest, **dict(zip(shaping, values, strict=True))}
+    shaping: dict[str, tuple[Any, ...]] = {
+        name: ends(known[name]) for name in SHAPING if name in known
+    }
+    if space.gates:
+        # The built-in model of fewer blocks is the beginning of the deepest.
+        depths = depths_of(known[DEPTH])
+        shaping[DEPTH] = depths[-1:] if study.model is None else (depths[0], depths[-1])
+    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
+    for values in product(*shaping.values()):
+        yield "space", _counting(space, {**lowest, **dict(zip(shaping, values, strict=True))})
     yield "space", corners(space)[-1]
 
 

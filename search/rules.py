@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.conditions import DEPTH
 from search.errors import InputError
 from search.keys import shown
 from search.kinds import Choice, Constant, Float, Int, Parameter, ends, is_number, to_plain
@@ -13,6 +14,7 @@ from trainables.spec import OPTIMIZERS
 
 Heads = Sequence[HeadSpec | DeclaredHead]
 
+MOST_BLOCKS = 50
 LARGEST_COUNT = 65_536
 """Filters, units or pixels; more is taken for a mistake."""
 LARGEST_BATCH = 2**31 - 1
@@ -47,9 +49,11 @@ def _real(words: str, is_right: Callable[[Any], bool]) -> Rule:
     return Rule(words=words, read=read, kinds=(Float, Int))
 
 
+DEPTH_RULE = _count(MOST_BLOCKS)
 _NOT_NEGATIVE = _real("numbers >= 0", lambda value: value >= 0)
 _COUNT = _count(LARGEST_COUNT)
 _RULES = {
+    DEPTH: DEPTH_RULE,
     "kernel_size": _COUNT,
     "pool_size": _COUNT,
     "batch_size": _count(LARGEST_BATCH),

@@ -16,7 +16,7 @@ from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
 from search.plan import Plan
-from search.prepare import first_configs, prepare
+from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.redundancy import warn_of_redundancy
 from search.resources import Shares, check_local, shares
@@ -190,7 +190,7 @@ class _Run:
         hours = study.budget.hours
         plan = Plan(
             seed=study.seed,
-            trials=study.budget.trials,
+            trials=num_trials(study, prepared.space),
             epochs=study.budget.epochs,
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,

@@ -1,10 +1,11 @@
 """What a study may vary: parameters by the name of what they shape."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, final
 
+from search.conditions import DEPTH, depths_of, gates_of, idle_in
 from search.errors import InputError
 from search.keys import Problems, check_mapping, shown
 from search.kinds import (
@@ -83,13 +84,32 @@ class SearchSpace:
         return tuple((n, p) for n, p in self.parameters if not isinstance(p, Float | Int | Choice))
 
     @property
+    def gates(self) -> dict[str, int]:
+        """The parameters that do not count in all configs; see `search.conditions.gates_of`.
+
+        Where ``num_conv_blocks`` is searched, a config of fewer blocks does not name the filters
+        of the others: equal models are equal configs.
+        """
+        return gates_of(dict(self.parameters))
+
+    @property
     def size(self) -> int | None:
         """How many configs there are; None where a real number can be any between its bounds."""
-        sizes = [parameter.size for _, parameter in self.searched]
-        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+        if not self.gates:
+            return _size(self.searched)
+        depths = depths_of(dict(self.parameters)[DEPTH])
+        sizes = [_size(self._searched_at(depth)) for depth in depths]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def _searched_at(self, depth: int) -> list[tuple[str, Parameter]]:
+        idle = idle_in(self.gates, {DEPTH: depth})
+        return [(n, p) for n, p in self.searched if n not in idle and n != DEPTH]
 
     def contains(self, config: Mapping[str, Any]) -> bool:
-        """Tell whether a config has a possible value for each parameter, and nothing else."""
+        """Tell whether a config has a possible value for each parameter that counts in it.
+
+        And nothing else.
+        """
         return not any(self._problems(config))
 
     def check(self, config: Mapping[str, Any]) -> None:
@@ -104,7 +124,12 @@ class SearchSpace:
             raise InputError.of(problems)
 
     def _problems(self, config: Mapping[str, Any]) -> Iterator[str]:
+        idle = idle_in(self.gates, config) if DEPTH in config else set()
+        for name in sorted(idle & config.keys()):
+            yield f"{name} shapes nothing: {DEPTH} is {shown(config[DEPTH])}"
         for name, parameter in self.parameters:
+            if name in idle:
+                continue
             if name not in config:
                 yield f"config needs {name!r}, a value of {to_plain(parameter)}, got none"
             elif not _can_be(parameter, config[name]):
@@ -138,6 +163,11 @@ class SearchSpace:
     def to_mapping(self) -> dict[str, Any]:
         """Return the space in the form of the study file."""
         return {name: to_plain(parameter) for name, parameter in self.parameters}
+
+
+def _size(searched: Sequence[tuple[str, Parameter]]) -> int | None:
+    sizes = [parameter.size for _, parameter in searched]
+    return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
 
 def _can_be(parameter: Parameter | Constant, value: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from search.completion import complete, default_space, read_first, read_named
 from search.keys import Problem, Problems, check_mapping, unknown_keys
 from search.objective import HEADS, objective_problems
+from search.samplers import misfit
 from search.settings import Budget, Resources, Validation
 from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS
@@ -244,12 +245,15 @@ def _read_together(study: Study, problems: Problems) -> None:
         if study.space is not None:
             named = read_named(dict(study.space.parameters), study.heads, is_builtin=is_builtin)
             object.__setattr__(study, "space", SearchSpace(parameters=tuple(named.items())))
-    if problems.is_at("space") or not study.start_with:
+    if problems.is_at("space"):
         return
     space = study.space or SearchSpace(parameters=())
     if is_builtin:
         named_space = study.space is not None
         space = complete(space, study.heads) if named_space else default_space(study.heads)
+    reason = None if problems.is_at("sampler") else misfit(study.sampler, space)
+    if reason is not None:
+        problems.add(("sampler",), reason)
     first = []
     for index, config in enumerate(study.start_with):
         at = ("start_with", index)

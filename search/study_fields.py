@@ -19,6 +19,7 @@ from search.keys import (
 )
 from search.kinds import is_text
 from search.objective import read_objective
+from search.samplers import SAMPLERS
 from search.scheduler import SCHEDULERS
 from search.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
 from search.space import SearchSpace
@@ -26,7 +27,6 @@ from trainables.data_values import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.head_spec import KINDS, DeclaredHead
 from trainables.spec import UserModelSpec
 
-SAMPLERS = ("tpe", "random", "nsga2")
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
 MOST_EARLIER = 100
@@ -216,7 +216,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "start_with": _read_first,
     "warm_start": _read_earlier,
     "objective": read_objective,
-    "sampler": _one_of("sampler", SAMPLERS),
+    "sampler": _one_of("sampler", tuple(SAMPLERS)),
     "scheduler": _one_of("scheduler", SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
     "precision": _one_of("precision", PRECISIONS),

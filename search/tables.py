@@ -8,11 +8,17 @@ import pyarrow as pa
 from search.points import TrialRecord
 from trainables.measurement import Measurement
 
+NUM_LEADING = 4
+"""Columns before the parameters."""
+
 
 def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> pa.Table:
     """Return the table that `search.results.StudyResult.table` describes."""
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    # Of all configs: the first may have fewer blocks than others, whose filters are null there.
+    configs = [name for trial in trials for name in trial.config if rows]
+    first = [*rows[0]][:NUM_LEADING] if rows else []
+    names = list(dict.fromkeys([*first, *configs, *(name for row in rows for name in row)]))
     last = [name for name in names if name.startswith("seconds")]
     names = [name for name in names if name not in last] + last
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})

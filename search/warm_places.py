@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.coding import key_of
-from search.completion import DEPTH
+from search.conditions import DEPTH
 from search.space import SearchSpace
 from search.warm_sources import Known
 from trainables.parameters import config_depth
@@ -33,7 +33,7 @@ def place(
     names = [name for name, _ in space.parameters]
     if not config.keys() <= set(names):
         return None
-    if key_of(dict(space.searched), dict(space.constants), config) is None:
+    if key_of(dict(space.searched), dict(space.constants), config, space.gates) is None:
         return None
     return {name: config[name] for name in names if name in config}
 

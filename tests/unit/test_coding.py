@@ -71,14 +71,15 @@ def test_a_config_lies_in_the_space_only_with_all_its_constants():
 
 def test_the_untried_neighbour_differs_in_one_parameter_and_by_one_step_if_it_can():
     rng = np.random.default_rng(0)
+    kinds = {"units": UNITS, "optimizer": OPTIMIZERS}
 
-    neighbour = untried_neighbour((12, 1), [UNITS, OPTIMIZERS], {(12, 1), (12, 0)}, rng)
+    neighbour = untried_neighbour((12, 1), kinds, {(12, 1), (12, 0)}, rng)
 
     assert neighbour in {(8, 1), (16, 1)}
 
 
 def test_the_last_untried_config_is_found_however_far_it_is():
-    kinds = [UNITS, OPTIMIZERS, FILTERS]
+    kinds = {"units": UNITS, "optimizer": OPTIMIZERS, "filters": FILTERS}
     every = {(u, o, f) for u in (8, 12, 16, 20) for o in (0, 1) for f in (0, 1, 2)}
 
     for last in sorted(every):
@@ -91,14 +92,14 @@ def test_the_last_untried_config_is_found_however_far_it_is():
 def test_there_is_no_untried_neighbour_in_an_exhausted_space():
     rng = np.random.default_rng(0)
 
-    assert untried_neighbour((0,), [OPTIMIZERS], {(0,), (1,)}, rng) == (0,)
+    assert untried_neighbour((0,), {"optimizer": OPTIMIZERS}, {(0,), (1,)}, rng) == (0,)
 
 
 @pytest.mark.parametrize("kind", [RATE, Float(low=-1.0, high=1.0)])
 def test_a_float_always_has_another_value(kind):
     here = 1e-3
 
-    (other,) = untried_neighbour((here,), [kind], {(here,)}, np.random.default_rng(0))
+    (other,) = untried_neighbour((here,), {"rate": kind}, {(here,)}, np.random.default_rng(0))
 
     assert other != here
     assert kind.low <= other <= kind.high

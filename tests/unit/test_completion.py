@@ -111,9 +111,22 @@ def test_the_depth_is_said_or_follows_from_the_blocks_named(named, blocks):
             {"conv01_filters": 8}, "conv01_filters shapes nothing", id="block_with_a_zero"
         ),
         pytest.param(
-            {"num_conv_blocks": {"int": [1, 3]}}, "the same for all trials, got {'int'", id="depth"
+            {"num_conv_blocks": {"int": [0, 3]}},
+            "space.num_conv_blocks needs whole numbers from 1 to 50, got {'int': [0, 3]}",
+            id="depth",
         ),
-        pytest.param({"num_conv_blocks": 0}, "whole number from 1 to 50", id="no_block"),
+        pytest.param(
+            {"num_conv_blocks": {"float": [1, 3]}}, "as a choice or an int", id="float_depth"
+        ),
+        pytest.param(
+            {"num_conv_blocks": {"choice": ["deep"]}}, "1 to 50, got 'deep'", id="depth_in_words"
+        ),
+        pytest.param(
+            {"num_conv_blocks": {"int": [1, 3]}, "conv4_filters": 8},
+            "conv4_filters shapes nothing: num_conv_blocks is at most 3",
+            id="deeper_than_searched",
+        ),
+        pytest.param({"num_conv_blocks": 0}, "whole numbers from 1 to 50", id="no_block"),
         pytest.param(
             {"conv1_filters": {"int": [0, 8]}}, "65536, got {'int': [0, 8]}", id="filters"
         ),
@@ -146,7 +159,7 @@ def test_the_depth_is_said_or_follows_from_the_blocks_named(named, blocks):
         pytest.param({"conv51_filters": 8}, "at most 50 convolution blocks, got 51", id="deep"),
         pytest.param({"conv999999999_filters": 8}, "at most 50 convolution", id="very_deep"),
         pytest.param({f"conv{'9' * 5000}_filters": 8}, "shapes nothing", id="beyond_numbers"),
-        pytest.param({"num_conv_blocks": 10**18}, "whole number from 1 to 50", id="many_blocks"),
+        pytest.param({"num_conv_blocks": 10**18}, "whole numbers from 1 to 50", id="many_blocks"),
         pytest.param({"kernel_size": 2.5}, "kernel_size needs whole numbers", id="half_a_pixel"),
         pytest.param({"c_output_units": {"int": [8, 10**9]}}, "from 1 to 65536", id="huge"),
         pytest.param(
@@ -355,3 +368,63 @@ def test_many_problems_are_counted_after_the_first():
 
     assert str(caught.value).splitlines()[-1] == "  - and 5 more"
     assert len(caught.value.problems) == MOST_SHOWN + 5
+
+
+DEEP = complete(
+    space(num_conv_blocks={"choice": [1, 3]}, conv3_filters={"choice": [8, 16]}), HEADS
+)
+
+
+def test_blocks_that_a_searched_depth_can_have_are_at_the_reference_unless_named():
+    blocks = {n: p for n, p in DEEP.to_mapping().items() if n.startswith("conv")}
+
+    assert blocks == {
+        "conv1_filters": 64,
+        "conv2_filters": 64,
+        "conv3_filters": {"choice": [8, 16]},
+    }
+    assert DEEP.size == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param(
+            {"num_conv_blocks": 1, "conv2_filters": 8},
+            "start_with[0].conv2_filters shapes nothing: num_conv_blocks is 1",
+            id="constant_of_no_block",
+        ),
+        pytest.param(
+            {"num_conv_blocks": 1, "conv3_filters": 8},
+            "start_with[0].conv3_filters shapes nothing: num_conv_blocks is 1",
+            id="searched_of_no_block",
+        ),
+        pytest.param({"num_conv_blocks": 2}, "needs a value of {'choice': [1, 3]}", id="depth"),
+        pytest.param({"num_conv_blocks": True}, "from 1 to 50, got True", id="yes"),
+        pytest.param({"num_conv_blocks": "3", "conv3_filters": 8}, "got '3'", id="text"),
+        pytest.param(
+            {"conv4_filters": 8}, "the space has at most 3 convolution blocks", id="beyond"
+        ),
+    ],
+)
+def test_a_first_config_names_no_filters_of_a_block_that_it_does_not_have(config, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_first(config, DEEP, HEADS, is_builtin=True, at=("start_with", 0))
+
+
+def test_a_first_config_of_any_depth_of_the_space_is_taken():
+    deep = {"num_conv_blocks": 3.0, "conv2_filters": 8, "conv3_filters": 16}
+
+    read = read_first(deep, DEEP, HEADS, is_builtin=True, at=("start_with", 0))
+
+    assert repr(read) == "{'num_conv_blocks': 3, 'conv2_filters': 8, 'conv3_filters': 16}"
+
+
+def test_a_users_function_needs_a_default_for_what_a_config_may_not_name():
+    named = space(num_conv_blocks={"int": [1, 2]}, conv2_filters={"choice": [8, 16]})
+    function = {"num_conv_blocks": REQUIRED, "conv2_filters": REQUIRED}
+
+    with pytest.raises(InputError, match=r"^model\.conv2_filters needs a default in the model"):
+        complete(named, HEADS, model_parameters=function)
+
+    assert complete(named, HEADS, model_parameters={**function, "conv2_filters": 8}).size

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import search.optuna_samplers
 import search.searcher
 from search.attempts import Loss
 from search.conductor import Finished
@@ -56,7 +57,7 @@ class Study(Bench):
 
 @pytest.fixture(autouse=True)
 def model_soon(monkeypatch):
-    monkeypatch.setattr(search.searcher, "STARTUP_TRIALS", 2)
+    monkeypatch.setattr(search.optuna_samplers, "STARTUP_TRIALS", 2)
 
 
 @pytest.fixture(name="undisturbed")

@@ -3,7 +3,14 @@
 import pytest
 
 from search.errors import InputError
-from search.prepare import check_space, corners, first_configs, whole_space
+from search.prepare import (
+    check_before_ray,
+    check_space,
+    corners,
+    first_configs,
+    num_trials,
+    whole_space,
+)
 from search.space import SearchSpace
 from search.study import Study
 from trainables.data_values import DataInfo
@@ -77,6 +84,58 @@ def test_a_config_to_start_with_has_the_blocks_of_the_space():
     check(shallow)
 
 
+DEPTHS = {
+    "num_conv_blocks": {"int": [1, 3]},
+    "conv1_filters": {"choice": [8, 16]},
+    "conv3_filters": {"choice": [8, 16]},
+    "pool_size": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "blocks"),
+    [
+        pytest.param({"num_conv_blocks": 1, "conv1_filters": 8}, {1: 8}, id="said"),
+        pytest.param({"conv1_filters": 8}, {1: 8, 2: 64}, id="as_the_reference"),
+        pytest.param({"conv3_filters": 8}, {1: 64, 2: 64, 3: 8}, id="the_highest_named"),
+    ],
+)
+def test_a_config_to_start_with_names_the_filters_of_its_own_blocks(first, blocks):
+    deep = study(space=DEPTHS, start_with=[first], reference=False)
+    ((config, _),) = first_configs(deep, whole_space(deep, None))
+
+    named = {name: value for name, value in config.items() if name.endswith("_filters")}
+    assert named == {f"conv{block}_filters": filters for block, filters in blocks.items()}
+    assert config["num_conv_blocks"] == len(blocks)
+    check(deep)
+
+
+def test_the_corners_of_a_searched_depth_have_the_filters_of_their_blocks():
+    deep = study(space=DEPTHS)
+    lowest, highest = corners(whole_space(deep, None))
+
+    assert [name for name in lowest if name.startswith("conv")] == ["conv1_filters"]
+    assert (highest["conv2_filters"], highest["conv3_filters"]) == (64, 16)
+
+
+def test_a_study_of_few_configs_ends_when_all_have_been_tried():
+    small = {"conv1_filters": {"choice": [8, 16]}, "batch_norm": {"choice": [True, False]}}
+    first = [{"conv1_filters": 8, "l2": 0.1}, {"conv1_filters": 8, "batch_norm": True}]
+    of = study(space=small, start_with=first, budget={"trials": 24})
+
+    # The reference and the first of the configs to start with do not lie in the space.
+    assert num_trials(of, whole_space(of, None)) == 4 + 2
+    assert num_trials(study(budget={"trials": 24}), whole_space(study(), None)) == 24
+
+
+def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("search.samplers.find_spec", lambda module: None)
+    of = study(sampler="gp")
+
+    with pytest.raises(InputError, match=r"sampler 'gp' needs the module 'torch', .*\[gp\]"):
+        check_before_ray(of, data(of))
+
+
 def test_corners_are_the_smallest_and_the_largest_of_every_parameter():
     space = SearchSpace.from_mapping({"a": {"int": [1, 9]}, "b": {"choice": [3, 2]}, "c": "x"})
 
@@ -97,6 +156,12 @@ def test_corners_are_the_smallest_and_the_largest_of_every_parameter():
             {},
             r"32x32 pixels leave room for at most 3 convolution blocks with pool_size=3, got 4",
             id="blocks",
+        ),
+        pytest.param(
+            {"space": {"num_conv_blocks": {"int": [1, 9]}}},
+            {},
+            r"^space: images of 32x32 pixels leave room for at most 3 convolution",
+            id="searched_depth",
         ),
         pytest.param(
             {"space": {"pool_size": {"choice": [2, 7]}}, "reference": False},

@@ -260,3 +260,57 @@ def test_a_config_outside_the_space_is_refused_by_name(change, message):
 def test_a_config_needs_every_parameter():
     with pytest.raises(InputError, match=r"config needs 'lr', a value of .*, got none"):
         SPACE.check({name: value for name, value in CONFIG.items() if name != "lr"})
+
+
+DEPTHS = SearchSpace.from_mapping(
+    {
+        "num_conv_blocks": {"int": [1, 3]},
+        "conv1_filters": {"choice": [8, 16]},
+        "conv2_filters": 64,
+        "conv3_filters": {"choice": [8, 16]},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        pytest.param({"num_conv_blocks": 1, "conv1_filters": 8}, None, id="shallow"),
+        pytest.param(
+            {"num_conv_blocks": 3, "conv1_filters": 8, "conv2_filters": 64, "conv3_filters": 8},
+            None,
+            id="deep",
+        ),
+        pytest.param(
+            {"num_conv_blocks": 2, "conv1_filters": 8, "conv2_filters": 64, "conv3_filters": 8},
+            "conv3_filters shapes nothing: num_conv_blocks is 2",
+            id="filters_of_no_block",
+        ),
+        pytest.param(
+            {"num_conv_blocks": 2, "conv1_filters": 8}, "needs 'conv2_filters'", id="missing"
+        ),
+        pytest.param({"conv1_filters": 8}, "needs 'num_conv_blocks'", id="no_depth"),
+    ],
+)
+def test_filters_count_only_where_there_is_the_block(config, problem):
+    assert DEPTHS.contains(config) is (problem is None)
+    if problem:
+        with pytest.raises(InputError, match=problem):
+            DEPTHS.check(config)
+
+
+def test_equal_models_are_counted_once():
+    assert DEPTHS.size == 2 + 2 + 4
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(3, id="constant"),
+        pytest.param({"float": [1, 3]}, id="real"),
+        pytest.param({"choice": ["few", "many"]}, id="words"),
+        pytest.param({"int": [1, 10**6]}, id="of_something_else"),
+    ],
+)
+def test_nothing_depends_on_what_is_no_searched_depth(depth):
+    assert SearchSpace.from_mapping({"num_conv_blocks": depth, "conv2_filters": 8}).gates == {}

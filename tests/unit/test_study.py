@@ -235,7 +235,7 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param({"budget": {"trials": True}}, "got True", id="trials_as_bool"),
         pytest.param({"budget": {"hours": 0}}, "budget.hours needs a number > 0", id="hours"),
         pytest.param({"budget": {"trails": 9}}, "did you mean 'trials'?", id="budget_key"),
-        pytest.param({"sampler": "tpee"}, "'nsga2'], got 'tpee'", id="sampler"),
+        pytest.param({"sampler": "tpee"}, "'gp'], got 'tpee'", id="sampler"),
         pytest.param({"scheduler": "asha"}, "'pareto_asha'], got 'asha'", id="scheduler"),
         pytest.param({"resources": {"cpu": 0.5}}, "resources.cpu needs", id="cpu"),
         pytest.param({"resources": {"gpu": 0.3}}, "0.25, 0.5 or a whole", id="gpu"),
@@ -251,6 +251,16 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param({"space": {"learning_rate": REVERSED}}, "space.learning_rate: ", id="range"),
         pytest.param({"space": {"learnin_rate": 1.0}}, "'learning_rate'?", id="misspelt"),
         pytest.param(
+            {"space": {"l2": {"float": [0, 0.1]}}, "sampler": "grid"},
+            "sampler needs finitely many configs for 'grid', but l2 is {'float': [0.0, 0.1]}",
+            id="grid_of_real_numbers",
+        ),
+        pytest.param(
+            {"space": {"num_conv_blocks": {"int": [1, 3]}}, "sampler": "gp"},
+            "for 'gp', but conv2_filters depends on num_conv_blocks",
+            id="gp_of_any_depth",
+        ),
+        pytest.param(
             {"space": {"num_conv_blocks": 2, "conv3_filters": 8}},
             "space.conv3_filters shapes nothing: num_conv_blocks is 2",
             id="shapes",
@@ -262,7 +272,7 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         ),
         pytest.param(
             {"space": {"num_conv_blocks": 10**9}},
-            "needs a whole number from 1 to 50",
+            "needs whole numbers from 1 to 50",
             id="depth_said",
         ),
         pytest.param({"start_with": {"l2": 0}}, "start_with needs a list", id="start_with"),

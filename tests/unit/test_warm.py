@@ -14,7 +14,8 @@ from search.opening import write_study as open_study
 from search.ownership import claim
 from search.pareto import front_mask
 from search.prepared import Prepared
-from search.searcher import SAMPLERS, suggest
+from search.samplers import SAMPLERS
+from search.searcher import suggest
 from search.space import SearchSpace
 from search.study import Study
 from search.warm import WARM, Taken, WarmStart, choose, warm_start
@@ -331,6 +332,47 @@ def test_a_depth_that_only_this_space_says_is_filled_in():
     }
 
 
+DEPTHS = SearchSpace.from_mapping(
+    {
+        "num_conv_blocks": {"int": [1, 3]},
+        "conv1_filters": {"choice": [8, 16]},
+        "conv2_filters": {"choice": [8, 16]},
+        "conv3_filters": 8,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "depth"),
+    [
+        pytest.param({"conv1_filters": 8, "conv2_filters": 16}, 2, id="depth_not_said"),
+        pytest.param({"num_conv_blocks": 1, "conv1_filters": 8}, 1, id="one_block"),
+        pytest.param(
+            {"conv1_filters": 8, "conv2_filters": 8, "conv3_filters": 8}, 3, id="all_blocks"
+        ),
+        pytest.param(
+            {"conv1_filters": 8, "conv2_filters": 8, "conv3_filters": 9}, None, id="no_choice"
+        ),
+        pytest.param(
+            {f"conv{n}_filters": 8 for n in range(1, 5)}, None, id="deeper_than_searched"
+        ),
+    ],
+)
+def test_where_the_depth_is_searched_only_the_blocks_that_are_there_count(config, depth):
+    placed = place(Known(number=0, config=config), None, None, DEPTHS)
+
+    assert placed == (None if depth is None else {**config, "num_conv_blocks": depth})
+    assert placed is None or DEPTHS.contains(placed)
+
+
+def test_a_config_of_a_searched_depth_is_taken_where_the_depth_is_given():
+    deep = {"num_conv_blocks": 2, **INSIDE}
+    flat = {name: deep[name] for name in ("num_conv_blocks", "conv1_filters", "learning_rate")}
+
+    assert place(Known(number=0, config=deep), None, None, SPACE) == INSIDE
+    assert place(Known(number=0, config={**flat, "num_conv_blocks": 1}), None, None, SPACE) is None
+
+
 @pytest.mark.parametrize(
     ("there", "here", "is_foreign", "is_taken"),
     [
@@ -395,10 +437,11 @@ def test_only_the_sampler_hears_of_it_and_takes_none_for_one_of_its_own(old, tmp
     assert recorded[1].config == config_of(1)
 
 
+QUICK = [name for name, sampler in SAMPLERS.items() if not sampler.extra]
 FINITE = SearchSpace.from_mapping({"a": {"choice": ["x", "y"]}, "b": {"int": [1, 2]}})
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", QUICK)
 def test_configs_of_earlier_studies_may_be_trained_here(name):
     known = [
         Known(number=n, config={"a": a, "b": b}, log_skills=(-1.0, -1.0), epoch=1)
@@ -411,6 +454,20 @@ def test_configs_of_earlier_studies_may_be_trained_here(name):
         own.append(replace(warm[0], number=number, config=suggestion.config, state="complete"))
 
     assert len({tuple(trial.config.values()) for trial in own}) == 4
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_earlier_trials_of_fewer_blocks_inform_where_the_depth_is_searched(name):
+    configs = [{"num_conv_blocks": 1, "conv1_filters": 8}]
+    configs += [{"num_conv_blocks": 2, "conv1_filters": 8, "conv2_filters": f} for f in (8, 16)]
+    known = [
+        Known(number=n, config=config, log_skills=(-1.0 - n, -1.0), epoch=1)
+        for n, config in enumerate(configs * 5)
+    ]
+
+    asked = ask(DEPTHS, name, 0, start_of(known).recorded())
+
+    assert DEPTHS.contains(asked.config)
 
 
 RATES = SearchSpace.from_mapping({"rate": {"float": [0.0, 1.0]}})

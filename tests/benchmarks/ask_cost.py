@@ -1,0 +1,132 @@
+"""What a suggestion of each sampler and a decision of the scheduler cost: run as a module.
+
+``python -m tests.benchmarks.ask_cost --trials 200 1000 10000`` prints milliseconds of processor
+time, median and largest of 20, in a study of that many recorded trials (the default space, two
+heads, 16 running): for a sampler with all keys known, as in a study that goes on. The first
+question of a resumed study works the keys out, 25 microseconds a trial.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from search.completion import default_space
+from search.samplers import misfit
+from search.scheduler import SCHEDULERS, make_scheduler
+from search.searcher import SAMPLERS, RecordedTrial, suggest
+from search.space import Choice, Float, SearchSpace
+from trainables.head_spec import DeclaredHead
+
+HEADS = (
+    DeclaredHead(name="c_output", kind="classification"),
+    DeclaredHead(name="r_output", kind="regression"),
+)
+SPACE = default_space(HEADS)
+STEPS = 8
+"""Values of a real number where a sampler needs finitely many."""
+DEFAULT = [name for name in SAMPLERS if name != "gp"]
+"""Optuna's Gaussian processes need torch, and minutes for this table."""
+NUM_RUNNING = 16
+REPEATS = 20
+
+
+def space_for(name: str) -> SearchSpace:
+    """Return the default space, with steps if the sampler draws from no other."""
+    if misfit(name, SPACE) is None:
+        return SPACE
+    stepped = {
+        n: Choice(values=tuple(np.geomspace(kind.low + 0.01, kind.high, STEPS).tolist()))
+        if isinstance(kind, Float)
+        else kind
+        for n, kind in SPACE.parameters
+    }
+    return SearchSpace(parameters=tuple(stepped.items()))
+
+
+def recorded_trials(space: SearchSpace, count: int) -> list[RecordedTrial]:
+    """Return trials with random configs and losses that depend on them; the last ones run."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for number in range(count):
+        ask = {"space": space, "seed": 0, "recorded": (), "num_heads": len(HEADS)}
+        config = suggest(name="random", number=number, **ask).config
+        rate = np.log(config["learning_rate"] / 2e-3)
+        noise = rng.normal(scale=0.2, size=2)
+        is_running = number >= count - NUM_RUNNING
+        point = (abs(rate - 1) + noise[0] - 3, abs(rate + 1) + config["dropout"] + noise[1] - 3)
+        trials.append(
+            RecordedTrial(
+                number=number,
+                config=config,
+                state="running" if is_running else "complete",
+                log_skills=None if is_running else tuple(map(float, point)),
+                epoch=12,
+            )
+        )
+    return trials
+
+
+def milliseconds(work: Callable[[int], object]) -> tuple[float, float]:
+    """Return the median and the largest processor time of a piece of work."""
+    work(0)
+    spent = []
+    for repeat in range(1, 1 + REPEATS):
+        begun = time.process_time()
+        work(repeat)
+        spent.append(1000 * (time.process_time() - begun))
+    return float(np.median(spent)), max(spent)
+
+
+def ask_cost(name: str, count: int) -> tuple[float, float]:
+    """Return what one suggestion costs."""
+    space = space_for(name)
+    trials = recorded_trials(space, count)
+
+    def ask(repeat: int) -> None:
+        suggest(
+            name=name,
+            space=space,
+            seed=repeat,
+            number=count,
+            recorded=trials,
+            num_heads=len(HEADS),
+        )
+
+    return milliseconds(ask)
+
+
+def decision_cost(name: str, count: int) -> tuple[float, float]:
+    """Return what one decision costs at the first rung, where most trials stand."""
+    rng = np.random.default_rng(1)
+    heads = [head.name for head in HEADS]
+    scheduler = make_scheduler(name, baselines=dict.fromkeys(heads, 1.0), max_epochs=12)
+    (rung, *_) = getattr(scheduler, "rungs", (3,))
+    losses = rng.lognormal(-1.0, 0.5, size=(count + REPEATS + 1, len(heads)))
+    for number, row in enumerate(losses[:count].tolist()):
+        scheduler.restore(number, rung, dict(zip(heads, row, strict=True)), "continue")
+
+    def decide(repeat: int) -> None:
+        row = losses[count + repeat].tolist()
+        scheduler.decide(count + repeat, rung, dict(zip(heads, row, strict=True)))
+
+    return milliseconds(decide)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--trials", type=int, nargs="+", default=[200, 1000, 10_000])
+    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=DEFAULT)
+    options = parser.parse_args()
+    print(f"{'what':<24}{'trials':>8}{'median ms':>12}{'largest ms':>12}")
+    for count in options.trials:
+        costs = {f"sampler {name}": ask_cost(name, count) for name in options.samplers}
+        costs |= {f"scheduler {name}": decision_cost(name, count) for name in SCHEDULERS}
+        for what, (median, largest) in costs.items():
+            print(f"{what:<24}{count:>8}{median:>12.1f}{largest:>12.1f}")
+
+
+if __name__ == "__main__":
+    main()
