@@ -16,6 +16,8 @@ class Entry:
     module: str
     factory: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    """What it needs beyond the project's own dependencies."""
     is_mo_tpe: bool = False
     """Whether it is one that ours is measured against."""
 
@@ -25,6 +27,8 @@ class Entry:
         Raises:
             ImportError: If a package that it needs is not installed.
         """
+        for package in self.packages:
+            importlib.import_module(package)
         factory = getattr(importlib.import_module(f"tests.benchmarks.{self.module}"), self.factory)
         return lambda problem: factory(problem, **self.arguments)
 
@@ -51,4 +55,33 @@ CONTENDERS: Mapping[str, Entry] = {
         is_mo_tpe=True,
     ),
     "nsga2": Entry(about="Optuna NSGA-II, no stopping", module="peers_optuna", factory="nsga2"),
+    "gp": Entry(
+        about="Optuna GP, no stopping",
+        module="peers_optuna",
+        factory="gp",
+        packages=("torch",),
+    ),
+    "hyperband": Entry(
+        about="Optuna Hyperband and TPE on the geometric mean",
+        module="peers_optuna",
+        factory="Hyperband",
+    ),
+    "asha-head": Entry(
+        about="Ray ASHA and Optuna TPE on the first head",
+        module="peers_ray",
+        factory="Asha",
+        arguments={"of": "first head"},
+    ),
+    "asha-mean": Entry(
+        about="Ray ASHA and Optuna TPE on the geometric mean",
+        module="peers_ray",
+        factory="Asha",
+        arguments={"of": "geometric mean"},
+    ),
+    "moasha": Entry(
+        about="Syne Tune MOASHA, random",
+        module="peers_syne_tune",
+        factory="Moasha",
+        packages=("syne_tune",),
+    ),
 }

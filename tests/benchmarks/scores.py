@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class _Staircase:
         last = right + 1 if self._xs[right] == x else right
         edges = [self._xs[left - 1], *self._xs[left:right], x]
         heights = self._ys[left : right + 1]
-        widths = (end - start for start, end in zip(edges, edges[1:], strict=False))
+        widths = (end - start for start, end in pairwise(edges))
         self._area += sum(
             width * (y - height) for width, height in zip(widths, heights, strict=True)
         )

@@ -1,6 +1,6 @@
 """Compare contenders on a recorded table: no Ray, no training, a virtual clock.
 
-Run with ``python -m tests.benchmarks.simulate TABLE.parquet --seeds N --workers W --epochs BUDGET``.
+Run with ``python -m tests.benchmarks.simulate TABLE.parquet --seeds 50 --epochs 4800``.
 """
 
 import argparse

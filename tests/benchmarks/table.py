@@ -90,6 +90,8 @@ class Table:
         Raises:
             InputError: If columns, rows or values are missing or wrong, with the first of them.
         """
+        if not Path(path).is_file():
+            raise InputError(f"a table needs to be a file, got {path}, which is none")
         try:
             columns = pq.read_table(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
