@@ -1,50 +1,65 @@
 """A report as tables for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Lines
 
 from tests.benchmarks.summary import MOMENTS, TARGETS
 
+Shown = Callable[[float], str]
 
-def print_report(report: Mapping[str, Any]) -> None:
+
+def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what each contender reached, in epochs and in virtual seconds."""
-    console = Console()
+    console = console or Console()
     settings = report["settings"]
     console.print(
         f"{settings['table']}: {settings['configs']} configs x {settings['epochs_per_trial']} "
-        f"epochs, heads {', '.join(settings['heads'])}; {settings['workers']} workers, "
-        f"{settings['seeds']} seeds, {settings['epochs']} epochs each",
+        f"epochs, heads {', '.join(settings['heads'])}\n{settings['workers']} workers, "
+        f"{settings['seeds']} seeds, at most {settings['epochs']} epochs each; "
+        "medians, quartiles below them",
         highlight=False,
     )
-    for unit, budget in (("epochs", settings["epochs"]), ("seconds", settings["seconds"])):
-        console.print(_lines(report, unit, budget))
-
-
-def _lines(report: Mapping[str, Any], unit: str, budget: float) -> Lines:
-    lines = Lines(
-        title=f"by {'virtual ' if unit == 'seconds' else ''}{unit}; a run that never gets there "
-        f"counts as {budget:,.0f}; median [quartiles]"
-    )
-    lines.add_column("contender")
-    for target in TARGETS:
-        lines.add_column(f"{unit} to {target} %", justify="right")
-    for moment in MOMENTS:
-        lines.add_column(f"share at {moment} %", justify="right")
+    for unit, name in (("epochs", "epochs"), ("seconds", "virtual seconds")):
+        budget = settings[unit]
+        title = f"{name} to a share of the front's hypervolume; never: {budget:,.0f}"
+        lines = _lines(report, unit, "to", TARGETS, title, lambda value: f"{value:,.0f}")
+        _add_ratios(lines, report, unit)
+        console.print(lines)
+        title = f"share reached at a part of {budget:,.0f} {name}"
+        console.print(_lines(report, unit, "share_at", MOMENTS, title, lambda v: f"{v:.3f}"))
     for name, result in report["contenders"].items():
-        figures = result[unit]
-        times = [_cell(figures["to"][str(t)], lambda v: f"{v:,.0f}") for t in TARGETS]
-        shares = [_cell(figures["share_at"][str(m)], lambda v: f"{v:.3f}") for m in MOMENTS]
-        lines.add_row(name, *times, *shares)
-    if report["ratios"]:
-        shown = [f"{report['ratios'][unit][str(target)]:.2f}" for target in TARGETS]
-        lines.add_section()
-        lines.add_row("ours / better MO-TPE", *shown, *[""] * len(MOMENTS))
+        console.print(f"{name}: {result['about']}; {result['trials']:.0f} trials", highlight=False)
+
+
+def _lines(
+    report: Mapping[str, Any],
+    unit: str,
+    kind: str,
+    columns: Sequence[int],
+    title: str,
+    show: Shown,
+) -> Lines:
+    lines = Lines(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    lines.add_column("contender", no_wrap=True)
+    for percent in columns:
+        lines.add_column(f"{percent} %", justify="right", no_wrap=True)
+    for name, result in report["contenders"].items():
+        spreads = [result[unit][kind][str(percent)] for percent in columns]
+        lines.add_row(name, *[_cell(spread, show) for spread in spreads])
     return lines
 
 
-def _cell(spread: Mapping[str, Any], shown: Callable[[float], str]) -> str:
-    low, high = map(shown, spread["quartiles"])
-    return f"{shown(spread['median'])}\n[{low}, {high}]"
+def _add_ratios(lines: Lines, report: Mapping[str, Any], unit: str) -> None:
+    if report["ratios"]:
+        ratios = report["ratios"][unit]
+        lines.add_section()
+        lines.add_row("ours/better MO-TPE", *[f"{ratios[str(t)]:.2f}" for t in TARGETS])
+
+
+def _cell(spread: Mapping[str, Any], show: Shown) -> str:
+    low, high = map(show, spread["quartiles"])
+    return f"{show(spread['median'])}\n[dim]{low}..{high}[/dim]"

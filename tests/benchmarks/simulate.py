@@ -126,7 +126,7 @@ def _run(job: Job) -> Trace:
 
 def as_report(args: argparse.Namespace, table: Table, runs: Runs) -> dict[str, Any]:
     """Return settings and figures as JSON values."""
-    seconds = args.epochs * float(table.seconds.mean()) / args.workers
+    seconds = args.epochs * table.mean_seconds / args.workers
     results = {
         name: {
             "about": CONTENDERS[name].about,
