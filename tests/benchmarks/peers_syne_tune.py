@@ -3,8 +3,7 @@
 It draws configs at random and stops by non-dominated rank (grace period 1, reduction factor 3,
 one bracket); ``max_t`` is the epochs of a trial. It is called as its tuner calls it. What had to
 be adapted: its draws ignore ``random_seed`` and come from NumPy's global generator, which is
-therefore put into a state of its own around each call; and it calls ``logging`` by itself not at
-all, so nothing is silenced.
+therefore put into a state of its own around each call.
 """
 
 from collections.abc import Iterator, Mapping
