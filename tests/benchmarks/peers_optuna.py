@@ -132,7 +132,7 @@ class Hyperband:
         """Report the geometric mean, and ask whether to prune."""
         self._last[number] = geometric_mean(losses)
         self._trials[number].report(self._last[number], epoch)
-        return self._trials[number].should_prune()
+        return bool(self._trials[number].should_prune())
 
     def ended(self, number: int, state: EndState) -> None:
         """Tell the value, or how the trial ended."""

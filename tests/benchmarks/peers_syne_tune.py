@@ -62,7 +62,7 @@ class Moasha:
         """Ask it."""
         self._results[number] = {**losses, EPOCH: epoch}
         action = self._scheduler.on_trial_result(self._trials[number], self._results[number])
-        return action != SchedulerDecision.CONTINUE
+        return bool(action != SchedulerDecision.CONTINUE)
 
     def ended(self, number: int, state: EndState) -> None:
         """Tell it."""

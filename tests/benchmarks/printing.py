@@ -19,17 +19,17 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
     console.print(
         f"{settings['table']}: {settings['configs']} configs x {settings['epochs_per_trial']} "
         f"epochs, heads {', '.join(settings['heads'])}\n{settings['workers']} workers, "
-        f"{settings['seeds']} seeds, at most {settings['epochs']} epochs each; "
+        f"{settings['seeds']} seed(s), at most {settings['epochs']} epochs each; "
         "medians, quartiles below them",
         highlight=False,
     )
     for unit, name in (("epochs", "epochs"), ("seconds", "virtual seconds")):
         budget = settings[unit]
-        title = f"{name} to a share of the front's hypervolume; never: {budget:,.0f}"
-        lines = _lines(report, unit, "to", TARGETS, title, lambda value: f"{value:,.0f}")
+        title = f"{name} to a share of the hypervolume; never: {_amount(budget)}"
+        lines = _lines(report, unit, "to", TARGETS, title, _amount)
         _add_ratios(lines, report, unit)
         console.print(lines)
-        title = f"share reached at a part of {budget:,.0f} {name}"
+        title = f"share reached at a part of {_amount(budget)} {name}"
         console.print(_lines(report, unit, "share_at", MOMENTS, title, lambda v: f"{v:.3f}"))
     for name, result in report["contenders"].items():
         console.print(f"{name}: {result['about']}; {result['trials']:.0f} trials", highlight=False)
@@ -58,6 +58,11 @@ def _add_ratios(lines: Lines, report: Mapping[str, Any], unit: str) -> None:
         ratios = report["ratios"][unit]
         lines.add_section()
         lines.add_row("ours/better MO-TPE", *[f"{ratios[str(t)]:.2f}" for t in TARGETS])
+
+
+def _amount(value: float) -> str:
+    """Return three digits or all whole ones."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cell(spread: Mapping[str, Any], show: Shown) -> str:

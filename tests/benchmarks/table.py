@@ -114,7 +114,7 @@ class Table:
 
         Not finite where any seed's is not: a config that may diverge earns nothing.
         """
-        return self.losses.mean(axis=1)
+        return np.asarray(self.losses.mean(axis=1))
 
     def place(self, config: Mapping[str, Any]) -> int:
         """Return which config this is.

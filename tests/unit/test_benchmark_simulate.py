@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import contenders, printing, simulate
+from tests.benchmarks import contenders, drawing, printing, simulate
 from tests.benchmarks.clock import Trace
 from tests.benchmarks.summary import ratios, shares_at, summarise
 from tests.small_tables import rows_of, write_plain
@@ -228,7 +228,16 @@ def test_people_get_tables_that_fit_a_terminal(capsys, path):
     assert "…" not in shown
 
 
-def test_every_contender_has_a_look_of_its_own_in_the_picture():
-    drawing = pytest.importorskip("tests.benchmarks.drawing")
-
+def test_every_contender_has_a_color_of_its_own():
     assert len(set(drawing.COLORS)) == len(drawing.COLORS) == len(contenders.CONTENDERS)
+    assert len(drawing.STYLES) == len(contenders.CONTENDERS)
+
+
+def test_a_picture_is_drawn_of_any_contenders(path, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "out.png"
+
+    options = ["--seeds", "2", "--epochs", "40", "--processes", "1", "--json"]
+    simulate.main([str(path), *options, "--contenders", "random,nsga2", "--draw", str(picture)])
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
