@@ -11,6 +11,8 @@ from tests.benchmarks.contenders import CONTENDERS, OURS
 from tests.benchmarks.summary import shares_at
 
 POINTS = 400
+EARLIEST = 50
+"""Of how many parts of the budget the first one is left out; little happens there."""
 COLORS = (
     *("#d62728", "#7f7f7f", "#1f77b4", "#0b3d91", "#2ca02c", "#17becf"),
     *("#9467bd", "#ff7f0e", "#bcbd22", "#8c564b"),
@@ -50,8 +52,10 @@ def draw(path: Path, runs: Mapping[str, Sequence[Trace]], report: Mapping[str, A
 
 
 def _draw_panel(axes: Any, runs: Mapping[str, Sequence[Trace]], unit: str, budget: float) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     # Most of what tells the contenders apart happens early, and close to 1.
-    moments = np.geomspace(budget / 200, budget, POINTS)
+    moments = np.geomspace(budget / EARLIEST, budget, POINTS)
     for name, traces in runs.items():
         place = list(CONTENDERS).index(name)
         clocks = [
@@ -74,6 +78,9 @@ def _draw_panel(axes: Any, runs: Mapping[str, Sequence[Trace]], unit: str, budge
             label=CONTENDERS[name].about,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(moments[0], budget)
     axes.set_ylim(0.2, 1.005)
     axes.set_yticks([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])

@@ -62,7 +62,7 @@ def _add_ratios(lines: Lines, report: Mapping[str, Any], unit: str) -> None:
 
 def _amount(value: float) -> str:
     """Return three digits or all whole ones."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cell(spread: Mapping[str, Any], show: Shown) -> str:
