@@ -1,0 +1,77 @@
+"""Our own searcher and scheduler as contenders: the objects that a real study uses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.candidates import best_log_skills
+from search.scheduler import make_scheduler
+from search.searcher import RecordedTrial, suggest
+from tests.benchmarks.contender import EndState, Problem
+
+
+@dataclass(slots=True, kw_only=True)
+class _Measured:
+    epoch: int
+    losses: Mapping[str, float]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Trial:
+    """As much of a ``TrialHistory`` as is looked at."""
+
+    config: Mapping[str, Any]
+    system: Mapping[str, Any]
+    measurements: list[_Measured] = field(default_factory=list)
+
+
+class Twohead:
+    """A sampler and a scheduler of ours, by name."""
+
+    def __init__(self, problem: Problem, *, sampler: str = "tpe", scheduler: str = "pareto_asha"):
+        self._problem = problem
+        self._sampler = sampler
+        self._scheduler = make_scheduler(
+            scheduler, baselines=problem.baselines, max_epochs=problem.epochs
+        )
+        self._trials: list[_Trial] = []
+        self._recorded: list[RecordedTrial] = []
+
+    def ask(self) -> tuple[int, Mapping[str, Any]] | None:
+        """Suggest as the conductor does, until every config has been tried."""
+        number = len(self._trials)
+        if number == self._problem.space.size:
+            return None
+        suggestion = suggest(
+            name=self._sampler,
+            space=self._problem.space,
+            seed=self._problem.seed,
+            number=number,
+            recorded=self._recorded,
+            num_heads=len(self._problem.heads),
+        )
+        self._trials.append(_Trial(config=suggestion.config, system=suggestion.system_attrs))
+        self._recorded.append(self._as_recorded(number, "running"))
+        return number, suggestion.config
+
+    def report(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
+        """Ask the scheduler."""
+        self._trials[number].measurements.append(_Measured(epoch=epoch, losses=losses))
+        self._recorded[number] = self._as_recorded(number, "running")
+        return self._scheduler.decide(number, epoch, losses) == "stop"
+
+    def ended(self, number: int, state: EndState) -> None:
+        """Record the state."""
+        self._recorded[number] = self._as_recorded(number, state)
+
+    def _as_recorded(self, number: int, state: Any) -> RecordedTrial:
+        trial = self._trials[number]
+        skills, epoch = best_log_skills(trial, self._problem.baselines)  # type: ignore[arg-type]
+        return RecordedTrial(
+            number=number,
+            config=trial.config,
+            state=state,
+            log_skills=skills,
+            epoch=epoch,
+            system_attrs=trial.system,
+        )
