@@ -32,6 +32,10 @@ class RecordedTrial:
     epoch: int = 0
     """Finished epochs at that point."""
 
+    curve: tuple[tuple[float, ...], ...] = ()
+    """``log(loss / baseline)`` of each head after each epoch from 1, also while it runs; finite.
+    Empty where it is not known."""
+
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
     """What the suggestion of this trial carried in ``Suggestion.system_attrs``."""
 
@@ -52,6 +56,11 @@ class RecordedTrial:
         """Whether its point is still to come; so of an interrupted trial that reached none."""
         return self.state == "running" or (self.state == "interrupted" and self.log_skills is None)
 
+    @property
+    def may_continue(self) -> bool:
+        """Whether the scheduler stopped it, so that it may be taken up again."""
+        return self.state == "stopped" and self.number >= 0 and bool(self.curve)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
@@ -62,6 +71,14 @@ class Suggestion:
 
     system_attrs: dict[str, Any]
     """To be recorded with the trial; JSON values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """Rather than trying a new config, take up a stopped trial again."""
+
+    number: int
+    """The trial's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +103,9 @@ class Request:
     number: int
     """Of the trial to suggest for."""
 
+    epochs: int
+    """Of a whole training."""
+
     gates: Mapping[str, int] = field(default_factory=dict)
     """Parameter that does not always count -> the depth from which on it does."""
 
@@ -102,8 +122,9 @@ class Request:
         return rng_of(self.seed, self.number, draw)
 
 
-Draw = Callable[[Request], tuple[Key, dict[str, Any]]]
-"""A sampler: from a request to a key, and what it wants to be told again of the trial."""
+Draw = Callable[[Request], tuple[Key, dict[str, Any]] | Continue]
+"""A sampler: from a request to a key, and what it wants to be told again of the trial; or to a
+stopped trial that promises more than any new config."""
 
 
 def sub_seed(seed: int, number: int, draw: int) -> int:

@@ -1,7 +1,8 @@
 """Which points of a trial count: those measured, finite and, to be chosen, kept."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ from search.history import TrialHistory
 from search.objective import Objective, every_head
 from search.pareto import front_mask, log_skill
 from trainables.measurement import Measurement
+
+SAME_DIGITS = 9
+"""Decimals of what samplers see, so that the unit of a loss changes no rounding."""
 
 
 class HasLosses(Protocol):
@@ -54,6 +58,26 @@ def values_of(points: Sequence[HasLosses], objective: Objective) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objective.parts))
 
 
+def log_curve(
+    measured: Iterable[Mapping[str, float]], baselines: Mapping[str, float], objective: Objective
+) -> tuple[tuple[float, ...], ...]:
+    """Return the log skills after each epoch, up to the first that is not finite.
+
+    Args:
+        measured: The losses by head after each epoch from 1.
+        baselines: Of each head.
+        objective: What is minimised.
+
+    Returns:
+        A row per epoch, with a number for each of the objective's parts.
+    """
+    finite = takewhile(lambda losses: all(map(math.isfinite, losses.values())), measured)
+    values = [tuple(objective.values(losses).values()) for losses in finite]
+    yardstick = np.array(list(objective.values(baselines).values()))
+    skills = log_skill(np.array(values).reshape(len(values), len(yardstick)), yardstick)
+    return tuple(map(tuple, np.round(skills, SAME_DIGITS).tolist()))
+
+
 def best_log_skills(
     trial: TrialHistory, baselines: Mapping[str, float], objective: Objective | None = None
 ) -> tuple[tuple[float, ...] | None, int]:
@@ -78,4 +102,4 @@ def best_log_skills(
     yardstick = np.array(list(objective.values(baselines).values()))
     skills = log_skill(values_of(finite, objective), yardstick)
     best = int(np.argmin(skills.mean(axis=1)))
-    return tuple(float(value) for value in skills[best]), finite[best].epoch
+    return tuple(np.round(skills[best], SAME_DIGITS).tolist()), finite[best].epoch

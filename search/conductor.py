@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
-from search.candidates import best_log_skills
 from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
+from search.memory import Memory
 from search.objective import every_head
 from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
-from search.searcher import RecordedTrial, Suggestion
+from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
 from trainables.errors import StorageError
 
@@ -24,8 +24,9 @@ class Finished:
     """No trial is left to hand out, now or later."""
 
 
-Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion]
-"""From a trial's number and all recorded trials to its config."""
+Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion | Continue]
+"""From a trial's number and all recorded trials to its config, or to a stopped trial that is to
+be taken up again before it."""
 
 
 class Conductor:
@@ -57,6 +58,7 @@ class Conductor:
         self._suggest = suggest
         self._was_recycled = was_recycled
         self._clock = clock
+        self._memory = Memory(plan.baselines, self._objective)
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
@@ -163,13 +165,15 @@ class Conductor:
     def _restore(self, trial: TrialHistory) -> None:
         """Tell the scheduler what it decided of a trial.
 
-        An epoch that another followed was let pass; of the last one only the log knows.
+        An epoch that another followed was let pass, as was one after which the trial was taken up
+        again; of the last one only the log knows.
         """
         last = len(trial.measurements)
+        self._decided[trial.number] = trial.passed
         for measurement in trial.measurements:
             epoch, values = measurement.epoch, self._objective.values(measurement.losses)
             is_stopped = trial.stopped_at == epoch
-            if is_stopped or epoch < last or trial.has_ended:
+            if is_stopped or epoch < last or epoch <= trial.passed or trial.has_ended:
                 verdict: Verdict = "stop" if is_stopped else "continue"
                 self._scheduler.restore(trial.number, epoch, values, verdict)
 
@@ -201,8 +205,10 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            recorded = [self._as_recorded(trial) for trial in self.trials.values()]
+            recorded = self._memory.recorded(self.trials, self.live_losses)
             suggestion = self._suggest(number, recorded)
+            if isinstance(suggestion, Continue):
+                return self._retry(suggestion.number)
             config, system = suggestion.config, suggestion.system_attrs
         self._record(
             Asked(
@@ -266,17 +272,6 @@ class Conductor:
         number = getattr(decision, "number", None)
         if number is not None:
             self.trials[number] = self._log.trial(number)
-
-    def _as_recorded(self, trial: TrialHistory) -> RecordedTrial:
-        skills, epoch = best_log_skills(trial, self._plan.baselines, self._objective)
-        return RecordedTrial(
-            number=trial.number,
-            config=trial.config,
-            state=trial.state,
-            log_skills=skills,
-            epoch=epoch,
-            system_attrs=trial.system,
-        )
 
     def is_over(self) -> bool:
         """Tell whether the budget's hours are used up."""

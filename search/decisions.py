@@ -9,7 +9,7 @@ from trainables.errors import InputError
 from trainables.record import as_count, number_from_json, number_to_json
 
 EndState = Literal["complete", "stopped", "failed", "interrupted"]
-"""How a trial can end; an interrupted or complete one may be attempted again."""
+"""How a trial can end; any but a failed one may be attempted again."""
 
 Origin = Literal["reference", "start_with", "sampler"]
 """Where a config came from."""

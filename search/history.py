@@ -27,6 +27,8 @@ class TrialHistory:
     """Why it ended, for people; empty while it runs."""
     stopped_at: int | None
     """The epoch after which the scheduler stopped it; set before the trial has ended."""
+    passed: int
+    """The epoch after which it had ended and was taken up again; 0 if it was not."""
     attempts: tuple[Attempt, ...]
     releases: tuple[Released, ...]
     """The attempts that ended without ending the trial."""
@@ -95,6 +97,7 @@ def trial_history(
         state=ended.state if ended else "running",
         reason=ended.reason if ended else "",
         stopped_at=decisions.stopped_at,
+        passed=decisions.passed,
         attempts=decisions.attempts,
         releases=decisions.releases,
         measurements=without_gaps(counting),

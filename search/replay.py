@@ -39,6 +39,8 @@ class TrialDecisions:
     asked: Asked
     attempts: tuple[Attempt, ...]
     stopped_at: int | None = None
+    passed: int = 0
+    """The epoch after which it had ended and was taken up again; 0 if it was not."""
     ended: Ended | None = None
     releases: tuple[Released, ...] = ()
     tested: tuple[Tested, ...] = ()
@@ -159,7 +161,7 @@ class Replay:
 def _attempt(trial: TrialDecisions, attempted: Attempted, generation: int) -> TrialDecisions:
     number = attempted.number
     state = trial.ended.state if trial.ended else None
-    if state in {"stopped", "failed"} or (state is None and trial.stopped_at is not None):
+    if state == "failed" or (state is None and trial.stopped_at is not None):
         raise InputError(f"attempted needs a trial that may go on, got {number}, which may not")
     newest = trial.attempts[-1]
     if newest.last is None:
@@ -174,7 +176,8 @@ def _attempt(trial: TrialDecisions, attempted: Attempted, generation: int) -> Tr
         for a in trial.attempts
     )
     added = Attempt(attempt=attempted.attempt, generation=generation)
-    return replace(trial, attempts=(*closed, added), ended=None, stopped_at=None)
+    passed = (trial.ended.epoch or 0) if trial.ended else trial.passed
+    return replace(trial, attempts=(*closed, added), passed=passed, ended=None, stopped_at=None)
 
 
 def _release(trial: TrialDecisions, released: Released) -> TrialDecisions:

@@ -22,7 +22,7 @@ from search.redundancy import warn_of_redundancy
 from search.resources import Shares, check_local, shares
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
-from search.searcher import RecordedTrial, Suggestion, suggest
+from search.searcher import Continue, RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.warm import WarmStart, warm_start
@@ -210,7 +210,7 @@ class _Run:
             was_recycled=recycled_in(self._store, self._log.generation),
         )
 
-    def _suggest(self, number: int, recorded: Any) -> Suggestion:
+    def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:
         trials: list[RecordedTrial] = [*self._warm, *recorded]
         return suggest(
             name=self._study.sampler,
@@ -219,6 +219,7 @@ class _Run:
             number=number,
             recorded=trials,
             num_heads=len(self._objective.names),
+            epochs=self._study.budget.epochs,
         )
 
     def _test(self, watcher: Watcher) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from search.asking import Draw, Request
+from search.asking import Continue, Draw, Request
 from search.coding import Key, num_values
 from search.conditions import DEPTH
 from search.errors import InputError
@@ -66,6 +66,12 @@ def _conditional(space: SearchSpace) -> str | None:
     return f"{what}, {varying}: make {DEPTH} a constant, or use 'tpe'"
 
 
+def _ehvi(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
+    from search.ehvi import draw
+
+    return draw(request)
+
+
 def _tpe(request: Request) -> tuple[Key, dict[str, Any]]:
     from search.optuna_samplers import tpe
 
@@ -104,6 +110,7 @@ def _qmc(request: Request) -> tuple[Key, dict[str, Any]]:
 
 
 SAMPLERS: Mapping[str, Sampler] = {
+    "ehvi": Sampler(draw=_ehvi),
     "tpe": Sampler(draw=_tpe),
     "random": Sampler(draw=_random),
     "nsga2": Sampler(draw=_nsga2),

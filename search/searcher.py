@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from search.asking import RecordedTrial, Request, State, Suggestion
+from search.asking import Continue, RecordedTrial, Request, State, Suggestion
 from search.coding import Key, decode, key_of, untried_neighbour
 from search.conditions import idle_in
 from search.samplers import SAMPLERS, misfit
 from search.space import SearchSpace
 from trainables.errors import InputError
 
-__all__ = ["SAMPLERS", "RecordedTrial", "State", "Suggestion", "suggest"]
+__all__ = ["SAMPLERS", "Continue", "RecordedTrial", "State", "Suggestion", "suggest"]
 
 MOVE = 21
 """The draw that decides where a tried config is moved to; samplers use those before it."""
@@ -27,7 +27,8 @@ def suggest(
     number: int,
     recorded: Sequence[RecordedTrial],
     num_heads: int,
-) -> Suggestion:
+    epochs: int = 1,
+) -> Suggestion | Continue:
     """Suggest the config of one trial, on all heads at once.
 
     The answer depends on nothing but the arguments, and not on the order of ``recorded``. The
@@ -48,6 +49,10 @@ def suggest(
         number: Number of the trial to suggest for; what is recorded of it is not looked at.
         recorded: The other trials so far.
         num_heads: Length of each ``log_skills``.
+        epochs: Of a whole training; only ``ehvi`` looks at it.
+
+    Returns:
+        A config for the trial of this number, or a stopped trial to take up again instead.
 
     Raises:
         InputError: If the sampler is unknown or does not fit the space.
@@ -74,9 +79,13 @@ def suggest(
         num_heads=num_heads,
         seed=seed,
         number=number,
+        epochs=epochs,
         gates=space.gates,
     )
-    key, attributes = SAMPLERS[name].draw(request)
+    answer = SAMPLERS[name].draw(request)
+    if isinstance(answer, Continue):
+        return answer
+    key, attributes = answer
     if key in request.tried:
         rng = request.rng(MOVE)
         key = untried_neighbour(key, kinds, request.tried, rng, request.gates)

@@ -74,7 +74,7 @@ class Study:
     """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
     sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
 
-    sampler: str = "tpe"
+    sampler: str = "ehvi"
     """One of ``SAMPLERS``."""
 
     scheduler: str = "pareto_asha"

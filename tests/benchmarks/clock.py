@@ -21,7 +21,7 @@ class Trace:
     seconds: np.ndarray
     """Shape ``(epochs finished,)``: the clock."""
     trials: int
-    """How many were begun."""
+    """How many ended."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,9 +40,10 @@ def play(
 ) -> Trace:
     """Run one study without training.
 
-    A free worker asks for a config. An epoch ends after the seconds that the table has for it;
-    results are taken in by time, those of the same moment by worker. The run ends when the epochs
-    of the budget are finished, when the contender has nothing to train, or when the share is 1.
+    A free worker asks for a config; with the number of a stopped trial that one goes on. An
+    epoch ends after the seconds that the table has for it; results are taken in by time, those
+    of the same moment by worker. The run ends when the epochs of the budget are finished, when
+    the contender has nothing to train, or when the share is 1.
     A trial whose loss is not finite has failed, whoever runs it.
 
     Args:
@@ -74,8 +75,9 @@ class _Play:
         self._covered = Covered(scale)
         self._idle = list(range(workers))
         self._running: dict[int, _Running] = {}
+        self._finished: dict[int, int] = {}
         self._due: list[tuple[float, int]] = []
-        self._started = self._trials = 0
+        self._started = 0
 
     def run(self) -> Trace:
         shares, seconds = [], []
@@ -85,7 +87,9 @@ class _Play:
             shares.append(self._take_in(now, worker))
             seconds.append(now)
             self._hand_out(now)
-        return Trace(shares=np.array(shares), seconds=np.array(seconds), trials=self._trials)
+        return Trace(
+            shares=np.array(shares), seconds=np.array(seconds), trials=len(self._finished)
+        )
 
     def _hand_out(self, now: float) -> None:
         """Give idle workers something to train, the first ones first."""
@@ -96,9 +100,12 @@ class _Play:
             number, config = asked
             losses, seconds = self._table.curve(config, self._seed)
             worker = heapq.heappop(self._idle)
-            self._trials += 1
             self._running[worker] = _Running(
-                number=number, place=self._table.place(config), losses=losses, seconds=seconds
+                number=number,
+                place=self._table.place(config),
+                losses=losses,
+                seconds=seconds,
+                epoch=self._finished.get(number, 0) + 1,
             )
             self._start(worker, now)
 
@@ -118,6 +125,7 @@ class _Play:
                 self._start(worker, now)
             return share
         self._contender.ended(running.number, state)
+        self._finished[running.number] = running.epoch
         del self._running[worker]
         heapq.heappush(self._idle, worker)
         return share

@@ -30,7 +30,10 @@ class Contender(Protocol):
     """Suggests what free workers train, and ends what is not worth going on."""
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
-        """Return a new trial's number and its config; None: nothing now, maybe after a result."""
+        """Return a trial's number and its config; None: nothing now, maybe after a result.
+
+        A number that was stopped goes on from its last epoch, as from a checkpoint.
+        """
 
     def report(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
         """Take in the finite losses after an epoch; return whether the trial stops with it.

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.candidates import best_log_skills
+from search.candidates import best_log_skills, log_curve
+from search.objective import every_head
 from search.scheduler import make_scheduler
-from search.searcher import RecordedTrial, suggest
+from search.searcher import Continue, RecordedTrial, suggest
 from tests.benchmarks.contender import EndState, Problem
 
 
@@ -28,7 +29,7 @@ class _Trial:
 class Twohead:
     """A sampler and a scheduler of ours, by name."""
 
-    def __init__(self, problem: Problem, *, sampler: str = "tpe", scheduler: str = "pareto_asha"):
+    def __init__(self, problem: Problem, *, sampler: str = "ehvi", scheduler: str = "pareto_asha"):
         self._problem = problem
         self._sampler = sampler
         self._scheduler = make_scheduler(
@@ -40,7 +41,7 @@ class Twohead:
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         """Suggest as the conductor does, until every config has been tried."""
         number = len(self._trials)
-        if number == self._problem.space.size:
+        if number == self._problem.space.size:  # as a real study, which then is complete
             return None
         suggestion = suggest(
             name=self._sampler,
@@ -49,7 +50,11 @@ class Twohead:
             number=number,
             recorded=self._recorded,
             num_heads=len(self._problem.heads),
+            epochs=self._problem.epochs,
         )
+        if isinstance(suggestion, Continue):
+            self._recorded[suggestion.number] = self._as_recorded(suggestion.number, "running")
+            return suggestion.number, self._trials[suggestion.number].config
         self._trials.append(_Trial(config=suggestion.config, system=suggestion.system_attrs))
         self._recorded.append(self._as_recorded(number, "running"))
         return number, suggestion.config
@@ -66,12 +71,15 @@ class Twohead:
 
     def _as_recorded(self, number: int, state: Any) -> RecordedTrial:
         trial = self._trials[number]
-        skills, epoch = best_log_skills(trial, self._problem.baselines)  # type: ignore[arg-type]
+        baselines = self._problem.baselines
+        skills, epoch = best_log_skills(trial, baselines)  # type: ignore[arg-type]
+        measured = [one.losses for one in trial.measurements]
         return RecordedTrial(
             number=number,
             config=trial.config,
             state=state,
             log_skills=skills,
             epoch=epoch,
+            curve=log_curve(measured, baselines, every_head(self._problem.heads)),
             system_attrs=trial.system,
         )

@@ -202,7 +202,7 @@ def test_a_point_of_another_number_of_heads_is_refused():
 
 
 def test_an_unknown_sampler_is_refused_with_the_names_there_are():
-    with pytest.raises(InputError, match=r"one of \['tpe', 'random', .*\], got 'cma'"):
+    with pytest.raises(InputError, match=r"one of \['ehvi', 'tpe', .*\], got 'cma'"):
         ask(name="cma")
 
 

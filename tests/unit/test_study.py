@@ -371,7 +371,7 @@ def test_a_mapping_with_unknown_and_missing_keys_is_refused_with_the_rest_of_its
             id="default_space",
         ),
         pytest.param({"seed": 1}, [("seed", 1, 0)], id="seed"),
-        pytest.param({"sampler": "random"}, [("sampler", "random", "tpe")], id="sampler"),
+        pytest.param({"sampler": "random"}, [("sampler", "random", "ehvi")], id="sampler"),
         pytest.param({"resources": {"cpu": 2}}, [("resources.cpu", 2, 1)], id="resources"),
         pytest.param({"space": {"l2": 0.2, "dropout": 0.1}}, [("space.l2", 0.2, 0.1)], id="space"),
         pytest.param({"space": {"dropout": 0.1, "l2": 0.1}}, [], id="order_of_the_space"),

@@ -1,0 +1,144 @@
+"""Gaussian processes over configs in the unit cube, small enough to be fitted at every ask.
+
+Plain NumPy: the fits are of at most a few hundred points, and importing a library for them
+(torch) would take longer than a whole study's suggestions.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+FIT_POINTS = 60
+"""Points that the kernel's parameters are fitted to; the predictions use all."""
+FIT_STEPS = 12
+SHORTEST, LONGEST = -4.0, 4.5
+"""Logarithms of the bounds of a length scale; the longest makes a parameter irrelevant."""
+LENGTH_SPREAD = 1.0
+NOISE_MEDIAN, NOISE_SPREAD = 0.03, 1.5
+"""Prior of the noise variance, as a share of the variance of what is observed."""
+_ROOT5 = math.sqrt(5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """What is known of one quantity at some configs."""
+
+    places: Array
+    """Shape ``(points, parameters)``, in the unit cube."""
+    values: Array
+    """Shape ``(points,)``, standardised: about mean 0 and variance 1."""
+    variances: Array
+    """Shape ``(points,)``: what is uncertain of each value, beyond the noise they share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A Matern-5/2 kernel of variance 1 with a length scale per parameter, and noise."""
+
+    lengths: Array
+    """Shape ``(parameters,)``."""
+    noise: float
+    """Variance."""
+
+    def between(self, rows: Array, columns: Array) -> Array:
+        """Return the covariances, shape ``(rows, columns)``."""
+        left, right = rows / self.lengths, columns / self.lengths
+        squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+        return _matern(np.maximum(squares, 0.0))
+
+
+class Process:
+    """A Gaussian process given observations.
+
+    Args:
+        kernel: Its covariances.
+        seen: The observations.
+    """
+
+    def __init__(self, kernel: Kernel, seen: Observations) -> None:
+        self._kernel = kernel
+        self._places = seen.places
+        covariance = kernel.between(seen.places, seen.places)
+        covariance[np.diag_indices_from(covariance)] += kernel.noise + seen.variances
+        self._inverse = np.linalg.inv(covariance)
+        self._weights = self._inverse @ seen.values
+
+    def mean(self, places: Array) -> Array:
+        """Return the expected values at some configs, shape ``(places,)``."""
+        return np.asarray(self._kernel.between(places, self._places) @ self._weights)
+
+    def predict(self, places: Array) -> tuple[Array, Array]:
+        """Return mean and variance, without noise, each of shape ``(places,)``."""
+        across = self._kernel.between(places, self._places)
+        explained = np.einsum("ij,ij->i", across @ self._inverse, across)
+        return across @ self._weights, np.maximum(1.0 - explained, 1e-6)
+
+
+def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
+    """Return the most probable kernel: maximum a posteriori, by Rprop on its logarithms.
+
+    The marginal likelihood and its gradient as in Rasmussen and Williams 2006, chapter 5;
+    the prior's median length grows with the root of the number of parameters, as Hvarfner et
+    al. 2024 (arXiv:2402.02229) found right; Rprop (Riedmiller and Braun 1993) needs no scale.
+
+    Args:
+        seen: The observations, at least one.
+        rng: Picks the points that are fitted to where there are more than ``FIT_POINTS``.
+    """
+    places, values, variances = seen.places, seen.values, seen.variances
+    if len(values) > FIT_POINTS:
+        rows = np.sort(rng.permutation(len(values))[:FIT_POINTS])
+        places, values, variances = places[rows], values[rows], variances[rows]
+    num = places.shape[1]
+    squares = (places.T[:, :, None] - places.T[:, None, :]) ** 2
+    median = np.append(np.full(num, 0.5 * math.log(num) / 2 + 0.2), math.log(NOISE_MEDIAN))
+    spread = np.append(np.full(num, LENGTH_SPREAD), NOISE_SPREAD)
+    best, least = median, math.inf
+    at, steps, last = median.copy(), np.full(num + 1, 0.3), np.zeros(num + 1)
+    for _ in range(FIT_STEPS):
+        height, slope = _likelihood(at, squares, values, variances)
+        height += 0.5 * float((((at - median) / spread) ** 2).sum())
+        slope += (at - median) / spread**2
+        if height < least:
+            best, least = at.copy(), height
+        turned = slope * last
+        steps = np.where(turned > 0, np.minimum(steps * 1.3, 0.7), steps)
+        steps = np.where(turned < 0, steps * 0.5, steps)
+        at, last = np.clip(at - np.sign(slope) * steps, SHORTEST, LONGEST), slope
+    return Kernel(lengths=np.exp(best[:num]), noise=math.exp(best[num]))
+
+
+def _likelihood(at: Array, squares: Array, values: Array, variances: Array) -> tuple[float, Array]:
+    """Return the negative log marginal likelihood and its gradient.
+
+    Args:
+        at: Shape ``(parameters + 1,)``: logarithms of the length scales and of the noise.
+        squares: Shape ``(parameters, points, points)``: squared distances along each parameter.
+        values: Shape ``(points,)``.
+        variances: Shape ``(points,)``.
+    """
+    num = len(squares)
+    shrunk, noise = np.exp(-2 * at[:num]), math.exp(at[num])
+    distances = np.tensordot(shrunk, squares, axes=1)
+    root = np.sqrt(distances)
+    covariance = _matern(distances)
+    covariance[np.diag_indices_from(covariance)] += noise + variances
+    inverse = np.linalg.inv(covariance)
+    weights = inverse @ values
+    _, log_determinant = np.linalg.slogdet(covariance)
+    outer = inverse - np.outer(weights, weights)
+    by_distance = outer * (5 / 3 * (1 + _ROOT5 * root) * np.exp(-_ROOT5 * root))
+    slope = np.empty(num + 1)
+    slope[:num] = 0.5 * np.tensordot(squares, by_distance, axes=2) * shrunk
+    slope[num] = 0.5 * float(np.trace(outer)) * noise
+    return 0.5 * float(values @ weights + log_determinant), slope
+
+
+def _matern(squares: Array) -> Array:
+    """Return the Matern-5/2 correlation at some squared distances."""
+    root = _ROOT5 * np.sqrt(squares)
+    return np.asarray((1 + root + 5 / 3 * squares) * np.exp(-root))
