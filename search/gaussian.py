@@ -20,6 +20,9 @@ SHORTEST, LONGEST = -4.0, 4.5
 LENGTH_SPREAD = 1.0
 NOISE_MEDIAN, NOISE_SPREAD = 0.03, 1.5
 """Prior of the noise variance, as a share of the variance of what is observed."""
+TREND = 0.3
+"""Variance of what each parameter does by itself, a parabola of it, to the sum over all. A few
+points tell such a trend long before they tell what a process of many parameters may do."""
 _ROOT5 = math.sqrt(5.0)
 
 
@@ -37,7 +40,7 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A Matern-5/2 kernel of variance 1 with a length scale per parameter, and noise."""
+    """A parabola of each parameter, a Matern-5/2 kernel of variance 1 on all, and noise."""
 
     lengths: Array
     """Shape ``(parameters,)``."""
@@ -48,7 +51,11 @@ class Kernel:
         """Return the covariances, shape ``(rows, columns)``."""
         left, right = rows / self.lengths, columns / self.lengths
         squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-        return _matern(np.maximum(squares, 0.0))
+        return _matern(np.maximum(squares, 0.0)) + _trend(rows) @ _trend(columns).T
+
+    def at(self, places: Array) -> Array:
+        """Return the variances, shape ``(places,)``."""
+        return np.asarray(1.0 + (_trend(places) ** 2).sum(axis=1))
 
 
 class Process:
@@ -75,7 +82,7 @@ class Process:
         """Return mean and variance, without noise, each of shape ``(places,)``."""
         across = self._kernel.between(places, self._places)
         explained = np.einsum("ij,ij->i", across @ self._inverse, across)
-        return across @ self._weights, np.maximum(1.0 - explained, 1e-6)
+        return across @ self._weights, np.maximum(self._kernel.at(places) - explained, 1e-6)
 
 
 def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
@@ -97,10 +104,11 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
     squares = (places.T[:, :, None] - places.T[:, None, :]) ** 2
     median = np.append(np.full(num, 0.5 * math.log(num) / 2 + 0.2), math.log(NOISE_MEDIAN))
     spread = np.append(np.full(num, LENGTH_SPREAD), NOISE_SPREAD)
+    known = _trend(places) @ _trend(places).T + np.diag(variances)
     best, least = median, math.inf
     at, steps, last = median.copy(), np.full(num + 1, 0.3), np.zeros(num + 1)
     for _ in range(FIT_STEPS):
-        height, slope = _likelihood(at, squares, values, variances)
+        height, slope = _likelihood(at, squares, values, known)
         height += 0.5 * float((((at - median) / spread) ** 2).sum())
         slope += (at - median) / spread**2
         if height < least:
@@ -112,21 +120,21 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
     return Kernel(lengths=np.exp(best[:num]), noise=math.exp(best[num]))
 
 
-def _likelihood(at: Array, squares: Array, values: Array, variances: Array) -> tuple[float, Array]:
+def _likelihood(at: Array, squares: Array, values: Array, known: Array) -> tuple[float, Array]:
     """Return the negative log marginal likelihood and its gradient.
 
     Args:
         at: Shape ``(parameters + 1,)``: logarithms of the length scales and of the noise.
         squares: Shape ``(parameters, points, points)``: squared distances along each parameter.
         values: Shape ``(points,)``.
-        variances: Shape ``(points,)``.
+        known: Shape ``(points, points)``: covariances that do not depend on ``at``.
     """
     num = len(squares)
     shrunk, noise = np.exp(-2 * at[:num]), math.exp(at[num])
     distances = np.tensordot(shrunk, squares, axes=1)
     root = np.sqrt(distances)
-    covariance = _matern(distances)
-    covariance[np.diag_indices_from(covariance)] += noise + variances
+    covariance = _matern(distances) + known
+    covariance[np.diag_indices_from(covariance)] += noise
     inverse = np.linalg.inv(covariance)
     weights = inverse @ values
     _, log_determinant = np.linalg.slogdet(covariance)
@@ -142,3 +150,10 @@ def _matern(squares: Array) -> Array:
     """Return the Matern-5/2 correlation at some squared distances."""
     root = _ROOT5 * np.sqrt(squares)
     return np.asarray((1 + root + 5 / 3 * squares) * np.exp(-root))
+
+
+def _trend(places: Array) -> Array:
+    """Return line and parabola of each coordinate, orthogonal on it; products are covariances."""
+    centred = 2 * places - 1
+    features = np.column_stack([centred, 1.5 * centred**2 - 0.5])
+    return np.asarray(features * math.sqrt(TREND / places.shape[1]))
