@@ -94,7 +94,7 @@ def near(kinds: Mapping[str, Parameter], key: Key, spread: float, rng: np.random
     num_changed = int(rng.integers(1, min(3, len(kinds)) + 1))
     changed = set(rng.permutation(len(kinds))[:num_changed].tolist())
     return tuple(
-        _moved(kind, number, spread, rng) if place in changed else number
+        _moved(kind, number, spread, rng) if place in changed or number is None else number
         for place, (kind, number) in enumerate(zip(kinds.values(), key, strict=True))
     )
 

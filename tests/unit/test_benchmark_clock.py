@@ -66,6 +66,26 @@ def test_what_was_stopped_makes_room_for_the_next(table):
     assert ends == [(0, "stopped"), (1, "complete"), (2, "complete")]
 
 
+@dataclass
+class AskingAgain(Scripted):
+    """Hands out the same number every time, until it is complete."""
+
+    def ask(self):
+        return None if (0, "complete") in self.heard else (0, self.configs[0])
+
+
+def test_a_stopped_trial_that_is_handed_out_again_goes_on_after_its_last_epoch(table):
+    config = list(combinations(table.parameters))[5]
+    contender = AskingAgain([config], stop_at={0: 2})
+
+    trace = run(table, contender, workers=1)
+
+    told = [heard[:2] for heard in contender.heard]
+    assert told == [(0, 1), (0, 2), (0, "stopped"), (0, 3), (0, 4), (0, "complete")]
+    np.testing.assert_allclose(trace.seconds, np.cumsum(table.curve(config, 0)[1]))
+    assert trace.trials == 1
+
+
 def test_a_stop_at_the_last_epoch_is_a_complete_trial(table):
     contender = Scripted(list(combinations(table.parameters))[:1], stop_at={0: 4})
 
