@@ -46,16 +46,21 @@ class Kernel:
     """Shape ``(parameters,)``."""
     noise: float
     """Variance."""
+    trend: float = TREND
+    """Variance of the sum of the parabolas, about, over the cube."""
 
     def between(self, rows: Array, columns: Array) -> Array:
         """Return the covariances, shape ``(rows, columns)``."""
         left, right = rows / self.lengths, columns / self.lengths
         squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-        return _matern(np.maximum(squares, 0.0)) + _trend(rows) @ _trend(columns).T
+        return _matern(np.maximum(squares, 0.0)) + self._trend(rows) @ self._trend(columns).T
 
     def at(self, places: Array) -> Array:
         """Return the variances, shape ``(places,)``."""
-        return np.asarray(1.0 + (_trend(places) ** 2).sum(axis=1))
+        return np.asarray(1.0 + (self._trend(places) ** 2).sum(axis=1))
+
+    def _trend(self, places: Array) -> Array:
+        return parabolas(places) * math.sqrt(self.trend)
 
 
 class Process:
@@ -104,7 +109,7 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
     squares = (places.T[:, :, None] - places.T[:, None, :]) ** 2
     median = np.append(np.full(num, 0.5 * math.log(num) / 2 + 0.2), math.log(NOISE_MEDIAN))
     spread = np.append(np.full(num, LENGTH_SPREAD), NOISE_SPREAD)
-    known = _trend(places) @ _trend(places).T + np.diag(variances)
+    known = TREND * parabolas(places) @ parabolas(places).T + np.diag(variances)
     best, least = median, math.inf
     at, steps, last = median.copy(), np.full(num + 1, 0.3), np.zeros(num + 1)
     for _ in range(FIT_STEPS):
@@ -152,8 +157,15 @@ def _matern(squares: Array) -> Array:
     return np.asarray((1 + root + 5 / 3 * squares) * np.exp(-root))
 
 
-def _trend(places: Array) -> Array:
-    """Return line and parabola of each coordinate, orthogonal on it; products are covariances."""
+def parabolas(places: Array) -> Array:
+    """Return line and parabola of each coordinate, of which products are a trend's covariances.
+
+    Args:
+        places: Shape ``(points, coordinates)``, in the unit cube.
+
+    Returns:
+        Shape ``(points, 2 * coordinates)``; orthogonal functions, Legendre's first two.
+    """
     centred = 2 * places - 1
     features = np.column_stack([centred, 1.5 * centred**2 - 0.5])
-    return np.asarray(features * math.sqrt(TREND / places.shape[1]))
+    return np.asarray(features / math.sqrt(places.shape[1]))

@@ -161,9 +161,10 @@ def test_the_first_trials_have_one_value_from_each_part_of_every_range():
     for number in range(STARTUP_TRIALS):
         recorded.append(trial(number, ask(space, recorded).config))
 
-    tenths = list(range(STARTUP_TRIALS))
-    assert sorted(int(10 * t.config["x"]) for t in recorded) == tenths
-    assert sorted(int(math.log10(t.config["y"])) for t in recorded) == tenths
+    parts = list(range(STARTUP_TRIALS))
+    assert sorted(int(STARTUP_TRIALS * t.config["x"]) for t in recorded) == parts
+    decades = [math.log10(t.config["y"]) / 10 for t in recorded]
+    assert sorted(int(STARTUP_TRIALS * share) for share in decades) == parts
 
 
 def test_the_first_trials_of_one_number_are_the_same_whatever_else_runs():

@@ -21,7 +21,7 @@ def observed(num=30, num_parameters=3, noise=0.0, seed=0, of=None):
 
 
 def test_the_kernel_is_one_at_a_distance_of_none_and_falls_with_it():
-    kernel = Kernel(lengths=np.array([1.0]), noise=0.0)
+    kernel = Kernel(lengths=np.array([1.0]), noise=0.0, trend=0.0)
     places = np.array([[0.0], [1.0], [3.0]])
 
     # (1 + sqrt(5) r + 5/3 r^2) exp(-sqrt(5) r) at r = 0, 1, 3.
@@ -31,13 +31,25 @@ def test_the_kernel_is_one_at_a_distance_of_none_and_falls_with_it():
 
 
 def test_a_parameter_with_a_long_scale_hardly_counts():
-    kernel = Kernel(lengths=np.array([0.1, 100.0]), noise=0.0)
+    kernel = Kernel(lengths=np.array([0.1, 100.0]), noise=0.0, trend=0.0)
     origin = np.zeros((1, 2))
 
     along, across = kernel.between(origin, np.array([[1.0, 0.0], [0.0, 1.0]]))[0]
 
     assert along < 1e-6
     assert across > 0.999
+
+
+def test_a_trend_goes_on_where_nothing_was_seen():
+    places = np.linspace(0.3, 0.7, 9)[:, None]
+    seen = Observations(places=places, values=4 * places[:, 0] - 2, variances=np.zeros(9))
+    ends = np.array([[0.0], [1.0]])
+
+    with_trend = Process(Kernel(lengths=np.full(1, 0.05), noise=1e-4), seen).mean(ends)
+    without = Process(Kernel(lengths=np.full(1, 0.05), noise=1e-4, trend=0.0), seen).mean(ends)
+
+    assert with_trend[1] - with_trend[0] > 0.3
+    assert without == pytest.approx([0.0, 0.0], abs=0.01)
 
 
 def test_a_process_without_noise_interpolates():
@@ -52,7 +64,7 @@ def test_a_process_without_noise_interpolates():
 
 
 def test_far_from_what_was_seen_a_process_knows_nothing():
-    process = Process(Kernel(lengths=np.full(3, 0.1), noise=0.01), observed())
+    process = Process(Kernel(lengths=np.full(3, 0.1), noise=0.01, trend=0.0), observed())
 
     mean, variance = process.predict(np.full((1, 3), 50.0))
 
@@ -65,7 +77,8 @@ def test_one_point_is_trusted_as_its_noise_says():
         places=np.array([[0.5]]), values=np.array([2.0]), variances=np.array([0.25])
     )
 
-    mean, variance = Process(Kernel(lengths=np.ones(1), noise=0.25), seen).predict(seen.places)
+    kernel = Kernel(lengths=np.ones(1), noise=0.25, trend=0.0)
+    mean, variance = Process(kernel, seen).predict(seen.places)
 
     # 2 / (1 + 0.25 + 0.25), and 1 - 1 / 1.5.
     assert mean[0] == pytest.approx(4 / 3)
@@ -89,14 +102,14 @@ def test_an_uncertain_value_pulls_less_than_a_certain_one():
 def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(num, num_parameters, seed):
     rng = RNG(seed)
     seen = observed(num, num_parameters, noise=0.3, seed=seed)
-    variances = rng.random(num) * 0.1
+    known = np.diag(rng.random(num) * 0.1)
     squares = (seen.places.T[:, :, None] - seen.places.T[:, None, :]) ** 2
     at = np.append(rng.normal(size=num_parameters) * 0.5, -2.0)
 
     def height(at):
-        return _likelihood(at, squares, seen.values, variances)[0]
+        return _likelihood(at, squares, seen.values, known)[0]
 
-    _, slope = _likelihood(at, squares, seen.values, variances)
+    _, slope = _likelihood(at, squares, seen.values, known)
 
     steps = np.eye(len(at)) * 1e-5
     expected = [(height(at + step) - height(at - step)) / 2e-5 for step in steps]
@@ -106,7 +119,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(num, num_p
 def test_the_likelihood_is_that_of_a_normal_distribution():
     # One point: -log N(1; 0, 1 + 0.5), but for the constant log(2 pi) / 2.
     height, _ = _likelihood(
-        np.array([0.0, np.log(0.5)]), np.zeros((1, 1, 1)), np.array([1.0]), np.zeros(1)
+        np.array([0.0, np.log(0.5)]), np.zeros((1, 1, 1)), np.array([1.0]), np.zeros((1, 1))
     )
 
     assert height == pytest.approx(0.5 * (1 / 1.5 + np.log(1.5)))
@@ -166,7 +179,8 @@ def test_a_fit_depends_on_its_arguments_alone():
 def test_whatever_was_seen_the_process_is_finite(seen):
     kernel = fit(seen, RNG(0))
 
-    mean, variance = Process(kernel, seen).predict(RNG(1).random((50, seen.places.shape[1])))
+    places = RNG(1).random((50, seen.places.shape[1]))
+    mean, variance = Process(kernel, seen).predict(places)
 
     assert np.isfinite([*kernel.lengths, kernel.noise, *mean, *variance]).all()
-    assert ((variance > 0) & (variance <= 1 + 1e-9)).all()
+    assert ((variance > 0) & (variance <= kernel.at(places) + 1e-9)).all()
