@@ -2,8 +2,10 @@
 
 ``python -m tests.benchmarks.ask_cost --trials 200 1000 10000`` prints milliseconds of processor
 time, median and largest of 20, in a study of that many recorded trials (the default space, two
-heads, 16 running): for a sampler with all keys known, as in a study that goes on. The first
-question of a resumed study works the keys out, 25 microseconds a trial.
+heads, every second trial stopped at its rung, 16 running): for a sampler with all keys known, as
+in a study that goes on. The first question of a resumed study works the keys out, 25
+microseconds a trial. ``together`` is a suggestion by the default sampler and a decision by the
+default scheduler, as each trial costs its study.
 """
 
 import argparse
@@ -29,7 +31,9 @@ STEPS = 8
 DEFAULT = [name for name in SAMPLERS if name != "gp"]
 """Optuna's Gaussian processes need torch, and minutes for this table."""
 NUM_RUNNING = 16
+EPOCHS, STOPPED_AT = 12, 3
 REPEATS = 20
+TOGETHER = "ehvi", "pareto_asha"
 
 
 def space_for(name: str) -> SearchSpace:
@@ -55,17 +59,30 @@ def recorded_trials(space: SearchSpace, count: int) -> list[RecordedTrial]:
         rate = np.log(config["learning_rate"] / 2e-3)
         noise = rng.normal(scale=0.2, size=2)
         is_running = number >= count - NUM_RUNNING
-        point = (abs(rate - 1) + noise[0] - 3, abs(rate + 1) + config["dropout"] + noise[1] - 3)
+        ends = (abs(rate - 1) + noise[0] - 3, abs(rate + 1) + config["dropout"] + noise[1] - 3)
+        is_stopped = number % 2 == 1
+        epochs = number % 3 if is_running else STOPPED_AT if is_stopped else EPOCHS
+        curve = curve_to(ends, epochs, rng)
         trials.append(
             RecordedTrial(
                 number=number,
                 config=config,
-                state="running" if is_running else "complete",
-                log_skills=None if is_running else tuple(map(float, point)),
-                epoch=12,
+                state="running" if is_running else "stopped" if is_stopped else "complete",
+                log_skills=min(curve, key=sum, default=None),
+                epoch=epochs,
+                curve=curve,
             )
         )
     return trials
+
+
+def curve_to(
+    ends: tuple[float, float], epochs: int, rng: np.random.Generator
+) -> tuple[tuple[float, ...], ...]:
+    """Return the log skills of so many epochs of a training on the way to where it ends."""
+    way = 1 - 0.7 ** np.arange(1, epochs + 1)
+    skills = np.outer(way, ends) + rng.normal(scale=0.02, size=(epochs, len(ends)))
+    return tuple(map(tuple, skills.round(9).tolist()))
 
 
 def milliseconds(work: Callable[[int], object]) -> tuple[float, float]:
@@ -79,8 +96,8 @@ def milliseconds(work: Callable[[int], object]) -> tuple[float, float]:
     return float(np.median(spent)), max(spent)
 
 
-def ask_cost(name: str, count: int) -> tuple[float, float]:
-    """Return what one suggestion costs."""
+def asking(name: str, count: int) -> Callable[[int], None]:
+    """Return what asks for one suggestion."""
     space = space_for(name)
     trials = recorded_trials(space, count)
 
@@ -92,17 +109,18 @@ def ask_cost(name: str, count: int) -> tuple[float, float]:
             number=count,
             recorded=trials,
             num_heads=len(HEADS),
+            epochs=EPOCHS,
         )
 
-    return milliseconds(ask)
+    return ask
 
 
-def decision_cost(name: str, count: int) -> tuple[float, float]:
-    """Return what one decision costs at the first rung, where most trials stand."""
+def deciding(name: str, count: int) -> Callable[[int], None]:
+    """Return what asks for one decision at the first rung, where most trials stand."""
     rng = np.random.default_rng(1)
     heads = [head.name for head in HEADS]
-    scheduler = make_scheduler(name, baselines=dict.fromkeys(heads, 1.0), max_epochs=12)
-    (rung, *_) = getattr(scheduler, "rungs", (3,))
+    scheduler = make_scheduler(name, baselines=dict.fromkeys(heads, 1.0), max_epochs=EPOCHS)
+    (rung, *_) = getattr(scheduler, "rungs", (STOPPED_AT,))
     losses = rng.lognormal(-1.0, 0.5, size=(count + REPEATS + 1, len(heads)))
     for number, row in enumerate(losses[:count].tolist()):
         scheduler.restore(number, rung, dict(zip(heads, row, strict=True)), "continue")
@@ -111,7 +129,19 @@ def decision_cost(name: str, count: int) -> tuple[float, float]:
         row = losses[count + repeat].tolist()
         scheduler.decide(count + repeat, rung, dict(zip(heads, row, strict=True)))
 
-    return milliseconds(decide)
+    return decide
+
+
+def together(count: int) -> Callable[[int], None]:
+    """Return what asks for one suggestion and one decision."""
+    sampler, scheduler = TOGETHER
+    ask, decide = asking(sampler, count), deciding(scheduler, count)
+
+    def both(repeat: int) -> None:
+        ask(repeat)
+        decide(repeat)
+
+    return both
 
 
 def main() -> None:
@@ -122,9 +152,11 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'what':<24}{'trials':>8}{'median ms':>12}{'largest ms':>12}")
     for count in options.trials:
-        costs = {f"sampler {name}": ask_cost(name, count) for name in options.samplers}
-        costs |= {f"scheduler {name}": decision_cost(name, count) for name in SCHEDULERS}
-        for what, (median, largest) in costs.items():
+        works = {f"sampler {name}": asking(name, count) for name in options.samplers}
+        works |= {f"scheduler {name}": deciding(name, count) for name in SCHEDULERS}
+        works["together"] = together(count)
+        for what, work in works.items():
+            median, largest = milliseconds(work)
             print(f"{what:<24}{count:>8}{median:>12.1f}{largest:>12.1f}")
 
 

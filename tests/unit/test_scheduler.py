@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.scheduler import (
@@ -157,6 +157,37 @@ def test_a_restored_verdict_holds_even_if_it_would_be_decided_otherwise():
 @pytest.mark.parametrize("epoch", [1, 3], ids=["between_rungs", "at_a_rung"])
 def test_a_loss_that_is_not_finite_is_stopped_even_if_it_is_first(loss, epoch):
     assert asha().decide(0, epoch, {"c": 0.1, "r": loss}) == "stop"
+
+
+BROKEN = st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@given(rung=rungs(), factor=FACTOR, epoch=st.integers(1, 9), data=st.data())
+def test_a_loss_that_is_not_finite_never_survives_whatever_else_is_there(
+    rung, factor, epoch, data
+):
+    num_heads, points = rung
+    scheduler = asha(num_heads, factor=factor)
+    decide_all(scheduler, points, epoch)
+    broken = [data.draw(LOSS | BROKEN) for _ in range(num_heads)]
+    broken[data.draw(st.integers(0, num_heads - 1))] = data.draw(BROKEN)
+
+    verdict = scheduler.decide(99, epoch, by_head(broken))
+
+    assert verdict == "stop"
+
+
+@given(rung=rungs(smallest=3), factor=FACTOR, where=st.integers(0, 2), broken=BROKEN)
+def test_no_finite_point_is_stopped_because_another_is_not_finite(rung, factor, where, broken):
+    num_heads, points = rung
+    worst = [9.0] * num_heads
+    other, same = asha(num_heads, factor=factor), asha(num_heads, factor=factor)
+
+    with_broken = decide_all(other, [*points[:where], (broken,) * num_heads, *points[where:]])
+    with_worst = decide_all(same, [*points[:where], worst, *points[where:]])
+
+    del with_broken[where], with_worst[where]
+    assert with_broken == with_worst
 
 
 def test_a_point_that_is_not_finite_counts_as_the_worst_of_its_rung():
@@ -316,3 +347,33 @@ def test_with_one_head_it_decides_as_rays_asha_outside_of_its_interpolation_gap(
             assert (in_gap and verdict == "continue") or too_few
 
     assert num_equal >= 0.95 * 20 * 40
+
+
+@pytest.mark.slow
+@settings(deadline=None)
+@given(
+    curves=st.lists(
+        st.tuples(LOSS, LOSS), min_size=1, max_size=30, unique_by=(lambda c: c[0], lambda c: c[1])
+    ),
+    factor=FACTOR,
+)
+def test_with_one_head_it_decides_at_every_rung_as_rays_asha_outside_of_the_gap(curves, factor):
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    options = {"max_t": 3 * factor + 1, "grace_period": 3, "reduction_factor": factor}
+    theirs = AsyncHyperBandScheduler(time_attr="epoch", metric="c", mode="min", **options)
+    ours = asha(1, factor=factor, max_epochs=3 * factor + 1)
+    at_rung = {3: [], 3 * factor: []}
+    for number, curve in enumerate(curves):
+        trial = SimpleNamespace(trial_id=str(number))
+        theirs.on_trial_add(None, trial)
+        for (epoch, before), loss in zip(at_rung.items(), curve, strict=True):
+            verdict = theirs.on_trial_result(None, trial, {"epoch": epoch, "c": loss}).lower()
+            num, better = len(before), sum(other < loss for other in before)
+            in_gap = num % factor != 1 % factor and better == math.ceil(num / factor)
+            before.append(loss)
+            found = ours.decide(number, epoch, {"c": loss})
+            if not in_gap and num + 1 >= factor:
+                assert found == verdict
+            if verdict == "stop":
+                break
