@@ -91,6 +91,10 @@ def _traces(
         _prepare(*settings)
         yield from ((job, _run(job)) for job in jobs)
         return
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        # Else the processes wait for each other's threads: on two busy cores 198 s where one
+        # thread each takes 35 s.
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     with ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), _prepare, settings
     ) as pool:

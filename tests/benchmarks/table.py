@@ -61,7 +61,8 @@ class Table:
 
     heads: tuple[str, ...]
     parameters: Mapping[str, tuple[Any, ...]]
-    """Parameter -> its values, in order; one value: it was constant."""
+    """Parameter -> its values, in order; one value: it was constant. Named like its column, but
+    for `plain_names`."""
     seeds: tuple[int, ...]
     losses: np.ndarray
     """Shape ``(configs, seeds, epochs, heads)``; NaN where a training diverged."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from search.conditions import DEPTH
 from search.errors import InputError
 
 METADATA = b"twohead"
@@ -44,6 +46,26 @@ def head_of(column: str) -> str | None:
     """Return the head whose losses a column has, None if it has none's."""
     is_loss = column.startswith(PREFIX) and column.endswith(SUFFIX)
     return column[len(PREFIX) : -len(SUFFIX)] or None if is_loss else None
+
+
+def plain_names(columns: Sequence[str]) -> list[str]:
+    """Return names for columns that a search space takes and reads nothing into, in order.
+
+    A table names every parameter in every row, so ``num_conv_blocks`` is no depth there, by
+    which the filters of a block would count in some rows and not in others.
+
+    Example:
+        >>> plain_names(["lr", "learning rate", "learning-rate", "num_conv_blocks"])
+        ['lr', 'learning_rate', 'learning_rate_', 'num_conv_blocks_']
+    """
+    names: list[str] = []
+    for column in columns:
+        name = re.sub(r"\W", "_", column)
+        name = name if name.isidentifier() else f"_{name}"
+        while name == DEPTH or name in names or (name != column and name in columns):
+            name += "_"
+        names.append(name)
+    return names
 
 
 class _Reader:
@@ -83,7 +105,10 @@ class _Reader:
             self._refuse("finite seconds >= 0", seconds[~(seconds >= 0) | np.isinf(seconds)][0])
         return dict(
             heads=self._heads,
-            parameters={name: axes[name] for name in self._names},
+            parameters={
+                plain: axes[name]
+                for plain, name in zip(plain_names(self._names), self._names, strict=True)
+            },
             seeds=axes["seed"],
             losses=losses,
             seconds=seconds,

@@ -65,6 +65,21 @@ def test_the_space_is_what_the_columns_hold(tmp_path):
     assert space.constants == (("depth", 2),)
 
 
+def test_columns_may_have_any_name_and_none_has_a_meaning_of_its_own(tmp_path):
+    parameters = {
+        "num_conv_blocks": (1, 2),
+        "conv2_filters": (8, 16),
+        "learning rate": (0.1, 0.2),
+        "2nd": ("a", "b"),
+    }
+
+    table = Table.read(write_plain(tmp_path / "t.parquet", rows_of(parameters)))
+
+    assert list(table.parameters) == ["num_conv_blocks_", "conv2_filters", "learning_rate", "_2nd"]
+    assert table.space.size == table.num_configs == 16
+    assert not table.space.gates
+
+
 @pytest.mark.parametrize(
     "heads",
     [
