@@ -1,144 +1,150 @@
-"""Configs as points of the unit cube, for samplers that need distances."""
+"""Configs as points of the unit cube, for samplers that need distances, many at a time."""
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.coding import Key, Number, any_number, clamp, grid_value, is_ordered, num_steps, prune
+from search.axes import Axis
+from search.coding import Key, grid_value, num_values, prune
+from search.conditions import DEPTH
 from search.kinds import Choice, Float, Parameter
 
 Array = NDArray[np.float64]
 
 MOST_LISTED = 2000
 """Configs of a space up to which all are listed."""
+MOST_HELD = 20_000
+"""Keys of which the place is held."""
 DIGITS = 12
 """Decimals of a coordinate, so that a range in another unit has the same ones."""
+MOST_CHANGED = 3
+"""Parameters in which a neighbour differs, at most."""
+MIDDLE = 0.5
+"""Where a parameter lies that does not count in a config."""
 
 Kinds = tuple[tuple[str, Parameter], ...]
 Gates = tuple[tuple[str, int], ...]
 
 
-def places_of(kinds: Mapping[str, Parameter], keys: Sequence[Key]) -> Array:
-    """Return the keys as points of the unit cube.
+@final
+class Cube:
+    """A space as a cube.
 
-    An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
-    between k > 2 things is k coordinates of which one is 1. What does not count in a config lies
-    in the middle.
+    A config has a *share* of every parameter, 0 to 1: equal parts of that range are equally
+    likely to be drawn. And it has a *place*, coordinates between which distances mean something.
 
     Args:
-        kinds: Searched parameter -> what it may be.
-        keys: One number per parameter, or None.
-
-    Returns:
-        Shape ``(keys, coordinates)``.
+        kinds: Searched parameter and what it may be.
+        gates: Of the space; see `search.conditions.gates_of`.
     """
-    rows = [
-        [
-            coordinate
-            for kind, number in zip(kinds.values(), key, strict=True)
-            for coordinate in _coordinates(kind, number)
-        ]
-        for key in keys
-    ]
-    width = sum(_width(kind) for kind in kinds.values())
-    return np.round(np.array(rows, dtype=np.float64).reshape(len(keys), width), DIGITS)
+
+    def __init__(self, kinds: Kinds, gates: Gates) -> None:
+        self._kinds = dict(kinds)
+        self._gates = dict(gates)
+        self._axes = [Axis(kind) for _, kind in kinds]
+        self._held: dict[Key, Array] = {}
+        self.width = sum(axis.width for axis in self._axes)
+        """Coordinates of a place."""
+
+    @cached_property
+    def every_key(self) -> tuple[Key, ...]:
+        """Every key of a small space, once; none of one that is larger or infinite."""
+        sizes = [num_values(kind) for kind in self._kinds.values()]
+        if None in sizes or math.prod(size or 0 for size in sizes) > MOST_LISTED:
+            return ()
+        product = itertools.product(*map(_numbers, self._kinds.values()))
+        return tuple(dict.fromkeys(prune(self._kinds, self._gates, key) for key in product))
+
+    @cached_property
+    def every_place(self) -> Array:
+        """The places of `every_key`; not to be changed."""
+        return self.places(self.every_key)
+
+    def key(self, shares: Sequence[float]) -> Key:
+        """Return the key of a config that has these shares."""
+        numbers = zip(self._axes, shares, strict=True)
+        return prune(
+            self._kinds, self._gates, tuple(axis.number(float(share)) for axis, share in numbers)
+        )
+
+    def places(self, keys: Sequence[Key]) -> Array:
+        """Return where configs lie.
+
+        An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
+        between k > 2 things is k coordinates of which one is 1. What does not count in a config
+        lies in the middle.
+
+        Returns:
+            Shape ``(keys, width)``.
+        """
+        if len(self._held) > MOST_HELD:
+            self._held = {}
+        new = [key for key in keys if key not in self._held]
+        if new:
+            columns = [
+                axis.places_of_numbers([key[index] for key in new])
+                for index, axis in enumerate(self._axes)
+            ]
+            self._held.update(zip(new, np.round(np.hstack(columns), DIGITS), strict=True))
+        return np.array([self._held[key] for key in keys]).reshape(len(keys), self.width)
+
+    def at(self, shares: Array) -> Array:
+        """Return where configs lie that have these shares, shape ``(configs, parameters)``."""
+        columns = [axis.places(column) for axis, column in zip(self._axes, shares.T, strict=True)]
+        if self._gates:
+            names = list(self._kinds)
+            depth = self._axes[names.index(DEPTH)].values(shares[:, names.index(DEPTH)])
+            for name, block in self._gates.items():
+                if name in self._kinds:
+                    columns[names.index(name)][depth < block] = MIDDLE
+        return np.asarray(np.round(np.hstack(columns), DIGITS))
+
+    def near(
+        self, keys: Sequence[Key], count: int, spread: float, rng: np.random.Generator
+    ) -> Array:
+        """Return shares of configs that differ from some in one to three parameters.
+
+        Args:
+            keys: Where to start, in turn; at least one.
+            count: How many.
+            spread: Standard deviation of a change, as a share; on a coarse grid it is larger.
+            rng: Decides which parameters change, and by how much.
+
+        Returns:
+            Shape ``(count, parameters)``.
+        """
+        fresh = rng.random((count, len(self._axes)))
+        start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
+        start = start[np.arange(count) % len(keys)]
+        steps = rng.standard_normal(fresh.shape) * [max(spread, a.step) for a in self._axes]
+        moved = np.clip(start + steps, 0.0, 1.0 - 1e-12)
+        is_name = np.array([axis.width > 1 for axis in self._axes])
+        moved = np.where(is_name | np.isnan(start), fresh, moved)
+        order = rng.random(fresh.shape).argsort(axis=1).argsort(axis=1)
+        is_kept = order >= rng.integers(1, MOST_CHANGED + 1, size=(count, 1))
+        return np.where(is_kept & ~np.isnan(start), start, moved)
 
 
 @lru_cache(maxsize=4)
-def listed(kinds: Kinds, gates: Gates) -> tuple[Key, ...]:
-    """Return every key of a small space, once; none of one that is larger or infinite."""
-    numbers = [_numbers(kind) for _, kind in kinds]
-    if math.prod(map(len, numbers)) > MOST_LISTED or not all(numbers):
-        return ()
-    pruned = (prune(dict(kinds), dict(gates), key) for key in itertools.product(*numbers))
-    return tuple(dict.fromkeys(pruned))
+def _cube(kinds: Kinds, gates: Gates) -> Cube:
+    return Cube(kinds, gates)
 
 
-@lru_cache(maxsize=4)
-def listed_places(kinds: Kinds, gates: Gates) -> Array:
-    """Return `places_of` of all `listed` keys; not to be changed."""
-    return places_of(dict(kinds), listed(kinds, gates))
+def cube_of(kinds: Mapping[str, Parameter], gates: Mapping[str, int]) -> Cube:
+    """Return the cube of a space; the same one when asked again."""
+    return _cube(tuple(kinds.items()), tuple(gates.items()))
 
 
-def any_key(kinds: Mapping[str, Parameter], rng: np.random.Generator) -> Key:
-    """Draw every parameter by itself."""
-    return tuple(any_number(kind, rng) for kind in kinds.values())
-
-
-def at_share(kind: Parameter, share: float) -> Number:
-    """Return the number that lies at a share of a parameter's range, 0 to 1.
-
-    Of a choice each value has an equal part of the range.
-    """
+def _numbers(kind: Parameter) -> Sequence[int | float]:
+    """Return every number that a parameter can be."""
+    size = num_values(kind) or 0
     if isinstance(kind, Choice):
-        return min(int(share * len(kind.values)), len(kind.values) - 1)
-    low, high = float(kind.low), float(kind.high)
-    if kind.log:
-        return clamp(kind, math.exp(math.log(low) + share * (math.log(high) - math.log(low))))
-    return clamp(kind, low + share * (high - low))
-
-
-def near(kinds: Mapping[str, Parameter], key: Key, spread: float, rng: np.random.Generator) -> Key:
-    """Return a key that differs in one to three parameters, by about ``spread`` of their range.
-
-    Args:
-        kinds: Searched parameter -> what it may be.
-        key: Where to start.
-        spread: Standard deviation, as a share of a parameter's range.
-        rng: Decides which, and by how much.
-    """
-    num_changed = int(rng.integers(1, min(3, len(kinds)) + 1))
-    changed = set(rng.permutation(len(kinds))[:num_changed].tolist())
-    return tuple(
-        _moved(kind, number, spread, rng) if place in changed or number is None else number
-        for place, (kind, number) in enumerate(zip(kinds.values(), key, strict=True))
-    )
-
-
-def _moved(
-    kind: Parameter, number: Number | None, spread: float, rng: np.random.Generator
-) -> Number:
-    if number is None or (isinstance(kind, Choice) and not is_ordered(kind)):
-        return any_number(kind, rng)
-    share = min(max(_share(kind, number) + spread * rng.standard_normal(), 0.0), 1.0)
-    moved = at_share(kind, share)
-    # A step that is too small for the grid goes to the next value all the same.
-    return moved if moved != number else any_number(kind, rng)
-
-
-def _width(kind: Parameter) -> int:
-    if isinstance(kind, Choice) and not is_ordered(kind) and len(kind.values) > 2:
-        return len(kind.values)
-    return 1
-
-
-def _coordinates(kind: Parameter, number: Number | None) -> Iterable[float]:
-    if (width := _width(kind)) > 1:
-        return [1.0 if number == place else 0.0 for place in range(width)]
-    return [0.5 if number is None else _share(kind, number)]
-
-
-def _share(kind: Parameter, number: Number) -> float:
-    """Return how far between its bounds a number lies, 0 to 1."""
-    if isinstance(kind, Choice):
-        return number / max(len(kind.values) - 1, 1)
-    low, high = float(kind.low), float(kind.high)
-    if high <= low:
-        return 0.5
-    if kind.log:
-        return (math.log(number) - math.log(low)) / (math.log(high) - math.log(low))
-    return (number - low) / (high - low)
-
-
-def _numbers(kind: Parameter) -> Sequence[Number]:
-    """Return every number that a parameter can be; none if there are too many."""
-    if isinstance(kind, Choice):
-        return range(len(kind.values))
+        return range(size)
     if isinstance(kind, Float) and kind.step is None:
-        return ()
-    last = num_steps(kind)
-    return [grid_value(kind, i) for i in range(last + 1)] if last < MOST_LISTED else ()
+        return (float(kind.low),)
+    return [grid_value(kind, place) for place in range(size)]

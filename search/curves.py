@@ -20,90 +20,79 @@ RIDGE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What an epoch is expected to gain, by the level before it and by the config.
+    """What an epoch is expected to gain of one head's log skill.
 
-    A trial with much dropout, or a small learning rate, starts late and goes on for long: by its
-    level alone it would be taken for a bad one.
+    By the level before it and by the config: a trial with much dropout, or a small learning
+    rate, starts late and goes on for long, and by its level alone it would be taken for a bad one.
     """
 
     centre: Array
-    """Shape ``(heads, 1 + coordinates)``: the mean of level and place."""
+    """Shape ``(1 + coordinates,)``: the mean of level and place."""
     influence: Array
     """The same shape: of level and place, as differences from the centre."""
-    gain: Array
-    """Shape ``(heads,)``: at the centre."""
-    variance: Array
-    """Shape ``(heads,)``: of what neither explains."""
+    gain: float
+    """At the centre."""
+    variance: float
+    """Of what neither explains."""
+
+    def __call__(self, levels: Array, places: Array) -> Array:
+        """Return the expected levels one epoch later, shape ``(trials,)``."""
+        features = np.column_stack([levels, places])
+        return np.asarray(levels + self.gain + (features - self.centre) @ self.influence)
 
 
-def steps(curves: Sequence[Array], places: Array, epochs: int, num_heads: int) -> tuple[Step, ...]:
-    """Fit what happens from each epoch to the next, by ridge regression.
+def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, Array]:
+    """Return the log skills that trials will have at their end, and how uncertain they are.
 
-    All curves that have both epochs teach a step, so those that were stopped early teach the
-    first ones.
+    From each epoch to the next a ridge regression is fitted to all curves that have both, so
+    those that were stopped early teach the first steps; the steps are taken one after the
+    other. Of a whole curve it is the epoch with the smallest mean, as the default policy chooses.
 
     Args:
-        curves: Of each trial the log skills, shape ``(its epochs, heads)``, finite.
+        curves: Of each trial the log skills, shape ``(its epochs, heads)``, at least one row,
+            finite.
         places: Of each trial its config in the unit cube, shape ``(trials, coordinates)``.
         epochs: Of a whole training.
-        num_heads: Length of each row.
 
     Returns:
-        The step that follows each epoch but the last.
+        Mean and variance, each of shape ``(trials, heads)``.
     """
-    found = []
+    lengths = np.array([min(len(curve), epochs) for curve in curves])
+    values = np.array([curve[length - 1] for curve, length in zip(curves, lengths, strict=True)])
+    variances = np.zeros_like(values)
     for epoch in range(1, epochs):
-        rows = [row for row, curve in enumerate(curves) if len(curve) > epoch]
+        rows = [row for row, length in enumerate(lengths) if length > epoch]
+        short = lengths <= epoch
+        if not short.any():
+            continue
         pairs = np.array([curves[row][epoch - 1 : epoch + 1] for row in rows])
-        found.append(_fit(pairs.reshape(-1, 2, num_heads), places[rows], epoch))
-    return tuple(found)
+        for head in range(values.shape[1]):
+            seen = pairs[:, :, head] if rows else np.empty((0, 2))
+            step = fit(seen, places[rows], epoch)
+            values[short, head] = step(values[short, head], places[short])
+            variances[short, head] *= (1 + step.influence[0]) ** 2
+            variances[short, head] += step.variance
+    for row in np.flatnonzero(lengths == epochs).tolist():
+        values[row] = curves[row][int(np.argmin(curves[row].mean(axis=1)))]
+    return values, variances
 
 
-def at_end(curve: Array, place: Array, known: Sequence[Step]) -> tuple[Array, Array]:
-    """Return the log skills that a trial will have at its end, and how uncertain they are.
-
-    Of a whole curve that is the epoch with the smallest mean, as the default policy chooses.
+def fit(pairs: Array, places: Array, epoch: int) -> Step:
+    """Fit what follows an epoch, towards what is expected before any was seen.
 
     Args:
-        curve: Shape ``(its epochs, heads)``, at least one row, finite.
-        place: Shape ``(coordinates,)``.
-        known: The step after each epoch.
-
-    Returns:
-        Mean and variance, each of shape ``(heads,)``.
+        pairs: One head's log skills after this epoch and the next, shape ``(trials, 2)``.
+        places: Shape ``(trials, coordinates)``.
+        epoch: From 1.
     """
-    num_heads = curve.shape[1]
-    if len(curve) > len(known):
-        return curve[int(np.argmin(curve.mean(axis=1)))], np.zeros(num_heads)
-    value, variance = curve[-1], np.zeros(num_heads)
-    for step in known[len(curve) - 1 :]:
-        features = np.column_stack([value, np.tile(place, (num_heads, 1))])
-        value = value + step.gain + ((features - step.centre) * step.influence).sum(axis=1)
-        variance = variance * (1 + step.influence[:, 0]) ** 2 + step.variance
-    return value, variance
-
-
-def _fit(pairs: Array, places: Array, epoch: int) -> Step:
-    """Fit one step of every head, towards what is expected before any was seen."""
-    num, _, num_heads = pairs.shape
-    centres, influences, means, variances = [], [], [], []
-    for head in range(num_heads):
-        features = np.column_stack([pairs[:, 0, head], places])
-        gains = pairs[:, 1, head] - pairs[:, 0, head]
-        centre = features.mean(axis=0) if num else np.zeros(features.shape[1])
-        mean = (gains.sum() - WEIGHT * DECAY / epoch) / (num + WEIGHT)
-        off = features - centre
-        square = off.T @ off + RIDGE * np.eye(off.shape[1])
-        influence = np.linalg.solve(square, off.T @ (gains - mean))
-        rest = gains - mean - off @ influence
-        variance = ((rest**2).sum() + WEIGHT * SPREAD**2 / epoch) / (num + WEIGHT)
-        centres.append(centre)
-        influences.append(influence)
-        means.append(mean)
-        variances.append(variance)
-    return Step(
-        centre=np.array(centres),
-        influence=np.array(influences),
-        gain=np.array(means),
-        variance=np.array(variances),
-    )
+    num = len(pairs)
+    features = np.column_stack([pairs[:, 0], places])
+    gains = pairs[:, 1] - pairs[:, 0]
+    centre = features.mean(axis=0) if num else np.zeros(features.shape[1])
+    gain = (gains.sum() - WEIGHT * DECAY / epoch) / (num + WEIGHT)
+    off = features - centre
+    square = off.T @ off + RIDGE * np.eye(off.shape[1])
+    influence = np.linalg.solve(square, off.T @ (gains - gain))
+    rest = gains - gain - off @ influence
+    variance = ((rest**2).sum() + WEIGHT * SPREAD**2 / epoch) / (num + WEIGHT)
+    return Step(centre=centre, influence=influence, gain=float(gain), variance=float(variance))

@@ -1,4 +1,4 @@
-"""The default sampler: what is expected to enlarge the front's volume most per epoch.
+"""The default sampler: what is expected to enlarge the front's volume most.
 
 A Gaussian process for each head learns from where every learning curve is expected to end, so
 that a trial which was stopped early teaches what it can, and one that runs what it has shown.
@@ -7,6 +7,7 @@ more (freezing and thawing, Swersky et al. 2014, arXiv:1406.3896). The figure of
 expected hypervolume improvement (Emmerich et al. 2006, doi:10.1109/TEVC.2005.851275).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from search.asking import Continue, RecordedTrial, Request
 from search.coding import Key
-from search.cube import any_key, at_share, listed, listed_places, near, places_of
-from search.curves import at_end, steps
+from search.cube import Cube, cube_of
+from search.curves import at_end
 from search.gaussian import Observations, Process, fit
 from search.improvement import expected_improvement
 from search.shown import shown
@@ -29,9 +30,11 @@ FEWEST_POINTS = 3
 """Trials with a point that it takes to model anything."""
 EXPLORED = 0.1
 """Share of the later trials that is drawn at random, lest a wrong model go on for ever."""
-MOST_MODELLED = 200
+MOST_MODELLED = 150
 """Trials that the model is shown."""
-NUM_RANDOM, NUM_NEAR, NUM_ROOTS = 500, 300, 10
+MOST_CANDIDATES = 1000
+"""Candidates in a space that can be listed."""
+NUM_RANDOM, NUM_NEAR, NUM_ROOTS = 400, 300, 10
 """Candidates in a space too large to list: random ones, and some near the best trials."""
 NUM_SAMPLED = 200
 """Places all over the space by which the reference point is set."""
@@ -43,6 +46,10 @@ REFERENCE = 0.75
 """Quantile, over the space, of the expected losses: the front is to grow below it."""
 AS_IT_IS = 0.1**2
 """Variance of a point of which there is no curve, in log skill."""
+MOST_FAILED = 30
+"""Failed trials that the model is shown, the newest: as bad as the worst that did not fail."""
+FAILED = 0.5**2
+"""Variance of how bad that is, in log skill."""
 _MODEL, _EXPLORE, _LATIN = 0, 1, 2**32 - 1
 
 
@@ -52,26 +59,30 @@ class _Evidence:
 
     trials: tuple[RecordedTrial, ...]
     keys: tuple[Key, ...]
+    places: Array
+    """Shape ``(trials, coordinates)``."""
     values: Array
     """Shape ``(trials, heads)``: log skills at the end."""
     variances: Array
-    waiting: tuple[Key, ...]
-    """Of running trials that have shown nothing yet."""
+    """The same shape."""
+    waiting: Array
+    """Shape ``(more trials, coordinates)``: where those run that have shown nothing yet."""
 
 
 def draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
     """Return a config that is new, or the stopped trial to take up again."""
-    evidence = _evidence(request)
+    cube = cube_of(request.kinds, request.gates)
+    evidence = _evidence(request, cube)
     rng = request.rng(_EXPLORE)
-    if len(request.known) < STARTUP_TRIALS or len(evidence.keys) < FEWEST_POINTS:
-        spread = _spread(request)
-        return spread if spread not in request.tried else _untried(request, rng), {}
+    if len(request.known) < STARTUP_TRIALS or len(evidence.trials) < FEWEST_POINTS:
+        spread = _spread(request, cube)
+        return spread if spread not in request.tried else _untried(request, cube, rng), {}
     if rng.random() < EXPLORED:
-        return _untried(request, rng), {}
-    return _best(request, evidence, request.rng(_MODEL))
+        return _untried(request, cube, rng), {}
+    return _best(request, cube, evidence)
 
 
-def _spread(request: Request) -> Key:
+def _spread(request: Request, cube: Cube) -> Key:
     """Return this trial's config of a Latin hypercube (McKay et al. 1979, doi:10.2307/1268522).
 
     Any ``STARTUP_TRIALS`` trials in a row, from a multiple of it on, have of every parameter one
@@ -79,85 +90,86 @@ def _spread(request: Request) -> Key:
     """
     block, place = divmod(request.number, STARTUP_TRIALS)
     rng = np.random.default_rng(np.random.SeedSequence(request.seed, spawn_key=(block, _LATIN)))
-    key = []
-    for kind in request.kinds.values():
-        part = rng.permutation(STARTUP_TRIALS)[place]
-        key.append(
-            at_share(kind, float(part + rng.random(STARTUP_TRIALS)[place]) / STARTUP_TRIALS)
-        )
-    return request.prune(tuple(key))
+    parts = np.array([rng.permutation(STARTUP_TRIALS)[place] for _ in request.kinds])
+    within = rng.random((STARTUP_TRIALS, len(parts)))[place]
+    return cube.key(((parts + within) / STARTUP_TRIALS).tolist())
 
 
-def _untried(request: Request, rng: np.random.Generator) -> Key:
-    every = listed(tuple(request.kinds.items()), tuple(request.gates.items()))
-    left = [key for key in every if key not in request.tried]
-    if left:
-        return left[int(rng.integers(len(left)))]
-    return request.prune(any_key(request.kinds, rng))
+def _untried(request: Request, cube: Cube, rng: np.random.Generator) -> Key:
+    left = [key for key in cube.every_key if key not in request.tried]
+    return (
+        left[int(rng.integers(len(left)))]
+        if left
+        else cube.key(rng.random(len(request.kinds)).tolist())
+    )
 
 
-def _evidence(request: Request) -> _Evidence:
+def _evidence(request: Request, cube: Cube) -> _Evidence:
     """Judge by the curves of the trials where each of them will end."""
     known = shown(request.known, most=MOST_MODELLED)
-    places = places_of(request.kinds, [key for _, key in known])
-    with_curve = [row for row, (trial, _) in enumerate(known) if trial.curve]
-    curves = [np.array(known[row][0].curve) for row in with_curve]
-    learned = steps(curves, places[with_curve], request.epochs, request.num_heads)
-    trials, keys, values, variances, waiting = [], [], [], [], []
-    for (trial, key), place in zip(known, places, strict=True):
-        if trial.curve:
-            value, variance = at_end(np.array(trial.curve), place, learned)
-        elif trial.point is not None:
-            value, variance = np.array(trial.point), np.full(request.num_heads, AS_IT_IS)
-        else:
-            waiting.append(key)
-            continue
-        trials.append(trial)
-        keys.append(key)
-        values.append(value)
-        variances.append(variance)
+    with_curve = [(trial, key) for trial, key in known if trial.curve]
+    as_it_is = [pair for pair in known if not pair[0].curve and pair[0].point is not None]
+    waiting = [key for trial, key in known if not trial.curve and trial.point is None]
+    places = cube.places([key for _, key in with_curve])
+    values = variances = np.empty((0, request.num_heads))
+    if with_curve:
+        curves = [np.array(trial.curve) for trial, _ in with_curve]
+        values, variances = at_end(curves, places, request.epochs)
+    failed = [pair for pair in request.known if pair[0].state == "failed"][-MOST_FAILED:]
+    points = np.array([trial.point for trial, _ in as_it_is]).reshape(-1, request.num_heads)
+    values = np.vstack([values, points])
+    variances = np.vstack([variances, np.full_like(points, AS_IT_IS)])
+    if not len(values):
+        failed = []
+    told = [*with_curve, *as_it_is, *failed]
+    worst = values.max(axis=0, initial=-np.inf)
     return _Evidence(
-        trials=tuple(trials),
-        keys=tuple(keys),
-        values=np.array(values).reshape(-1, request.num_heads),
-        variances=np.array(variances).reshape(-1, request.num_heads),
-        waiting=tuple(waiting),
+        trials=tuple(trial for trial, _ in told),
+        keys=tuple(key for _, key in told),
+        places=cube.places([key for _, key in told]),
+        values=np.vstack([values, np.tile(worst, (len(failed), 1))]),
+        variances=np.vstack([variances, np.full((len(failed), request.num_heads), FAILED)]),
+        waiting=cube.places(waiting),
     )
 
 
 def _best(
-    request: Request, evidence: _Evidence, rng: np.random.Generator
+    request: Request, cube: Cube, evidence: _Evidence
 ) -> tuple[Key, dict[str, Any]] | Continue:
     """Return the candidate with the largest expected improvement."""
-    fresh, places = _candidates(request, evidence, rng)
+    rng = request.rng(_MODEL)
+    key_of, places = _candidates(request, cube, evidence, rng)
     stopped = _promising(evidence)
-    if not fresh and not stopped:
-        return _untried(request, rng), {}
-    seen = places_of(request.kinds, evidence.keys)
-    gain = _gain(request, evidence, seen, np.vstack([places, seen[stopped]]), rng)
-    best = int(np.argmax(gain))
-    if best < len(fresh):
-        return fresh[best], {}
-    return Continue(number=evidence.trials[stopped[best - len(fresh)]].number)
+    sampled = _sample(cube, len(request.kinds), rng)
+    everywhere = np.vstack([places, evidence.places[stopped]])
+    gain = _gain(evidence, everywhere, sampled, rng)
+    for best in np.argsort(-gain, kind="stable").tolist():
+        if best >= len(places):
+            return Continue(number=evidence.trials[stopped[best - len(places)]].number)
+        key = key_of(best)
+        if key not in request.tried:
+            return key, {}
+    return _untried(request, cube, rng), {}
 
 
 def _candidates(
-    request: Request, evidence: _Evidence, rng: np.random.Generator
-) -> tuple[list[Key], Array]:
-    """Return untried keys with their places: all, or random ones and some near the best."""
-    space = tuple(request.kinds.items()), tuple(request.gates.items())
-    every = listed(*space)
-    if every:
+    request: Request, cube: Cube, evidence: _Evidence, rng: np.random.Generator
+) -> tuple[Callable[[int], Key], Array]:
+    """Return where new configs could lie, and how to get the key of each.
+
+    Of a small space all that are untried, or many of them; of a large one random ones, and some
+    near the best.
+    """
+    if every := cube.every_key:
         rows = [row for row, key in enumerate(every) if key not in request.tried]
-        return [every[row] for row in rows], np.asarray(listed_places(*space)[rows])
-    drawn = [any_key(request.kinds, rng) for _ in range(NUM_RANDOM)]
+        if len(rows) > MOST_CANDIDATES:
+            rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False)).tolist()
+        return lambda row: every[rows[row]], cube.every_place[rows]
     order = np.argsort(evidence.values.mean(axis=1), kind="stable")[:NUM_ROOTS]
-    for place in range(NUM_NEAR):
-        root = evidence.keys[order[place % len(order)]]
-        drawn.append(near(request.kinds, root, SPREAD, rng))
-    new = dict.fromkeys(request.prune(key) for key in drawn)
-    keys = [key for key in new if key not in request.tried]
-    return keys, places_of(request.kinds, keys)
+    roots = [evidence.keys[row] for row in order]
+    random = rng.random((NUM_RANDOM, len(request.kinds)))
+    shares = np.vstack([random, cube.near(roots, NUM_NEAR, SPREAD, rng)])
+    return lambda row: cube.key(shares[row].tolist()), cube.at(shares)
 
 
 def _promising(evidence: _Evidence) -> list[int]:
@@ -167,47 +179,35 @@ def _promising(evidence: _Evidence) -> list[int]:
     return rows[:MOST_STOPPED]
 
 
-def _gain(
-    request: Request,
-    evidence: _Evidence,
-    seen: Array,
-    places: Array,
-    rng: np.random.Generator,
-) -> Array:
+def _sample(cube: Cube, num_parameters: int, rng: np.random.Generator) -> Array:
+    """Return places all over the space."""
+    if cube.every_key:
+        return np.asarray(cube.every_place[rng.permutation(len(cube.every_key))[:NUM_SAMPLED]])
+    return cube.at(rng.random((NUM_SAMPLED, num_parameters)))
+
+
+def _gain(evidence: _Evidence, places: Array, sampled: Array, rng: np.random.Generator) -> Array:
     """Return the expected improvement of the volume by each candidate place."""
-    waiting = places_of(request.kinds, evidence.waiting) if evidence.waiting else seen[:0]
     processes = [
-        _believed(seen, evidence.values[:, head], evidence.variances[:, head], waiting, rng)
-        for head in range(request.num_heads)
+        _believed(evidence, value, variance, rng)
+        for value, variance in zip(evidence.values.T, evidence.variances.T, strict=True)
     ]
     # A stopped trial adds nothing to the front unless it is taken up again.
-    counts = [not trial.may_continue for trial in evidence.trials]
-    standing = np.vstack([seen[counts], waiting])
+    counts = [not trial.may_continue and trial.state != "failed" for trial in evidence.trials]
+    standing = np.vstack([evidence.places[counts], evidence.waiting])
     predicted = [process.predict(places) for process in processes]
-    sampled = _sample(request, rng)
+    expected = np.column_stack([process.mean(sampled) for process in processes])
     return expected_improvement(
         np.column_stack([mean for mean, _ in predicted]),
         np.column_stack([variance for _, variance in predicted]),
         front=np.column_stack([process.mean(standing) for process in processes]),
-        reference=np.quantile(
-            np.column_stack([process.mean(sampled) for process in processes]), REFERENCE, axis=0
-        ),
+        reference=np.quantile(expected, REFERENCE, axis=0),
         rng=rng,
     )
 
 
-def _sample(request: Request, rng: np.random.Generator) -> Array:
-    """Return places all over the space."""
-    space = tuple(request.kinds.items()), tuple(request.gates.items())
-    if every := listed(*space):
-        rows = rng.permutation(len(every))[:NUM_SAMPLED]
-        return np.asarray(listed_places(*space)[rows])
-    drawn = [request.prune(any_key(request.kinds, rng)) for _ in range(NUM_SAMPLED)]
-    return places_of(request.kinds, drawn)
-
-
 def _believed(
-    seen: Array, values: Array, variances: Array, waiting: Array, rng: np.random.Generator
+    evidence: _Evidence, values: Array, variances: Array, rng: np.random.Generator
 ) -> Process:
     """Return what is believed of one head, in units of the spread of its values.
 
@@ -217,14 +217,17 @@ def _believed(
     """
     spread = float(values.std()) + 1e-9
     shared = Observations(
-        places=seen, values=(values - values.mean()) / spread, variances=variances / spread**2
+        places=evidence.places,
+        values=(values - values.mean()) / spread,
+        variances=variances / spread**2,
     )
     kernel = fit(shared, rng)
     process = Process(kernel, shared)
+    waiting = evidence.waiting
     if not len(waiting):
         return process
     believed = Observations(
-        places=np.vstack([seen, waiting]),
+        places=np.vstack([evidence.places, waiting]),
         values=np.append(shared.values, process.mean(waiting)),
         variances=np.append(shared.variances, np.zeros(len(waiting))),
     )

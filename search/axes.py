@@ -1,0 +1,113 @@
+"""One parameter as an axis of a cube: shares, numbers and coordinates, whole columns at a time."""
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.coding import Number, decode, is_ordered, num_steps, number_at
+from search.kinds import Choice, Float, Int, Parameter
+
+Array = NDArray[np.float64]
+
+LIKELY = 0.6
+"""Standard deviation of a change, in steps of the grid, at which it leads to another value as
+often as not."""
+
+
+@final
+class Axis:
+    """How a parameter's numbers, shares and coordinates belong together.
+
+    Args:
+        kind: What the parameter may be.
+    """
+
+    def __init__(self, kind: Parameter) -> None:
+        self._kind = kind
+        is_name = isinstance(kind, Choice) and not is_ordered(kind)
+        self._num = _num(kind)
+        self.width = self._num if is_name and self._num > 2 else 1
+        """Coordinates: one, or one for each of more than two names."""
+        self.step = LIKELY / self._num if self._num else 0.0
+        """A change of the share that is as likely as not to lead to another value."""
+
+    def number(self, share: float) -> Number:
+        """Return the number at a share in [0, 1)."""
+        return number_at(self._kind, share)
+
+    def share(self, number: Number | None) -> float:
+        """Return the middle of the shares that lead to a number; NaN for None."""
+        kind = self._kind
+        if number is None:
+            return math.nan
+        if isinstance(kind, Choice):
+            return (number + 0.5) / self._num
+        if kind.log:
+            low, high = _log_ends(kind)
+            return (math.log(number) - low) / (high - low) if high > low else 0.5
+        if self._num:
+            return (round((number - kind.low) / (kind.step or 1)) + 0.5) / self._num
+        return (number - kind.low) / (kind.high - kind.low) if kind.high > kind.low else 0.5
+
+    def values(self, shares: Array) -> Array:
+        """Return the values of an axis of numbers at some shares."""
+        return np.array([decode(self._kind, self.number(share)) for share in shares.tolist()])
+
+    def places(self, shares: Array) -> Array:
+        """Return the coordinates at some shares, shape ``(shares, width)``."""
+        kind = self._kind
+        if isinstance(kind, Choice):
+            return self._spread(np.floor(shares * self._num))
+        if kind.log:
+            low, high = _log_ends(kind)
+            numbers = np.exp(low + shares * (high - low))
+        elif self._num:
+            numbers = kind.low + np.floor(shares * self._num) * (kind.step or 1)
+        else:
+            numbers = kind.low + shares * (kind.high - kind.low)
+        if kind.log and self._num:
+            step = kind.step or 1
+            snapped = np.clip(np.round((numbers - kind.low) / step), 0, self._num - 1)
+            numbers = kind.low + snapped * step
+        return self._scaled(numbers)
+
+    def places_of_numbers(self, numbers: Sequence[Number | None]) -> Array:
+        """Return the coordinates of some numbers, the middle for None."""
+        is_idle = np.array([number is None for number in numbers])
+        known = np.array([math.nan if number is None else number for number in numbers])
+        if isinstance(self._kind, Choice):
+            found = self._spread(known)
+            return np.where(is_idle[:, None] & (self.width == 1), 0.5, np.nan_to_num(found))
+        return np.where(is_idle[:, None], 0.5, self._scaled(known))
+
+    def _spread(self, numbers: Array) -> Array:
+        if self.width > 1:
+            return np.asarray((numbers[:, None] == np.arange(self.width)).astype(float))
+        return numbers[:, None] / max(self._num - 1, 1)
+
+    def _scaled(self, numbers: Array) -> Array:
+        """Return how far between its bounds each number lies."""
+        kind = self._kind
+        assert not isinstance(kind, Choice)
+        if kind.high <= kind.low:
+            return np.full((len(numbers), 1), 0.5)
+        if kind.log:
+            low, high = math.log(kind.low), math.log(kind.high)
+            return np.clip((np.log(numbers)[:, None] - low) / (high - low), 0.0, 1.0)
+        return np.asarray((numbers[:, None] - kind.low) / (kind.high - kind.low))
+
+
+def _num(kind: Parameter) -> int:
+    """Return how many values there are; 0 for any real number."""
+    if isinstance(kind, Choice):
+        return len(kind.values)
+    return 0 if isinstance(kind, Float) and kind.step is None else num_steps(kind) + 1
+
+
+def _log_ends(kind: Float | Int) -> tuple[float, float]:
+    """Return the logarithms between which shares lie, as `search.coding.number_at` has them."""
+    half = 0.5 if isinstance(kind, Int) else 0.0
+    return math.log(kind.low - half), math.log(kind.high + half)
