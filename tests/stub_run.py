@@ -52,7 +52,9 @@ class StubRun:
         self._misbehave(epoch)
         die(self._storage, f"epoch{epoch}")
         noise = np.random.default_rng([self._seed, epoch]).normal(size=2)
-        self._weights = 0.7 * self._weights + 0.3 * aims(self._config) + 0.02 * noise
+        pace = self._pace(epoch)
+        aim = aims(self._config)
+        self._weights = (1 - pace) * self._weights + pace * aim + 0.02 * noise
         self._epoch = epoch
         losses = [float(weight**2) for weight in self._weights]
         if self._fault.get("kind") in {"nan", "inf"} and self._fault["at"] == epoch:
@@ -71,6 +73,12 @@ class StubRun:
 
     def load_state(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
         self._weights, self._epoch = state["weights"].copy(), epoch
+
+    def _pace(self, epoch: int) -> float:
+        """Return what share of the way to its aims an epoch goes: a late starter's, little."""
+        if self._fault.get("kind") != "late":
+            return 0.3
+        return 0.05 if epoch <= self._fault["at"] else 0.8
 
     def _misbehave(self, now: int | str) -> None:
         fault = self._fault

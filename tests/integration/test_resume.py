@@ -1,19 +1,15 @@
 """Drivers that are killed with their whole Ray, interrupted, or too late; and what follows."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import uuid
 
 import pytest
 
 from search.results import load
 from tests import stub_run
-from tests.processes import TAG, kill_all, tagged, wait_until
+from tests.driven_study import Driver
+from tests.processes import kill_all, tagged
 from tests.stub_study import (
-    ROOT,
     num_ends,
     numbered,
     rate_of,
@@ -26,36 +22,6 @@ from tests.stub_study import (
 pytestmark = pytest.mark.slow
 
 STUDY = {"budget": {"trials": 5, "epochs": 4}, "reference": True}
-HANG_SECONDS = 240
-
-
-class Driver:
-    """A process that runs the study, with its Ray; nothing of it outlives a test."""
-
-    def __init__(self, storage, study, *options, **changes):
-        self.tag = uuid.uuid4().hex
-        command = [sys.executable, "-m", "tests.driver", str(storage)]
-        self.process = subprocess.Popen(
-            [*command, "--study", json.dumps(study), *options],
-            cwd=ROOT,
-            env={**os.environ, TAG: self.tag, **changes},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait(self):
-        self.out, self.err = self.process.communicate(timeout=HANG_SECONDS)
-        return self.process.returncode
-
-    def wait_for(self, holds):
-        """Wait for something that comes while the process runs."""
-        wait_until(lambda: holds() or self.process.poll() is not None)
-        assert holds(), self.process.communicate()
-
-    def assert_nothing_is_left(self):
-        wait_until(lambda: not tagged(self.tag), 30)
 
 
 @pytest.fixture(name="drive")

@@ -46,7 +46,7 @@ def fits(name, space):
 def ask(space, name, recorded, *, seed=0, number=None):
     number = len(recorded) if number is None else number
     return suggest(
-        name=name, space=space, seed=seed, number=number, recorded=recorded, num_heads=2
+        name=name, space=space, seed=seed, number=number, recorded=recorded, num_heads=2, epochs=3
     )
 
 
@@ -75,9 +75,16 @@ def run(space, name, count, *, seed=0, num_running=0):
         )
         done = number - num_running
         if done >= 0:
-            config = recorded[done].config
-            recorded[done] = replace(recorded[done], state="complete", log_skills=point(config))
+            skills = point(recorded[done].config)
+            recorded[done] = replace(
+                recorded[done], state="complete", log_skills=skills, curve=curve_to(skills)
+            )
     return recorded
+
+
+def curve_to(skills):
+    """Return a curve that ends at the point."""
+    return tuple(tuple(share * skill for skill in skills) for share in (0.5, 0.75, 1.0))
 
 
 def texts(recorded):
@@ -150,6 +157,8 @@ def test_a_trial_without_a_finite_point_teaches_nothing_and_is_not_tried_again(n
 @pytest.mark.parametrize("name", EVERY)
 def test_a_point_that_a_trial_reached_counts_whatever_ended_it(name, state):
     recorded = run(SMALL, "random", STARTUP_TRIALS + 4)
+    # With its curve a stopped trial could be taken up again: see test_ehvi.py.
+    recorded = [replace(trial, curve=()) for trial in recorded]
     ended = [replace(trial, state=state) for trial in recorded]
     others = ask(SMALL, name, ended, number=30)
 
@@ -172,7 +181,7 @@ def test_the_config_of_a_running_trial_is_not_suggested_beside_it(name):
 @given(
     depths=st.sampled_from([{"int": [1, 3]}, {"choice": [3, 1]}, {"int": [2, 2]}]),
     filters=st.lists(st.integers(1, 3), min_size=3, max_size=3),
-    name=st.sampled_from(["tpe", "nsga2", "random", "qmc", "grid"]),
+    name=st.sampled_from(["ehvi", "tpe", "nsga2", "random", "qmc", "grid"]),
     seed=st.integers(0, 2**32 - 1),
     is_known=st.lists(st.booleans(), min_size=20, max_size=20),
 )

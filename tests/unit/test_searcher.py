@@ -16,7 +16,7 @@ from search.searcher import RecordedTrial, Suggestion, suggest
 from search.space import Choice, Float, Int, SearchSpace
 from trainables.errors import InputError
 
-SAMPLERS = ("tpe", "random", "nsga2", "qmc")
+SAMPLERS = ("ehvi", "tpe", "random", "nsga2", "qmc")
 """Those that draw from any space; what holds for all others too stands in test_samplers.py."""
 SPACE = SearchSpace(
     parameters=(
