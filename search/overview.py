@@ -38,6 +38,8 @@ def print_show(console: Console, result: StudyResult) -> None:
     for table in trial_tables(result, points, console.width):
         console.print()
         console.print(table)
+    if line := _taken_up_line(result):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     for trial in result.trials:
         if trial.reason:
             line = f"trial {trial.number} {trial.state}: {trial.reason}"
@@ -153,6 +155,16 @@ def _best_losses(result: StudyResult) -> str:
     except NoCandidate:
         return "-"
     return clean(", ".join(f"{head} {number(loss)}" for head, loss in best.losses.items()))
+
+
+def _taken_up_line(result: StudyResult) -> str:
+    """Return which trials had ended and then went on, and when; empty if none did."""
+    again = [
+        f"trial {trial.number} after {count(trial.taken_up_after, 'epoch')}"
+        for trial in result.trials
+        if trial.taken_up_after
+    ]
+    return f"taken up again: {', '.join(again)}" if again else ""
 
 
 def _print_front(console: Console, result: StudyResult) -> None:
