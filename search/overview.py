@@ -47,7 +47,8 @@ def print_show(console: Console, result: StudyResult) -> None:
     console.print()
     _print_front(console, result)
     console.print()
-    console.print(ledger_table(make_ledger(result.trials, result.runs)))
+    is_any_again = any(trial.taken_up_after for trial in result.trials)
+    console.print(ledger_table(make_ledger(result.trials, result.runs), is_any_again=is_any_again))
 
 
 def head_lines(result: StudyResult) -> list[str]:
@@ -101,8 +102,14 @@ def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> l
     return [_table(first), *(_table([first[0], *group]) for group in groups)]
 
 
-def ledger_table(ledger: Ledger) -> Table:
-    """Return where the time went, each line with what it means."""
+def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:
+    """Return where the time went, each line with what it means.
+
+    Args:
+        ledger: The seconds.
+        is_any_again: Whether a trial that was taken up again counts there more than once.
+    """
+    again = ", one that was taken up again each time" if is_any_again else ""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("seconds", no_wrap=True)
     table.add_column("sum", justify="right", no_wrap=True)
@@ -122,7 +129,7 @@ def ledger_table(ledger: Ledger) -> Table:
         Text("overhead", style="bold"),
         Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
         f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
-        f"{count(ledger.num_trials, 'trial')}",
+        f"{count(ledger.num_trials, 'trial')}{again}",
     )
     return table
 

@@ -193,12 +193,12 @@ def counts_text(result: StudyResult) -> str:
     states: dict[str, int] = {}
     for trial in result.trials:
         states[trial.state] = states.get(trial.state, 0) + 1
+    again = sum(trial.taken_up_after > 0 for trial in result.trials)
     each = ", ".join(f"{num} {state}" for state, num in states.items())
+    each += f"; {again} taken up again" if again else ""
     epochs = sum(trial.num_epochs for trial in result.trials)
     ended = f" ({each})" if each else ""
-    again = sum(trial.taken_up_after > 0 for trial in result.trials)
-    taken_up = f", {again} taken up again" if again else ""
-    return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}{taken_up}"
+    return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}"
 
 
 def skills_of(result: StudyResult, losses: Mapping[str, float]) -> dict[str, float]:

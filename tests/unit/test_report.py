@@ -164,7 +164,7 @@ def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
 
     text = shown(print_show, load(study.folder))
 
-    assert "6 trials (4 complete, 1 stopped, 1 failed), 14 epochs, 1 taken up again" in text
+    assert "6 trials (4 complete, 1 stopped, 1 failed; 1 taken up again), 14 epochs" in text
     assert "\ntaken up again: trial 5 after 2 epochs\n" in text
     assert "taken up again" not in shown(print_show, result)
 
