@@ -92,6 +92,7 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "is_reference": trial.is_reference,
         "origin": trial.origin,
         "num_attempts": trial.num_attempts,
+        "taken_up_after": trial.taken_up_after,
         "config": dict(trial.config),
         "epochs": [
             {

@@ -43,7 +43,7 @@ class Ledger:
     """Of that: at the end, when no trial was left for a slot."""
 
     num_trials: int
-    """Trials that ended in those runs."""
+    """Trials that ended in those runs, one that was taken up again each time."""
 
     work_seconds: float
     """Of that: what the trials of those runs recorded as ``WORK``."""

@@ -219,6 +219,8 @@ def ended_line(trial: EndedTrial, reference: LivePoint | None, *, is_short: bool
     name = f"trial {trial.number}{' (reference)' if trial.is_reference else ''}"
     epochs = f"@{trial.num_epochs}" if is_short else f"after {count(trial.num_epochs, 'epoch')}"
     said = f"{name} {trial.state} {epochs}"
+    if trial.taken_up_after and not is_short:
+        said += f", taken up again after {trial.taken_up_after}"
     if trial.best is None:
         return clean(f"{said}: {trial.reason}" if trial.reason else said)
     best = f"best @{trial.best.epoch}" if is_short else f"(best: epoch {trial.best.epoch})"

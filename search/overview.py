@@ -38,6 +38,8 @@ def print_show(console: Console, result: StudyResult) -> None:
     for table in trial_tables(result, points, console.width):
         console.print()
         console.print(table)
+    if line := _taken_up_line(result):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     for trial in result.trials:
         if trial.reason:
             line = f"trial {trial.number} {trial.state}: {trial.reason}"
@@ -45,7 +47,8 @@ def print_show(console: Console, result: StudyResult) -> None:
     console.print()
     _print_front(console, result)
     console.print()
-    console.print(ledger_table(make_ledger(result.trials, result.runs)))
+    is_any_again = any(trial.taken_up_after for trial in result.trials)
+    console.print(ledger_table(make_ledger(result.trials, result.runs), is_any_again=is_any_again))
 
 
 def head_lines(result: StudyResult) -> list[str]:
@@ -99,8 +102,14 @@ def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> l
     return [_table(first), *(_table([first[0], *group]) for group in groups)]
 
 
-def ledger_table(ledger: Ledger) -> Table:
-    """Return where the time went, each line with what it means."""
+def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:
+    """Return where the time went, each line with what it means.
+
+    Args:
+        ledger: The seconds.
+        is_any_again: Whether a trial that was taken up again counts there more than once.
+    """
+    again = ", one that was taken up again each time" if is_any_again else ""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("seconds", no_wrap=True)
     table.add_column("sum", justify="right", no_wrap=True)
@@ -120,7 +129,7 @@ def ledger_table(ledger: Ledger) -> Table:
         Text("overhead", style="bold"),
         Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
         f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
-        f"{count(ledger.num_trials, 'trial')}",
+        f"{count(ledger.num_trials, 'trial')}{again}",
     )
     return table
 
@@ -153,6 +162,16 @@ def _best_losses(result: StudyResult) -> str:
     except NoCandidate:
         return "-"
     return clean(", ".join(f"{head} {number(loss)}" for head, loss in best.losses.items()))
+
+
+def _taken_up_line(result: StudyResult) -> str:
+    """Return which trials had ended and then went on, and when; empty if none did."""
+    again = [
+        f"trial {trial.number} after {count(trial.taken_up_after, 'epoch')}"
+        for trial in result.trials
+        if trial.taken_up_after
+    ]
+    return f"taken up again: {', '.join(again)}" if again else ""
 
 
 def _print_front(console: Console, result: StudyResult) -> None:

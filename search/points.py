@@ -58,6 +58,8 @@ class TrialRecord:
     origin: str
     """``reference``, ``start_with`` or ``sampler``."""
     num_attempts: int
+    taken_up_after: int
+    """The epoch after which it had ended and was taken up again; 0 if it was not."""
     measurements: tuple[Measurement, ...]
     """One per epoch, from 1."""
 

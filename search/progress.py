@@ -45,6 +45,8 @@ class EndedTrial:
     state: State
     reason: str
     num_epochs: int
+    taken_up_after: int
+    """The epoch after which it had ended and was taken up again; 0 if it was not."""
     is_reference: bool
     best: LivePoint | None
     """Its best point by the default policy; None without one."""
@@ -196,6 +198,7 @@ class Tracker:
             state=trial.state,
             reason=trial.reason,
             num_epochs=len(trial.measurements),
+            taken_up_after=trial.passed,
             is_reference=trial.is_reference,
             best=self._choose(self._points.get(trial.number, ())),
         )

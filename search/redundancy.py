@@ -38,7 +38,7 @@ def study_warnings(study: "Study") -> tuple[str, ...]:
     """
     weights = loss_weights(study)
     active = {head: weight for head, weight in weights.items() if ends(weight)[1] > 0}
-    if not active or not all(map(_is_searched, active.values())):
+    if not active or not all(map(_varies, active.values())):
         return ()
     names = ", ".join(weight_name(head) for head in active)
     if len(active) == 1:
@@ -95,6 +95,12 @@ def _effect(study: "Study") -> str:
 
 def _is_searched(weight: object) -> bool:
     return isinstance(weight, Float | Int | Choice)
+
+
+def _varies(weight: Parameter | Constant) -> bool:
+    """Tell whether there is anything to search: a choice of one value is a constant."""
+    low, high = ends(weight)
+    return bool(low < high)
 
 
 def _is_zero(value: object) -> bool:

@@ -189,11 +189,13 @@ def checkpoint_of(result: StudyResult, point: Point) -> str:
 
 
 def counts_text(result: StudyResult) -> str:
-    """Return how many trials ended how, in words."""
+    """Return how many trials ended how, and how many of them twice, in words."""
     states: dict[str, int] = {}
     for trial in result.trials:
         states[trial.state] = states.get(trial.state, 0) + 1
+    again = sum(trial.taken_up_after > 0 for trial in result.trials)
     each = ", ".join(f"{num} {state}" for state, num in states.items())
+    each += f"; {again} taken up again" if again else ""
     epochs = sum(trial.num_epochs for trial in result.trials)
     ended = f" ({each})" if each else ""
     return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}"

@@ -1,6 +1,7 @@
 """What a study found: trials, points, the best config and its model; read from its folder."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -247,6 +248,7 @@ class StudyResult:
             is_reference=trial.is_reference,
             origin=trial.origin,
             num_attempts=len(trial.attempts),
+            taken_up_after=trial.passed,
             measurements=trial.measurements,
         )
 
@@ -255,9 +257,7 @@ class StudyResult:
         return "interrupted" if trial.state == "running" and not self.is_running else trial.state
 
     def _why_none(self) -> str:
-        counts: dict[str, int] = {}
-        for trial in self.trials:
-            counts[trial.state] = counts.get(trial.state, 0) + 1
+        counts = Counter(trial.state for trial in self.trials)
         failed = next((t for t in self.trials if t.state == "failed"), None)
         first = f" (first: trial {failed.number}, {failed.reason})" if failed else ""
         states = [

@@ -11,7 +11,7 @@ from search.log import StudyLog
 from search.objective import Objective, objective_of
 from search.prepared import Prepared
 from search.study import Study
-from trainables.errors import InputError
+from trainables.errors import InputError, StorageError
 from trainables.store import Store
 
 
@@ -82,6 +82,8 @@ def _read(folder: str, study: Study, at: Path) -> Earlier:
         history = StudyLog.read(Store(folder))
     except InputError as error:
         raise refused(at, f"needs the folder of a study: {error}") from error
+    except StorageError as error:  # else it would read like damage of the new study
+        raise type(error)(f"warm_start[{at[1]}] {folder}: {error}") from error
     if history.prepared is None or not history.trials:
         raise refused(at, f"needs a study with trials, got {folder}, which has none yet")
     prepared = Prepared.from_dict(history.prepared)

@@ -106,6 +106,14 @@ def test_plain_lines_tell_each_phase_and_each_ended_trial_once(study, recorded):
     ]
 
 
+def test_a_trial_that_was_taken_up_again_ends_with_where_it_went_on(study, recorded):
+    again = replace(recorded[5], passed=1)
+
+    lines = play_plain(study, [*recorded[:5], again])
+
+    assert "trial 5 stopped after 2 epochs, taken up again after 1: c_output" in "\n".join(lines)
+
+
 def test_plain_summaries_come_at_most_every_ten_seconds(study, recorded):
     lines = play_plain(study, recorded, seconds_per_change=6.0)
 

@@ -36,6 +36,9 @@ def instead(message):
         pytest.param(weights(r_output=SEARCHED), id="one_of_two"),
         pytest.param(weights(c_output=SEARCHED, r_output=2.0), id="the_first_of_two"),
         pytest.param(weights(c_output=1.0, r_output=0.0), id="constants"),
+        pytest.param(
+            weights(c_output={"choice": [0.5]}, r_output=SEARCHED), id="a_choice_of_one_value"
+        ),
     ],
 )
 def test_a_space_with_a_constant_weight_gets_no_warning(space):

@@ -12,11 +12,23 @@ from rich.console import Console
 from search.as_json import best_to_dict, study_to_dict, to_text
 from search.errors import NoCandidate
 from search.ledger import make_ledger
+from search.log import Attempted, Closed, Ended, StudyLog
 from search.overview import print_list, print_show, state_of
+from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
 from search.results import load
 from search.wording import change, clean, duration, number
-from tests.finished_study import REFERENCE_CONFIG, RUN, SECONDS, SPACE, Script, write_study
+from tests.finished_study import (
+    REFERENCE_CONFIG,
+    RUN,
+    SECONDS,
+    SPACE,
+    Script,
+    measurement,
+    write_study,
+)
+from trainables.measurement import write
+from trainables.store import Store
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202eback\u0085[bold]"
 
@@ -137,6 +149,24 @@ def test_end_of_a_run_without_any_point_says_why(tmp_path):
 
     with pytest.raises(NoCandidate, match=r"1 failed \(first: trial 0, no memory\)"):
         shown(print_end, result, 1.0)
+
+
+def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
+    study = write_study(tmp_path, closed="")
+    store = Store(study.folder)
+    again = replace(measurement(5, 3, (0.7, 0.0066)), attempt=2, generation=2)
+    with claim(store) as ownership:
+        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log.record(Attempted(number=5, attempt=2))
+        write(store, again)
+        log.record(Ended(number=5, state="complete"))
+        log.record(Closed(reason="done"))
+
+    text = shown(print_show, load(study.folder))
+
+    assert "6 trials (4 complete, 1 stopped, 1 failed; 1 taken up again), 14 epochs" in text
+    assert "\ntaken up again: trial 5 after 2 epochs\n" in text
+    assert "taken up again" not in shown(print_show, result)
 
 
 def test_show_prints_a_row_per_trial_with_state_losses_and_reason(result):

@@ -249,12 +249,12 @@ def test_what_is_no_earlier_study_is_refused_with_its_place(old, tmp_path, names
         read_earlier(new_study(tmp_path, *names))
 
 
-def test_a_damaged_earlier_study_is_refused_with_the_object(old, tmp_path):
+def test_a_damaged_earlier_study_is_refused_with_its_place_and_the_object(old, tmp_path):
     store = Store(old.folder)
     path = store.list("log")[0]
     store.put(path, store.get(path)[:-5])
 
-    with pytest.raises(DamagedRecord, match=re.escape(path)):
+    with pytest.raises(DamagedRecord, match=re.escape(f"warm_start[0] {old.folder}: {path}")):
         read_earlier(new_study(tmp_path, "old"))
 
 
