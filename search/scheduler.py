@@ -1,17 +1,14 @@
 """Which trials go on training: Pareto ASHA, on all heads at once, or every one of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, Protocol, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from search import pareto
-from search.sorting import front_ranks
+from search.ranking import Points, count_better
 from trainables.errors import InputError
 
-Array = NDArray[np.float64]
 Verdict = Literal["continue", "stop"]
 
 SCHEDULERS = ("fifo", "pareto_asha")
@@ -20,11 +17,6 @@ DEFAULT_GRACE = 3
 DEFAULT_FACTOR = 2
 LEAVES_NOTHING_TO_SAVE = 3
 """Trials of so few epochs are never stopped, unless a grace is given."""
-AT_BASELINE = 0.01
-"""Log skills within this of 0 are at the baseline: a head that only predicts a constant
-is a little better or worse than the best constant by chance."""
-SAME_MEAN_DIGITS = 9
-"""Decimals to which mean log skills are compared, so that rounding alone decides nothing."""
 
 
 class Scheduler(Protocol):
@@ -154,7 +146,7 @@ class ParetoAsha:
         self.factor = factor
         self.rungs = _rungs(max_epochs, grace, factor)
         self._baselines = np.array([baselines[head] for head in heads], dtype=np.float64)
-        self._points: dict[int, dict[int, tuple[float, ...]]] = {rung: {} for rung in self.rungs}
+        self._points = {rung: Points(len(heads)) for rung in self.rungs}
         self._verdicts: dict[tuple[int, int], Verdict] = {}
 
     def decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> Verdict:
@@ -188,7 +180,7 @@ class ParetoAsha:
         """
         if epoch not in self._points:
             return
-        self._points[epoch][number] = self._point(number, losses)
+        self._points[epoch].put(number, self._point(number, losses))
         self._verdicts[number, epoch] = verdict
 
     def _point(self, number: int, losses: Mapping[str, float]) -> tuple[float, ...]:
@@ -205,56 +197,11 @@ class ParetoAsha:
             return "stop"
         if epoch not in self._points:
             return "continue"
-        recorded = list(self._points[epoch].values())
+        recorded = self._points[epoch].rows
         if len(recorded) + 1 < self.factor:
             return "continue"
         better = count_better(point, recorded, self._baselines)
         return "continue" if better < math.ceil(len(recorded) / self.factor) else "stop"
-
-
-def count_better(
-    point: Sequence[float], recorded: Sequence[Sequence[float]], baselines: Array
-) -> int:
-    """Count the recorded points that rank before a new one at the same rung.
-
-    Points are compared, in this order:
-
-    1. A point worse than the baseline on any head is after all that are not.
-    2. The earlier non-dominated front is first.
-    3. Within a front the smaller mean log skill (the geometric mean of skills) is first.
-       This is what the default policy chooses by, so the middle of the front survives.
-       Hypervolume contributions would not do: of several good points close together in the
-       middle each contributes little, and all of them would be cut before an end where one
-       head is given up.
-
-    A head that none of these points has brought below its baseline (by 1 %) abstains: there
-    its losses are chance. It only separates points that are equal on all others. Where all
-    heads would abstain, all are compared.
-
-    Args:
-        point: Losses of the new point, shape ``(heads,)``, all finite.
-        recorded: Losses, shape ``(points, heads)``; rows that are not finite never rank before.
-        baselines: Loss of the best constant prediction, shape ``(heads,)``.
-    """
-    rows = np.array([*recorded, point], dtype=np.float64).reshape(-1, len(baselines))
-    losses = rows[np.isfinite(rows).all(axis=1)]
-    log_skills = pareto.log_skill(losses, baselines)
-    left = [head for head, column in enumerate(log_skills.T) if (column < -AT_BASELINE).any()]
-    every = list(range(len(baselines)))
-    keys = _keys(losses, log_skills, left or every)
-    ties = [row for row, key in enumerate(keys) if key == keys[-1]]
-    full = _keys(losses[ties], log_skills[ties], every)
-    return sum(key < keys[-1] for key in keys) + sum(key < full[-1] for key in full)
-
-
-def _keys(losses: Array, log_skills: Array, heads: list[int]) -> list[tuple[bool, int, float]]:
-    """Return each row's place on these heads: the smaller key is the better."""
-    fronts = front_ranks(losses[:, heads]).tolist()
-    rows = log_skills[:, heads].tolist()
-    return [
-        (max(row) > AT_BASELINE, front, round(math.fsum(row), SAME_MEAN_DIGITS))
-        for row, front in zip(rows, fronts, strict=True)
-    ]
 
 
 def _rungs(max_epochs: int, grace: int, factor: int) -> tuple[int, ...]:

@@ -23,14 +23,22 @@ def front_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
         >>> front_ranks(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [2.0, 2.0]]))
         array([0, 0, 1, 1])
     """
-    rows, places = np.unique(losses, axis=0, return_inverse=True)
+    if not len(losses):
+        return np.zeros(0, dtype=np.int64)
+    # As np.unique of rows, which takes three times as long.
+    order = np.lexsort(losses.T[::-1])
+    ordered = losses[order]
+    is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
+    rows = ordered[is_new]
     if rows.shape[1] == 1:
         ranks = np.arange(len(rows))
     elif rows.shape[1] == 2:
         ranks = _two_heads(rows[:, 1].tolist())
     else:
         ranks = _more_heads(rows)
-    return ranks[places.reshape(-1)]
+    found = np.empty(len(losses), dtype=np.int64)
+    found[order] = ranks[np.cumsum(is_new) - 1]
+    return found
 
 
 def _two_heads(seconds: list[float]) -> NDArray[np.int64]:

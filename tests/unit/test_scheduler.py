@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.ranking import count_better
 from search.scheduler import (
     Fifo,
     ParetoAsha,
-    count_better,
     default_grace,
     make_scheduler,
 )
