@@ -9,10 +9,12 @@ expected hypervolume improvement (Emmerich et al. 2006, doi:10.1109/TEVC.2005.85
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from search.asking import Continue, RecordedTrial, Request
 from search.coding import Key
@@ -70,7 +72,22 @@ class _Evidence:
 
 
 def draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
-    """Return a config that is new, or the stopped trial to take up again."""
+    """Return a config that is new, or the stopped trial to take up again.
+
+    On one thread: several change the last digits, and so the answer, with the machine; and for
+    matrices this small they gain nothing and on a busy machine wait for each other.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return _draw(request)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Find the libraries that have threads, once: it takes milliseconds."""
+    return ThreadpoolController()
+
+
+def _draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
     cube = cube_of(request.kinds, request.gates)
     evidence = _evidence(request, cube)
     rng = request.rng(_EXPLORE)
