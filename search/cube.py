@@ -24,8 +24,6 @@ DIGITS = 12
 """Decimals of a coordinate, so that a range in another unit has the same ones."""
 MOST_CHANGED = 3
 """Parameters in which a neighbour differs, at most."""
-MIDDLE = 0.5
-"""Where a parameter lies that does not count in a config."""
 
 Kinds = tuple[tuple[str, Parameter], ...]
 Gates = tuple[tuple[str, int], ...]
@@ -76,8 +74,8 @@ class Cube:
         """Return where configs lie.
 
         An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
-        between k > 2 things is k coordinates of which one is 1. What does not count in a config
-        lies in the middle.
+        between k > 2 names is k coordinates of which one is 1. What does not count in a config
+        lies in the middle, and is none of k > 2 names.
 
         Returns:
             Shape ``(keys, width)``.
@@ -101,7 +99,8 @@ class Cube:
             depth = self._axes[names.index(DEPTH)].values(shares[:, names.index(DEPTH)])
             for name, block in self._gates.items():
                 if name in self._kinds:
-                    columns[names.index(name)][depth < block] = MIDDLE
+                    column = names.index(name)
+                    columns[column][depth < block] = self._axes[column].idle
         return np.asarray(np.round(np.hstack(columns), DIGITS))
 
     def near(
