@@ -63,12 +63,21 @@ class Cube:
         """The places of `every_key`; not to be changed."""
         return self.places(self.every_key)
 
-    def key(self, shares: Sequence[float]) -> Key:
-        """Return the key of a config that has these shares."""
-        numbers = zip(self._axes, shares, strict=True)
-        return prune(
-            self._kinds, self._gates, tuple(axis.number(float(share)) for axis, share in numbers)
-        )
+    def key(self, shares: Sequence[float], root: Key | None = None) -> Key:
+        """Return the key of a config that has these shares.
+
+        Args:
+            shares: One per parameter.
+            root: Where they come from by `near`: what was not changed is the root's to the last
+                digit, lest the root itself be taken for a new config.
+        """
+        pairs = list(zip(self._axes, map(float, shares), strict=True))
+        numbers = [axis.number(share) for axis, share in pairs]
+        for place, number in enumerate(root or ()):
+            axis, share = pairs[place]
+            if number is not None and axis.share(number) == share:
+                numbers[place] = number
+        return prune(self._kinds, self._gates, tuple(numbers))
 
     def places(self, keys: Sequence[Key]) -> Array:
         """Return where configs lie.

@@ -169,7 +169,12 @@ def _candidates(
     roots = [evidence.keys[row] for row in order]
     random = rng.random((NUM_RANDOM, len(request.kinds)))
     shares = np.vstack([random, cube.near(roots, NUM_NEAR, SPREAD, rng)])
-    return lambda row: cube.key(shares[row].tolist()), cube.at(shares)
+
+    def key_of(row: int) -> Key:
+        root = roots[(row - NUM_RANDOM) % len(roots)] if row >= NUM_RANDOM else None
+        return cube.key(shares[row].tolist(), root)
+
+    return key_of, cube.at(shares)
 
 
 def _promising(evidence: _Evidence) -> list[int]:
