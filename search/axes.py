@@ -35,6 +35,8 @@ class Axis:
         """Coordinates: one, or one for each of more than two names."""
         self.step = LIKELY / self._num if self._num else 0.0
         """Standard deviation of a change of the share that often leads to another value."""
+        self.last = 1 - 2**-53 if self._num else 1.0
+        """The share up to which a change may lead: of real numbers the upper bound itself."""
         self.idle = MIDDLE if self.width == 1 else 0.0
         """Every coordinate where the parameter does not count: the middle, or no name at all."""
 

@@ -130,7 +130,7 @@ class Cube:
         start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
         start = start[np.arange(count) % len(keys)]
         steps = rng.standard_normal(fresh.shape) * [max(spread, a.step) for a in self._axes]
-        moved = np.clip(start + steps, 0.0, 1.0 - 1e-12)
+        moved = np.clip(start + steps, 0.0, [axis.last for axis in self._axes])
         is_name = np.array([axis.width > 1 for axis in self._axes])
         moved = np.where(is_name | np.isnan(start), fresh, moved)
         order = rng.random(fresh.shape).argsort(axis=1).argsort(axis=1)
