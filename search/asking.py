@@ -42,7 +42,7 @@ class RecordedTrial:
     point: tuple[float, ...] | None = field(init=False, repr=False, compare=False)
     """The point that a sampler learns from, whatever ended the trial; finite, or None.
 
-    A failed trial teaches nothing, nor does one with a NaN or an infinity.
+    A failed trial has none, nor has one with a NaN or an infinity.
     """
 
     def __post_init__(self) -> None:

@@ -13,8 +13,10 @@ from search.kinds import Choice, Float, Int, Parameter
 Array = NDArray[np.float64]
 
 LIKELY = 0.6
-"""Standard deviation of a change, in steps of the grid, at which it leads to another value as
-often as not."""
+"""Standard deviation of a change, in steps of the grid, at which two in five lead to another
+value, and one in five from an end of the range."""
+MIDDLE = 0.5
+"""Where a parameter lies that does not count in a config."""
 
 
 @final
@@ -32,7 +34,11 @@ class Axis:
         self.width = self._num if is_name and self._num > 2 else 1
         """Coordinates: one, or one for each of more than two names."""
         self.step = LIKELY / self._num if self._num else 0.0
-        """A change of the share that is as likely as not to lead to another value."""
+        """Standard deviation of a change of the share that often leads to another value."""
+        self.last = 1 - 2**-53 if self._num else 1.0
+        """The share up to which a change may lead: of real numbers the upper bound itself."""
+        self.idle = MIDDLE if self.width == 1 else 0.0
+        """Every coordinate where the parameter does not count: the middle, or no name at all."""
 
     def number(self, share: float) -> Number:
         """Return the number at a share in [0, 1)."""
@@ -63,7 +69,9 @@ class Axis:
             return self._spread(np.floor(shares * self._num))
         if kind.log:
             low, high = _log_ends(kind)
-            numbers = np.exp(low + shares * (high - low))
+            # By the same function as a single number: NumPy's own differs in the last digit, and
+            # where that lies half-way between two values the place would be that of the other.
+            numbers = np.array([math.exp(at) for at in (low + shares * (high - low)).tolist()])
         elif self._num:
             numbers = kind.low + np.floor(shares * self._num) * (kind.step or 1)
         else:
@@ -75,13 +83,12 @@ class Axis:
         return self._scaled(numbers)
 
     def places_of_numbers(self, numbers: Sequence[Number | None]) -> Array:
-        """Return the coordinates of some numbers, the middle for None."""
+        """Return the coordinates of some numbers, `idle` for None."""
         is_idle = np.array([number is None for number in numbers])
         known = np.array([math.nan if number is None else number for number in numbers])
-        if isinstance(self._kind, Choice):
-            found = self._spread(known)
-            return np.where(is_idle[:, None] & (self.width == 1), 0.5, np.nan_to_num(found))
-        return np.where(is_idle[:, None], 0.5, self._scaled(known))
+        is_name = isinstance(self._kind, Choice)
+        found = self._spread(known) if is_name else self._scaled(known)
+        return np.where(is_idle[:, None], self.idle, found)
 
     def _spread(self, numbers: Array) -> Array:
         if self.width > 1:
@@ -92,12 +99,13 @@ class Axis:
         """Return how far between its bounds each number lies."""
         kind = self._kind
         assert not isinstance(kind, Choice)
-        if kind.high <= kind.low:
-            return np.full((len(numbers), 1), 0.5)
+        low, high = float(kind.low), float(kind.high)
         if kind.log:
-            low, high = math.log(kind.low), math.log(kind.high)
-            return np.clip((np.log(numbers)[:, None] - low) / (high - low), 0.0, 1.0)
-        return np.asarray((numbers[:, None] - kind.low) / (kind.high - kind.low))
+            low, high, numbers = math.log(low), math.log(high), np.log(numbers)
+        # Two bounds next to each other may have one logarithm.
+        if high <= low:
+            return np.full((len(numbers), 1), MIDDLE)
+        return np.clip((numbers[:, None] - low) / (high - low), 0.0, 1.0)
 
 
 def _num(kind: Parameter) -> int:

@@ -24,8 +24,6 @@ DIGITS = 12
 """Decimals of a coordinate, so that a range in another unit has the same ones."""
 MOST_CHANGED = 3
 """Parameters in which a neighbour differs, at most."""
-MIDDLE = 0.5
-"""Where a parameter lies that does not count in a config."""
 
 Kinds = tuple[tuple[str, Parameter], ...]
 Gates = tuple[tuple[str, int], ...]
@@ -65,19 +63,28 @@ class Cube:
         """The places of `every_key`; not to be changed."""
         return self.places(self.every_key)
 
-    def key(self, shares: Sequence[float]) -> Key:
-        """Return the key of a config that has these shares."""
-        numbers = zip(self._axes, shares, strict=True)
-        return prune(
-            self._kinds, self._gates, tuple(axis.number(float(share)) for axis, share in numbers)
-        )
+    def key(self, shares: Sequence[float], root: Key | None = None) -> Key:
+        """Return the key of a config that has these shares.
+
+        Args:
+            shares: One per parameter.
+            root: Where they come from by `near`: what was not changed is the root's to the last
+                digit, lest the root itself be taken for a new config.
+        """
+        pairs = list(zip(self._axes, map(float, shares), strict=True))
+        numbers = [axis.number(share) for axis, share in pairs]
+        for place, number in enumerate(root or ()):
+            axis, share = pairs[place]
+            if number is not None and axis.share(number) == share:
+                numbers[place] = number
+        return prune(self._kinds, self._gates, tuple(numbers))
 
     def places(self, keys: Sequence[Key]) -> Array:
         """Return where configs lie.
 
         An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
-        between k > 2 things is k coordinates of which one is 1. What does not count in a config
-        lies in the middle.
+        between k > 2 names is k coordinates of which one is 1. What does not count in a config
+        lies in the middle, and is none of k > 2 names.
 
         Returns:
             Shape ``(keys, width)``.
@@ -101,7 +108,8 @@ class Cube:
             depth = self._axes[names.index(DEPTH)].values(shares[:, names.index(DEPTH)])
             for name, block in self._gates.items():
                 if name in self._kinds:
-                    columns[names.index(name)][depth < block] = MIDDLE
+                    column = names.index(name)
+                    columns[column][depth < block] = self._axes[column].idle
         return np.asarray(np.round(np.hstack(columns), DIGITS))
 
     def near(
@@ -122,7 +130,7 @@ class Cube:
         start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
         start = start[np.arange(count) % len(keys)]
         steps = rng.standard_normal(fresh.shape) * [max(spread, a.step) for a in self._axes]
-        moved = np.clip(start + steps, 0.0, 1.0 - 1e-12)
+        moved = np.clip(start + steps, 0.0, [axis.last for axis in self._axes])
         is_name = np.array([axis.width > 1 for axis in self._axes])
         moved = np.where(is_name | np.isnan(start), fresh, moved)
         order = rng.random(fresh.shape).argsort(axis=1).argsort(axis=1)

@@ -91,7 +91,8 @@ def _draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
     cube = cube_of(request.kinds, request.gates)
     evidence = _evidence(request, cube)
     rng = request.rng(_EXPLORE)
-    if len(request.known) < STARTUP_TRIALS or len(evidence.trials) < FEWEST_POINTS:
+    num_points = sum(not _has_failed(trial) for trial in evidence.trials)
+    if len(request.known) < STARTUP_TRIALS or num_points < FEWEST_POINTS:
         spread = _spread(request, cube)
         return spread if spread not in request.tried else _untried(request, cube, rng), {}
     if rng.random() < EXPLORED:
@@ -132,7 +133,7 @@ def _evidence(request: Request, cube: Cube) -> _Evidence:
     if with_curve:
         curves = [np.array(trial.curve) for trial, _ in with_curve]
         values, variances = at_end(curves, places, request.epochs)
-    failed = [pair for pair in request.known if pair[0].state == "failed"][-MOST_FAILED:]
+    failed = [pair for pair in request.known if _has_failed(pair[0])][-MOST_FAILED:]
     points = np.array([trial.point for trial, _ in as_it_is]).reshape(-1, request.num_heads)
     values = np.vstack([values, points])
     variances = np.vstack([variances, np.full_like(points, AS_IT_IS)])
@@ -148,6 +149,11 @@ def _evidence(request: Request, cube: Cube) -> _Evidence:
         variances=np.vstack([variances, np.full((len(failed), request.num_heads), FAILED)]),
         waiting=cube.places(waiting),
     )
+
+
+def _has_failed(trial: RecordedTrial) -> bool:
+    """Tell whether a trial has no finite point and never will."""
+    return trial.point is None and not trial.is_pending
 
 
 def _best(
@@ -186,7 +192,12 @@ def _candidates(
     roots = [evidence.keys[row] for row in order]
     random = rng.random((NUM_RANDOM, len(request.kinds)))
     shares = np.vstack([random, cube.near(roots, NUM_NEAR, SPREAD, rng)])
-    return lambda row: cube.key(shares[row].tolist()), cube.at(shares)
+
+    def key_of(row: int) -> Key:
+        root = roots[(row - NUM_RANDOM) % len(roots)] if row >= NUM_RANDOM else None
+        return cube.key(shares[row].tolist(), root)
+
+    return key_of, cube.at(shares)
 
 
 def _promising(evidence: _Evidence) -> list[int]:
@@ -210,7 +221,7 @@ def _gain(evidence: _Evidence, places: Array, sampled: Array, rng: np.random.Gen
         for value, variance in zip(evidence.values.T, evidence.variances.T, strict=True)
     ]
     # A stopped trial adds nothing to the front unless it is taken up again.
-    counts = [not trial.may_continue and trial.state != "failed" for trial in evidence.trials]
+    counts = [not trial.may_continue and not _has_failed(trial) for trial in evidence.trials]
     standing = np.vstack([evidence.places[counts], evidence.waiting])
     predicted = [process.predict(places) for process in processes]
     expected = np.column_stack([process.mean(sampled) for process in processes])

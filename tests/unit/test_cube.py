@@ -1,24 +1,15 @@
-"""Configs as points of the unit cube, and points as configs."""
-
-import math
+"""Configs as points of the unit cube, and shares as configs."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.coding import decode, encode, grid_value, num_steps, prune
-from search.cube import (
-    MOST_LISTED,
-    any_key,
-    at_share,
-    listed,
-    listed_places,
-    near,
-    places_of,
-)
+from search.coding import decode, encode, prune
+from search.cube import MOST_HELD, MOST_LISTED, Cube, cube_of
 from search.kinds import Choice, Float, Int
 from search.space import SearchSpace
+from tests.unit.ranges import kinds, shares
 
 BLOCKS = SearchSpace.from_mapping(
     {
@@ -28,144 +19,140 @@ BLOCKS = SearchSpace.from_mapping(
         "optimizer": {"choice": ["adam", "sgd", "rmsprop"]},
     }
 )
-GATES = BLOCKS.gates
+DEPTHS = [Int(low=1, high=3), Int(low=1, high=3, step=2), Choice(values=(3, 1, 2))]
+GATES = (("conv2_filters", 2), ("conv3_filters", 3))
+
+
+def cube_over(space):
+    return Cube(tuple(sorted(space.searched)), tuple(space.gates.items()))
+
+
+def line(kind):
+    """Return the cube of one parameter."""
+    return Cube((("x", kind),), ())
 
 
 @st.composite
-def kinds(draw):
-    """Return a parameter of any kind."""
-    what = draw(st.sampled_from(["float", "log", "step", "int", "log_int", "int_step", "choice"]))
-    low = draw(st.integers(1, 50))
-    width = draw(st.integers(0, 200))
-    if what == "float":
-        return Float(low=low - 25.5, high=low - 25.5 + width)
-    if what == "log":
-        return Float(low=low / 1000, high=low / 1000 * (1 + width), log=True)
-    if what == "step":
-        return Float(low=low / 10, high=low / 10 + width * 0.1, step=0.1)
-    if what == "int":
-        return Int(low=low - 25, high=low - 25 + width)
-    if what == "log_int":
-        return Int(low=low, high=low + width, log=True)
-    if what == "int_step":
-        return Int(low=low, high=low + width, step=draw(st.integers(1, 7)))
-    values = draw(
-        st.lists(st.integers(-9, 9), min_size=1, max_size=6, unique=True)
-        | st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True)
-    )
-    return Choice(values=tuple(values))
+def spaces(draw, num_rows=5):
+    """Return some parameters, gates that may hold for them, and rows of shares."""
+    named = {f"p{place}": draw(kinds()) for place in range(draw(st.integers(0, 3)))}
+    gates = ()
+    if draw(st.booleans()) or not named:
+        named |= {name: draw(kinds()) for name, _ in GATES}
+        named["num_conv_blocks"] = draw(st.sampled_from(DEPTHS))
+        gates = GATES
+    row = st.lists(shares(), min_size=len(named), max_size=len(named))
+    rows = draw(st.lists(row, min_size=1, max_size=num_rows))
+    return tuple(sorted(named.items())), gates, rows
 
 
-def is_inside(kind, number):
-    return encode(kind, decode(kind, number)) == number
+def is_inside(space, gates, key):
+    """Tell whether a key names a number of each parameter that counts, and of no other."""
+    known = zip(space, key, strict=True)
+    is_one = all(n is None or encode(k, decode(k, n)) == n for (_, k), n in known)
+    full = tuple(0 if n is None else n for n in key)
+    idle = [n is None for n in prune(dict(space), dict(gates), full)]
+    return is_one and idle == [n is None for n in key]
 
 
-@given(kind=kinds(), share=st.floats(0, 1))
-def test_every_share_of_a_range_is_a_number_of_the_parameter(kind, share):
-    assert is_inside(kind, at_share(kind, share))
+@given(drawn=spaces())
+def test_all_shares_lead_to_a_config_of_the_space(drawn):
+    space, gates, rows = drawn
+
+    for row in rows:
+        assert is_inside(space, gates, Cube(space, gates).key(row))
 
 
-@given(kind=kinds(), seed=st.integers(0, 2**32 - 1))
-def test_what_is_ordered_comes_back_from_its_place(kind, seed):
-    (key,) = [any_key({"x": kind}, np.random.default_rng(seed))]
-
-    place = places_of({"x": kind}, [key])
-
-    assert ((place >= 0) & (place <= 1)).all()
-    if isinstance(kind, Choice):
-        if place.shape[1] > 1:
-            assert place[0].tolist() == [float(i == key[0]) for i in range(len(kind.values))]
-        return
-    assert place.shape == (1, 1)
-    assert math.isclose(at_share(kind, float(place[0, 0])), key[0], rel_tol=1e-8, abs_tol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "numbers"),
-    [
-        pytest.param(Float(low=2.0, high=6.0), [2.0, 3.0, 4.0, 6.0], id="float"),
-        pytest.param(Float(low=0.01, high=100.0, log=True), [0.01, 0.1, 1.0, 100.0], id="log"),
-        pytest.param(Float(low=0.0, high=0.4, step=0.1), [0.0, 0.1, 0.2, 0.4], id="step"),
-        pytest.param(Int(low=0, high=8), [0, 2, 4, 8], id="int"),
-        pytest.param(Int(low=1, high=16, log=True), [1, 2, 4, 16], id="log_int"),
-        pytest.param(Int(low=0, high=40, step=10), [0, 10, 20, 40], id="int_step"),
-        pytest.param(Choice(values=(8, 16, 32, 64, 128)), [0, 1, 2, 4], id="numbers"),
-    ],
+NAMED_FILTERS = (
+    ("conv2_filters", Choice(values=("few", "some", "many"))),
+    ("num_conv_blocks", Int(low=1, high=2)),
 )
-def test_a_quarter_and_a_half_of_a_range_lie_where_its_scale_says(kind, numbers):
-    shares = [0.0, 0.25, 0.5, 1.0]
-
-    places = places_of({"x": kind}, [(number,) for number in numbers])
-
-    assert places.ravel().tolist() == shares
-    if not isinstance(kind, Choice):
-        assert [at_share(kind, share) for share in shares] == pytest.approx(numbers)
 
 
-def test_of_a_choice_each_value_has_an_equal_part_of_the_range():
-    kind = Choice(values=("a", "b", "c", "d"))
+@given(drawn=spaces())
+@example(drawn=(NAMED_FILTERS, (("conv2_filters", 2),), [[0.5, 0.1], [0.5, 0.9]]))
+@example(drawn=((("x", Int(low=1, high=4, log=True)),), (), [[0.5]]))
+def test_shares_lie_where_their_configs_lie(drawn):
+    space, gates, rows = drawn
+    cube = Cube(space, gates)
 
-    shares = [0.0, 0.24, 0.26, 0.5, 0.74, 0.76, 1.0]
+    found = cube.at(np.array(rows))
 
-    assert [at_share(kind, share) for share in shares] == [0, 0, 1, 2, 2, 3, 3]
+    assert found.shape == (len(rows), cube.width)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert found == pytest.approx(cube.places([cube.key(row) for row in rows]), abs=1e-11)
 
 
-@pytest.mark.parametrize(
-    ("values", "rows"),
-    [
-        pytest.param(("a", "b", "c"), [[1, 0, 0], [0, 1, 0], [0, 0, 1]], id="names"),
-        pytest.param((False, True), [[0], [1]], id="yes_or_no"),
-        pytest.param((32, 8, 16), [[0], [0.5], [1]], id="numbers_by_size"),
-        pytest.param(("a",), [[0]], id="one_value"),
-    ],
-)
-def test_a_choice_between_names_has_no_order_and_one_between_numbers_has(values, rows):
-    keys = [(place,) for place in range(len(values))]
+@given(drawn=spaces())
+def test_a_config_lies_where_it_lies_whatever_else_was_asked(drawn):
+    space, gates, rows = drawn
+    cube = Cube(space, gates)
+    keys = [cube.key(row) for row in rows]
 
-    assert places_of({"x": Choice(values=values)}, keys).tolist() == rows
+    together = cube.places(keys)
+
+    assert together.tolist() == [Cube(space, gates).places([key])[0].tolist() for key in keys]
+    assert together.tolist() == cube.places(keys[::-1])[::-1].tolist()
+
+
+def test_places_are_right_however_many_were_asked_before():
+    cube = line(Int(low=0, high=2 * MOST_HELD))
+    cube.places([(number,) for number in range(MOST_HELD + 1)])
+
+    assert cube.places([(0,), (MOST_HELD,), (2 * MOST_HELD,)]).tolist() == [[0], [0.5], [1]]
+
+
+def test_the_coordinates_of_a_config_are_those_of_its_parameters_in_their_order():
+    cube = cube_over(BLOCKS)
+
+    found = cube.places([(1, 2, 2, 0), (0, None, 1, 2)])
+
+    assert found.tolist() == [[1, 1, 1, 1, 0, 0], [0, 0.5, 0, 0, 0, 1]]
 
 
 def test_what_does_not_count_lies_in_the_middle():
-    kinds = {"width": Int(low=1, high=9), "name": Choice(values=("a", "b", "c"))}
+    named = {"width": Int(low=1, high=9), "name": Choice(values=("a", "b", "c"))}
 
-    assert places_of(kinds, [(None, 1), (9, None)]).tolist() == [[0.5, 0, 1, 0], [1, 0, 0, 0]]
+    found = cube_of(named, {}).places([(None, 1), (9, None)])
 
-
-def test_a_range_of_one_number_lies_in_the_middle():
-    kinds = {"a": Int(low=3, high=3), "b": Float(low=2.0, high=2.0, log=True)}
-
-    assert places_of(kinds, [(3, 2.0)]).tolist() == [[0.5, 0.5]]
+    assert found.tolist() == [[0.5, 0, 1, 0], [1, 0, 0, 0]]
 
 
 def test_no_keys_have_no_places_of_the_same_width():
-    assert places_of(dict(BLOCKS.searched), []).shape == (0, 6)
+    assert cube_over(BLOCKS).places([]).shape == (0, 6)
 
 
 @given(
-    shares=st.lists(st.floats(0, 1), min_size=1, max_size=9),
+    thousandths=st.lists(st.integers(0, 999), min_size=1, max_size=9),
     unit=st.sampled_from([1e-3, 7.3, 1e4]),
 )
-def test_a_logarithmic_range_in_another_unit_has_the_same_places(shares, unit):
-    one, other = [Float(low=0.05 * k, high=20.0 * k, log=True) for k in (1.0, unit)]
+def test_a_logarithmic_range_in_another_unit_has_the_same_places(thousandths, unit):
+    column = np.array(thousandths)[:, None] / 1000
+    cubes = [line(Float(low=0.05 * k, high=20.0 * k, log=True)) for k in (1.0, unit)]
 
-    places = [
-        places_of({"x": kind}, [(at_share(kind, share),) for share in shares])
-        for kind in (one, other)
-    ]
+    by_share = [cube.at(column).tolist() for cube in cubes]
+    by_key = [cube.places([cube.key(row) for row in column]).tolist() for cube in cubes]
 
-    assert places[0].tolist() == places[1].tolist()
+    assert by_share[0] == by_share[1] == by_key[0] == by_key[1]
+
+
+def test_a_space_has_one_cube():
+    named = dict(sorted(BLOCKS.searched))
+
+    assert cube_of(named, BLOCKS.gates) is cube_of(dict(named), dict(BLOCKS.gates))
 
 
 def test_a_small_space_is_listed_once_each_and_without_what_does_not_count():
-    space = tuple(sorted(BLOCKS.searched)), tuple(GATES.items())
+    cube = cube_over(BLOCKS)
 
-    every = listed(*space)
+    every = cube.every_key
 
     # Of conv1, conv2, blocks and optimizer: 2 * 3 at one block, 2 * 3 * 3 at two.
     assert len(every) == len(set(every)) == 24
     assert {key[1] for key in every if key[2] == 1} == {None}
     assert {key[1] for key in every if key[2] == 2} == {0, 1, 2}
-    assert listed_places(*space).shape == (24, 6)
+    assert cube.every_place.tolist() == cube.places(every).tolist()
+    assert cube.every_place.shape == (24, 6)
 
 
 @pytest.mark.parametrize(
@@ -175,69 +162,107 @@ def test_a_small_space_is_listed_once_each_and_without_what_does_not_count():
         pytest.param(Int(low=0, high=MOST_LISTED), 0, id="too_large"),
         pytest.param(Float(low=0.0, high=1.0), 0, id="infinite"),
         pytest.param(Float(low=0.0, high=1.0, step=0.25), 5, id="steps"),
+        pytest.param(Float(low=1.0, high=1.0), 1, id="one_real_number"),
+        pytest.param(Choice(values=("a", "b", "c")), 3, id="names"),
     ],
 )
 def test_a_space_that_is_large_or_infinite_is_not_listed(kind, size):
-    assert len(listed((("x", kind),), ())) == size
+    cube = line(kind)
+
+    assert len(cube.every_key) == len(cube.every_place) == size
+    assert all(is_inside((("x", kind),), (), key) for key in cube.every_key)
 
 
-@given(
-    every=st.lists(kinds(), min_size=1, max_size=5),
-    spread=st.floats(0.0, 2.0),
-    seed=st.integers(0, 2**32 - 1),
-)
+@given(drawn=spaces(), spread=st.floats(0.0, 2.0), seed=st.integers(0, 2**32 - 1))
 def test_a_neighbour_stays_in_the_space_and_differs_in_three_parameters_at_most(
-    every, spread, seed
+    drawn, spread, seed
 ):
-    rng = np.random.default_rng(seed)
-    named = {f"p{place}": kind for place, kind in enumerate(every)}
-    root = any_key(named, rng)
+    space, gates, rows = drawn
+    cube = Cube(space, gates)
+    roots = [cube.key(row) for row in rows]
 
-    found = near(named, root, spread, rng)
+    found = cube.near(roots, 11, spread, np.random.default_rng(seed))
 
-    assert all(map(is_inside, every, found))
-    assert sum(one != other for one, other in zip(root, found, strict=True)) <= 3
+    assert found.shape == (11, len(space))
+    for place, row in enumerate(found):
+        root = roots[place % len(roots)]
+        key = cube.key(row, root)
+        assert is_inside(space, gates, key)
+        both = [(a, b) for a, b in zip(root, key, strict=True) if a is not None and b is not None]
+        assert sum(one != other for one, other in both) <= 3
+
+
+def test_a_root_that_a_neighbour_did_not_leave_is_known_to_the_last_digit():
+    cube = cube_of({"a": Float(low=0.1, high=0.7), "b": Int(low=0, high=1)}, {})
+    roots = [(number / 100, 0) for number in range(10, 71)]
+
+    found = cube.near(roots, 610, 0.1, np.random.default_rng(0))
+
+    keys = [cube.key(row, roots[place % 61]) for place, row in enumerate(found)]
+    near = [abs(key[0] - root[0]) < 1e-9 for key, root in zip(keys, 10 * roots, strict=True)]
+    same = [key[0] == root[0] for key, root in zip(keys, 10 * roots, strict=True)]
+    assert near == same
+    assert sum(same) > 100
+
+
+def test_a_change_beyond_the_end_of_a_range_leads_to_the_end():
+    cube = cube_of({"a": Float(low=0.1, high=0.7)}, {})
+
+    found = cube.near([(0.69,)], 300, 1.0, np.random.default_rng(0))
+
+    numbers = [cube.key(row)[0] for row in found]
+    assert max(numbers) == 0.7
+    assert numbers.count(0.7) > 100
+    assert numbers.count(0.1) > 20
+
+
+def test_neighbours_are_the_same_when_drawn_again():
+    cube = cube_over(BLOCKS)
+
+    one, other = [cube.near([(0, 1, 2, 2)], 9, 0.1, np.random.default_rng(5)) for _ in range(2)]
+
+    assert one.tolist() == other.tolist()
 
 
 def test_a_neighbour_of_a_shallow_config_may_be_a_deeper_one_and_is_in_the_space():
-    named = dict(sorted(BLOCKS.searched))
-    rng = np.random.default_rng(0)
-    shallow = (0, None, 1, 2)
+    cube = cube_over(BLOCKS)
 
-    found = {prune(named, GATES, near(named, shallow, 0.1, rng)) for _ in range(300)}
+    shares_near = cube.near([(0, None, 1, 2)], 300, 0.1, np.random.default_rng(0))
+    found = {cube.key(row) for row in shares_near}
 
-    assert found <= set(listed(tuple(named.items()), tuple(GATES.items())))
+    assert found <= set(cube.every_key)
     assert {key[2] for key in found} == {1, 2}
 
 
 def test_a_neighbour_is_as_near_as_the_spread_says():
-    kind = Float(low=0.0, high=100.0)
-    rng = np.random.default_rng(0)
+    cube = line(Float(low=0.0, high=100.0))
 
-    moved = np.array([near({"x": kind}, (50.0,), 0.1, rng)[0] for _ in range(2000)]) - 50
+    moved = 100 * cube.near([(50.0,)], 2000, 0.1, np.random.default_rng(0)) - 50
 
     assert abs(moved.mean()) < 1
     assert 9 < moved.std() < 11
 
 
-def test_a_step_too_small_for_the_grid_goes_to_another_value():
-    kind = Int(low=0, high=2)
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("kind", "root", "others"),
+    [
+        pytest.param(Int(low=0, high=2), 1, {0, 2}, id="int"),
+        pytest.param(Int(low=0, high=2), 0, {1}, id="end"),
+        pytest.param(Float(low=0.0, high=0.4, step=0.1), 0.4, {0.3}, id="steps"),
+        pytest.param(Choice(values=(False, True)), 0, {1}, id="yes_or_no"),
+        pytest.param(Choice(values=(8, 16, 32, 64)), 3, {2}, id="numbers"),
+        pytest.param(Choice(values=("a", "b", "c")), 0, {1, 2}, id="names"),
+        pytest.param(Int(low=1, high=3, log=True), 2, {1, 3}, id="log_int"),
+    ],
+)
+def test_on_a_coarse_grid_a_fifth_of_all_changes_lead_to_another_value_at_least(
+    kind, root, others
+):
+    cube = line(kind)
 
-    found = [near({"x": kind}, (1,), 1e-9, rng)[0] for _ in range(60)]
+    found = [
+        cube.key(row)[0] for row in cube.near([(root,)], 2000, 1e-9, np.random.default_rng(0))
+    ]
 
-    assert set(found) == {0, 1, 2}
-
-
-@given(kind=kinds())
-def test_the_ends_of_the_shares_are_the_ends_of_the_range(kind):
-    if isinstance(kind, Choice):
-        ends = 0, len(kind.values) - 1
-    elif isinstance(kind, Float) and kind.step is None:
-        ends = kind.low, kind.high
-    else:
-        ends = kind.low, grid_value(kind, num_steps(kind))
-
-    found = at_share(kind, 0.0), at_share(kind, 1.0)
-
-    assert found == pytest.approx(ends, rel=1e-12)
+    assert others <= set(found)
+    assert sum(number != root for number in found) > 0.18 * 2000

@@ -351,7 +351,7 @@ def test_of_two_equal_valleys_the_one_where_trials_run_promises_less():
         pytest.param({"log_skills": None, "curve": ()}, id="nothing"),
     ],
 )
-def test_a_trial_without_a_finite_point_teaches_nothing(change):
+def test_a_trial_without_a_finite_point_counts_as_a_failed_one(change):
     known = study(WIDE, 18)
     bad = replace(trial(50, drawn(WIDE, 77)), **change)
     failed = replace(bad, state="failed", log_skills=None, curve=())
@@ -362,6 +362,36 @@ def test_a_trial_without_a_finite_point_teaches_nothing(change):
     ]
 
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"state": "failed"}, id="failed"),
+        pytest.param({"state": "complete", "log_skills": (math.nan,) * 2}, id="nan"),
+    ],
+)
+def test_where_trials_fail_no_more_are_tried(change):
+    # The losses fall towards 1, but beyond 0.6 trials fail.
+    good = [trial(n, {"x": n / 20}, curve=((-n / 4, -n / 4),) * EPOCHS) for n in range(12)]
+    bad = [replace(trial(n, {"x": n / 20}, epochs=0), **change) for n in range(13, 21)]
+
+    blind, warned = [
+        [answer.config["x"] > 0.65 for answer in answers_to(trials, range(30, 60), LINE)]
+        for trials in (good, [*good, *bad])
+    ]
+
+    assert sum(warned) <= 6 < 20 < sum(blind)  # a tenth explores
+
+
+def test_failed_trials_alone_are_no_model():
+    point = trial(0, {"x": 0.0}, curve=((-5.0, -5.0),) * EPOCHS)
+    failed = [trial(n, {"x": n / 20}, epochs=0, state="failed") for n in range(1, 20)]
+
+    found = [answer.config["x"] for answer in answers_to([point, *failed], range(40, 48), LINE)]
+
+    # Those of a Latin hypercube, as before anything is modelled.
+    assert sorted(int(8 * x) for x in found) == list(range(8))
 
 
 def test_all_trials_may_have_failed():
