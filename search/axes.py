@@ -69,9 +69,7 @@ class Axis:
             return self._spread(np.floor(shares * self._num))
         if kind.log:
             low, high = _log_ends(kind)
-            # By the same function as a single number: NumPy's own differs in the last digit, and
-            # where that lies half-way between two values the place would be that of the other.
-            numbers = np.array([math.exp(at) for at in (low + shares * (high - low)).tolist()])
+            numbers = np.exp(low + shares * (high - low))
         elif self._num:
             numbers = kind.low + np.floor(shares * self._num) * (kind.step or 1)
         else:

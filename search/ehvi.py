@@ -203,8 +203,8 @@ def _candidates(
 def _promising(evidence: _Evidence) -> list[int]:
     """Return the rows of the stopped trials that are expected to end best."""
     order = np.argsort(evidence.values.mean(axis=1), kind="stable")
-    rows = [int(row) for row in order if evidence.trials[row].may_continue]
-    return rows[:MOST_STOPPED]
+    may = [trial.may_continue and not _has_failed(trial) for trial in evidence.trials]
+    return [int(row) for row in order if may[row]][:MOST_STOPPED]
 
 
 def _sample(cube: Cube, num_parameters: int, rng: np.random.Generator) -> Array:
