@@ -26,7 +26,7 @@ from search.shown import shown
 
 Array = NDArray[np.float64]
 
-STARTUP_TRIALS = 8
+STARTUP_TRIALS = 6
 """Trials that are spread over the space before anything is modelled."""
 FEWEST_POINTS = 3
 """Trials with a point that it takes to model anything."""

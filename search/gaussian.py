@@ -20,7 +20,7 @@ SHORTEST, LONGEST = -4.0, 4.5
 LENGTH_SPREAD = 1.0
 NOISE_MEDIAN, NOISE_SPREAD = 0.03, 1.5
 """Prior of the noise variance, as a share of the variance of what is observed."""
-TREND = 0.3
+TREND = 1.0
 """Variance of what each parameter does by itself, a parabola of it, to the sum over all. A few
 points tell such a trend long before they tell what a process of many parameters may do."""
 _ROOT5 = math.sqrt(5.0)

@@ -388,10 +388,11 @@ def test_failed_trials_alone_are_no_model():
     point = trial(0, {"x": 0.0}, curve=((-5.0, -5.0),) * EPOCHS)
     failed = [trial(n, {"x": n / 20}, epochs=0, state="failed") for n in range(1, 20)]
 
-    found = [answer.config["x"] for answer in answers_to([point, *failed], range(40, 48), LINE)]
+    numbers = range(7 * STARTUP_TRIALS, 8 * STARTUP_TRIALS)
+    found = [answer.config["x"] for answer in answers_to([point, *failed], numbers, LINE)]
 
     # Those of a Latin hypercube, as before anything is modelled.
-    assert sorted(int(8 * x) for x in found) == list(range(8))
+    assert sorted(int(STARTUP_TRIALS * x) for x in found) == list(range(STARTUP_TRIALS))
 
 
 def test_all_trials_may_have_failed():

@@ -91,7 +91,8 @@ def test_an_uncertain_value_pulls_less_than_a_certain_one():
         places=places, values=np.array([1.0, -1.0]), variances=np.array([10.0, 0.0])
     )
 
-    mean, variance = Process(Kernel(lengths=np.ones(1) * 0.1, noise=0.01), seen).predict(places)
+    kernel = Kernel(lengths=np.ones(1) * 0.1, noise=0.01, trend=0.0)
+    mean, variance = Process(kernel, seen).predict(places)
 
     assert abs(mean[0]) < 0.2 < 0.9 < abs(mean[1])
     assert variance[0] > variance[1]

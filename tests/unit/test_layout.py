@@ -134,6 +134,7 @@ def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
         "rich",
         "scipy",
         "tensorflow",
+        "threadpoolctl",
         "yaml",
     }
     allowed = declared | {"search", "trainables"} | set(sys.stdlib_module_names)
