@@ -116,8 +116,7 @@ def test_weights_of_which_only_the_ratio_matters_do_not_drift_to_small_ones(samp
 
     first, second = np.transpose(found)
     size = (first + second) / 2
-    # Of a random config the median distance is 1.2; and its size is as often above 0 as below.
+    # Of a random config the median distance is 1.2, and its size is below -1 in an eighth.
     assert np.median(abs(first - second - math.log10(RATIO))) < NEAR[sampler]
-    assert np.quantile(size, 0.25) < 0 < np.quantile(size, 0.75)
     assert abs(np.median(size)) < 0.5
     assert (size < -1).mean() < 0.3
