@@ -153,7 +153,7 @@ def test_a_class_id_as_large_as_the_units_is_told(columns, files, refuse):
         ),
         pytest.param({"budget": {"epochs": 0}}, ["budget.epochs", "got 0"], id="no_epochs"),
         pytest.param({"seed": -1}, ["seed", "got -1"], id="seed"),
-        pytest.param({"sampler": "grid"}, ["sampler", "tpe", "'grid'"], id="sampler"),
+        pytest.param({"sampler": "cmaes"}, ["sampler", "tpe", "'cmaes'"], id="sampler"),
         pytest.param({"model": "models"}, ["package.module:function", "'models'"], id="model"),
     ],
 )
