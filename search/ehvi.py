@@ -32,11 +32,11 @@ FEWEST_POINTS = 3
 """Trials with a point that it takes to model anything."""
 EXPLORED = 0.1
 """Share of the later trials that is drawn at random, lest a wrong model go on for ever."""
-MOST_MODELLED = 150
+MOST_MODELLED = 100
 """Trials that the model is shown."""
 MOST_CANDIDATES = 1000
 """Candidates in a space that can be listed."""
-NUM_RANDOM, NUM_NEAR, NUM_ROOTS = 400, 300, 10
+NUM_RANDOM, NUM_NEAR, NUM_ROOTS = 300, 200, 10
 """Candidates in a space too large to list: random ones, and some near the best trials."""
 NUM_SAMPLED = 200
 """Places all over the space by which the reference point is set."""

@@ -68,10 +68,10 @@ def suggest(
     if not kinds:
         return Suggestion(config=_config(space, {}), system_attrs={})
     known = _known(space, [trial for trial in recorded if trial.number != number])
-    for trial, _ in known:
-        if trial.log_skills is not None and len(trial.log_skills) != num_heads:
-            got = len(trial.log_skills)
-            raise ValueError(f"trial {trial.number} needs {num_heads} log skills, got {got}")
+    first_of = {len(t.log_skills): t.number for t, _ in reversed(known) if t.log_skills}
+    for got, wrong in first_of.items():
+        if got != num_heads:
+            raise ValueError(f"trial {wrong} needs {num_heads} log skills, got {got}")
     request = Request(
         kinds=kinds,
         known=known,
@@ -111,14 +111,20 @@ class _Keys:
         self._gates = space.gates
         self._held: dict[int, tuple[Mapping[str, Any], Key | None]] = {}
 
-    def of(self, trials: Sequence[RecordedTrial]) -> list[Key | None]:
+    def of(self, trials: Sequence[RecordedTrial]) -> list[tuple[RecordedTrial, Key]]:
+        """Return the trials that lie in the space, each with its key."""
         if len(self._held) > MOST_HELD + 2 * len(trials):
             self._held = {}
-        held = self._held
-        for config in [trial.config for trial in trials if id(trial.config) not in held]:
-            key = key_of(self._kinds, self._constants, config, self._gates)
-            held[id(config)] = config, key
-        return [held[id(trial.config)][1] for trial in trials]
+        held, inside = self._held, []
+        for trial in trials:
+            config = trial.config
+            found = held.get(id(config))
+            if found is None:
+                key = key_of(self._kinds, self._constants, config, self._gates)
+                found = held[id(config)] = config, key
+            if found[1] is not None:
+                inside.append((trial, found[1]))
+        return inside
 
 
 _keys = _Keys(SearchSpace(parameters=()))
@@ -145,9 +151,9 @@ def _known(
     global _keys
     keys = _keys if _keys.space == space else _Keys(space)
     ordered = sorted(recorded, key=attrgetter("number"))
-    keyed = zip(ordered, keys.of(ordered), strict=True)
+    known = keys.of(ordered)
     _keys = keys
-    return tuple((trial, key) for trial, key in keyed if key is not None)
+    return tuple(known)
 
 
 def _config(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any]:
