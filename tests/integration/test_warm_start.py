@@ -48,6 +48,7 @@ def test_earlier_trials_inform_the_sampler_and_count_for_nothing_else(tmp_path):
         reference=True,
         start_with=[FIRST],
         warm_start=[old.folder],
+        sampler="tpe",
         seed=5,
     )
     num_inside = sum(trial.config["conv1_filters"] != 4 for trial in trials_of(old))

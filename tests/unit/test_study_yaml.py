@@ -26,7 +26,7 @@ space:
   batch_size: 64
 budget: {trials: 24, epochs: 9}
 start_with: []
-sampler: tpe
+sampler: ehvi
 scheduler: pareto_asha
 resources: {cpu: 1, gpu: 0, concurrent: auto}
 precision: float32
