@@ -7,8 +7,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from search.coding import Number, decode, is_ordered, num_steps, number_at
-from search.kinds import Choice, Float, Int, Parameter
+from search.coding import Number, decode, is_ordered, log_ends, num_values, number_at
+from search.kinds import Choice, Parameter
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Axis:
     def __init__(self, kind: Parameter) -> None:
         self._kind = kind
         is_name = isinstance(kind, Choice) and not is_ordered(kind)
-        self._num = _num(kind)
+        self._num = num_values(kind) or 0
         self.width = self._num if is_name and self._num > 2 else 1
         """Coordinates: one, or one for each of more than two names."""
         self.step = LIKELY / self._num if self._num else 0.0
@@ -52,7 +52,7 @@ class Axis:
         if isinstance(kind, Choice):
             return (number + 0.5) / self._num
         if kind.log:
-            low, high = _log_ends(kind)
+            low, high = log_ends(kind)
             return (math.log(number) - low) / (high - low) if high > low else 0.5
         if self._num:
             return (round((number - kind.low) / (kind.step or 1)) + 0.5) / self._num
@@ -68,7 +68,7 @@ class Axis:
         if isinstance(kind, Choice):
             return self._spread(np.floor(shares * self._num))
         if kind.log:
-            low, high = _log_ends(kind)
+            low, high = log_ends(kind)
             numbers = np.exp(low + shares * (high - low))
         elif self._num:
             numbers = kind.low + np.floor(shares * self._num) * (kind.step or 1)
@@ -104,16 +104,3 @@ class Axis:
         if high <= low:
             return np.full((len(numbers), 1), MIDDLE)
         return np.clip((numbers[:, None] - low) / (high - low), 0.0, 1.0)
-
-
-def _num(kind: Parameter) -> int:
-    """Return how many values there are; 0 for any real number."""
-    if isinstance(kind, Choice):
-        return len(kind.values)
-    return 0 if isinstance(kind, Float) and kind.step is None else num_steps(kind) + 1
-
-
-def _log_ends(kind: Float | Int) -> tuple[float, float]:
-    """Return the logarithms between which shares lie, as `search.coding.number_at` has them."""
-    half = 0.5 if isinstance(kind, Int) else 0.0
-    return math.log(kind.low - half), math.log(kind.high + half)

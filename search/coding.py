@@ -234,13 +234,18 @@ def number_at(kind: Parameter, share: float) -> Number:
     """
     if isinstance(kind, Choice):
         return int(share * len(kind.values))
-    half = 0.5 if isinstance(kind, Int) else 0.0
     if kind.log:
-        low, high = math.log(kind.low - half), math.log(kind.high + half)
+        low, high = log_ends(kind)
         return clamp(kind, math.exp(low + share * (high - low)))
     if isinstance(kind, Float) and kind.step is None:
         return clamp(kind, kind.low + share * (kind.high - kind.low))
     return grid_value(kind, int(share * (num_steps(kind) + 1)))
+
+
+def log_ends(kind: Float | Int) -> tuple[float, float]:
+    """Return the logarithms between which shares lie: half a step beyond whole numbers' ends."""
+    half = 0.5 if isinstance(kind, Int) else 0.0
+    return math.log(kind.low - half), math.log(kind.high + half)
 
 
 def _outwards(here: int, last: int) -> Iterator[int]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from search.confirm_plan import Training
 from search.history import TrialHistory
+from search.live import can_draw
 from search.progress import Running
 from search.wording import clean, count, duration, number
 
@@ -25,10 +26,7 @@ class ConfirmWatcher:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        can_draw = (
-            console.is_interactive and console.file.isatty() and not console.is_dumb_terminal
-        )
-        self._status = Status("", console=console) if can_draw else None
+        self._status = Status("", console=console) if can_draw(console) else None
         self._trainings: Sequence[Training] = ()
         self._conductor: Running | None = None
         self._open: set[int] = set()

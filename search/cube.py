@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.axes import Axis
-from search.coding import Key, grid_value, num_values, prune
+from search.coding import Key, nth_number, num_values, prune
 from search.conditions import DEPTH
-from search.kinds import Choice, Float, Parameter
+from search.kinds import Parameter
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,11 @@ class Cube:
         sizes = [num_values(kind) for kind in self._kinds.values()]
         if None in sizes or math.prod(size or 0 for size in sizes) > MOST_LISTED:
             return ()
-        product = itertools.product(*map(_numbers, self._kinds.values()))
+        numbers = [
+            [nth_number(kind, place) for place in range(num_values(kind) or 0)]
+            for kind in self._kinds.values()
+        ]
+        product = itertools.product(*numbers)
         return tuple(dict.fromkeys(prune(self._kinds, self._gates, key) for key in product))
 
     @cached_property
@@ -146,13 +150,3 @@ def _cube(kinds: Kinds, gates: Gates) -> Cube:
 def cube_of(kinds: Mapping[str, Parameter], gates: Mapping[str, int]) -> Cube:
     """Return the cube of a space; the same one when asked again."""
     return _cube(tuple(kinds.items()), tuple(gates.items()))
-
-
-def _numbers(kind: Parameter) -> Sequence[int | float]:
-    """Return every number that a parameter can be."""
-    size = num_values(kind) or 0
-    if isinstance(kind, Choice):
-        return range(size)
-    if isinstance(kind, Float) and kind.step is None:
-        return (float(kind.low),)
-    return [grid_value(kind, place) for place in range(size)]

@@ -59,8 +59,12 @@ def watcher_for(console: Console) -> Watching:
     What can be drawn on is a terminal that moves its cursor, not a file, a pipe or
     ``TERM=dumb``, even if the environment asks for colours there.
     """
-    can_draw = console.file.isatty() and console.is_interactive and not console.is_dumb_terminal
-    return LiveWatcher(console) if can_draw else PlainWatcher(console)
+    return LiveWatcher(console) if can_draw(console) else PlainWatcher(console)
+
+
+def can_draw(console: Console) -> bool:
+    """Tell whether lines that were printed can be renewed in place."""
+    return console.file.isatty() and console.is_interactive and not console.is_dumb_terminal
 
 
 class PlainWatcher:
