@@ -136,7 +136,10 @@ def _drive(path: Path, console: Console) -> int:
     if not needs_digits:
         check_places(study)
     factory = os.environ.get(TEST_FACTORY) or None
-    return run_study(study, console, needs_digits=needs_digits, factory=factory)
+    status = run_study(study, console, needs_digits=needs_digits, factory=factory)
+    # The last line of a job's log is what `twohead status` shows.
+    _say(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
+    return status
 
 
 def _end_with_parent() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from search.errors import ClusterError, InputError, TokenRefused
+from search.errors import ClusterError, InputError, TokenRefused, Unreachable
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -24,10 +24,6 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
-
-
-class Unreachable(ClusterError):
-    """Nothing answers: to be tried again, or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
