@@ -164,13 +164,13 @@ class JobsApi:
             ) from None
 
     def _call(
-        self, method: str, path: str, body: bytes | None = None, *, seconds: float = ANSWER_SECONDS
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None
     ) -> tuple[int, bytes]:
         connection = self._connection()
         try:
             connection.connect()
             if connection.sock is not None:
-                connection.sock.settimeout(seconds)
+                connection.sock.settimeout(seconds or ANSWER_SECONDS)
             connection.request(method, self._prefix + path, body, self._headers(body))
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER)

@@ -25,9 +25,9 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")
 class Tunnel:
     """A port of this machine that leads to the dashboard of a cluster, until it is closed."""
 
-    def __init__(self, file: Path, *, command: tuple[str, ...] = RAY) -> None:
+    def __init__(self, file: Path, *, command: tuple[str, ...] | None = None) -> None:
         self._file = file
-        self._command = command
+        self._command = command or RAY
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self.port = 0
