@@ -37,6 +37,7 @@ def train_all(
 
     Raises:
         KeyboardInterrupt: If a signal ended it.
+        StudyLocked: If another process has taken over.
     """
     try:
         with flag.patiently():
@@ -50,7 +51,7 @@ def train_all(
                         name=name,
                         settings=settings,
                         shares=shares,
-                        is_interrupted=lambda: flag.look() or conductor.is_over(),
+                        is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
                         changed=changed,
                         usage=usage,
                     )
