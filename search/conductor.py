@@ -38,6 +38,7 @@ class Conductor:
         scheduler: Decides after each epoch whether a trial goes on.
         suggest: The sampler.
         was_recycled: Whether the actor of (number, attempt) ended itself before it trained.
+        tidy: Called with each trial that has just ended.
         clock: Seconds, monotonic.
     """
 
@@ -49,6 +50,7 @@ class Conductor:
         suggest: Suggest,
         *,
         was_recycled: Callable[[int, int], bool] = lambda number, attempt: False,
+        tidy: Callable[[TrialHistory], None] = lambda trial: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -57,6 +59,7 @@ class Conductor:
         self._scheduler = scheduler
         self._suggest = suggest
         self._was_recycled = was_recycled
+        self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
         self._again: list[int] = []
@@ -259,6 +262,7 @@ class Conductor:
 
     def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
         self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
+        self._tidy(self.trials[number])
         self._flying.pop(number, None)
         self.live_losses.pop(number, None)
         if number in self._again:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
@@ -25,6 +26,7 @@ from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from search.warm import WarmStart, warm_start
 from search.warm_sources import read_earlier
 from trainables.store import Store
@@ -186,6 +188,7 @@ class _Run:
 
     def _conductor(self) -> Conductor:
         study, prepared = self._study, self._prepared
+        tidy_all(self._store, self._log.history().trials)
         baselines = prepared.data.baselines
         hours = study.budget.hours
         plan = Plan(
@@ -208,6 +211,7 @@ class _Run:
             scheduler,
             self._suggest,
             was_recycled=recycled_in(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:

@@ -93,6 +93,7 @@ class Attempt:
         self._store = Store(settings["study"])
         self._run: TrialRun | None = None
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
+        self._newest: Kept | None = None
         self._damaged: list[Kept] = []
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
@@ -102,12 +103,14 @@ class Attempt:
         """Train, keep and record one epoch more.
 
         What goes wrong in the training itself is returned, not raised: the process stays warm
-        for the next trial.
+        for the next trial. That the next epoch is asked for is the driver's answer to the last
+        one: only then is deleted what that one supersedes.
 
         Raises:
             StorageError: Of the study's storage: without it nothing can be acknowledged.
         """
         epoch = 1
+        self._drop_superseded()
         try:
             run = self._run = self._run or self._open()
             epoch = run.epoch + 1
@@ -176,7 +179,7 @@ class Attempt:
         )
         if kept:
             self._kept.append(kept)
-            self._drop_superseded(kept)
+            self._newest = kept
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
         """Return, once, what came before the first epoch, building and tracing apart."""
@@ -209,12 +212,17 @@ class Attempt:
         losses = tuple(result.losses.values())
         return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
 
-    def _drop_superseded(self, newest: Kept) -> None:
+    def _drop_superseded(self) -> None:
         """Delete what is neither the newest nor on this trial's own front.
 
-        Only after the newer epoch is recorded, so that a kill in between leaves too much,
-        never too little.
+        Only what a newer epoch supersedes that the driver has heard of. An actor that is cut
+        off from it goes on writing to the study's folder, while another attempt continues
+        from the last epoch that the driver knows. What is left after the trial's last epoch
+        the driver deletes (``search.tidying``).
         """
+        newest, self._newest = self._newest, None
+        if newest is None:
+            return
         repeated = [kept for kept in self._damaged if kept.epoch <= newest.epoch]
         beaten = [kept for kept in self._kept if kept is not newest and self._is_beaten(kept)]
         for kept in repeated + beaten:
