@@ -11,7 +11,7 @@ from search.confirm_record import record_of
 from search.decisions import DONE, Closed, Tested
 from search.defaults import with_moved_data
 from search.errors import Interrupted, StudyDiffers
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.ownership import claim, hold
 from search.plan import Plan
@@ -178,7 +178,7 @@ class _Run:
             self._log,
             Fifo(),
             _suggest_nothing,
-            was_recycled=recycled_in(self._store, self._log.generation),
+            own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store),
         )
 

@@ -11,7 +11,7 @@ from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
 from search.errors import Interrupted, SearchError
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
@@ -210,7 +210,7 @@ class _Run:
             self._log,
             scheduler,
             self._suggest,
-            was_recycled=recycled_in(self._store, self._log.generation),
+            own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store),
         )
 

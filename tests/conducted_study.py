@@ -62,7 +62,7 @@ class Bench:
             log,
             scheduler or Fifo(),
             suggest,
-            was_recycled=lambda *attempt: attempt in self.recycled,
+            own_end=lambda *attempt: "recycled" if attempt in self.recycled else None,
             tidy=partial(tidy, self.store),
             clock=lambda: self.now,
         )

@@ -78,6 +78,7 @@ class Attempt:
             URI of its folder; ``factory``, ``module:function`` of a `RunFactory`; ``rungs``,
             the epochs at which the scheduler decides; and what the factory reads.
         clock: Seconds, monotonic.
+        is_leaving: Whether the node is about to be taken away: then every epoch is saved.
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class Attempt:
         settings: Mapping[str, Any],
         *,
         clock: Callable[[], float] = time.perf_counter,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._envelope = envelope
         self._settings = dict(settings)
         self._clock = clock
+        self._is_leaving = is_leaving
         self._store = Store(settings["study"])
         self._run: TrialRun | None = None
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
@@ -126,6 +129,12 @@ class Attempt:
         except (Exception, SystemExit) as error:
             return self._failed(epoch, error)
         return Step(epoch=epoch, losses=result.losses, metrics=result.metrics)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether another attempt would lose nothing if it went on from here."""
+        epoch = 0 if self._run is None else self._run.epoch
+        return epoch == max((kept.epoch for kept in self._kept), default=0)
 
     def _open(self) -> TrialRun:
         started = self._clock()
@@ -195,7 +204,7 @@ class Attempt:
             return True
         if run.epoch in self._settings.get("rungs", ()):
             return True
-        if self._state_bytes <= SMALL_STATE_BYTES:
+        if self._state_bytes <= SMALL_STATE_BYTES or self._is_leaving():
             return True
         last, cost = self._last_save
         return now - last >= min(cost / SAVING_SHARE, LONGEST_INTERVAL_SECONDS)
