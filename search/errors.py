@@ -3,9 +3,11 @@
 from trainables.errors import InputError, SearchError, StorageError, StorageFull
 
 __all__ = [
+    "ClusterLost",
     "InputError",
     "Interrupted",
     "NoCandidate",
+    "NoRoom",
     "SearchError",
     "StorageError",
     "StorageFull",
@@ -29,6 +31,14 @@ class NoCandidate(SearchError):
 
 class Interrupted(SearchError):
     """A signal ended the run; what was measured is recorded, and the run can be continued."""
+
+
+class NoRoom(SearchError):
+    """No node had room for a trial in the time that the study waits; it can be continued."""
+
+
+class ClusterLost(SearchError):
+    """The Ray that a study ran on has gone away; the study can be continued on another."""
 
 
 class StudyWarning(UserWarning):
