@@ -4,9 +4,11 @@ from trainables.errors import InputError, SearchError, StorageError, StorageFull
 
 __all__ = [
     "ClusterError",
+    "ClusterLost",
     "InputError",
     "Interrupted",
     "NoCandidate",
+    "NoRoom",
     "SearchError",
     "StorageError",
     "StorageFull",
@@ -44,6 +46,14 @@ class TokenRefused(ClusterError):
 
 class Unreachable(ClusterError):
     """Nothing answers where a cluster should be; it may do so later."""
+
+
+class NoRoom(SearchError):
+    """No node had room for a trial in the time that the study waits; it can be continued."""
+
+
+class ClusterLost(SearchError):
+    """The Ray that a study ran on has gone away; the study can be continued on another."""
 
 
 class StudyWarning(UserWarning):

@@ -4,27 +4,30 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
 from search.errors import Interrupted, SearchError
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
+from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.redundancy import warn_of_redundancy
-from search.resources import Shares, check_local, shares
+from search.resources import Shares, check_local
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from search.warm import WarmStart, warm_start
 from search.warm_sources import read_earlier
 from trainables.store import Store
@@ -65,7 +68,13 @@ class Silent:
         """Ignore it."""
 
 
-def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -> StudyResult:
+def run(
+    study: Study,
+    *,
+    watcher: Watcher | None = None,
+    factory: str = KERAS,
+    patience: float = 0.0,
+) -> StudyResult:
     """Run a study to its end and return its result.
 
     A study of that name which is unfinished is resumed, a finished one is only read, and one
@@ -75,6 +84,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         study: What to search.
         watcher: Who looks on.
         factory: ``module:function`` of what trains (see `trainables.run.RunFactory`).
+        patience: Seconds to wait for an owner that shows no life to be given up.
 
     Warns:
         StudyWarning: If part of what is searched makes no difference.
@@ -84,6 +94,8 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         StudyDiffers: If a study of that name has other settings.
         StudyLocked: If another process runs it.
         SearchError: If this process runs a study already, in another thread.
+        NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
+        ClusterLost: If Ray has gone away.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -94,7 +106,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         prepare_environment()
         try:
             with one_at_a_time(study):
-                _run(study, known, watcher or Silent(), factory)
+                _run(study, known, watcher or Silent(), factory, patience)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
                 raise
@@ -124,23 +136,29 @@ def one_at_a_time(study: Study) -> Iterator[None]:
         _one_run.release()
 
 
-def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str) -> None:
+def _run(
+    study: Study,
+    known: StudyResult | None,
+    watcher: Watcher,
+    factory: str,
+    patience: float,
+) -> None:
     store = Store(study.folder)
     with catch_signals() as flag:
         data = check_data(study, known, watcher.preparing)
         earlier = () if known is not None else read_earlier(study)
-        with claim(store) as ownership:
+        with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
-                share = shares(study.resources, joined.nodes)
+                place = find_place(study.resources, joined, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
-                _Run(study, prepared, log, store, share, factory, warm).go(watcher, flag)
+                _Run(study, prepared, log, store, place, factory, warm).go(watcher, flag)
 
 
 class _Run:
@@ -152,7 +170,7 @@ class _Run:
         prepared: Prepared,
         log: StudyLog,
         store: Store,
-        shares: Shares,
+        place: Place,
         factory: str,
         warm: WarmStart,
     ) -> None:
@@ -160,11 +178,11 @@ class _Run:
         self._prepared = prepared
         self._log = log
         self._store = store
-        self._shares = shares
+        self._place = place
         self._factory = factory
         self._warm = warm.recorded()
         self._objective = objective_of(study)
-        self._settings = run_settings(study, prepared, shares, factory)
+        self._settings = run_settings(study, prepared, place.shares, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         conductor = self._conductor()
@@ -175,7 +193,7 @@ class _Run:
             store=self._store,
             name=f"{self._study.name}-{self._log.generation:06d}",
             settings=self._settings,
-            shares=self._shares,
+            place=self._place,
             flag=flag,
             changed=watcher.changed,
         )
@@ -186,6 +204,7 @@ class _Run:
 
     def _conductor(self) -> Conductor:
         study, prepared = self._study, self._prepared
+        tidy_all(self._store, self._log.history().trials)
         baselines = prepared.data.baselines
         hours = study.budget.hours
         plan = Plan(
@@ -207,7 +226,8 @@ class _Run:
             self._log,
             scheduler,
             self._suggest,
-            was_recycled=recycled_in(self._store, self._log.generation),
+            own_end=own_ends(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:

@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from search import job_run
-from search.errors import InputError, Interrupted, SearchError, StudyLocked
+from search.errors import (
+    ClusterLost,
+    InputError,
+    NoRoom,
+    StorageError,
+    StorageFull,
+    StudyLocked,
+)
 from search.job_request import JobRequest
 from tests.processes import is_alive, wait_until
 from tests.stub_study import ROOT
@@ -148,8 +155,10 @@ def _catches_sigterm(pid):
     [
         pytest.param(InputError("no such data"), 2, "twohead: no such data\n", id="bad_input"),
         pytest.param(StudyLocked("held"), 3, "twohead: held\n", id="locked"),
-        pytest.param(Interrupted("cut"), 1, "twohead: cut\n", id="any_of_ours"),
-        pytest.param(SearchError("odd"), 1, "twohead: odd\n", id="ours"),
+        pytest.param(NoRoom("no node"), 3, "twohead: no node\n", id="no_room"),
+        pytest.param(StorageFull("no space"), 3, "twohead: no space\n", id="storage_full"),
+        pytest.param(StorageError("cut off"), 1, "twohead: cut off\n", id="storage_gone"),
+        pytest.param(ClusterLost("no Ray"), 1, "twohead: no Ray\n", id="ray_gone"),
         pytest.param(KeyboardInterrupt(), 130, "twohead: interrupted\n", id="interrupted"),
         pytest.param(
             RuntimeError("x"), 1, "twohead: unexpected RuntimeError: x; the trace", id="unexpected"
