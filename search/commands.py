@@ -147,8 +147,16 @@ def cluster_yaml(args: Namespace, console: Console) -> int:
     return 0
 
 
-def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> int:
+def run_study(
+    study: Study, console: Console, *, needs_digits: bool = False, factory: str | None = None
+) -> int:
     """Run a study with someone looking on, and print what it found.
+
+    Args:
+        study: What to search.
+        console: Where to.
+        needs_digits: Whether its data are the bundled digits, to be written where they are not.
+        factory: What trains in Keras' place, for tests; see `search.runner.run`.
 
     Returns:
         The exit status.
@@ -166,7 +174,8 @@ def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> 
         from search import runner
 
         try:
-            result = runner.run(study, watcher=watcher)
+            trained_by = {} if factory is None else {"factory": factory}
+            result = runner.run(study, watcher=watcher, **trained_by)
         except Interrupted:
             result = None
     if result is None:
