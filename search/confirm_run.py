@@ -14,11 +14,12 @@ from search.errors import Interrupted, StudyDiffers
 from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.ownership import claim, hold
+from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import check_storage, data_request
 from search.prepared import Prepared
 from search.progress import Running
-from search.resources import Shares, check_local, shares
+from search.resources import check_local
 from search.results import StudyResult
 from search.runner import KERAS, evaluate, one_at_a_time, run_settings
 from search.scheduler import Fifo
@@ -75,6 +76,8 @@ def train(
         StudyLocked: If another process runs or confirms the study.
         StudyDiffers: If its data set has changed since.
         StorageError: If the record is damaged or cannot be written.
+        NoRoom: If no node had room for a training for ``resources.wait_minutes``.
+        ClusterLost: If Ray has gone away.
         Interrupted: On SIGINT or SIGTERM.
     """
     watcher = watcher or Silent()
@@ -95,8 +98,8 @@ def train(
                     trainings = to_train(begun, wanted)
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)
-                    share = shares(study.resources, joined.nodes)
-                    run = _Run(study, result.prepared, trainings, log, store, share, factory)
+                    place = find_place(study.resources, joined, watcher.preparing)
+                    run = _Run(study, result.prepared, trainings, log, store, place, factory)
                     run.go(watcher, flag)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -125,7 +128,7 @@ class _Run:
         trainings: Sequence[Training],
         log: StudyLog,
         store: Store,
-        shares: Shares,
+        place: Place,
         factory: str,
     ) -> None:
         self._study = study
@@ -133,10 +136,10 @@ class _Run:
         self._trainings = trainings
         self._log = log
         self._store = store
-        self._shares = shares
+        self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
         self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, shares, factory),
+            **run_settings(study, prepared, place.shares, factory),
             "study": store.uri,
             "rungs": [],
         }
@@ -153,7 +156,7 @@ class _Run:
             store=self._store,
             name=f"{study.name}-confirm-{self._log.generation:06d}",
             settings=self._settings,
-            shares=self._shares,
+            place=self._place,
             flag=flag,
             changed=watcher.changed,
         )

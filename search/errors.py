@@ -4,9 +4,11 @@ from trainables.errors import InputError, SearchError, StorageError, StorageFull
 
 __all__ = [
     "ClusterError",
+    "ClusterLost",
     "InputError",
     "Interrupted",
     "NoCandidate",
+    "NoRoom",
     "SearchError",
     "StorageError",
     "StorageFull",
@@ -39,6 +41,14 @@ class ClusterError(SearchError):
 
 class TokenRefused(ClusterError):
     """A cluster asks for a token, and refused ours or the lack of one."""
+
+
+class NoRoom(SearchError):
+    """No node had room for a trial in the time that the study waits; it can be continued."""
+
+
+class ClusterLost(SearchError):
+    """The Ray that a study ran on has gone away; the study can be continued on another."""
 
 
 class StudyWarning(UserWarning):

@@ -5,8 +5,9 @@ from typing import Any
 
 from search.conductor import Conductor
 from search.decisions import Cause, Closed
+from search.errors import ClusterLost, NoRoom
 from search.log import StudyLog
-from search.resources import Shares
+from search.place import Place
 from search.signals import Flag
 from search.usage import Usage, recorded
 from trainables.store import Store
@@ -22,7 +23,7 @@ def train_all(
     store: Store,
     name: str,
     settings: Mapping[str, Any],
-    shares: Shares,
+    place: Place,
     flag: Flag,
     changed: Callable[[], None],
 ) -> None:
@@ -34,32 +35,34 @@ def train_all(
         store: The folder of that record.
         name: Of this run alone, on the whole Ray.
         settings: What all trials share; see `run_settings`.
-        shares: What each takes.
+        place: Where they run.
         flag: Says whether a signal has come.
         changed: Called when something was handed out or came in.
 
     Raises:
         KeyboardInterrupt: If a signal ended it.
+        ClusterLost: If Ray has gone away.
+        NoRoom: If no trial found a place in the time that the study waits.
     """
     try:
         with flag.patiently():
             if not conductor.is_finished:
                 from search.tuning import fit
 
-                usage = Usage(shares.concurrent)
+                usage = Usage(place.shares.concurrent)
                 with recorded(usage, store, log.generation):
                     fit(
                         conductor,
                         name=name,
                         settings=settings,
-                        shares=shares,
+                        place=place,
                         is_interrupted=lambda: flag.look() or conductor.is_over(),
                         changed=changed,
                         usage=usage,
                     )
         if flag.is_set or not conductor.is_finished:
             raise KeyboardInterrupt
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterLost, NoRoom):
         log.record(Closed(reason="interrupted"))
         raise
 

@@ -16,11 +16,12 @@ from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
+from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.redundancy import warn_of_redundancy
-from search.resources import Shares, check_local, shares
+from search.resources import Shares, check_local
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
@@ -86,6 +87,8 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         StudyDiffers: If a study of that name has other settings.
         StudyLocked: If another process runs it.
         SearchError: If this process runs a study already, in another thread.
+        NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
+        ClusterLost: If Ray has gone away.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -136,13 +139,13 @@ def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
-                share = shares(study.resources, joined.nodes)
+                place = find_place(study.resources, joined, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
-                _Run(study, prepared, log, store, share, factory, warm).go(watcher, flag)
+                _Run(study, prepared, log, store, place, factory, warm).go(watcher, flag)
 
 
 class _Run:
@@ -154,7 +157,7 @@ class _Run:
         prepared: Prepared,
         log: StudyLog,
         store: Store,
-        shares: Shares,
+        place: Place,
         factory: str,
         warm: WarmStart,
     ) -> None:
@@ -162,11 +165,11 @@ class _Run:
         self._prepared = prepared
         self._log = log
         self._store = store
-        self._shares = shares
+        self._place = place
         self._factory = factory
         self._warm = warm.recorded()
         self._objective = objective_of(study)
-        self._settings = run_settings(study, prepared, shares, factory)
+        self._settings = run_settings(study, prepared, place.shares, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         conductor = self._conductor()
@@ -177,7 +180,7 @@ class _Run:
             store=self._store,
             name=f"{self._study.name}-{self._log.generation:06d}",
             settings=self._settings,
-            shares=self._shares,
+            place=self._place,
             flag=flag,
             changed=watcher.changed,
         )

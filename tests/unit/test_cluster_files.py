@@ -1,6 +1,7 @@
 """The files for `ray up` that the project ships, against Ray's schema and our own rules."""
 
 import copy
+import json
 import os
 import subprocess
 import tomllib
@@ -76,7 +77,7 @@ def test_the_head_has_no_processors_for_trials_and_gpus_start_from_none():
 
     assert types["head"]["resources"] == {"CPU": 0}
     assert [types[name]["min_workers"] for name in ("gpu_spot", "gpu_on_demand")] == [0, 0]
-    assert "max_workers" not in types["gpu_spot"], "the one number at the top caps both"
+    assert "max_workers" not in types["gpu_spot"], "the one number at the top is the cap"
 
 
 def test_the_file_in_the_package_is_the_one_at_the_top():
@@ -277,3 +278,12 @@ def test_asking_for_problems_changes_nothing():
     problems_of(config)
 
     assert config == before
+
+
+def test_the_policy_names_no_bucket_of_ours_and_gives_no_rights_without_bounds():
+    policy = json.loads((ROOT / "search/assets/aws-policy.json").read_text(encoding="utf-8"))
+
+    actions = [action for one in policy["Statement"] for action in [one["Action"]]]
+
+    assert "*" not in json.dumps(actions)
+    assert json.dumps(policy).count("BUCKET") == 2
