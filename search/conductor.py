@@ -101,7 +101,10 @@ class Conductor:
             self._end(number, "failed", failure, None)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
-        return self._decide(number, epoch, losses)
+        if self._decide(number, epoch, losses):
+            return True
+        self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
+        return False
 
     def lost(self, number: int, attempt: int, loss: Loss, detail: str = "") -> None:
         """Take in that an attempt ended without a final result.

@@ -16,6 +16,7 @@ __all__ = [
     "StudyLocked",
     "StudyWarning",
     "TokenRefused",
+    "Unreachable",
 ]
 
 
@@ -41,6 +42,10 @@ class ClusterError(SearchError):
 
 class TokenRefused(ClusterError):
     """A cluster asks for a token, and refused ours or the lack of one."""
+
+
+class Unreachable(ClusterError):
+    """Nothing answers where a cluster should be; it may do so later."""
 
 
 class NoRoom(SearchError):

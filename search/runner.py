@@ -68,7 +68,13 @@ class Silent:
         """Ignore it."""
 
 
-def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -> StudyResult:
+def run(
+    study: Study,
+    *,
+    watcher: Watcher | None = None,
+    factory: str = KERAS,
+    patience: float = 0.0,
+) -> StudyResult:
     """Run a study to its end and return its result.
 
     A study of that name which is unfinished is resumed, a finished one is only read, and one
@@ -78,6 +84,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         study: What to search.
         watcher: Who looks on.
         factory: ``module:function`` of what trains (see `trainables.run.RunFactory`).
+        patience: Seconds to wait for an owner that shows no life to be given up.
 
     Warns:
         StudyWarning: If part of what is searched makes no difference.
@@ -99,7 +106,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         prepare_environment()
         try:
             with one_at_a_time(study):
-                _run(study, known, watcher or Silent(), factory)
+                _run(study, known, watcher or Silent(), factory, patience)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
                 raise
@@ -129,12 +136,18 @@ def one_at_a_time(study: Study) -> Iterator[None]:
         _one_run.release()
 
 
-def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str) -> None:
+def _run(
+    study: Study,
+    known: StudyResult | None,
+    watcher: Watcher,
+    factory: str,
+    patience: float,
+) -> None:
     store = Store(study.folder)
     with catch_signals() as flag:
         data = check_data(study, known, watcher.preparing)
         earlier = () if known is not None else read_earlier(study)
-        with claim(store) as ownership:
+        with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:

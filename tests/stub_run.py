@@ -20,6 +20,7 @@ import numpy as np
 
 from trainables.errors import StorageFull
 from trainables.run import EpochResult, RunRequest, TrialRun
+from trainables.user_model import load_function
 
 FACTORY = "tests.stub_run:make"
 HEADS = ("c_output", "r_output")
@@ -27,6 +28,10 @@ HEADS = ("c_output", "r_output")
 
 def make(request: RunRequest) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.run.RunFactory`."""
+    model = request.settings["model"]
+    if model is not None and not request.is_reference:
+        own = load_function(model)
+        note(Path(request.settings["storage"]), "own-code", own.__code__.co_filename)
     return StubRun(request)
 
 
