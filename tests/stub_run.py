@@ -28,7 +28,7 @@ HEADS = ("c_output", "r_output")
 
 def make(request: RunRequest) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.run.RunFactory`."""
-    model = request.settings["model"]
+    model = request.settings.get("model")
     if model is not None and not request.is_reference:
         own = load_function(model)
         note(Path(request.settings["storage"]), "own-code", own.__code__.co_filename)
