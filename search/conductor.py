@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UnfitNode
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -117,9 +117,12 @@ class Conductor:
 
         Raises:
             StorageError: If the study's storage failed it: no attempt could do better.
+            UnfitNode: If its node can train none: it would take and lose one after the other.
         """
         if self._flying.get(number) != attempt:
             return
+        if loss is Loss.UNFIT:
+            raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
         if loss is Loss.STORAGE:
             raise StorageError(
                 f"trial {number} could not be recorded: {detail}; make room or mend the "

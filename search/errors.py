@@ -1,6 +1,6 @@
 """The few states of a study that a caller may handle."""
 
-from trainables.errors import InputError, SearchError, StorageError, StorageFull
+from trainables.errors import InputError, SearchError, StorageError, StorageFull, UnfitNode
 
 __all__ = [
     "ClusterError",
@@ -16,6 +16,7 @@ __all__ = [
     "StudyLocked",
     "StudyWarning",
     "TokenRefused",
+    "UnfitNode",
     "Unreachable",
 ]
 

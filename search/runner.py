@@ -20,6 +20,7 @@ from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
+from search.reach import check_reach
 from search.redundancy import warn_of_redundancy
 from search.resources import Shares, check_local
 from search.results import StudyResult, load
@@ -96,6 +97,7 @@ def run(
         SearchError: If this process runs a study already, in another thread.
         NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
+        UnfitNode: If a node that came later lacks the storage or its GPU.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -153,6 +155,7 @@ def _run(
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
                 place = find_place(study.resources, joined, watcher.told)
+                check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
                 warm = warm_start(study, prepared, ownership, earlier)
