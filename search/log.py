@@ -24,7 +24,7 @@ from search.ownership import Ownership
 from search.reader import PREPARED, STUDY, StudyReader, read_study
 from search.replay import Replay
 from search.segments import encode_segment, segment_path
-from trainables.record import seal, unseal
+from trainables.record import DamagedRecord, seal, unseal
 from trainables.store import Store
 
 __all__ = [
@@ -122,6 +122,7 @@ class StudyLog:
         reader = StudyReader(store)
         history = reader.read()
         log = cls(reader, ownership, reader.replay())
+        ownership.check()  # else a newer owner's decisions may be in what was read
         opened = Opened(
             budget=history.budget if budget is None else budget,
             accepted=tuple(accepted(trial) for trial in history.trials if is_open(trial)),
@@ -187,12 +188,7 @@ class StudyLog:
         landed = self._settle_uncertain()
         if landed is not None and landed.given == decisions:
             return landed.logged
-        preview = self._replay.preview()
-        logged = []
-        for decision in decisions:
-            logged.append(self._complete(decision, preview))
-            preview.apply(logged[-1], self.generation)
-        attempt = _Uncertain(given=decisions, logged=tuple(logged), after=preview)
+        attempt = self._attempt(decisions)
         self._write(attempt)
         return attempt.logged
 
@@ -216,6 +212,18 @@ class StudyLog:
     def trial(self, number: int) -> TrialHistory:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
         return self._reader.measured.of_trial(number, self._replay.trials[number])
+
+    def _attempt(self, decisions: tuple[Decision, ...]) -> "_Uncertain":
+        preview = self._replay.preview()
+        logged = []
+        try:
+            for decision in decisions:
+                logged.append(self._complete(decision, preview))
+                preview.apply(logged[-1], self.generation)
+        except (DamagedRecord, InputError):
+            self._ownership.check()  # a newer owner may have tidied away what was looked for
+            raise
+        return _Uncertain(given=decisions, logged=tuple(logged), after=preview)
 
     def _write(self, attempt: "_Uncertain") -> None:
         path = segment_path(self.generation, self._sequence)

@@ -85,6 +85,7 @@ class MemoryFiles(LocalFiles):
     def __init__(self, disk: Disk, watch: Callable[[str], None] = lambda operation: None) -> None:
         self.disk = disk
         self.watch = watch
+        self.before_scan: Callable[[], None] = lambda: None
         self._handles: dict[int, int] = {}
         self._locked: set[str] = set()
 
@@ -166,6 +167,7 @@ class MemoryFiles(LocalFiles):
         return inode.data
 
     def scan(self, path: str) -> list[tuple[str, bool]]:
+        self.before_scan()
         inode = self.disk[self._find(path)]
         if not inode.is_folder:
             raise NotADirectoryError(20, "no folder", path)

@@ -22,7 +22,7 @@ from search.log import (
     StudyLog,
     Tested,
 )
-from search.ownership import claim
+from search.ownership import Ownership, Pace, claim
 from tests.faulty_files import Disk, MemoryFiles, empty_disk
 from trainables.local_files import LocalFiles
 from trainables.measurement import Measurement, write
@@ -75,13 +75,24 @@ class Acknowledged:
 class Player:
     """Makes the study's calls on one file system and notes what was acknowledged."""
 
-    def __init__(self, files: LocalFiles) -> None:
+    def __init__(self, files: LocalFiles, pace: Pace | None = None) -> None:
         self.files = files
+        self.pace = pace
+        self.is_owner = False
         self.acknowledged = Acknowledged()
 
     def store(self) -> Store:
         """Return the folder as a process of its own sees it."""
         return Store(FOLDER, files=self.files)
+
+    @contextmanager
+    def owner(self, store: Store) -> Iterator[Ownership]:
+        with claim(store, pace=self.pace) as ownership:
+            self.is_owner = True
+            try:
+                yield ownership
+            finally:
+                self.is_owner = False
 
     def record(self, log: StudyLog, *decisions: Decision) -> None:
         self.acknowledged.pending = decisions
@@ -105,7 +116,7 @@ class Player:
 
     def first_owner(self) -> None:
         store = self.store()
-        with claim(store) as ownership:
+        with self.owner(store) as ownership:
             StudyLog.create(store, STUDY)
             self.acknowledged.is_created = True
             log = StudyLog.open_for_writing(store, ownership, budget={"trials": 3, "epochs": 3})
@@ -131,7 +142,7 @@ class Player:
 
     def second_owner(self) -> None:
         store = self.store()
-        with claim(store) as ownership:
+        with self.owner(store) as ownership:
             log = StudyLog.open_for_writing(store, ownership)
             # An actor of the first owner, too late; nobody may ever see these figures.
             write(self.store(), replace(measured(2, 1, 3, 1), loss=99.0))
@@ -154,7 +165,7 @@ class Player:
     def finish(self) -> None:
         """Take the study over wherever it stands, and bring it to its end."""
         store = self.store()
-        with claim(store) as ownership:
+        with self.owner(store) as ownership:
             StudyLog.create(store, STUDY)
             log = StudyLog.open_for_writing(store, ownership, budget={"trials": 4, "epochs": 4})
             log.put_prepared(PREPARED)
