@@ -51,8 +51,8 @@ class Client:
     def submit(self, study: Study, *, storage: str | None = None) -> Submitted:
         """Have the cluster run a study, or go on with it; return at once.
 
-        A storage in or below the current folder, such as the default one, means the cluster's
-        own. If the study has a model function of its own, the modules of its folder go along.
+        The default storage means the cluster's own. If the study has a model function of
+        its own, the modules of its folder go along.
 
         Args:
             study: What to search.

@@ -21,6 +21,9 @@ CODE_FOLDER = "own-code"
 STORAGE = "TWOHEAD_STORAGE"
 """On the nodes: where studies lie that do not say it themselves."""
 
+DEFAULT_STORAGE = str(Study.__dataclass_fields__["storage"].default)
+"""Of a study that names none."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SECRET = re.compile(r"://[^/@]*:[^/@]*@|[?&](access_key|secret_key|sas_token|token)=", re.I)
 
@@ -116,15 +119,12 @@ def storage_here(said: str) -> str:
 
 
 def storage_there(storage: str) -> str:
-    """Return a study's storage, empty for one in or below the current folder.
+    """Return a study's storage, empty for the default one.
 
-    A study makes its storage absolute: what was relative, or left out, lies there, on a machine
-    that no node of a cluster can see.
+    A study makes its storage absolute: the default then lies in the current folder of a machine
+    that no node of a cluster can see. Any other is taken at its word.
     """
-    if "://" in storage:
-        return storage
-    here = os.path.join(os.path.abspath("."), "")
-    return "" if os.path.join(storage, "").startswith(here) else storage
+    return "" if storage == os.path.abspath(DEFAULT_STORAGE) else storage
 
 
 def folder_here(said: str, name: str) -> str:

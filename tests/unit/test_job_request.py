@@ -122,19 +122,14 @@ def test_what_is_no_name_is_refused(name):
 @pytest.mark.parametrize(
     ("storage", "there"),
     [
-        pytest.param("studies", "", id="relative"),
-        pytest.param(".", "", id="here"),
+        pytest.param("studies", "", id="default"),
         pytest.param("/mnt/all", "/mnt/all", id="absolute"),
         pytest.param("s3://b/x", "s3://b/x", id="uri"),
-        pytest.param("../beside", None, id="beside"),
+        pytest.param("beside", None, id="relative"),
     ],
 )
-def test_a_storage_below_the_current_folder_means_the_clusters(
-    storage, there, tmp_path, monkeypatch
-):
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+def test_the_default_storage_means_the_clusters(storage, there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
     found = storage_there(make_study(storage=storage).storage)
 
