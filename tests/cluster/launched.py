@@ -112,6 +112,13 @@ class Launched:
             assert time.monotonic() < end, self.node("head", "ray", "status").stdout
             time.sleep(0.5)
 
+    def wait_for_no_processes(self, name: str, seconds: float = 240.0) -> None:
+        """Wait until nothing runs on a host any more but its sshd."""
+        end = time.monotonic() + seconds
+        while left := self.hosts.processes(name):
+            assert time.monotonic() < end, f"on {name} there is still {left}"
+            time.sleep(0.5)
+
 
 @contextmanager
 def launched(

@@ -4,7 +4,6 @@ import json
 import secrets
 import subprocess
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -13,7 +12,6 @@ from tests.cluster.launched import FILE, LAPTOP, launched
 from tests.cluster.namespaces import HERE
 from tests.cluster.network import SHARED
 from tests.cluster.stub_jobs import STUB, StubJob
-from tests.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.hosts]
 
@@ -27,7 +25,11 @@ JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False); print('JOIN
 PORTS = {"the GCS": "{head}:6379", "the client's server": "ray://{head}:10001"}
 CUT_SECONDS = 8.0
 """How long a cable is out: nothing is given up for lost so soon."""
-SETTINGS = {**STUB, "RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
+SETTINGS = {
+    **STUB,
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    "RAY_gcs_server_request_timeout_seconds": "20",
+}
 """As shipped, but for the training and how long workers look for a head that has gone."""
 
 
@@ -192,7 +194,5 @@ def test_nothing_is_left_after_ray_down(cluster, job):
     cluster.down()
 
     for name in ("head", "laptop", "one"):
-        with suppress(AssertionError):
-            wait_until(lambda name=name: cluster.hosts.processes(name) == [], 90)
-        assert cluster.hosts.processes(name) == []
+        cluster.wait_for_no_processes(name)
         assert cluster.hosts.run(name, ["ls", "/dev/shm"]).stdout == ""
