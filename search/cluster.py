@@ -143,10 +143,13 @@ def _init(arguments: Mapping[str, Any]) -> None:
     check_answers(address)
     try:
         ray.init(**arguments)
-    except ConnectionError as error:
-        if not address:
-            raise
-        raise InputError(_no_ray(address, str(error).splitlines()[0])) from error
+    except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        if address:
+            raise InputError(_no_ray(address, why)) from error
+        raise SearchError(
+            f"Ray could not be started on this machine: {why}; if it is busy, try again"
+        ) from error
 
 
 def check_answers(address: str) -> None:

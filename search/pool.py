@@ -102,8 +102,10 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
             Abandoned: If Ray has gone away.
         """
         go_on_or_leave(self._place)
+        if len(self._flying) >= self._place.room.trials():
+            return None
         # Of each new trial Tune asks the head something, for as long as that takes (ray 2.60).
-        if self._place.watch.is_silent or len(self._flying) >= self._place.room.trials():
+        if not self._place.watch.answers():
             return None
         finished: Envelope | Finished | None = Finished()
         envelope = self._guard.call(self._conductor.ask, finished)

@@ -1,6 +1,8 @@
 """Keeps an eye on the joined Ray while a study runs: who lives there, and whether it answers."""
 
+import atexit
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +16,16 @@ PAUSE_SECONDS = 1.0
 """Between two looks."""
 SILENT_SECONDS = 4.0
 """After so many without an answer nothing is asked of the head that would hang without one."""
+KNOCK_SECONDS = 1.0
+"""How long a head may take to accept a connection; normally it is a millisecond."""
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """How long Ray's processes wait for a head that is away (ray 2.60); then each ends itself."""
 RECONNECT_SECONDS = 60.0
 """Ray's own default of that."""
 OUTLIVES = 2
 """A driver waits so many times as long before Ray ends it, so that it can end by itself."""
-SHUTDOWN_SECONDS = 30.0
+SHUTDOWN_SECONDS = 6.0
+"""How long leaving a lost Ray may take: with a head that is merely silent it is five."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,7 @@ class ClusterWatch:
     Args:
         look: Returns what there is; raises, or does not return, if there is no answer.
         own: The id of the node that this process hangs on.
+        knock: Tells at once whether the head can be reached.
         patience: Seconds without an answer after which the cluster is given up.
         clock: Seconds, monotonic.
     """
@@ -58,11 +64,13 @@ class ClusterWatch:
         own: str,
         *,
         patience: float,
+        knock: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
         self.own = own
         self._patience = patience
+        self._knock = knock
         self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cluster-watch", daemon=True)
@@ -76,8 +84,9 @@ class ClusterWatch:
     def stop(self) -> None:
         """Look no more; on return no look is under way, unless it hangs."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
+        is_hanging = self._clock() - self._heard > SILENT_SECONDS
+        if self._thread.is_alive() and not is_hanging:
+            self._thread.join(timeout=SILENT_SECONDS)
 
     def check(self) -> None:
         """Make sure that the cluster is still the one that was joined.
@@ -98,10 +107,9 @@ class ClusterWatch:
                 f"{CURE}"
             )
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the head is away, for all that is known now."""
-        return self._clock() - self._heard > SILENT_SECONDS
+    def answers(self) -> bool:
+        """Tell whether the head is there at this moment, for whoever would hang without it."""
+        return self._clock() - self._heard < SILENT_SECONDS and self._knock()
 
     def settle(self) -> None:
         """Wait until the cluster answers again, or is given up; raises what `check` raises.
@@ -135,7 +143,11 @@ def watched(patience: float) -> Iterator[ClusterWatch]:
     """Watch the Ray that this process has joined."""
     import ray
 
-    watch = ClusterWatch(look, ray.get_runtime_context().get_node_id(), patience=patience)
+    context = ray.get_runtime_context()
+    address = "" if is_client() else context.gcs_address
+    watch = ClusterWatch(
+        look, context.get_node_id(), patience=patience, knock=lambda: is_open(address)
+    )
     watch.start()
     try:
         yield watch
@@ -167,6 +179,18 @@ def is_client() -> bool:
     return bool(client_mode_should_convert())
 
 
+def is_open(address: str) -> bool:
+    """Tell whether something accepts connections at a ``host:port``; yes for none."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def head_patience() -> float:
     """Return how long a head may be away: as long as the cluster's own nodes wait for it."""
     try:
@@ -196,9 +220,14 @@ def outliving(is_joined: bool) -> Iterator[None]:
 
 
 def leave_lost_ray() -> None:
-    """Leave a Ray that does not answer any more, as well as that goes in bounded time."""
+    """Leave a Ray that does not answer any more, as well as that goes in bounded time.
+
+    Where it does not, Ray's own attempt at the process' end would wait for the head, too.
+    """
     import ray
 
     thread = threading.Thread(target=ray.shutdown, daemon=True)
     thread.start()
     thread.join(SHUTDOWN_SECONDS)
+    if thread.is_alive():
+        atexit.unregister(ray._private.worker.shutdown)

@@ -24,10 +24,6 @@ class Nodes:
     def address(self) -> str:
         return str(self._cluster.address)
 
-    @property
-    def head(self) -> Any:
-        return self._cluster.head_node
-
     def add(self, **options: Any) -> Any:
         """Start a node; in the main thread only, for Ray sets a signal handler."""
         options = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES, **options}
@@ -36,6 +32,12 @@ class Nodes:
     def remove(self, node: Any) -> None:
         """Kill all processes of a node, as if its power was cut."""
         self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_head(self) -> None:
+        """Kill all processes of the head at once."""
+        for processes in self._cluster.head_node.all_processes.values():
+            for one in processes:
+                one.process.kill()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tests import stub_run
 from trainables import attempt as attempt_module
 from trainables import checkpoint, measurement
 from trainables.attempt import Attempt, Envelope, Kept
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UnfitNode
 from trainables.run import EpochResult
 from trainables.store import Store
 
@@ -392,3 +392,32 @@ def test_a_kept_checkpoint_is_never_deleted_before_the_newer_one_is_recorded(sto
     attempt.step()
 
     assert checkpoint.load(store, first.folder, sha256=first.sha256)
+
+
+def test_a_node_that_does_not_see_the_study_writes_nothing_and_says_so(store):
+    store.delete("study.json")
+
+    with pytest.raises(UnfitNode, match=r"node .* does not see the study .*mount its storage"):
+        make(store).step()
+
+    assert store.list() == []
+
+
+def test_on_a_node_that_is_about_to_go_every_epoch_is_saved(store, scripted, monkeypatch):
+    scripted(((1.0, 1.0),) * 8, size=3_000_000)
+    monkeypatch.setattr(checkpoint, "save", lambda *given: "0" * 64)
+    attempt = make(store, clock=FakeClock(1.0), epochs=8)
+    attempt._is_leaving = lambda: attempt._run is not None and attempt._run.epoch >= 4
+
+    saved = [attempt.step() and attempt.is_saved for _ in range(6)]
+
+    assert saved == [True, False, False, True, True, True]
+
+
+def test_an_attempt_that_has_just_continued_is_saved_already(store):
+    train(make(store), 2)
+    again = make(store, attempt=2, kept=kept_of(store))
+
+    again._run = again._open()
+
+    assert again.is_saved
