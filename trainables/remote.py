@@ -3,6 +3,12 @@
 from contextlib import suppress
 from typing import Any
 
+from trainables.remote_opening import open_filesystem
+from trainables.retrying import Progress, Retrying
+
+READ_BYTES = 8 * 2**20
+"""Of an object that is read: each piece shows that the storage answers."""
+
 
 class RemoteFolder:
     """Objects under one path of a ``pyarrow.fs.FileSystem``.
@@ -10,26 +16,29 @@ class RemoteFolder:
     An object appears whole when its stream is closed, as on S3 and GCS. No file system of
     pyarrow 26 offers a conditional put, so ``put_new`` is best effort: it looks first and reads
     back afterwards, and two writers within one round trip can both believe that they won.
+
+    Whatever fails for a while is done again (`trainables.retrying`): each request is one that
+    can be repeated, and a write that is repeated writes the same.
     """
 
-    def __init__(self, filesystem: Any, root: str) -> None:
+    def __init__(self, filesystem: Any, root: str, retrying: Retrying | None = None) -> None:
         self.filesystem = filesystem
         self.root = root.rstrip("/")
+        self.retrying = retrying or Retrying()
 
     @classmethod
-    def open(cls, uri: str) -> "RemoteFolder":
+    def open(cls, uri: str, retrying: Retrying | None = None) -> "RemoteFolder":
         """Open a URI that ``pyarrow.fs`` knows.
 
         Raises:
             ValueError: If no file system of pyarrow takes this URI.
         """
-        from pyarrow.fs import FileSystem  # 0.1 s that a local study need not pay
-
-        return cls(*FileSystem.from_uri(uri))
+        retrying = retrying or Retrying()
+        return cls(*retrying.call(lambda: open_filesystem(uri)), retrying)
 
     def child(self, path: str) -> "RemoteFolder":
         """Return the folder ``path`` inside this one, on the same file system."""
-        return RemoteFolder(self.filesystem, self._full(path))
+        return RemoteFolder(self.filesystem, self._full(path), self.retrying)
 
     def make(self) -> None:
         """Do nothing: a folder is there with its first object."""
@@ -37,13 +46,7 @@ class RemoteFolder:
     def put(self, path: str, data: bytes) -> None:
         """Write an object in one request; there when this returns."""
         target = self._full(path)
-        try:
-            stream = self.filesystem.open_output_stream(target)
-        except FileNotFoundError:  # only where folders are real: an object store has none
-            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-            stream = self.filesystem.open_output_stream(target)
-        with stream:
-            stream.write(data)
+        self.retrying.call(lambda: self._write(target, data), num_bytes=len(data))
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object that should not exist yet; best effort, as the class says."""
@@ -54,8 +57,8 @@ class RemoteFolder:
 
     def get(self, path: str) -> bytes:
         """Return an object's content."""
-        with self.filesystem.open_input_stream(self._full(path)) as stream:
-            return bytes(stream.read())
+        target, progress = self._full(path), Progress()
+        return self.retrying.call(lambda: self._read(target, progress), progress=progress)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
@@ -67,18 +70,18 @@ class RemoteFolder:
 
         folder = self._full(prefix)
         selector = FileSelector(folder, allow_not_found=True, recursive=True)
-        infos = self.filesystem.get_file_info(selector)
+        infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
         skip = len(self.root) + 1 if self.root else 0
         return [info.path[skip:] for info in infos if info.type == FileType.File]
 
     def delete(self, path: str) -> None:
         """Remove an object, or the objects of a folder; missing ones are no error."""
         with suppress(FileNotFoundError):
-            kind = self._kind(path)
+            kind, target = self._kind(path), self._full(path)
             if kind == "File":
-                self.filesystem.delete_file(self._full(path))
+                self.retrying.call(lambda: self.filesystem.delete_file(target))
             elif kind == "Directory":
-                self.filesystem.delete_dir(self._full(path))
+                self.retrying.call(lambda: self.filesystem.delete_dir(target))
 
     def settle(self, path: str) -> None:
         """Do nothing: what a remote storage has acknowledged is durable."""
@@ -87,8 +90,26 @@ class RemoteFolder:
         """Do nothing: a remote storage shows no unfinished object."""
 
     def _kind(self, path: str) -> str:
-        info = self.filesystem.get_file_info(self._full(path))
+        target = self._full(path)
+        info = self.retrying.call(lambda: self.filesystem.get_file_info(target))
         return str(info.type.name)
+
+    def _write(self, target: str, data: bytes) -> None:
+        try:
+            stream = self.filesystem.open_output_stream(target)
+        except FileNotFoundError:  # only where folders are real: an object store has none
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+            stream = self.filesystem.open_output_stream(target)
+        with stream:
+            stream.write(data)
+
+    def _read(self, target: str, progress: Progress) -> bytes:
+        parts = []
+        with self.filesystem.open_input_stream(target) as stream:
+            while part := stream.read(READ_BYTES):
+                parts.append(part)
+                progress.note()
+        return b"".join(parts)
 
     def _full(self, path: str) -> str:
         return "/".join(part for part in (self.root, path) if part)

@@ -11,6 +11,7 @@ from trainables.errors import InputError, StorageError
 from trainables.local import TEMPORARY, LocalFolder, storage_errors
 from trainables.local_files import LocalFiles
 from trainables.remote import RemoteFolder
+from trainables.retrying import Retrying
 
 __all__ = ["LocalFiles", "Store"]
 
@@ -28,6 +29,7 @@ class Store:
         files: The calls to the operating system, for a local folder; tests give their own.
         filesystem: An open ``pyarrow.fs.FileSystem`` to use instead of the URI's own; the URI's
             host and path then name the folder on it.
+        retrying: How long a remote storage that fails is tried again.
 
     Raises:
         InputError: If the URI is empty or no file system takes it.
@@ -42,7 +44,12 @@ class Store:
     """
 
     def __init__(
-        self, uri: str | Path, *, files: LocalFiles | None = None, filesystem: Any = None
+        self,
+        uri: str | Path,
+        *,
+        files: LocalFiles | None = None,
+        filesystem: Any = None,
+        retrying: Retrying | None = None,
     ) -> None:
         text = str(uri)
         if not text.strip() or "\0" in text:
@@ -54,7 +61,7 @@ class Store:
             self._folder = LocalFolder(local, files or LocalFiles())
         else:
             self._uri = text.rstrip("/")
-            self._folder = _open_remote(text, filesystem)
+            self._folder = _open_remote(text, filesystem, retrying)
 
     @property
     def uri(self) -> str:
@@ -234,13 +241,13 @@ def _local_path(uri: str) -> Path | None:
     return Path(os.path.abspath(unquote(parts.path)))
 
 
-def _open_remote(uri: str, filesystem: Any) -> RemoteFolder:
+def _open_remote(uri: str, filesystem: Any, retrying: Retrying | None) -> RemoteFolder:
     if filesystem is not None:
         parts = urlsplit(_without_secrets(uri))
-        return RemoteFolder(filesystem, f"{parts.netloc}{parts.path}".strip("/"))
+        return RemoteFolder(filesystem, f"{parts.netloc}{parts.path}".strip("/"), retrying)
     shown = _without_secrets(uri)
     try:
-        return RemoteFolder.open(uri)
+        return RemoteFolder.open(uri, retrying)
     except (ValueError, NotImplementedError) as error:
         raise InputError(
             f"storage needs a path or a URI that pyarrow.fs opens (file, s3, gs, ...), "

@@ -1,0 +1,142 @@
+"""Calls to a storage that fails now and then: tried again, each with a limit, never for ever."""
+
+import errno
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+PATIENCE_SECONDS = 150.0
+"""A storage that is away for a minute is waited for; after this it is an error."""
+CALL_SECONDS = 60.0
+"""For one answer; what carries much data gets a second more per MiB."""
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+QUIET_SECONDS = 5.0
+"""A trouble that lasts longer is told."""
+
+_LASTING = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST),
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EINVAL),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    }
+)
+# What S3 and GCS are known to say, in pyarrow 26's words; anything else may mend itself.
+_LASTING_WORDS = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID"
+    r"|SIGNATURE_DOES_NOT_MATCH|INVALID_SIGNATURE|INCOMPLETE_SIGNATURE|UNRECOGNIZED_CLIENT"
+    r"|MISSING_AUTHENTICATION_TOKEN|REQUEST_EXPIRED|REQUEST_TIME_TOO_SKEWED|OPT_IN_REQUIRED"
+    r"|[Nn]ot a (?:regular )?(?:file|directory)|[Ii]s a directory"
+    r"|ExpiredToken|InvalidToken|InvalidBucketName|HTTP status (?:301|401|403)"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|FAILED_PRECONDITION"
+)
+
+_logger = logging.getLogger(__name__)
+
+
+def may_mend(error: OSError) -> bool:
+    """Tell whether the same call may do later: not if something is missing or forbidden."""
+    if error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    return _LASTING_WORDS.search(str(error)) is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying:
+    """How long a call is tried again, and by which clock."""
+
+    patience_seconds: float = PATIENCE_SECONDS
+    """From the first failure on."""
+    call_seconds: float = CALL_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def call(
+        self,
+        function: Callable[[], Answer],
+        *,
+        num_bytes: int = 0,
+        progress: "Progress | None" = None,
+    ) -> Answer:
+        """Return what ``function`` returns, called again while that may help.
+
+        Args:
+            function: Must do no harm if it is done twice, or once more after it was given up.
+            num_bytes: How much it carries, which takes its time.
+            progress: Where ``function`` notes that something came, so that it is not given up.
+
+        Raises:
+            OSError: The last one, if it cannot mend, or has not for too long.
+        """
+        began: float | None = None
+        pause = FIRST_PAUSE_SECONDS
+        is_told = False
+        while True:
+            try:
+                return within(self.call_seconds + num_bytes / 2**20, function, progress)
+            except OSError as error:
+                if not may_mend(error):
+                    raise
+                now = self.clock()
+                began = now if began is None else began
+                if now - began >= self.patience_seconds:
+                    raise OSError(f"{error} (tried for {now - began:.0f} s)") from error
+                if not is_told and now - began >= QUIET_SECONDS:
+                    left = self.patience_seconds - (now - began)
+                    _logger.warning("the storage fails; trying for %.0f s more: %s", left, error)
+                    is_told = True
+                # Not all at once: a storage that comes back has many to serve.
+                self.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+class Progress:
+    """When something last came of a call that has much to bring."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def note(self) -> None:
+        """Note that something came just now."""
+        self.at = time.monotonic()
+
+
+def within(
+    seconds: float, function: Callable[[], Answer], progress: Progress | None = None
+) -> Answer:
+    """Return what ``function`` returns, or give it up.
+
+    It runs in a thread of its own: no call into a storage's library can be interrupted, not
+    even by Ctrl+C, and one that never returns is left behind.
+
+    Raises:
+        TimeoutError: If it takes too long, from its begin or its last progress on.
+    """
+    progress = progress or Progress()
+    progress.note()
+    outcome: list[tuple[Any, BaseException | None]] = []
+    is_over = threading.Event()
+
+    def run() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        is_over.set()
+
+    threading.Thread(target=run, name="twohead-storage", daemon=True).start()
+    while not is_over.wait(max(0.0, progress.at + seconds - time.monotonic())):
+        if time.monotonic() >= progress.at + seconds:
+            raise TimeoutError(f"the storage has not answered within {seconds:.0f} s")
+    answer, error = outcome[0]
+    if error is not None:
+        raise error
+    result: Answer = answer
+    return result
