@@ -9,13 +9,19 @@ from search.answers import point_of
 from search.cluster_values import Answer, StudyStatus, Submitted, study_status
 from search.connection import Connection
 from search.errors import InputError, SearchError
-from search.job_request import JobRequest, check_name, check_no_secret, our_version
+from search.job_request import (
+    JobRequest,
+    check_name,
+    check_no_secret,
+    our_version,
+    storage_there,
+)
+from search.own_code import folder_of_model
 from search.points import Point
 from search.questions import Questions
 from search.results import load
 from search.study import Study
 from search.study_jobs import STOP_SECONDS, StudyJobs, in_words
-from trainables.imports import user_folder_of
 
 BUDGET = ("trials", "epochs")
 
@@ -39,8 +45,8 @@ class Client:
     def __init__(self, address: str | None = None, *, storage: str | None = None) -> None:
         self._storage = _checked_storage(storage)
         self._connection = Connection(address)
-        self._jobs = StudyJobs(self._connection)
-        self._questions = Questions(self._connection, self._storage)
+        self._questions = Questions(self._connection)
+        self._jobs = StudyJobs(self._connection, self._questions)
 
     def submit(self, study: Study, *, storage: str | None = None) -> Submitted:
         """Have the cluster run a study, or go on with it; return at once.
@@ -57,7 +63,7 @@ class Client:
             StudyLocked: If the cluster runs a study of this name already.
             ClusterError: If the cluster cannot be reached or refuses.
         """
-        said = storage or self._storage or _outside(study.storage)
+        said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         request = JobRequest(
             study=values, name=study.name, storage=said, changes={}, version=our_version()
@@ -116,13 +122,12 @@ class Client:
         if isinstance(study, Study):
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
         check_name(study)
-        self._jobs.refuse_running(study, self._storage)
-        known = self._questions.tell("study", name=study)
+        storage = self._place(study)
+        self._jobs.refuse_running(study, storage)
+        known = self._questions.tell("study", storage=storage, name=study)
         changes = {"trials": trials, "epochs": epochs}
-        request = JobRequest(
-            name=study, storage=self._storage, changes=changes, version=our_version()
-        )
-        code = None if known["model"] is None else _module_folder(known["model"], folder)
+        request = JobRequest(name=study, storage=storage, changes=changes, version=our_version())
+        code = None if known["model"] is None else folder_of_model(known["model"], folder)
         return self._jobs.send(request, code, ())
 
     def status(self, name: str) -> StudyStatus:
@@ -133,8 +138,8 @@ class Client:
             ClusterError: If the cluster cannot be reached.
         """
         check_name(name)
+        known = self._questions.tell("status", storage=self._place(name), name=name)
         job = self._jobs.newest(name)
-        known = self._questions.tell("status", name=name)
         if job is None and known["state"] == "not begun":
             raise InputError(
                 f"a study needs to have been submitted, got {name!r}, of which the cluster at "
@@ -149,7 +154,9 @@ class Client:
             ClusterError: If the cluster cannot be reached.
         """
         jobs = self._jobs.by_name()
-        known = self._questions.tell("studies")
+        others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
+        known = self._questions.tell("studies", storage=self._storage, others=others)
+        jobs = self._jobs.by_name()
         return tuple(
             study_status(name, jobs.get(name), known.get(name, {"state": "not begun"}), "")
             for name in sorted({*jobs, *known})
@@ -208,24 +215,29 @@ class Client:
         check_name(name)
         if self._storage and (point := self._read_best(name, policy)) is not None:
             return point
-        return point_of(self._questions.tell("point", name=name, policy=policy))
+        storage = self._place(name)
+        return point_of(self._questions.tell("point", storage=storage, name=name, policy=policy))
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
         """Return the config of the best point; see `best`."""
         return dict(self.best(name, **policy).config)
 
-    def relay(self, argv: Sequence[str], *, columns: int | None = None) -> Answer:
+    def relay(
+        self, argv: Sequence[str], *, name: str | None = None, columns: int | None = None
+    ) -> Answer:
         """Run a `twohead` command on the cluster that only reads, and return what it printed.
 
         Args:
             argv: ``best``, ``show``, ``list`` or ``doctor`` and its arguments, with a study's
                 name in the place of its folder.
+            name: Of the study in it, None without one.
             columns: Of the terminal that shall show it; None for a file's.
 
         Raises:
             ClusterError: If no answer comes in time.
         """
-        return self._questions.relay(argv, columns=columns)
+        storage = self._storage if name is None else self._place(name)
+        return self._questions.relay(argv, storage=storage, columns=columns)
 
     @property
     def address(self) -> str:
@@ -247,6 +259,10 @@ class Client:
     ) -> None:
         self.close()
 
+    def _place(self, name: str) -> str:
+        """Return where a study lies: as this client was told, or the study's newest job."""
+        return self._storage or self._jobs.storage_of(name)
+
     def _read_best(self, name: str, policy: Mapping[str, Any]) -> Point | None:
         """Return the best point as read from the storage; None if it cannot be from here."""
         try:
@@ -261,35 +277,3 @@ def _checked_storage(storage: str | None) -> str:
         return ""
     check_no_secret("storage", storage)
     return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
-
-
-def _outside(storage: str) -> str:
-    """Return a study's storage, empty for one in or below the current folder.
-
-    A study makes its storage absolute: what was relative, or left out, lies there, on a machine
-    that no node of a cluster can see.
-    """
-    if "://" in storage:
-        return storage
-    here = os.path.join(os.path.abspath("."), "")
-    return "" if os.path.join(storage, "").startswith(here) else storage
-
-
-def _module_folder(model: str, folder: str) -> str:
-    """Return the folder of a stored study's own model function on this machine.
-
-    Raises:
-        InputError: If its module is not there.
-    """
-    module = model.partition(":")[0]
-    found = os.path.join(os.path.abspath(folder), *module.split(".")[:1])
-    if os.path.isdir(found) or os.path.isfile(f"{found}.py"):
-        return os.path.abspath(folder)
-    on_path = user_folder_of(module)
-    if on_path is None:
-        raise InputError(
-            f"resuming a study with a model of its own ({model}) needs its module {module!r} in "
-            f"the current folder, got none in {os.path.abspath(folder)}: it is sent from here, "
-            "and never taken from the cluster's storage"
-        )
-    return on_path

@@ -27,6 +27,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -86,7 +87,9 @@ def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator
     """
     prepare_environment()
     notify("starting Ray")
-    import ray
+    patience = PATIENT * head_patience()
+    with outliving(bool(joined_address())):  # read when Ray is imported, and again below
+        import ray
 
     owned = not ray.is_initialized()
     leave = ray.shutdown
@@ -95,7 +98,7 @@ def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator
             if owned:
                 with flag.held(), outliving(bool(joined_address())):
                     _init(_arguments(study, folder))
-            with watched(PATIENT * head_patience()) as watch:
+            with watched(patience) as watch:
                 _watches.append(watch)
                 is_ours = owned and not joined_address()
                 yield Joined(watch=watch, is_ours=is_ours, is_left_after=owned)

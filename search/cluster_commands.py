@@ -17,7 +17,7 @@ from search.cluster_values import StudyStatus, Submitted
 from search.points import Point
 from search.study import Study
 from search.study_yaml import said_storage
-from search.wording import clean, duration, number, value
+from search.wording import clean, duration, number, quoted, value
 
 STYLES = {
     "running": "cyan",
@@ -35,10 +35,12 @@ def submit(args: Namespace, console: Console) -> int:
         study, storage = _study(args), args.storage or _said(args.study)
         with Client(args.address) as client:
             submitted = client.submit(study, storage=storage)
+            address = client.address
     else:
         with Client(args.address) as client:
             submitted = client.submit_digits(name=args.name, storage=args.storage, **changes)
-    _print_submitted(console, submitted, args.address)
+            address = client.address
+    _print_submitted(console, submitted, args.address, address)
     return 0
 
 
@@ -76,7 +78,7 @@ def logs(args: Namespace, console: Console) -> int:
     """Print what a study's newest job has printed."""
     with Client(args.address) as client:
         for line in client.logs(args.name, follow=args.follow):
-            sys.stdout.write(f"{clean(line)}\n")
+            sys.stdout.write(f"{clean(line.expandtabs())}\n")
             sys.stdout.flush()
     return 0
 
@@ -84,10 +86,10 @@ def logs(args: Namespace, console: Console) -> int:
 def stop(args: Namespace, console: Console) -> int:
     """End a study's job in order, and wait for it."""
     with Client(args.address) as client:
-        stopped = client.stop(args.name)
+        stopped, address = client.stop(args.name), client.address
     _print_status(console, stopped)
     if stopped.state == "interrupted":
-        where = _where(args.address) or " --address A"
+        where = _where(args.address or address)
         _say(console, f"next     twohead resume {stopped.name}{where}")
     return 0
 
@@ -106,7 +108,7 @@ def run_there(args: Namespace, argv: Sequence[str], console: Console) -> int:
     is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     columns = None if is_file else shutil.get_terminal_size().columns
     with Client(args.address) as client:
-        answer = client.relay(_without_address(argv), columns=columns)
+        answer = client.relay(_without_address(argv), name=_name(args), columns=columns)
     sys.stdout.write(answer.out)
     sys.stdout.flush()
     sys.stderr.write(answer.err)
@@ -121,7 +123,7 @@ def _resume(args: Namespace, console: Console) -> int:
             submitted = client.submit(study, storage=_said(args.folder))
         else:
             submitted = client.resume(args.folder, **budget)
-    _print_submitted(console, submitted, args.address)
+    _print_submitted(console, submitted, args.address, args.address)
     return 0
 
 
@@ -139,16 +141,18 @@ def _said(file: str) -> str | None:
     return said if said and ("://" in said or os.path.isabs(said)) else None
 
 
-def _print_submitted(console: Console, submitted: Submitted, address: str | None) -> None:
-    where = _where(address)
+def _print_submitted(
+    console: Console, submitted: Submitted, said: str | None, address: str
+) -> None:
+    where = _where(said)
     files = f", {submitted.num_files} files of your own code" if submitted.num_files else ""
     _say(console, f"study    {submitted.name}, job {submitted.job_id}")
     _say(console, f"storage  {submitted.storage or 'the one of the cluster (TWOHEAD_STORAGE)'}")
     _say(console, f"sent     {submitted.num_bytes / 1024:.1f} KiB{files}")
     _say(console, f"next     twohead status {submitted.name}{where}")
     _say(console, f"         twohead logs {submitted.name} --follow{where}")
-    best_at = where or " --address A"
-    _say(console, f"         twohead best {submitted.name}{best_at}")
+    # Without an address `best` looks here, where no study of the cluster lies.
+    _say(console, f"         twohead best {submitted.name}{_where(said or address)}")
 
 
 def _print_status(console: Console, one: StudyStatus) -> None:
@@ -184,7 +188,13 @@ def _losses(point: Point) -> str:
 
 
 def _where(address: str | None) -> str:
-    return "" if address is None else f" --address {address}"
+    return "" if address is None else f" --address {quoted(address)}"
+
+
+def _name(args: Namespace) -> str | None:
+    """Return the study that a command names; None where it names none, or a folder."""
+    said = getattr(args, "folder", None)
+    return None if said is None or "/" in said else str(said)
 
 
 def _without_address(argv: Sequence[str]) -> list[str]:

@@ -148,7 +148,7 @@ def cluster_yaml(args: Namespace, console: Console) -> int:
 
 
 def run_study(
-    study: Study, console: Console, *, needs_digits: bool = False, factory: str | None = None
+    study: Study, console: Console, *, needs_digits: bool = False, **options: Any
 ) -> int:
     """Run a study with someone looking on, and print what it found.
 
@@ -156,7 +156,7 @@ def run_study(
         study: What to search.
         console: Where to.
         needs_digits: Whether its data are the bundled digits, to be written where they are not.
-        factory: What trains in Keras' place, for tests; see `search.runner.run`.
+        **options: Of `search.runner.run`.
 
     Returns:
         The exit status.
@@ -174,8 +174,7 @@ def run_study(
         from search import runner
 
         try:
-            trained_by = {} if factory is None else {"factory": factory}
-            result = runner.run(study, watcher=watcher, **trained_by)
+            result = runner.run(study, watcher=watcher, **options)
         except Interrupted:
             result = None
     if result is None:

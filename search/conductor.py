@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UnfitNode
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -101,7 +101,10 @@ class Conductor:
             self._end(number, "failed", failure, None)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
-        return self._decide(number, epoch, losses)
+        if self._decide(number, epoch, losses):
+            return True
+        self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
+        return False
 
     def lost(self, number: int, attempt: int, loss: Loss, detail: str = "") -> None:
         """Take in that an attempt ended without a final result.
@@ -114,9 +117,12 @@ class Conductor:
 
         Raises:
             StorageError: If the study's storage failed it: no attempt could do better.
+            UnfitNode: If its node can train none: it would take and lose one after the other.
         """
         if self._flying.get(number) != attempt:
             return
+        if loss is Loss.UNFIT:
+            raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
         if loss is Loss.STORAGE:
             raise StorageError(
                 f"trial {number} could not be recorded: {detail}; make room or mend the "

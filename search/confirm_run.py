@@ -19,6 +19,7 @@ from search.plan import Plan
 from search.prepare import check_storage, data_request
 from search.prepared import Prepared
 from search.progress import Running
+from search.reach import check_reach
 from search.resources import check_local
 from search.results import StudyResult
 from search.runner import KERAS, evaluate, one_at_a_time, run_settings
@@ -98,7 +99,9 @@ def train(
                     trainings = to_train(begun, wanted)
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)
+                    nodes = joined.watch.sight.nodes
                     place = find_place(study.resources, joined, watcher.preparing)
+                    check_reach(store, study.data, nodes, watcher.preparing)
                     run = _Run(study, result.prepared, trainings, log, store, place, factory)
                     run.go(watcher, flag)
     except KeyboardInterrupt:

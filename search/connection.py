@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from search.cluster_token import find_token
-from search.errors import ClusterError, InputError
-from search.jobs_api import JobsApi, Unreachable
+from search.errors import InputError, Unreachable
+from search.jobs_api import JobsApi
 from search.tunnel import Tunnel
 
 Answer = TypeVar("Answer")
@@ -68,8 +68,8 @@ class Connection:
         while True:
             try:
                 return self.call(ask)
-            except ClusterError as error:
-                if not isinstance(error, Unreachable) or time.monotonic() >= end:
+            except Unreachable:
+                if time.monotonic() >= end:
                     raise
             time.sleep(PAUSE_SECONDS)
 

@@ -1,6 +1,6 @@
 """The few states of a study that a caller may handle."""
 
-from trainables.errors import InputError, SearchError, StorageError, StorageFull
+from trainables.errors import InputError, SearchError, StorageError, StorageFull, UnfitNode
 
 __all__ = [
     "ClusterError",
@@ -16,6 +16,8 @@ __all__ = [
     "StudyLocked",
     "StudyWarning",
     "TokenRefused",
+    "UnfitNode",
+    "Unreachable",
 ]
 
 
@@ -41,6 +43,10 @@ class ClusterError(SearchError):
 
 class TokenRefused(ClusterError):
     """A cluster asks for a token, and refused ours or the lack of one."""
+
+
+class Unreachable(ClusterError):
+    """Nothing answers where a cluster should be; it may do so later."""
 
 
 class NoRoom(SearchError):

@@ -41,6 +41,7 @@ def train_all(
 
     Raises:
         KeyboardInterrupt: If a signal ended it.
+        StudyLocked: If another process has taken over.
         ClusterLost: If Ray has gone away.
         NoRoom: If no trial found a place in the time that the study waits.
     """
@@ -56,7 +57,7 @@ def train_all(
                         name=name,
                         settings=settings,
                         place=place,
-                        is_interrupted=lambda: flag.look() or conductor.is_over(),
+                        is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
                         changed=changed,
                         usage=usage,
                     )

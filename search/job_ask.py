@@ -4,13 +4,14 @@ import contextlib
 import io
 import os
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from search.answers import error_to_plain, point_to_plain
 from search.cli import main
 from search.errors import InputError, NoCandidate, SearchError
-from search.job_request import folder_here, our_version, storage_here
+from search.job_request import STORAGE, folder_here, our_version, storage_here
 from search.overview import state_of
 from search.results import StudyResult, list_studies, load
 
@@ -81,15 +82,36 @@ def _status(storage: str, *, name: str) -> dict[str, Any]:
         return {"state": "not begun", "folder": folder}
 
 
-def _studies(storage: str) -> dict[str, Any]:
+def _studies(storage: str, *, others: Sequence[str]) -> dict[str, Any]:
+    """Tell where all studies of a storage stand, and of others that jobs have named."""
     found: dict[str, Any] = {}
-    for folder in list_studies(storage_here(storage)):
-        name = folder.rpartition("/")[2]
-        try:
-            found[name] = _summary(load(folder))
-        except SearchError as error:
-            found[name] = {"state": "unreadable", "message": " ".join(str(error).split())}
+    for place in dict.fromkeys([storage, *others]):
+        if not place and others and not os.environ.get(STORAGE):
+            continue
+        for folder in list_studies(storage_here(place)):
+            found.setdefault(folder.rpartition("/")[2], _summary_of(folder))
     return found
+
+
+def _is_running(storage: str, *, job_id: str) -> bool:
+    """Tell whether a process of a job lives on this node, whatever Ray still believes of it.
+
+    After a head was started again, Ray takes a minute to see that its jobs have died (2.60).
+    """
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                is_ours = b"search.cluster_job" in (folder / "cmdline").read_bytes()
+                if is_ours and job_id.encode() in (folder / "environ").read_bytes():
+                    return True
+    return False
+
+
+def _summary_of(folder: str) -> dict[str, Any]:
+    try:
+        return _summary(load(folder))
+    except SearchError as error:
+        return {"state": "unreadable", "message": " ".join(str(error).split())}
 
 
 def _summary(result: StudyResult) -> dict[str, Any]:
@@ -107,7 +129,8 @@ def _summary(result: StudyResult) -> dict[str, Any]:
     }
 
 
-TOLD: dict[str, Callable[..., dict[str, Any]]] = {
+TOLD: dict[str, Callable[..., Any]] = {
+    "is_running": _is_running,
     "point": _point,
     "study": _study,
     "status": _status,

@@ -115,6 +115,18 @@ def storage_here(said: str) -> str:
     return place
 
 
+def storage_there(storage: str) -> str:
+    """Return a study's storage, empty for one in or below the current folder.
+
+    A study makes its storage absolute: what was relative, or left out, lies there, on a machine
+    that no node of a cluster can see.
+    """
+    if "://" in storage:
+        return storage
+    here = os.path.join(os.path.abspath("."), "")
+    return "" if os.path.join(storage, "").startswith(here) else storage
+
+
 def folder_here(said: str, name: str) -> str:
     """Return a study's folder on a node of the cluster, of its name or as it is given.
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from search import defaults
 from search.cli import BAD_INPUT, DONE, FAILED, INTERRUPTED, fail, plain_console
 from search.commands import run_study
-from search.errors import NoCandidate, StorageFull, StudyLocked
+from search.errors import ClusterLost, SearchError, StorageError, StorageFull
 from search.job_request import JobRequest, check_places, our_version
 
 REFUSED = 3
@@ -28,6 +29,8 @@ LONG_RUN_SECONDS = 3600.0
 """A driver that ran for so long may be started as often again as one that never died."""
 NEWBORN_SECONDS = 1.0
 """A driver this young may have been missed by who told all processes of the job to end."""
+PATIENCE_SECONDS = 90.0
+"""For the owner of a study to be given up, where its machine was lost; its lease is shorter."""
 LOOK_SECONDS = 0.1
 TEST_FACTORY = "TWOHEAD_TEST_FACTORY"
 """In the environment of a node under test: ``module:function`` that trains in Keras' place."""
@@ -120,7 +123,7 @@ def drive(path: Path) -> int:
         return INTERRUPTED
     except Exception as error:
         status = fail(error, show=False)
-        return REFUSED if isinstance(error, StudyLocked | StorageFull | NoCandidate) else status
+        return status if status != FAILED or _may_pass(error) else REFUSED
 
 
 def _drive(path: Path, console: Console) -> int:
@@ -135,8 +138,21 @@ def _drive(path: Path, console: Console) -> int:
     needs_digits = defaults.is_digits(study)
     if not needs_digits:
         check_places(study)
-    factory = os.environ.get(TEST_FACTORY) or None
-    return run_study(study, console, needs_digits=needs_digits, factory=factory)
+    tested_by = os.environ.get(TEST_FACTORY)
+    options: dict[str, Any] = {"factory": tested_by} if tested_by else {}
+    status = run_study(
+        study, console, needs_digits=needs_digits, patience=PATIENCE_SECONDS, **options
+    )
+    # The last line of a job's log is what `twohead status` shows.
+    _say(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
+    return status
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a fresh driver may get further: after what nobody foresaw, and lost lines."""
+    if isinstance(error, StorageError):
+        return not isinstance(error, StorageFull)
+    return isinstance(error, ClusterLost) or not isinstance(error, SearchError)
 
 
 def _end_with_parent() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from search.errors import ClusterError, InputError, TokenRefused
+from search.errors import ClusterError, InputError, TokenRefused, Unreachable
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -24,10 +24,6 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
-
-
-class Unreachable(ClusterError):
-    """Nothing answers: to be tried again, or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +164,13 @@ class JobsApi:
             ) from None
 
     def _call(
-        self, method: str, path: str, body: bytes | None = None, *, seconds: float = ANSWER_SECONDS
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None
     ) -> tuple[int, bytes]:
         connection = self._connection()
         try:
             connection.connect()
             if connection.sock is not None:
-                connection.sock.settimeout(seconds)
+                connection.sock.settimeout(seconds or ANSWER_SECONDS)
             connection.request(method, self._prefix + path, body, self._headers(body))
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER)

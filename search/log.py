@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+from search.accepting import accepted, is_open, last_of
 from search.decisions import (
     Accepted,
     Asked,
@@ -116,18 +117,19 @@ class StudyLog:
         # A killed process leaves names that are seen but not durable; this owner builds on them.
         for folder in ("log", "epochs", "trials", "owner"):
             store.settle(folder)
+        ownership.check()
         store.sweep()
         reader = StudyReader(store)
         history = reader.read()
         log = cls(reader, ownership, reader.replay())
         opened = Opened(
             budget=history.budget if budget is None else budget,
-            accepted=tuple(_accepted(trial) for trial in history.trials if _is_open(trial)),
+            accepted=tuple(accepted(trial) for trial in history.trials if is_open(trial)),
             previous=tuple(sorted(reader.segments.lengths.items())),
         )
         log.record(opened)
         for generation, _ in opened.previous:
-            reader.segments.pack(generation, whole=True)
+            reader.segments.pack(generation, whole=True, by=log.generation)
         log.fold()
         return log
 
@@ -140,6 +142,22 @@ class StudyLog:
     def generation(self) -> int:
         """The generation in which this log writes; attempts started under it carry it."""
         return self._ownership.generation
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process has been seen to have taken over."""
+        return self._ownership.is_lost
+
+    def ensure(self) -> None:
+        """Make sure that what is decided without a record is still this process' to decide.
+
+        Looks at the storage only if the last sign of life is not recent.
+
+        Raises:
+            StudyLocked: If another process has taken over.
+            StorageError: If the storage had to be asked and cannot be.
+        """
+        self._ownership.ensure()
 
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Write down what was found out about the data; raises `StorageError`."""
@@ -163,7 +181,7 @@ class StudyLog:
             StorageFull: If there is no room.
             StorageError: If the storage refuses.
         """
-        self._ownership.check()
+        self._ownership.ensure()
         if not decisions:
             return ()
         landed = self._settle_uncertain()
@@ -188,8 +206,8 @@ class StudyLog:
             StorageError: If the storage refuses.
         """
         self._ownership.check()
-        self._reader.measured.fold(self._replay.trials)
-        self._reader.segments.pack(self.generation, whole=False)
+        self._reader.measured.fold(self._replay.trials, self.generation)
+        self._reader.segments.pack(self.generation, whole=False, by=self.generation)
 
     def history(self) -> History:
         """Return the study as it is now; raises what `StudyReader.read` raises."""
@@ -203,12 +221,13 @@ class StudyLog:
         path = segment_path(self.generation, self._sequence)
         data = encode_segment(self.generation, self._sequence, attempt.logged)
         try:
-            created = self._store.put_new(path, data)
+            if not self._store.put_new(path, data):
+                raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
+            # A new owner reads after it has claimed: what is here without a newer claim, it sees.
+            self._ownership.check()
         except StorageError:
             self._uncertain = attempt
             raise
-        if not created:
-            raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._advance(attempt)
 
     def _settle_uncertain(self) -> "_Uncertain | None":
@@ -225,6 +244,7 @@ class StudyLog:
         if found != encode_segment(self.generation, self._sequence, attempt.logged):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._store.settle("log")
+        self._ownership.check()
         self._uncertain = None
         self._advance(attempt)
         return attempt
@@ -241,7 +261,7 @@ class StudyLog:
         # Seen is not yet durable, and what is logged must not depend on what can be lost.
         self._store.settle("epochs")
         trial = self._reader.measured.of_trial(decision.number, preview.trials[decision.number])
-        measured = _last_of(trial, decision)
+        measured = last_of(trial, decision)
         if decision.epoch is None:
             return replace(decision, epoch=measured)
         if decision.epoch > measured:
@@ -260,30 +280,3 @@ class _Uncertain:
     logged: tuple[Decision, ...]
     after: Replay
     """The state once they are in it."""
-
-
-def _is_open(trial: TrialHistory) -> bool:
-    return not trial.has_ended and trial.attempts[-1].last is None
-
-
-def _accepted(trial: TrialHistory) -> Accepted:
-    newest = trial.attempts[-1]
-    return Accepted(
-        number=trial.number,
-        attempt=newest.attempt,
-        generation=newest.generation,
-        epoch=_last_epoch(trial, newest.attempt),
-    )
-
-
-def _last_of(trial: TrialHistory, decision: Ended | Released) -> int:
-    if isinstance(decision, Ended):
-        return len(trial.measurements)
-    newest = trial.attempts[-1]
-    if newest.last is not None and newest.attempt == decision.attempt:
-        return newest.last  # taken over: decided when this generation was opened
-    return _last_epoch(trial, decision.attempt)
-
-
-def _last_epoch(trial: TrialHistory, attempt: int) -> int:
-    return max((m.epoch for m in trial.measurements if m.attempt == attempt), default=0)

@@ -18,7 +18,7 @@ FOLDER = "trials"
 BLOCK_SIZE = 500
 """Trials in one pack of folded trials."""
 
-_NAME = re.compile(rf"{FOLDER}/(\d{{6,}})(?:-(\d{{6,}}))?\.json")
+_NAME = re.compile(rf"{FOLDER}/(\d{{6,}})(?:-(\d{{6,}}))?(?:\.g(\d{{6,}}))?\.json")
 
 
 @dataclass(slots=True)
@@ -27,9 +27,12 @@ class _Listing:
 
     epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     """By trial number: the names of its measurements."""
-    singles: dict[int, str] = field(default_factory=dict)
-    blocks: dict[int, str] = field(default_factory=dict)
-    """By block (number // BLOCK_SIZE): the name of its pack."""
+    singles: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """By trial number: the newest generation that folded it, and the name of what it wrote."""
+    blocks: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """By block (number // BLOCK_SIZE): the newest generation that packed it, and the name."""
+    outdated: list[tuple[int, int, str]] = field(default_factory=list)
+    """Folded trials that newer ones replace: (generation, number, name)."""
     opened: dict[str, dict[int, Any]] = field(default_factory=dict)
     """Content of the packs that were looked into, by name and trial number."""
 
@@ -63,11 +66,19 @@ class MeasurementFiles:
         """Return the history of one trial; raises what `join` raises."""
         return self._join(number, decisions, self._list())
 
-    def fold(self, trials: Mapping[int, TrialDecisions]) -> None:
+    def fold(self, trials: Mapping[int, TrialDecisions], generation: int) -> None:
         """Put the epochs of each ended trial into one object, then delete them.
 
         Interrupted anywhere it loses nothing, and another call finishes the work. Also deletes
         what late writers left of ended trials, and joins full blocks of trials.
+
+        Also safe if this process has been succeeded and does not know it yet, though a newer
+        owner may have taken an ended trial up again: what is written carries the generation,
+        the newest one is read, and nothing of a newer one is deleted.
+
+        Args:
+            trials: What was decided of each.
+            generation: Of this process.
 
         Raises:
             StorageFull: If there is no room.
@@ -78,13 +89,14 @@ class MeasurementFiles:
         for number in sorted(listing.epochs.keys() & trials.keys()):
             if trials[number].ended is not None:
                 touched.add(number // BLOCK_SIZE)
-                self._fold(number, trials[number], listing)
+                self._fold(number, trials[number], listing, generation)
                 for path in listing.epochs[number]:
-                    self._store.delete(path)
+                    if measurement.place(path)[0] <= generation:
+                        self._store.delete(path)
         for block in touched | {number // BLOCK_SIZE for number in listing.singles}:
             numbers = range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
             if all(n in trials and trials[n].ended is not None for n in numbers):
-                self._pack(block, trials)
+                self._pack(block, trials, generation)
 
     def _join(self, number: int, decisions: TrialDecisions, listing: _Listing) -> TrialHistory:
         ended = decisions.ended
@@ -120,12 +132,12 @@ class MeasurementFiles:
                 yield self._objects[path]
 
     def _folded_of(self, number: int, listing: _Listing) -> Iterator[Measurement]:
-        single = listing.singles.get(number)
-        if single is not None:
+        by_single, single = listing.singles.get(number, (0, ""))
+        by_block, block = listing.blocks.get(number // BLOCK_SIZE, (0, ""))
+        if single and by_single >= by_block:
             yield from _measurements(self._open(single, "trial"), number, single)
             return
-        block = listing.blocks.get(number // BLOCK_SIZE)
-        if block is None:
+        if not block:
             return
         if block not in listing.opened:
             listing.opened[block] = _by_number(self._open(block, "trials"), block)
@@ -138,25 +150,37 @@ class MeasurementFiles:
         except FileNotFoundError:
             raise Moved(f"{path} is missing; restore it from a copy") from None
 
-    def _fold(self, number: int, decisions: TrialDecisions, listing: _Listing) -> None:
+    def _fold(
+        self, number: int, decisions: TrialDecisions, listing: _Listing, generation: int
+    ) -> None:
         history = self._join(number, decisions, listing)
         if number not in self._folded and history.measurements:
-            self._store.put(f"{FOLDER}/{number:06d}.json", seal("trial", _body(history)))
+            path = _folded_path(f"{number:06d}", generation)
+            self._store.put(path, seal("trial", _body(history)))
         self._folded.add(number)
 
-    def _pack(self, block: int, trials: Mapping[int, TrialDecisions]) -> None:
+    def _pack(self, block: int, trials: Mapping[int, TrialDecisions], generation: int) -> None:
         first = block * BLOCK_SIZE
         listing = self._list()
-        singles = [path for n, path in listing.singles.items() if n // BLOCK_SIZE == block]
+        singles = [
+            path
+            for n, (by, path) in listing.singles.items()
+            if n // BLOCK_SIZE == block and by <= generation
+        ]
         if not singles:
             return
         numbers = range(first, first + BLOCK_SIZE)
         histories = [self._join(n, trials[n], listing) for n in numbers]
         body = {"first": first, "trials": [_body(h) for h in histories if h.measurements]}
-        path = f"{FOLDER}/{first:06d}-{first + BLOCK_SIZE - 1:06d}.json"
+        path = _folded_path(f"{first:06d}-{first + BLOCK_SIZE - 1:06d}", generation)
         self._store.put(path, seal("trials", body))
-        for single in singles:
-            self._store.delete(single)
+        by, former = listing.blocks.get(block, (0, path))
+        replaced = [*listing.outdated, (by, first, former)]
+        for by, number, name in replaced:
+            if number // BLOCK_SIZE == block and by <= generation and name != path:
+                singles.append(name)
+        for name in singles:
+            self._store.delete(name)
 
     def _list(self) -> _Listing:
         """List epochs before folded trials: what is folded meanwhile is in one of the two."""
@@ -166,11 +190,13 @@ class MeasurementFiles:
                 listing.epochs[measurement.place(path)[1]].append(path)
         for path in self._store.list(FOLDER):
             if not is_hidden(path):
-                first, last = _parse(path)
-                if last is None:
-                    listing.singles[first] = path
-                else:
-                    listing.blocks[first // BLOCK_SIZE] = path
+                first, last, generation = _parse(path)
+                known = listing.singles if last is None else listing.blocks
+                key = first if last is None else first // BLOCK_SIZE
+                older, newer = sorted([known.get(key, (0, "")), (generation, path)])
+                known[key] = newer
+                if older[1]:
+                    listing.outdated.append((older[0], first, older[1]))
         return listing
 
 
@@ -193,18 +219,28 @@ def _measurements(body: Mapping[str, Any], number: int, path: str) -> Iterator[M
 
 
 def _by_number(body: Mapping[str, Any], path: str) -> dict[int, Any]:
-    first, _ = _parse(path)
+    first, _, _ = _parse(path)
     trials = body.get("trials")
     if body.get("first") != first or not isinstance(trials, list):
         raise DamagedRecord(f"{path} needs the trials from {first} on")
     return {trial["number"]: trial for trial in trials}
 
 
-def _parse(path: str) -> tuple[int, int | None]:
+def _folded_path(name: str, generation: int) -> str:
+    """Return the name of folded trials; a study's first owner needs no mark."""
+    mark = f".g{generation:06d}" if generation > 1 else ""
+    return f"{FOLDER}/{name}{mark}.json"
+
+
+def _parse(path: str) -> tuple[int, int | None, int]:
+    """Return the first and the last trial of an object, and the generation that wrote it.
+
+    Older versions marked none of them: what they wrote counts as the first generation's.
+    """
     match = _NAME.fullmatch(path)
     if match is None:
         raise DamagedRecord(f"{path} is no trial of this study; move it elsewhere")
     first, last = int(match[1]), int(match[2]) if match[2] else None
     if last is not None and (first % BLOCK_SIZE or last != first + BLOCK_SIZE - 1):
         raise DamagedRecord(f"{path} is no block of {BLOCK_SIZE} trials; move it elsewhere")
-    return first, last
+    return first, last, int(match[3] or 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.errors import InputError
 from search.job_request import CODE_FOLDER, REQUEST_FILE
+from trainables.imports import user_folder_of
 
 MOST_BYTES = 100 * 2**20
 """What Ray's Jobs API takes in one request (ray 2.60)."""
@@ -62,8 +63,30 @@ def pack(request: str, folder: str | None, *, apart_from: tuple[str, ...] = ()) 
             content = _read(Path(folder or "", relative), size)
             archive.writestr(_entry(f"{CODE_FOLDER}/{relative}"), content)
     content = target.getvalue()
+    if len(content) > MOST_BYTES:
+        raise _too_large(folder or "", len(content), files)
     digest = sha1(content, usedforsecurity=False).hexdigest()
     return Package(content=content, name=f"_ray_pkg_{digest}.zip", num_files=len(files))
+
+
+def folder_of_model(model: str, folder: str) -> str:
+    """Return the folder of a stored study's own model function on this machine.
+
+    Raises:
+        InputError: If its module is not there.
+    """
+    module = model.partition(":")[0]
+    found = os.path.join(os.path.abspath(folder), *module.split(".")[:1])
+    if os.path.isdir(found) or os.path.isfile(f"{found}.py"):
+        return os.path.abspath(folder)
+    on_path = user_folder_of(module)
+    if on_path is None:
+        raise InputError(
+            f"resuming a study with a model of its own ({model}) needs its module {module!r} in "
+            f"the current folder, got none in {os.path.abspath(folder)}: it is sent from here, "
+            "and never taken from the cluster's storage"
+        )
+    return on_path
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -120,17 +143,17 @@ def _is_code(name: str) -> bool:
 
 
 def _check_size(folder: str, files: list[tuple[str, int]]) -> None:
-    """Refuse what is too large before it is packed, as it lies there.
-
-    What compresses well could be larger, but source code never comes near.
-    """
+    """Refuse what is too large as it lies there, before it is packed."""
     total = sum(size for _, size in files)
-    if total <= MOST_BYTES:
-        return
+    if total > MOST_BYTES:
+        raise _too_large(folder, total, files)
+
+
+def _too_large(folder: str, size: int, files: list[tuple[str, int]]) -> InputError:
     largest = sorted(files, key=lambda file: -file[1])[:_LARGEST]
-    named = ", ".join(f"{path} ({size / 2**20:.1f} MiB)" for path, size in largest)
-    raise InputError(
-        f"own code needs at most {MOST_BYTES // 2**20} MiB to be sent, got "
-        f"{total / 2**20:.1f} MiB in {folder}; the largest files are {named}: leave data at a "
-        "URI, or put the model's module into a folder of its own and name that as module_folder"
+    named = ", ".join(f"{path} ({one / 2**20:.1f} MiB)" for path, one in largest)
+    return InputError(
+        f"own code needs at most {MOST_BYTES // 2**20} MiB to be sent, got {size / 2**20:.1f} MiB "
+        f"in {folder}; the largest files are {named}: leave data at a URI, or put the model's "
+        "module into a folder of its own and name that as module_folder"
     )

@@ -1,70 +1,146 @@
 """Who may write to a study: one process at a time, each in a generation of its own."""
 
-import json
 import os
-import re
-import socket
-import time
+import secrets
+import threading
 import weakref
-from datetime import UTC, datetime
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, final
+from typing import final
 
-from search.errors import StudyLocked
-from trainables.local import storage_errors
-from trainables.local_files import LocalFiles
-from trainables.record import DamagedRecord, seal
+from search.claiming import Claimant, Claimed
+from search.errors import StorageError, StudyLocked
+from search.lease import (
+    TOKEN_LETTERS,
+    Pace,
+    encode_sign,
+    look,
+    new_sign,
+    newest_claim,
+    newest_generation,
+    read_claimant,
+    sign_path,
+)
+from search.lock import StudyLock, look_at_lock
 from trainables.store import Store
 
-LOCK = "owner.lock"
-CLAIMS = "owner"
-LOCK_TRIES = 5
-LOCK_PAUSE_SECONDS = 0.05
+__all__ = ["Ownership", "Pace", "claim", "hold", "holder", "newest_generation"]
 
-_CLAIM = re.compile(rf"{CLAIMS}/(\d{{6,}})\.json")
-_SEGMENT = re.compile(r"log/(\d{6,})-[-\d]+\.json")
+RELEASE_SECONDS = 5.0
+"""So long a release waits for the storage; then the lease runs out instead."""
+
 _held: "weakref.WeakSet[Ownership]" = weakref.WeakSet()
+_tokens: set[str] = set()
+"""Under which this process holds a study, or is about to."""
 
 
 @final
 class Ownership:
     """The right to write to a study, until `release`, the end of a ``with``, or of the process.
 
-    Made by `claim`.
+    Made by `claim`. While it is held, and anything refers to it, a thread gives signs of life;
+    without them another process may take over after a lease.
     """
 
-    def __init__(self, store: Store, generation: int, handle: int | None) -> None:
+    def __init__(self, store: Store, claimed: Claimed, lock: StudyLock, pace: Pace) -> None:
         self._store = store
-        self._generation = generation
-        self._handle = handle
+        self._generation = claimed.generation
+        self._sign = claimed.sign
+        self._lock = lock
+        self._pace = pace
         self._is_held = True
-        if handle is not None:
-            _held.add(self)
+        self._is_lost = False
+        self._renewed = (claimed.began, claimed.sign.at)
+        self._over = threading.Event()
+        self._thread = threading.Thread(
+            target=_beat_on,
+            args=(weakref.ref(self), self._over, pace.beat_seconds),
+            name="twohead-lease",
+            daemon=True,
+        )
+        _held.add(self)
+        weakref.finalize(self, _tokens.discard, claimed.sign.token[:TOKEN_LETTERS])
+        self._thread.start()
 
     @property
     def generation(self) -> int:
         """Counts the owners of this study from 1; part of the name of all that they write."""
         return self._generation
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a newer owner has been seen, as far as is known without looking."""
+        return self._is_lost
+
     def check(self) -> None:
-        """Make sure that nobody has taken over.
+        """Make sure that nobody has taken over, by looking.
 
         Raises:
             StudyLocked: If a newer owner is there, or this one has been released.
+            StorageError: If the storage cannot be asked.
         """
         if not self._is_held:
             raise StudyLocked(f"study {self._store.uri!r} was released by this process")
-        if self._store.exists(_claim_path(self._generation + 1)):
+        newest = newest_claim(self._store)
+        if newest > self._generation:
+            self._is_lost = True
             raise StudyLocked(
-                f"study {self._store.uri!r} was taken over by another process "
-                f"(this one is generation {self._generation})"
+                f"study {self._store.uri!r} was taken over by {read_claimant(self._store, newest)}"
+                f" (this one is generation {self._generation}): it had shown no sign of life "
+                "for too long; nothing acknowledged is lost"
             )
 
+    def ensure(self) -> None:
+        """Make sure that nobody can have taken over; looks only if the last sign is not recent.
+
+        For what is not written down, such as letting a trial go on: that is no one else's to
+        decide before the lease has run out.
+
+        Raises:
+            StudyLocked: If a newer owner is there, or this one has been released.
+            StorageError: If the storage had to be asked and cannot be.
+        """
+        if self._is_lost or not self._is_held or self._idle() > self._pace.lease_seconds / 2:
+            self.check()
+
     def release(self) -> None:
-        """Let others claim the study; a second call does nothing."""
-        if self._is_held and self._handle is not None:
-            _files(self._store).unlock(self._handle)
+        """Let others claim the study at once; a second call does nothing.
+
+        A storage that does not answer is waited for a few seconds only.
+        """
+        if not self._is_held:
+            return
         self._is_held = False
+        self._over.set()
+        self._thread.join(RELEASE_SECONDS)
+        _tokens.discard(self._sign.token[:TOKEN_LETTERS])
+        self._lock.give_back()
+
+    def _idle(self) -> float:
+        """Return the seconds since the last sign, by whichever clock says more.
+
+        A clock that counts from the machine's start may miss a pause of a virtual machine.
+        """
+        uptime, wall = self._renewed
+        return max(self._pace.uptime() - uptime, self._pace.wall() - wall)
+
+    def _renew(self, *, is_last: bool = False) -> None:
+        """Give a sign of life, unless somebody has taken over or removed the study."""
+        newest = newest_claim(self._store)
+        self._is_lost = newest > self._generation
+        if newest != self._generation:
+            return
+        uptime, wall = self._pace.uptime(), self._pace.wall()
+        self._sign = self._sign.renewed(wall, is_released=is_last)
+        path = sign_path(self._generation, self._sign.token)
+        self._store.put(path, encode_sign(self._sign))
+        self._renewed = (uptime, wall)
+
+    def _forget(self) -> None:
+        """In a forked child: give the lock's copy back, and know nothing of the study."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.give_back()
 
     def __enter__(self) -> "Ownership":
         return self
@@ -78,17 +154,20 @@ class Ownership:
         self.release()
 
 
-def claim(store: Store) -> Ownership:
-    """Become the only writer of a study, or say at once who is.
+def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> Ownership:
+    """Become the only writer of a study, or say who is.
 
-    On a local path (also NFS) the claim is a ``flock`` on ``owner.lock``: it ends with the
-    process however that dies, children do not keep it, and nobody else can hold it meanwhile.
-    A remote storage has no lock: there the newest claim wins, an older owner is told at its next
-    decision, and what it writes after that is never read; two claims within one round trip can
-    still get the same generation, of which the second loses at its first decision.
+    The holder gives signs of life (``search.lease``). One whose last sign is recent is left
+    alone. One that said to have ended, and one of this machine that has, are succeeded at once;
+    one that is silent, such as a stopped process or a lost machine, once its lease has run out.
+    An older owner is told at its next decision; what it writes after that is never read.
+    A local folder also has a lock, for versions that know no lease.
 
     Args:
         store: The study's folder; it is created if missing.
+        patience: Seconds to wait for a lease to run out; a holder that shows life meanwhile
+            ends the waiting.
+        pace: How often to show life, and clocks.
 
     Returns:
         The ownership, with a new generation that is durable before this returns.
@@ -97,102 +176,74 @@ def claim(store: Store) -> Ownership:
         StudyLocked: If another process (or this one) holds the study.
         StorageError: If the storage refuses.
     """
-    note = _note()
-    handle = _lock(store, note) if store.is_local else None
+    pace = pace or Pace()
+    base = secrets.token_hex(TOKEN_LETTERS // 2)
+    sign = new_sign(f"{base}00", pace)
+    lock = StudyLock(store, sign, pace)
+    _tokens.add(base)
     try:
-        generation = newest_generation(store) + 1
-        while not store.put_new(_claim_path(generation), seal("owner", note)):
-            generation += 1
+        claimant = Claimant(
+            store,
+            sign,
+            pace,
+            patience=patience,
+            locked=lock.take,
+            here=_tokens,
+        )
+        return Ownership(store, claimant.claim(), lock, pace)
     except BaseException:
-        if handle is not None:
-            _files(store).unlock(handle)
+        _tokens.discard(base)
+        lock.give_back()
         raise
-    return Ownership(store, generation, handle)
 
 
-def hold(store: Store) -> Ownership:
-    """Keep others from running a local study meanwhile, without writing to it.
+def hold(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> Ownership:
+    """Keep others from running a study meanwhile; takes and raises what `claim` does.
 
-    A remote storage has no lock: there this does nothing.
+    The same as a claim: it uses up a generation, in which nothing is written.
+    """
+    return claim(store, patience=patience, pace=pace)
+
+
+def holder(store: Store, *, pace: Pace | None = None) -> str | None:
+    """Say who runs a study now, for people; None if nobody does, or has shown life lately.
 
     Raises:
-        StudyLocked: If another process (or this one) holds the study.
         StorageError: If the storage refuses.
     """
-    handle = _lock(store, _note()) if store.is_local else None
-    return Ownership(store, 0, handle)
-
-
-def newest_generation(store: Store) -> int:
-    """Return the newest generation that was ever claimed; 0 before the first.
-
-    Raises:
-        DamagedRecord: If there is a claim with a name that is none.
-    """
-    generations = [0]
-    for path in store.list(CLAIMS):
-        match = _CLAIM.fullmatch(path)
-        if match is None and not path.rpartition("/")[2].startswith("."):
-            raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
-        generations.extend([int(match[1])] if match else [])
-    # Copies of a study may lack the claims; what the log names has been claimed all the same.
-    generations.extend(int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
-    return max(generations)
-
-
-def holder(store: Store) -> str | None:
-    """Say who runs a local study now, for people; None if nobody does.
-
-    A remote study gives None always: nothing there tells whether its newest owner still lives.
-    """
-    if store.root is None or not store.exists(LOCK):
+    now = (pace or Pace()).wall()
+    note = look_at_lock(store)
+    standing = look(store, newest_claim(store))
+    for found in standing.signs:
+        if found.is_held(now, _tokens):
+            return found.describe(now)
+    if note is None or (note.sign and note.sign.token[:TOKEN_LETTERS] in standing.tokens):
         return None
-    with storage_errors(f"look at {store.uri}/{LOCK}"):
-        is_locked = _files(store).is_locked(str(store.root / LOCK))
-    return _describe(store) if is_locked else None
+    return note.describe(now) if note.sign is None or note.is_fresh(now) else None
 
 
-def _lock(store: Store, note: dict[str, Any]) -> int:
-    store.make()
-    for _ in range(LOCK_TRIES):
-        with storage_errors(f"lock {store.uri}/{LOCK}"):
-            handle = _files(store).lock(f"{store.root}/{LOCK}", json.dumps(note).encode())
-        if handle is not None:
-            return handle
-        time.sleep(LOCK_PAUSE_SECONDS)  # `holder` of another process takes it for a moment
-    raise StudyLocked(
-        f"study {store.uri!r} is being run by {_describe(store)}; wait for it or stop it"
-    )
-
-
-def _describe(store: Store) -> str:
-    """Name the holder of the lock, as well as its note can be read."""
-    try:
-        note = json.loads(store.get(LOCK))
-        return f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return "another process"
-
-
-def _note() -> dict[str, Any]:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-
-
-def _claim_path(generation: int) -> str:
-    return f"{CLAIMS}/{generation:06d}.json"
-
-
-def _files(store: Store) -> LocalFiles:
-    files = store.files
-    assert files is not None, "only a local store has a lock"
-    return files
+def _beat_on(
+    reference: "weakref.ref[Ownership]", over: threading.Event, beat_seconds: float
+) -> None:
+    """Give signs of life until the ownership is over, lost, or nobody's any more."""
+    while not over.wait(beat_seconds):
+        ownership = reference()
+        if ownership is None or ownership.is_lost:
+            return
+        with suppress(StorageError):  # the next try may do; `ensure` sees that this one did not
+            ownership._renew()
+        del ownership
+    ownership = reference()
+    if ownership is not None and not ownership.is_lost:
+        with suppress(StorageError):
+            ownership._renew(is_last=True)
 
 
 def _forget_in_child() -> None:
     """Close what a forked child shares: else the lock would outlive its holder with the child."""
     for ownership in list(_held):
-        ownership.release()
+        ownership._forget()
+    _tokens.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

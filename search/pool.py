@@ -51,6 +51,18 @@ class Abandoned(BaseException):
         self.error = error
 
 
+def go_on_or_leave(place: Place) -> None:
+    """Do nothing as long as Ray is there.
+
+    Raises:
+        Abandoned: If it has gone away: nothing can be ended in order there.
+    """
+    try:
+        place.watch.check()
+    except ClusterLost as error:
+        raise Abandoned(error) from None
+
+
 class Unpickled:
     """Is pickled as an empty shell.
 
@@ -73,10 +85,10 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         causes: dict[str, Lost],
         guard: Guard,
         changed: Callable[[], None],
-        room: Callable[[], int],
+        place: Place,
     ) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._room = room
+        self._place = place
         self._changed = changed
         self._conductor = conductor
         self._causes = causes
@@ -84,8 +96,14 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         self._flying: dict[str, tuple[int, int]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the request of the next attempt, None for not now, or FINISHED."""
-        if len(self._flying) >= self._room():  # at least 1: else Tune would wait here for more
+        """Return the request of the next attempt, None for not now, or FINISHED.
+
+        Raises:
+            Abandoned: If Ray has gone away.
+        """
+        go_on_or_leave(self._place)
+        # Of each new trial Tune asks the head something, for as long as that takes (ray 2.60).
+        if self._place.watch.is_silent or len(self._flying) >= self._place.room.trials():
             return None
         finished: Envelope | Finished | None = Finished()
         envelope = self._guard.call(self._conductor.ask, finished)
@@ -196,10 +214,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         Raises:
             Abandoned: If Ray has gone away: nothing can be ended in order there.
         """
-        try:
-            self._place.watch.check()
-        except ClusterLost as error:
-            raise Abandoned(error) from None
+        go_on_or_leave(self._place)
         self._guard.call(lambda: self._place.waiting.look(self._live.num_placed), None)
         if self._guard.error is None and not self._is_interrupted():
             return False

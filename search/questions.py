@@ -33,14 +33,12 @@ class Questions:
 
     Args:
         connection: To the cluster.
-        storage: Where studies lie; empty for what the nodes say.
     """
 
-    def __init__(self, connection: Connection, storage: str) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._storage = storage
 
-    def relay(self, argv: Sequence[str], *, columns: int | None) -> Answer:
+    def relay(self, argv: Sequence[str], *, storage: str, columns: int | None) -> Answer:
         """Run a `twohead` command there that only reads; see `search.job_ask.relay`.
 
         Raises:
@@ -48,26 +46,24 @@ class Questions:
             ClusterError: If no answer comes in time.
         """
         seconds = TEST_SECONDS if "--test" in argv else ANSWER_SECONDS
-        answer = self._ask({"argv": list(argv), "columns": columns}, seconds)
+        asked = {"argv": list(argv), "columns": columns, "storage": storage}
+        answer = self._ask(asked, seconds)
         return Answer(status=answer["status"], out=answer["out"], err=answer["err"])
 
-    def tell(self, what: str, **options: Any) -> dict[str, Any]:
+    def tell(self, what: str, *, storage: str = "", **options: Any) -> Any:
         """Return a value; see `search.job_ask.tell`.
 
         Raises:
             SearchError: The error that the cluster gave instead.
             ClusterError: If no answer comes in time.
         """
-        value: dict[str, Any] = self._ask({"what": what, "options": options}, ANSWER_SECONDS)[
-            "value"
-        ]
-        return value
+        asked = {"what": what, "options": options, "storage": storage}
+        return self._ask(asked, ANSWER_SECONDS)["value"]
 
     def _ask(self, asked: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         question = secrets.token_hex(16)
         job_id = f"twohead-ask-{question[:12]}"
-        plain = json.dumps({**asked, "storage": self._storage})
-        command = shlex.join([*COMMAND, "ask", question, plain])
+        command = shlex.join([*COMMAND, "ask", question, json.dumps(asked)])
         self._connection.call(lambda api: api.submit(job_id, f"exec {command}", {KIND: "ask"}, {}))
         try:
             job = self._wait(job_id, seconds)

@@ -20,6 +20,7 @@ from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
+from search.reach import check_reach
 from search.redundancy import warn_of_redundancy
 from search.resources import Shares, check_local
 from search.results import StudyResult, load
@@ -68,7 +69,13 @@ class Silent:
         """Ignore it."""
 
 
-def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -> StudyResult:
+def run(
+    study: Study,
+    *,
+    watcher: Watcher | None = None,
+    factory: str = KERAS,
+    patience: float = 0.0,
+) -> StudyResult:
     """Run a study to its end and return its result.
 
     A study of that name which is unfinished is resumed, a finished one is only read, and one
@@ -78,6 +85,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         study: What to search.
         watcher: Who looks on.
         factory: ``module:function`` of what trains (see `trainables.run.RunFactory`).
+        patience: Seconds to wait for an owner that shows no life to be given up.
 
     Warns:
         StudyWarning: If part of what is searched makes no difference.
@@ -89,6 +97,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         SearchError: If this process runs a study already, in another thread.
         NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
+        UnfitNode: If a node that came later lacks the storage or its GPU.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -99,7 +108,7 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         prepare_environment()
         try:
             with one_at_a_time(study):
-                _run(study, known, watcher or Silent(), factory)
+                _run(study, known, watcher or Silent(), factory, patience)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
                 raise
@@ -129,17 +138,24 @@ def one_at_a_time(study: Study) -> Iterator[None]:
         _one_run.release()
 
 
-def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str) -> None:
+def _run(
+    study: Study,
+    known: StudyResult | None,
+    watcher: Watcher,
+    factory: str,
+    patience: float,
+) -> None:
     store = Store(study.folder)
     with catch_signals() as flag:
         data = check_data(study, known, watcher.preparing)
         earlier = () if known is not None else read_earlier(study)
-        with claim(store) as ownership:
+        with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
                 place = find_place(study.resources, joined, watcher.told)
+                check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
                 warm = warm_start(study, prepared, ownership, earlier)

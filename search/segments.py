@@ -83,13 +83,17 @@ class SegmentFiles:
         self._known[generation, sequence] = segment
         self.lengths[generation] = sequence + 1
 
-    def pack(self, generation: int, *, whole: bool) -> None:
+    def pack(self, generation: int, *, whole: bool, by: int) -> None:
         """Put single segments of a generation into packs, then delete them; safe to interrupt.
+
+        Also safe if this process has been succeeded and does not know it yet: it deletes
+        nothing of a newer generation, and what it puts is what anybody would.
 
         Args:
             generation: One whose segments have been read or added.
             whole: Whether to pack what is less than a full pack, too: for a generation that
                 is over.
+            by: The generation of this process.
         """
         length = self.lengths[generation]
         paths = self._names().get(generation, {})
@@ -102,25 +106,19 @@ class SegmentFiles:
                 decisions = [self._known[generation, s] for s in range(first, last + 1)]
                 body = _body(generation, first, decisions)
                 self._store.put(pack_path(generation, first, last), seal("segment", body))
-        for path in self._covered():
+        for path in self._covered(by):
             self._store.delete(path)
 
     def _names(self) -> _Names:
         """Return where each (generation, sequence) is to be read; packs go before singles."""
-        names: _Names = {}
-        for path in self._store.list(FOLDER):
-            if not is_hidden(path):
-                generation, first, last = _parse(path)
-                known = names.setdefault(generation, {})
-                for sequence in range(first, last + 1):
-                    if known.get(sequence, path) == path or last > first:
-                        known[sequence] = path
-        return names
+        return _places(self._store.list(FOLDER))
 
-    def _covered(self) -> list[str]:
-        used = {path for known in self._names().values() for path in known.values()}
-        listed = self._store.list(FOLDER)
-        return [path for path in listed if not is_hidden(path) and path not in used]
+    def _covered(self, newest: int) -> list[str]:
+        """Return the objects up to a generation of which all is in others."""
+        # One listing: in a second one there may be what the first did not have.
+        listed = [path for path in self._store.list(FOLDER) if not is_hidden(path)]
+        used = {path for known in _places(listed).values() for path in known.values()}
+        return [path for path in listed if path not in used and _parse(path)[0] <= newest]
 
     def _segment(
         self, names: dict[int, dict[int, str]], generation: int, sequence: int
@@ -150,6 +148,18 @@ class SegmentFiles:
         if len(found) != last - first + 1 or not all(found):
             raise DamagedRecord(f"{path} needs {last - first + 1} segments, got {len(found)}")
         self._known.update({(generation, first + i): s for i, s in enumerate(found)})
+
+
+def _places(paths: Sequence[str]) -> _Names:
+    places: _Names = {}
+    for path in paths:
+        if not is_hidden(path):
+            generation, first, last = _parse(path)
+            known = places.setdefault(generation, {})
+            for sequence in range(first, last + 1):
+                if known.get(sequence, path) == path or last > first:
+                    known[sequence] = path
+    return places
 
 
 def _body(

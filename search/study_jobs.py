@@ -14,7 +14,7 @@ from search.errors import ClusterError, InputError, StudyLocked
 from search.job_request import REQUEST_FILE, JobRequest, check_no_secret
 from search.jobs_api import Job
 from search.own_code import pack
-from search.questions import KIND
+from search.questions import KIND, Questions
 from search.wording import clean
 
 STOP_SECONDS = 120
@@ -28,10 +28,12 @@ class StudyJobs:
 
     Args:
         connection: To the cluster.
+        questions: To the same.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, questions: Questions) -> None:
         self._connection = connection
+        self._questions = questions
 
     def send(
         self, request: JobRequest, folder: str | None, apart_from: tuple[str, ...]
@@ -75,13 +77,15 @@ class StudyJobs:
         )
 
     def refuse_running(self, name: str, storage: str) -> None:
-        """Refuse a study that a job runs already.
+        """Refuse a study that a job runs already, as far as its head can tell.
 
         Raises:
             StudyLocked: Naming the job, and since when.
         """
         job = self.newest(name)
         if job is None or job.has_ended or job.metadata.get("storage", "") != storage:
+            return
+        if job.status == "RUNNING" and not self._questions.tell("is_running", job_id=job.id):
             return
         raise StudyLocked(
             f"study {name!r} is being run on this cluster by job {job.id} since "
@@ -101,6 +105,11 @@ class StudyJobs:
     def newest(self, name: str) -> Job | None:
         """Return the newest job of a study, one that runs before all others."""
         return self.by_name().get(name)
+
+    def storage_of(self, name: str) -> str:
+        """Return where a study's newest job has put it; empty for what the nodes say."""
+        job = self.newest(name)
+        return "" if job is None else job.metadata.get("storage", "")
 
     def needed(self, name: str) -> Job:
         """Return the same.

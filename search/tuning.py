@@ -51,7 +51,7 @@ def fit(
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    searcher = NumberSearcher(conductor, causes, guard, changed, place.room.trials)
+    searcher = NumberSearcher(conductor, causes, guard, changed, place)
     stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live, place)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from search.errors import ClusterError
+from search.errors import Unreachable
 from search.wording import clean
 
 OPEN_SECONDS = 90.0
@@ -25,9 +25,9 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")
 class Tunnel:
     """A port of this machine that leads to the dashboard of a cluster, until it is closed."""
 
-    def __init__(self, file: Path, *, command: tuple[str, ...] = RAY) -> None:
+    def __init__(self, file: Path, *, command: tuple[str, ...] | None = None) -> None:
         self._file = file
-        self._command = command
+        self._command = command or RAY
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self.port = 0
@@ -46,7 +46,7 @@ class Tunnel:
         """Make the tunnel, anew if there was one.
 
         Raises:
-            ClusterError: If it does not lead anywhere in time; with what the last lines said.
+            Unreachable: If it does not lead anywhere in time; with what the last lines said.
         """
         self.close()
         self.port = _free_port()
@@ -63,9 +63,9 @@ class Tunnel:
         try:
             while not _leads_somewhere(self.port):
                 if not self.is_open:
-                    raise ClusterError(f"{self._failed()} {self._last_words()}")
+                    raise Unreachable(f"{self._failed()} {self._last_words()}")
                 if time.monotonic() >= end:
-                    raise ClusterError(
+                    raise Unreachable(
                         f"{self._failed()} nothing answered within {seconds:g} s; "
                         f"{self._last_words()}"
                     )

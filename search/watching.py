@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from search.errors import ClusterLost
 from search.nodes import Node, living_nodes
 
-PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 1.0
 """Between two looks."""
+SILENT_SECONDS = 4.0
+"""After so many without an answer nothing is asked of the head that would hang without one."""
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """How long Ray's processes wait for a head that is away (ray 2.60); then each ends itself."""
 RECONNECT_SECONDS = 60.0
 """Ray's own default of that."""
-OUTLIVES = 20
+OUTLIVES = 2
 """A driver waits so many times as long before Ray ends it, so that it can end by itself."""
 SHUTDOWN_SECONDS = 30.0
 
@@ -75,7 +77,7 @@ class ClusterWatch:
         """Look no more; on return no look is under way, unless it hangs."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * PAUSE_SECONDS)
+            self._thread.join(timeout=5.0)
 
     def check(self) -> None:
         """Make sure that the cluster is still the one that was joined.
@@ -95,6 +97,11 @@ class ClusterWatch:
                 "the Ray that this process joined has given up its node, or was started anew; "
                 f"{CURE}"
             )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the head is away, for all that is known now."""
+        return self._clock() - self._heard > SILENT_SECONDS
 
     def settle(self) -> None:
         """Wait until the cluster answers again, or is given up; raises what `check` raises.

@@ -71,8 +71,8 @@ class Head:
         wait_until(lambda: self._answers() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, (folder / "ray-start.log").read_text()[-2000:]
 
-    def end(self) -> None:
-        """Kill all of it."""
+    def close(self) -> None:
+        """Kill all of it; a second call does nothing."""
         kill_all(self.tag)
         self.process.wait(30)
         self.said.close()

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ import numpy as np
 
 from trainables.errors import StorageFull
 from trainables.run import EpochResult, RunRequest, TrialRun
+from trainables.user_model import load_function
 
 FACTORY = "tests.stub_run:make"
 HEADS = ("c_output", "r_output")
@@ -26,6 +28,10 @@ HEADS = ("c_output", "r_output")
 
 def make(request: RunRequest) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.run.RunFactory`."""
+    model = request.settings.get("model")
+    if model is not None and not request.is_reference:
+        own = load_function(model)
+        note(Path(request.settings["storage"]), "own-code", own.__code__.co_filename)
     return StubRun(request)
 
 
@@ -60,6 +66,7 @@ class StubRun:
         if self._fault.get("kind") in {"nan", "inf"} and self._fault["at"] == epoch:
             losses[self._fault.get("head", 0)] = float(self._fault["kind"])
         note(self._storage, "trained", f"{key_of(self._config)} {epoch}")
+        note(self._storage, "places", socket.gethostname())
         return EpochResult(
             losses=dict(zip(HEADS, losses, strict=True)),
             metrics={"val_c_output_accuracy": 1 / (1 + losses[0])},

@@ -2,7 +2,7 @@
 
 import errno
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,22 +62,13 @@ class LocalFolder:
     def put(self, path: str, data: bytes) -> None:
         """Write an object under a temporary name, then rename it; durable on return."""
         target = self.root / path
-        temporary = self._write_temporary(target.parent, data)
-        try:
-            self.files.rename(temporary, str(target))
-        except BaseException:
-            self._discard(temporary)
-            raise
+        self._place(target, data, self._rename)
         self.files.sync_folder(str(target.parent))
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object that must not exist yet; tell whether this call created it."""
         target = self.root / path
-        temporary = self._write_temporary(target.parent, data)
-        try:
-            created = self._link(temporary, str(target))
-        finally:
-            self._discard(temporary)
+        created = self._place(target, data, self._link)
         self.files.sync_folder(str(target.parent))
         return created
 
@@ -144,6 +135,28 @@ class LocalFolder:
                     else:
                         self._discard(path)
 
+    def _place(self, target: Path, data: bytes, name: Callable[[str, str], bool]) -> bool:
+        """Write a temporary file and let ``name`` give it its name; return what that returns.
+
+        The file may be swept away meanwhile, by an owner that does not know yet that it has
+        been succeeded: then it is written again.
+        """
+        for is_last in (False, False, True):
+            temporary = self._write_temporary(target.parent, data)
+            try:
+                return name(temporary, str(target))
+            except FileNotFoundError:
+                if is_last:
+                    raise
+            except BaseException:
+                self._discard(temporary)
+                raise
+        raise AssertionError("the last try returns or raises")
+
+    def _rename(self, temporary: str, target: str) -> bool:
+        self.files.rename(temporary, target)
+        return True
+
     def _write_temporary(self, folder: Path, data: bytes) -> str:
         path = str(folder / f"{TEMPORARY}{uuid.uuid4().hex}")
         self._settle(folder)
@@ -170,6 +183,11 @@ class LocalFolder:
             self.files.close(handle)
 
     def _link(self, temporary: str, target: str) -> bool:
+        created = self._link_or_rename(temporary, target)
+        self._discard(temporary)
+        return created
+
+    def _link_or_rename(self, temporary: str, target: str) -> bool:
         try:
             self.files.link(temporary, target)
         except FileExistsError:

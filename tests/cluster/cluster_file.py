@@ -35,25 +35,27 @@ def cluster_file(
         head: Its address.
         workers: Theirs.
         storage: For the studies, as the nodes see it.
-        environment: More variables for ``ray start``, and so for all that runs on the nodes.
+        environment: Variables for ``ray start``, and so for all that runs on the nodes, more of
+            them or other values.
         num_cpus: Of a worker.
         num_gpus: Of a worker; simulated.
         shipped: The file's text, by default that of this checkout.
     """
     text = SHIPPED.read_text() if shipped is None else shipped
-    text = changed(text, r"(export TWOHEAD_STORAGE=)\S+", storage)
     values: dict[str, Any] = yaml.safe_load(text)
     values["provider"] |= {"head_ip": head, "worker_ips": list(workers)}
     values["auth"] = {"ssh_user": "root", "ssh_private_key": KEY}
     more = {
+        "TWOHEAD_STORAGE": storage,
         "PYTHONPATH": str(REPOSITORY),
         "TWOHEAD_SIMULATED_GPU": "1",
         "TWOHEAD_RAY_START_OPTIONS": OBJECT_STORE,
         **environment,
     }
-    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in more.items())
-    env = values["initialization_commands"]
-    values["initialization_commands"] = [changed(env[0], r"(<<'END'\n)", lines), *env[1:]]
+    first, *rest = values["initialization_commands"]
+    for name, value in more.items():
+        first = exported(first, name, shlex.quote(value))
+    values["initialization_commands"] = [first, *rest]
     values["setup_commands"] = [f"ln -sfn {shlex.quote(sys.prefix)} ~/.twohead/venv"]
     options = f"$TWOHEAD_RAY_START_OPTIONS --num-cpus={num_cpus} --num-gpus={num_gpus}"
     start = values["worker_start_ray_commands"]
@@ -61,6 +63,13 @@ def cluster_file(
     assert started != start
     values["worker_start_ray_commands"] = started
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def exported(text: str, name: str, value: str) -> str:
+    """Return the commands with a variable that they write to the nodes' environment."""
+    if re.search(rf"export {name}=", text):
+        return changed(text, rf"(export {name}=)\S+", value)
+    return changed(text, r"(<<'END'\n)", f"export {name}={value}\n")
 
 
 def changed(text: str, pattern: str, after: str) -> str:

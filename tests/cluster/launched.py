@@ -11,6 +11,7 @@ from typing import Any
 from tests.cluster.cluster_file import KEY, cluster_file
 from tests.cluster.namespaces import REPOSITORY
 from tests.cluster.network import SHARED, Network, network
+from tests.unit import data_sets
 
 FILE = f"{REPOSITORY}/cluster-test.yaml"
 """On the laptop, in its copy of the checkout: the file's mounts are named from there."""
@@ -34,6 +35,8 @@ class Launched:
     def __init__(self, hosts: Network, token: str) -> None:
         self.hosts = hosts
         self.token = token
+        self.printed: list[str] = []
+        """All that the laptop's commands said."""
         self.workers = [name for name in hosts.hosts if name not in {"laptop", "head"}]
 
     @property
@@ -59,11 +62,12 @@ class Launched:
         self.hosts.put("laptop", "/root/.ray/auth_token", self.token)
         self.hosts.run("laptop", ["chmod", "700", "/root/.ray"])
         self.storage.mkdir(exist_ok=True)
+        # By the test's process, so that it is all there before a study asks for it.
+        data_sets.write(self.storage.parent / "data.parquet")
 
     def up(self) -> None:
-        """Launch it, and wait until all workers are there."""
+        """Launch it; the workers come later."""
         self.ray("up", "-y", FILE)
-        self.wait_for_workers(len(self.workers))
 
     def down(self) -> "subprocess.CompletedProcess[str]":
         """Take it down, as its owner does."""
@@ -84,7 +88,9 @@ class Launched:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command on the laptop, in its checkout."""
         moved = ["env", "-C", str(REPOSITORY), *command]
-        return self.hosts.run("laptop", moved, env=LAPTOP, timeout=seconds, check=check)
+        ended = self.hosts.run("laptop", moved, env=LAPTOP, timeout=seconds, check=check)
+        self.printed.append(ended.stdout + ended.stderr)
+        return ended
 
     def node(
         self, name: str, *command: str, seconds: float = 120.0, check: bool = True
@@ -106,6 +112,13 @@ class Launched:
             assert time.monotonic() < end, self.node("head", "ray", "status").stdout
             time.sleep(0.5)
 
+    def wait_for_no_processes(self, name: str, seconds: float = 240.0) -> None:
+        """Wait until nothing runs on a host any more but its sshd."""
+        end = time.monotonic() + seconds
+        while left := self.hosts.processes(name):
+            assert time.monotonic() < end, f"on {name} there is still {left}"
+            time.sleep(0.5)
+
 
 @contextmanager
 def launched(
@@ -116,7 +129,7 @@ def launched(
     environment: Mapping[str, str],
     **options: Any,
 ) -> Iterator[Launched]:
-    """Have a running cluster for as long as the context lasts."""
+    """Have hosts with a launched head, whose workers are coming, for as long as this lasts."""
     with network(folder, ["laptop", "head", *workers]) as hosts:
         cluster = Launched(hosts, token)
         cluster.prepare(environment=environment, **options)

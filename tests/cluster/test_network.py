@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.network import SHARED, Network, network, why_no_hosts
+from tests.cluster.network import SHARED, Network, network
 from tests.processes import wait_until
 
-REASON = why_no_hosts()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+pytestmark = pytest.mark.hosts
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,9 @@ CONFIG = {"learning_rate": 0.01, "conv1_filters": 16}
 
 @pytest.fixture(name="store")
 def study_folder(tmp_path):
-    return Store(tmp_path / "study")
+    store = Store(tmp_path / "study")
+    store.put("study.json", b"{}")
+    return store
 
 
 def make(store, *, factory=stub_run.FACTORY, clock=None, rungs=(), **changes):
@@ -95,6 +97,7 @@ def test_each_epoch_is_written_down_before_it_is_returned(store):
 def test_a_further_attempt_goes_on_where_the_last_one_was_and_measures_the_same(
     store, tmp_path, stop
 ):
+    Store(tmp_path / "whole" / "study").put("study.json", b"{}")
     train(make(Store(tmp_path / "whole" / "study")), 6)
     whole = measured(Store(tmp_path / "whole" / "study"))
 

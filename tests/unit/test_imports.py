@@ -73,6 +73,9 @@ def test_reading_a_study_loads_neither_ray_nor_a_framework(code, tmp_path):
         pytest.param(["list", "."], 0, id="list"),
         pytest.param(["best", "nowhere"], 2, id="best_of_nothing"),
         pytest.param(["run", "nowhere.yaml"], 2, id="run_of_nothing"),
+        pytest.param(["submit", "--help"], 0, id="submit_help"),
+        pytest.param(["status", "digits", "--address", "127.0.0.1:1"], 1, id="no_cluster"),
+        pytest.param(["best", "digits", "--address", "127.0.0.1:1"], 1, id="best_of_no_cluster"),
     ],
 )
 def test_commands_that_only_look_load_neither_ray_nor_a_framework(arguments, status, tmp_path):

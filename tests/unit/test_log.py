@@ -24,6 +24,7 @@ from search.log import (
     StudyLog,
 )
 from search.ownership import claim
+from tests.clocks import an_hour_later
 from tests.faulty_files import Disk, MemoryFiles, empty_disk
 from tests.scripted_study import (
     EPOCHS,
@@ -89,8 +90,8 @@ def test_a_study_of_many_trials_is_few_objects(played: Disk) -> None:
 
     assert [n for n in names if n.startswith("epochs/")] == []
     assert [n for n in names if n.startswith("trials/")] == [
-        "trials/000000-000001.json",
-        "trials/000002-000003.json",
+        "trials/000000-000001.g000002.json",
+        "trials/000002-000003.g000002.json",
     ]
     assert "log/000001-000000-000003.json" in names
     assert "log/000001-000000.json" not in names
@@ -257,10 +258,10 @@ def test_a_remote_study_is_written_and_read() -> None:
         log.record(Ended(number=number, state="complete"))
         log.fold()
 
-    taken_over = StudyLog.open_for_writing(store, claim(store))
+    taken_over = StudyLog.open_for_writing(store, claim(store, pace=an_hour_later()))
 
     assert [len(t.measurements) for t in StudyLog.read(store).trials] == [2, 2, 2, 2]
-    with pytest.raises(StudyLocked, match="taken over by another process"):
+    with pytest.raises(StudyLocked, match=r"taken over by process \d+ on .*generation 2\)"):
         log.record(Closed())
     taken_over.record(Closed())
 

@@ -10,7 +10,9 @@ from pyarrow import fs
 
 from search.errors import StudyLocked
 from search.ownership import claim, holder, newest_generation
+from tests.clocks import an_hour_later
 from trainables.errors import StorageError
+from trainables.local_files import LocalFiles
 from trainables.record import DamagedRecord
 from trainables.store import Store
 
@@ -88,13 +90,42 @@ def test_the_holder_is_known_while_it_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[1]", b'{"pid": 1}', b"\xff"])
-def test_an_unreadable_note_still_gives_the_refusal(note: bytes, tmp_path: Path) -> None:
+def test_a_holder_is_named_by_its_lease_whatever_is_in_the_lock(
+    note: bytes, tmp_path: Path
+) -> None:
     store = Store(tmp_path)
 
     with claim(store):
         (tmp_path / "owner.lock").write_bytes(note)
-        with pytest.raises(StudyLocked, match="is being run by another process"):
+        with pytest.raises(StudyLocked, match=f"is being run by process {os.getpid()} on"):
             claim(store)
+
+
+@pytest.mark.parametrize(
+    ("note", "who"),
+    [
+        pytest.param(b"", "another process;", id="empty"),
+        pytest.param(b"{", "another process;", id="torn"),
+        pytest.param(b'{"pid": 1}', "another process;", id="little"),
+        pytest.param(
+            b'{"pid": 7, "host": "h", "since": "2026"}', "process 7 on h since 2026;", id="whole"
+        ),
+    ],
+)
+def test_the_lock_of_an_older_version_that_gives_no_signs_is_respected(
+    note: bytes, who: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    store.put("owner/000001.json", b"")
+    lock = LocalFiles().lock(str(tmp_path / "owner.lock"), note)
+    assert lock is not None
+
+    with pytest.raises(StudyLocked, match=f"is being run by {who} wait for it or stop it"):
+        claim(store, patience=60)
+
+    assert f"{holder(store)};" == who
+    LocalFiles().unlock(lock)
+    assert claim(store).generation == 2
 
 
 def test_a_released_ownership_allows_nothing(tmp_path: Path) -> None:
@@ -109,10 +140,16 @@ def test_a_released_ownership_allows_nothing(tmp_path: Path) -> None:
 def test_an_owner_notices_that_it_was_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     ownership = claim(store)
-    (tmp_path / "owner.lock").unlink()
 
-    with claim(store), pytest.raises(StudyLocked, match=r"taken over .*generation 1"):
+    with (
+        claim(store, pace=an_hour_later()),
+        pytest.raises(StudyLocked, match=r"taken over by process .*generation 1"),
+    ):
         ownership.check()
+
+    assert ownership.is_lost
+    with pytest.raises(StudyLocked, match="taken over"):
+        ownership.ensure()
     ownership.release()
 
 
@@ -200,15 +237,15 @@ def test_a_place_that_cannot_hold_a_lock_is_a_storage_error(tmp_path: Path) -> N
         claim(Store(tmp_path))
 
 
-def test_on_a_remote_storage_the_newest_claim_wins() -> None:
-    filesystem = fs._MockFileSystem()
-    first = claim(Store("mock://study", filesystem=filesystem))
-    first.check()
+def test_a_remote_study_has_one_owner_who_is_known() -> None:
+    store = Store("mock://study", filesystem=fs._MockFileSystem())
+    first = claim(store)
 
-    second = claim(Store("mock://study", filesystem=filesystem))
+    with pytest.raises(StudyLocked, match=f"is being run by process {os.getpid()} on"):
+        claim(store)
+    assert str(holder(store)).startswith(f"process {os.getpid()} on ")
+    first.release()
 
-    second.check()
-    assert (first.generation, second.generation) == (1, 2)
-    with pytest.raises(StudyLocked, match="taken over"):
-        first.check()
-    assert holder(Store("mock://study", filesystem=filesystem)) is None
+    assert holder(store) is None
+    with claim(store) as second:
+        assert (first.generation, second.generation) == (1, 2)

@@ -279,6 +279,34 @@ def test_sweep_removes_only_what_interrupted_writers_left(tmp_path: Path) -> Non
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/b"]
 
 
+@pytest.mark.parametrize("call", ["rename", "link"])
+def test_a_write_survives_that_another_process_sweeps_its_temporary_file(
+    call: str, tmp_path: Path
+) -> None:
+    class Swept(LocalFiles):
+        sweeps = 1
+
+        def rename(self, source: str, target: str) -> None:
+            self.sweep("rename")
+            super().rename(source, target)
+
+        def link(self, source: str, target: str) -> None:
+            self.sweep("link")
+            super().link(source, target)
+
+        def sweep(self, name: str) -> None:
+            if name == call and self.sweeps:
+                self.sweeps -= 1
+                Store(tmp_path).sweep()
+
+    store = Store(tmp_path, files=Swept())
+    store.put("a", b"1")
+
+    assert store.put_new("b", b"2")
+    assert (store.get("a"), store.get("b")) == (b"1", b"2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
 @pytest.mark.parametrize("how", POWER_CUTS)
 def test_a_deleted_folder_is_there_whole_or_not_at_all(how: str) -> None:
     files = MemoryFiles(empty_disk())

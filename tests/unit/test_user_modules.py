@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from search.study import Study
+from trainables import imports
 from trainables.errors import InputError
 from trainables.imports import add_import_folder, import_folder
 from trainables.user_model import load_function
@@ -123,3 +124,18 @@ def test_a_module_without_a_spec_gives_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "odd_module", ModuleType("odd_module"))
 
     assert make_study(model="odd_module:build").module_folder is None
+
+
+def test_a_folder_of_a_job_is_found_where_the_process_was_started(tmp_path, monkeypatch):
+    (tmp_path / "own-code").mkdir()
+    (tmp_path / "own-code" / "sent_module.py").write_text("PLACE = __file__")
+    monkeypatch.setattr(imports, "_STARTED_IN", str(tmp_path))
+    monkeypatch.chdir("/")
+
+    with imports.import_folder("job://own-code"):
+        place = imports.import_user_module("sent_module").PLACE
+
+    assert place == str(tmp_path / "own-code" / "sent_module.py")
+    assert imports.real_folder("job://not-sent") == str(tmp_path)
+    assert imports.real_folder("/other") == "/other"
+    assert imports.real_folder(None) is None

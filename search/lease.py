@@ -1,0 +1,278 @@
+"""Signs of life of who runs a study: written again and again, judged by who wants to run it."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Container
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from search.whereabouts import Whereabouts
+from search.wording import duration
+from trainables.errors import InputError, StorageError
+from trainables.record import DamagedRecord, as_float, seal, unseal
+from trainables.store import Store
+
+FOLDER = "lease"
+CLAIMS = "owner"
+WATCHED_BEATS = 3
+"""A holder whose last sign is old is watched for so many beats: its clock may be wrong."""
+TOKEN_LETTERS = 16
+UNKNOWN_SECONDS = 30.0
+"""For so long is watched what cannot be read."""
+
+_SIGN = re.compile(rf"{FOLDER}/(\d{{6,}})-([0-9a-f]{{18}})\.json")
+_CLAIM = re.compile(rf"{CLAIMS}/(\d{{6,}})\.json")
+_SEGMENT = re.compile(r"log/(\d{6,})-[-\d]+\.json")
+
+
+def uptime() -> float:
+    """Return seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often a holder gives a sign of life, and by which clocks that is judged."""
+
+    beat_seconds: float = 5.0
+    """Between two signs."""
+    lease_seconds: float = 30.0
+    """For so long after a sign nobody takes over."""
+    wall: Callable[[], float] = time.time
+    uptime: Callable[[], float] = uptime
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """What a holder last said of itself."""
+
+    token: str
+    """Hexadecimal digits: ``TOKEN_LETTERS`` of the claimant alone, 2 that count its tries."""
+    who: Whereabouts
+    since: str
+    at: float
+    """When this was written: seconds since the epoch, by the holder's clock."""
+    beat_seconds: float
+    lease_seconds: float
+    counter: int = 0
+    is_released: bool = False
+
+    def renewed(self, at: float, *, is_released: bool = False) -> "Sign":
+        """Return the next sign of the same holder."""
+        return replace(self, at=at, counter=self.counter + 1, is_released=is_released)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = asdict(self)
+        return {**values.pop("who"), **values}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Sign":
+        """Rebuild a sign.
+
+        Raises:
+            KeyError: If something is missing, as in the note of an older version.
+            TypeError: If a value is of another type.
+            InputError: If a number is none.
+        """
+        numbers = {
+            name: as_float(values[name], name) for name in ("at", "beat_seconds", "lease_seconds")
+        }
+        return cls(
+            token=str(values["token"]),
+            who=Whereabouts.from_dict(values),
+            since=str(values["since"]),
+            counter=int(values["counter"]),
+            is_released=values["is_released"] is True,
+            **numbers,
+        )
+
+
+def new_sign(token: str, pace: Pace) -> Sign:
+    """Return the first sign of this process under a token."""
+    now = pace.wall()
+    since = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    return Sign(
+        token=token,
+        who=Whereabouts.here(),
+        since=since,
+        at=now,
+        beat_seconds=pace.beat_seconds,
+        lease_seconds=pace.lease_seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A sign as it lies in the study's folder."""
+
+    path: str
+    generation: int
+    """0 for the note in the lock, which has none yet."""
+    data: bytes
+    sign: Sign | None
+    """None if it cannot be read: then only a change of it shows life."""
+    said: str = "another process"
+    """Who it is of, if it is no sign but the note of an older version."""
+
+    def age(self, now: float) -> float:
+        """Return the seconds since it was written, if the clocks agree; else nonsense."""
+        return now - self.sign.at if self.sign else float("inf")
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether the lease runs, as far as the wall clocks can tell."""
+        return self.sign is not None and abs(self.age(now)) < self.sign.lease_seconds
+
+    def is_held(self, now: float, here: Container[str]) -> bool:
+        """Tell whether its holder counts as alive, without watching it.
+
+        Args:
+            now: By this machine's clock.
+            here: What this very process holds.
+        """
+        return self.is_fresh(now) and self.may_live(here)
+
+    def may_live(self, here: Container[str]) -> bool:
+        """Tell whether its holder may still act: false for who has ended for certain."""
+        sign = self.sign
+        if sign is None:
+            return True
+        if sign.is_released or sign.who.is_gone():
+            return False
+        return not sign.who.is_here() or sign.token[:TOKEN_LETTERS] in here
+
+    def seconds_to_watch(self, now: float) -> float:
+        """Return for how long it must not change before its holder counts as gone.
+
+        A sign of the future comes from a wrong clock, so nothing is known of its age.
+        """
+        if self.sign is None:
+            return UNKNOWN_SECONDS
+        least = WATCHED_BEATS * self.sign.beat_seconds
+        return max(least, self.sign.lease_seconds - max(0.0, self.age(now)))
+
+    def describe(self, now: float) -> str:
+        """Say who it is of and what is known of its life, for people."""
+        if self.sign is None:
+            return self.said
+        age = self.age(now)
+        last = f"{duration(age)} ago" if age >= 0 else f"at {_clock(self.sign.at)} by its clock"
+        return f"{self.sign.who} since {self.sign.since}, last sign of life {last}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Who has claimed a study, and the signs of life of those who may still hold it."""
+
+    claimed: int
+    """The newest generation that was claimed, or wrote to the log; 0 for none."""
+    newest: int
+    """The newest generation of which there is any trace."""
+    signs: tuple[Found, ...]
+    """Of the newest generation that was claimed, and of who was about to claim a newer one."""
+    tokens: frozenset[str] = field(default=frozenset())
+    """Of everybody who ever gave a sign, without the count of their tries."""
+
+
+def sign_path(generation: int, token: str) -> str:
+    """Return where the holder of a generation gives its signs; nobody else writes there."""
+    return f"{FOLDER}/{generation:06d}-{token}.json"
+
+
+def claim_path(generation: int) -> str:
+    """Return the object whose existence makes a generation the study's newest."""
+    return f"{CLAIMS}/{generation:06d}.json"
+
+
+def encode_sign(sign: Sign) -> bytes:
+    """Return the object of a sign."""
+    return seal("lease", sign.to_dict())
+
+
+def newest_claim(store: Store) -> int:
+    """Return the newest generation with a claim; 0 for none. One listing, no reading."""
+    return max((int(m[1]) for m in map(_CLAIM.fullmatch, store.list(CLAIMS)) if m), default=0)
+
+
+def read_claimant(store: Store, generation: int) -> str:
+    """Say whose a generation is, for people."""
+    try:
+        note = unseal("owner", store.get(claim_path(generation)), claim_path(generation))
+        return f"process {note['pid']} on {note['host']} (generation {generation})"
+    except (FileNotFoundError, StorageError, KeyError):
+        return f"another process (generation {generation})"
+
+
+def newest_generation(store: Store) -> int:
+    """Return the newest generation that was ever claimed; 0 before the first.
+
+    Raises:
+        DamagedRecord: If there is a claim with a name that is none.
+    """
+    generations = [0]
+    for path in store.list(CLAIMS):
+        match = _CLAIM.fullmatch(path)
+        if match is None and not path.rpartition("/")[2].startswith("."):
+            raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
+        generations.extend([int(match[1])] if match else [])
+    # Copies of a study may lack the claims; what the log names has been claimed all the same.
+    generations.extend(int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
+    return max(generations)
+
+
+def look(store: Store, claimed: int | None = None) -> Standing:
+    """Read who has claimed a study and who says to be alive.
+
+    The claims are listed before the signs: whoever claims in between is seen by its sign, which
+    it writes first.
+
+    Args:
+        store: The study's folder.
+        claimed: The newest generation, if it has been looked up; else `newest_generation`.
+
+    Raises:
+        DamagedRecord: If there is a claim with a name that is none.
+        StorageError: If the storage refuses.
+    """
+    claimed = newest_generation(store) if claimed is None else claimed
+    matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]
+    found = [_read(store, m[0], int(m[1])) for m in matches if int(m[1]) >= claimed]
+    return Standing(
+        claimed=claimed,
+        newest=max([claimed, *(int(m[1]) for m in matches)]),
+        signs=tuple(one for one in found if one is not None),
+        tokens=frozenset(m[2][:TOKEN_LETTERS] for m in matches),
+    )
+
+
+def read_note(data: bytes, path: str) -> Found:
+    """Return what the note in a lock says; of an older version's, ``sign`` is None."""
+    try:
+        note = json.loads(data)
+        said = f"process {note['pid']} on {note['host']} since {note['since']}"
+    except (ValueError, KeyError, TypeError):
+        return Found(path=path, generation=0, data=data, sign=None)
+    try:
+        sign = Sign.from_dict(note)
+    except (KeyError, TypeError, ValueError):
+        sign = None
+    return Found(path=path, generation=0, data=data, sign=sign, said=said)
+
+
+def _read(store: Store, path: str, generation: int) -> Found | None:
+    try:
+        data = store.get(path)
+    except FileNotFoundError:
+        return None  # withdrawn since it was listed
+    try:
+        sign = Sign.from_dict(unseal("lease", data, path))
+    except (DamagedRecord, KeyError, TypeError, InputError):
+        sign = None
+    return Found(path=path, generation=generation, data=data, sign=sign)
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,61 @@
+import pytest
+
+from search.cluster_token import find_token
+from search.errors import InputError, TokenRefused
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / ".ray").mkdir()
+    file = tmp_path / ".ray" / "auth_token"
+    file.write_text("abc123\n")
+    file.chmod(0o600)
+    return tmp_path
+
+
+def test_the_token_is_found_where_ray_finds_it(home, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("of-a-file")
+    other.chmod(0o400)
+    place = {"HOME": str(home)}
+
+    assert find_token(place) == "abc123"
+    assert find_token({**place, "RAY_AUTH_TOKEN_PATH": str(other)}) == "of-a-file"
+    both = {**place, "RAY_AUTH_TOKEN_PATH": str(other), "RAY_AUTH_TOKEN": "said"}
+    assert find_token(both) == "said"
+
+
+def test_without_a_token_none_is_sent(tmp_path):
+    assert find_token({"HOME": str(tmp_path)}) is None
+
+
+def test_a_token_is_not_sent_where_that_is_switched_off(home):
+    assert find_token({"HOME": str(home), "RAY_AUTH_MODE": "disabled"}) is None
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_token_that_others_can_read_is_refused_with_the_cure(home, mode):
+    (home / ".ray" / "auth_token").chmod(mode)
+
+    with pytest.raises(InputError, match=f"got mode {mode:o}: run `chmod 600 /.*auth_token`"):
+        find_token({"HOME": str(home)})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"RAY_AUTH_MODE": "token"}, id="mode"),
+        pytest.param({"RAY_AUTH_TOKEN_PATH": "/nowhere/token"}, id="path"),
+    ],
+)
+def test_a_token_that_is_wanted_and_missing_is_an_error(tmp_path, environment):
+    with pytest.raises(TokenRefused, match="needs its token, got no file"):
+        find_token({"HOME": str(tmp_path), **environment})
+
+
+@pytest.mark.parametrize("content", ["", "two words", "a\r\nX-Evil: 1", "grün"])
+def test_what_is_no_token_is_refused_without_repeating_it(home, content):
+    (home / ".ray" / "auth_token").write_text(content)
+
+    with pytest.raises(InputError, match="needs a token of letters and digits, got something"):
+        find_token({"HOME": str(home)})
