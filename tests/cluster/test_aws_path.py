@@ -87,6 +87,12 @@ def joined(center):
     return len(re.findall(r"^ \d+ gpu_", said.partition("Pending:")[0], re.MULTILINE))
 
 
+def is_training(center, machine):
+    """Tell whether a process of Ray's on a machine does more than wait."""
+    running = center.hosts.processes(center.host_of(machine["id"]))
+    return any(one.startswith("ray::") and "IDLE" not in one for one in running)
+
+
 def test_a_study_makes_the_cluster_grow_to_its_need_and_then_shrink(center):
     on_laptop(center, "ray", "up", "-y", FILE)
     assert center.workers() == [], "without a study nothing is bought"
@@ -108,7 +114,7 @@ def test_a_spot_machine_that_is_taken_away_costs_no_trial(center):
     twohead(center, "submit", "study.yaml", "--name", "again")
     center.wait_for(lambda _: len(center.workers()) == 4, 120)
     (spot,) = [e for e in center.workers()[2:] if e["market"] == "spot"]
-    wait_until(lambda: joined(center) == 2, 200)
+    wait_until(lambda: is_training(center, spot), 200)
     script = "import boto3, sys; boto3.client('ec2').terminate_instances(InstanceIds=sys.argv[1:])"
     on_laptop(center, "python", "-c", script, spot["id"])
     twohead(center, "logs", "again", "--follow", seconds=500)
