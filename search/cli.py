@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_list(commands)
     _add_data(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -160,6 +161,19 @@ def _add_data(commands: Any) -> None:
     digits.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
     check = _add(parts, "check", "data_check", "Check the data set of a study file.")
     check.add_argument("study", metavar="STUDY.yaml", help="the study file")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "doctor",
+        "doctor",
+        "Say on one page whether this machine, or a cluster, is fit, and what to do where not. "
+        "Exit status 1 if it is not.",
+    )
+    parser.add_argument("--address", metavar="A", help="a cluster's dashboard, http://host:port")
+    parser.add_argument("--storage", metavar="URI", help="try this folder or URI for studies")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:

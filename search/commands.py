@@ -24,6 +24,8 @@ from search.study import Study
 from search.wording import clean, number, short_path
 from trainables.store import Store
 
+UNFIT = 1
+"""Exit status of `doctor` where something has to be done."""
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM."""
 
@@ -132,6 +134,20 @@ def data_check(args: Namespace, console: Console) -> int:
     console.print(table)
     _complain_of(study)
     return 0
+
+
+def doctor(args: Namespace, console: Console) -> int:
+    """Print whether this machine, or a cluster, is fit."""
+    from search.doctor import examine
+    from search.doctor_page import page_to_dict, print_page
+
+    parts = examine(args.address, args.storage)
+    told = page_to_dict(parts)
+    if args.json:
+        _print_json(console, told)
+    else:
+        print_page(console, parts)
+    return 0 if told["fit"] else UNFIT
 
 
 def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> int:
