@@ -8,19 +8,21 @@ Example:
     >>> result.best().config  # doctest: +SKIP
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.confirmation import Confirmation
 from search.errors import InputError, NoCandidate, SearchError, StudyLocked
-from search.points import Point, TrialRecord
+from search.points import TrialRecord
 from search.results import StudyResult, load
 from search.space import SearchSpace
 from search.study import Study
 
+if TYPE_CHECKING:
+    from search.client import Client
+
 __all__ = [
     "InputError",
     "NoCandidate",
-    "Point",
     "SearchError",
     "SearchSpace",
     "Study",
@@ -28,6 +30,7 @@ __all__ = [
     "StudyResult",
     "TrialRecord",
     "confirm",
+    "connect",
     "load",
     "run",
 ]
@@ -96,3 +99,31 @@ def confirm(
 
     with ConfirmWatcher(Console()) as watcher:
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
+
+
+def connect(address: str | None = None, *, storage: str | None = None) -> "Client":
+    """Return a client of a cluster that `ray up` has launched; a context manager.
+
+    Its methods: ``submit``, ``status``, ``logs``, ``stop``, ``resume``, ``wait``, ``best``,
+    ``best_config``, ``studies`` and ``close``.
+
+    Args:
+        address: The file that `ray up` was given, whose SSH tunnel is opened here; or what a
+            tunnel listens on, a URL or ``host:port``. None: what ``RAY_API_SERVER_ADDRESS``
+            says, else ``http://127.0.0.1:8265``, where `ray dashboard` listens.
+        storage: Where studies lie, a URI; None for what the cluster's nodes say. Where this
+            machine can read it, results are read directly.
+
+    Raises:
+        InputError: If it is no address, or others can read the token.
+        ClusterError: If nothing answers there, or it asks for another token.
+
+    Example:
+        >>> with search.connect("cluster.yaml") as cluster:  # doctest: +SKIP
+        ...     cluster.submit(study)
+        ...     cluster.wait("digits")
+        ...     print(cluster.best_config("digits"))
+    """
+    from search.client import Client
+
+    return Client(address, storage=storage)

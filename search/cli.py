@@ -5,10 +5,13 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from search.cluster_parsers import add_address, add_budget, add_cluster_commands
+from search.doctor_parser import add_doctor
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,15 +19,23 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses."""
 
+LOCAL = "search.commands"
+"""The module of the commands that run here, unless they have an ``--address``."""
+
 FILE_WIDTH = 120
 """Columns of what goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    place: Callable[[argparse.Namespace], None] | None = None,
+) -> int:
     """Run one command.
 
     Args:
         argv: The arguments; None for those of the process.
+        place: Changes what was parsed before it is run.
 
     Returns:
         0 done, 2 bad input, 130 interrupted, 1 anything else.
@@ -35,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     try:
-        return _run(args)
+        if place is not None:
+            place(args)
+        return _run(args, sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
@@ -44,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        return _fail(error, show=getattr(args, "traceback", False))
+        return fail(error, show=getattr(args, "traceback", False))
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; ``command`` names a function of `search.commands`."""
+    """Return the parser of all commands; ``command`` names a function of ``module``."""
     parser = _Parser(
         prog="twohead",
         description="Search the hyperparameters of Keras models with several heads.",
@@ -63,7 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_list(commands)
     _add_data(commands)
-    _add_doctor(commands)
+    add_cluster_commands(commands, add)
+    add_doctor(commands, add)
     return parser
 
 
@@ -75,11 +89,14 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(BAD_INPUT)
 
 
-def _add(commands: Any, name: str, function: str, text: str) -> argparse.ArgumentParser:
+def add(
+    commands: Any, name: str, function: str, text: str, module: str = LOCAL
+) -> argparse.ArgumentParser:
+    """Add the parser of one command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, allow_abbrev=False
     )
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, module=module)
     parser.add_argument(
         "--traceback", action="store_true", help="show where an unexpected error arose"
     )
@@ -87,7 +104,7 @@ def _add(commands: Any, name: str, function: str, text: str) -> argparse.Argumen
 
 
 def _add_run(commands: Any) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "run",
         "run",
@@ -95,7 +112,7 @@ def _add_run(commands: Any) -> None:
         "resumed, what is finished is printed.",
     )
     parser.add_argument("study", nargs="?", metavar="STUDY.yaml", help="the study file")
-    _add_budget(parser)
+    add_budget(parser)
     parser.add_argument("--storage", metavar="DIR", help="folder or URI for studies (studies)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the study (0)")
     parser.add_argument("--concurrent", type=int, metavar="N", help="trials side by side")
@@ -103,14 +120,16 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_resume(commands: Any) -> None:
-    parser = _add(commands, "resume", "resume", "Run a study on, with a larger budget perhaps.")
+    parser = add(commands, "resume", "resume", "Run a study on, with a larger budget perhaps.")
     _add_folder(parser)
-    _add_budget(parser)
+    add_address(parser)
+    add_budget(parser)
 
 
 def _add_best(commands: Any) -> None:
-    parser = _add(commands, "best", "best", "Print the best config of a study.")
+    parser = add(commands, "best", "best", "Print the best config of a study.")
     _add_folder(parser)
+    add_address(parser)
     _add_policy(parser)
     parser.add_argument(
         "--test", action="store_true", help="measure it on the test split if that was not done"
@@ -119,7 +138,7 @@ def _add_best(commands: Any) -> None:
 
 
 def _add_confirm(commands: Any) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "confirm",
         "confirm",
@@ -136,13 +155,15 @@ def _add_confirm(commands: Any) -> None:
 
 
 def _add_show(commands: Any) -> None:
-    parser = _add(commands, "show", "show", "Print a study's trials, its front and its seconds.")
+    parser = add(commands, "show", "show", "Print a study's trials, its front and its seconds.")
     _add_folder(parser)
+    add_address(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_list(commands: Any) -> None:
-    parser = _add(commands, "list", "list_", "Print a line per study.")
+    parser = add(commands, "list", "list_", "Print a line per study.")
+    add_address(parser)
     parser.add_argument(
         "storage", nargs="?", default="studies", metavar="STORAGE", help="folder or URI (studies)"
     )
@@ -152,28 +173,15 @@ def _add_data(commands: Any) -> None:
     text = "Make or check a data set."
     data = commands.add_parser("data", help=text, description=text, allow_abbrev=False)
     parts = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    digits = _add(parts, "digits", "data_digits", "Write images of handwritten digits.")
+    digits = add(parts, "digits", "data_digits", "Write images of handwritten digits.")
     digits.add_argument("out", metavar="OUT", help="a .parquet file, or a folder for one")
     digits.add_argument("--num", type=int, default=5000, metavar="N", help="images (5000)")
     digits.add_argument(
         "--image-size", type=int, default=32, metavar="PIXELS", help="of each side (32)"
     )
     digits.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    check = _add(parts, "check", "data_check", "Check the data set of a study file.")
+    check = add(parts, "check", "data_check", "Check the data set of a study file.")
     check.add_argument("study", metavar="STUDY.yaml", help="the study file")
-
-
-def _add_doctor(commands: Any) -> None:
-    parser = _add(
-        commands,
-        "doctor",
-        "doctor",
-        "Say on one page whether this machine, or a cluster, is fit, and what to do where not. "
-        "Exit status 1 if it is not.",
-    )
-    parser.add_argument("--address", metavar="A", help="a cluster's dashboard, http://host:port")
-    parser.add_argument("--storage", metavar="URI", help="try this folder or URI for studies")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -192,19 +200,20 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trials", type=int, metavar="N", help="how many trials in all")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of a whole trial")
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    console = plain_console()
+    status: int
+    if args.module == LOCAL and getattr(args, "address", None) is not None:
+        from search.cluster_commands import run_there
 
-
-def _run(args: argparse.Namespace) -> int:
-    commands = import_module("search.commands")
-    status: int = getattr(commands, args.command)(args, _console())
+        status = run_there(args, argv, console)
+    else:
+        status = getattr(import_module(args.module), args.command)(args, console)
     sys.stdout.flush()
     return status
 
 
-def _console() -> "Console":
+def plain_console() -> "Console":
     """Return where results are printed; names and data never count as markup."""
     from rich.console import Console
 
@@ -221,7 +230,7 @@ def _make_printable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _fail(error: Exception, *, show: bool) -> int:
+def fail(error: Exception, *, show: bool) -> int:
     """Say in one message what went wrong, and return the exit status."""
     from trainables.errors import InputError, SearchError
 

@@ -24,8 +24,6 @@ from search.study import Study
 from search.wording import clean, number, short_path
 from trainables.store import Store
 
-UNFIT = 1
-"""Exit status of `doctor` where something has to be done."""
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM."""
 
@@ -136,22 +134,16 @@ def data_check(args: Namespace, console: Console) -> int:
     return 0
 
 
-def doctor(args: Namespace, console: Console) -> int:
-    """Print whether this machine, or a cluster, is fit."""
-    from search.doctor import examine
-    from search.doctor_page import page_to_dict, print_page
-
-    parts = examine(args.address, args.storage)
-    told = page_to_dict(parts)
-    if args.json:
-        _print_json(console, told)
-    else:
-        print_page(console, parts)
-    return 0 if told["fit"] else UNFIT
-
-
-def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> int:
+def run_study(
+    study: Study, console: Console, *, needs_digits: bool = False, factory: str | None = None
+) -> int:
     """Run a study with someone looking on, and print what it found.
+
+    Args:
+        study: What to search.
+        console: Where to.
+        needs_digits: Whether its data are the bundled digits, to be written where they are not.
+        factory: What trains in Keras' place, for tests; see `search.runner.run`.
 
     Returns:
         The exit status.
@@ -169,7 +161,8 @@ def run_study(study: Study, console: Console, *, needs_digits: bool = False) -> 
         from search import runner
 
         try:
-            result = runner.run(study, watcher=watcher)
+            trained_by = {} if factory is None else {"factory": factory}
+            result = runner.run(study, watcher=watcher, **trained_by)
         except Interrupted:
             result = None
     if result is None:

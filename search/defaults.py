@@ -60,6 +60,11 @@ def digits_study(storage: str, *, seed: int = 0, name: str | None = None) -> Stu
     )
 
 
+def is_digits(study: Study) -> bool:
+    """Tell whether a study's data are the bundled digits in its own storage."""
+    return study.data == Store(study.storage).child(DATA).uri
+
+
 def write_data(storage: str, notify: Callable[[str], None]) -> None:
     """Write the digits into the storage unless they are there.
 

@@ -1,8 +1,14 @@
 """Whether this machine, or a cluster, is fit: collects facts, judges them, and says what to do."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
+from rich.console import Console
+
+from search.as_json import to_text
 from search.cluster import check_answers, prepare_environment
 from search.doctor_access import (
     EXPORT,
@@ -16,8 +22,8 @@ from search.doctor_ask import ask_port
 from search.doctor_cluster import cluster_facts, cluster_storage
 from search.doctor_facts import ClusterFacts
 from search.doctor_finding import Finding, Problem, finding
-from search.doctor_machine import examine_machine, examine_way
-from search.doctor_page import Part, page_from_dict
+from search.doctor_machine import TUNNEL, examine_machine, examine_way, judge_release
+from search.doctor_page import Part, page_from_dict, page_to_dict, print_page
 from search.doctor_rules import (
     judge_autoscaler,
     judge_clocks,
@@ -35,32 +41,71 @@ from search.errors import InputError, SearchError
 from search.resources import joined_address
 
 MACHINE, WAY, CLUSTER = "this machine", "the way to the cluster", "the cluster"
+JOB = "Look into the job with `ray job logs`, and whether the head has this release"
+LONGEST = 400
+"""Characters of another's message."""
+UNFIT = 1
+"""Exit status where something has to be done."""
 
-Relay = Callable[[str, str], dict[str, object]]
-"""Asks the cluster at an address, about a storage, for what `page_to_dict` gives there."""
+
+def doctor(args: Namespace, console: Console) -> int:
+    """Print whether this machine, or a cluster, is fit."""
+    with redirect_stdout(sys.stderr):  # where Ray's own remarks belong: this is read by programs
+        parts = examine(args.address, args.storage)
+    told = page_to_dict(parts)
+    if args.json:
+        console.file.write(to_text(told) + "\n")
+    else:
+        print_page(console, parts)
+    return 0 if told["fit"] else UNFIT
 
 
-def examine(address: str | None, storage: str | None, relay: Relay | None = None) -> list[Part]:
+def examine(address: str | None, storage: str | None) -> list[Part]:
     """Return all findings, about this machine or about a cluster.
 
     Args:
-        address: The dashboard of a cluster; None for this machine alone, or for the Ray at
-            ``RAY_ADDRESS``.
+        address: A cluster, as `search.connect` takes it; None for this machine alone, or for the
+            Ray at ``RAY_ADDRESS``.
         storage: A path or URI to try; None for ``studies`` here, ``TWOHEAD_STORAGE`` there.
-        relay: How a cluster is asked.
 
     Raises:
         InputError: If an address is none.
     """
-    if address is None:
-        if joined_address():
-            return [(CLUSTER, examine_joined(storage))]
-        return [(MACHINE, examine_machine(storage or "studies", with_token=False))]
-    way = examine_way(address)
-    parts: list[Part] = [(MACHINE, examine_machine("", with_token=True)), (WAY, way)]
-    if relay is None or any(each.state == "FAIL" for each in way if each.check == "way"):
-        return parts
-    return parts + _relayed(relay, address, storage)
+    if address is not None:
+        return [(MACHINE, examine_machine("", with_token=True)), *_far(address, storage)]
+    if joined_address():
+        return [(CLUSTER, examine_joined(storage))]
+    return [(MACHINE, examine_machine(storage or "studies", with_token=False))]
+
+
+def _far(address: str, storage: str | None) -> list[Part]:
+    """Return the findings of a cluster that this machine reaches through its dashboard only."""
+    from search.client import Client
+
+    argv = ["doctor", "--json", *(["--storage", storage] if storage else [])]
+    try:
+        with Client(address) as client:
+            way = examine_way(client.address)
+            try:
+                answer = client.relay(argv)
+            except SearchError as error:
+                return [(WAY, way), (CLUSTER, [_one("job", error, JOB)])]
+    except InputError:
+        raise
+    except SearchError as error:
+        return [(WAY, [_one("way", error, TUNNEL)])]
+    try:
+        told = json.loads(answer.out)
+        return [(WAY, [*way, judge_release(told["versions"])]), *page_from_dict(told)]
+    except (ValueError, LookupError, TypeError):
+        said = answer.err or answer.out or f"status {answer.status}"
+        return [(WAY, way), (CLUSTER, [_one("job", said, JOB)])]
+
+
+def _one(check: str, what: object, cure: str) -> Finding:
+    """Return the finding of what kept us from looking further."""
+    said = " ".join(str(what).split())[:LONGEST]
+    return finding(check, [("", Problem(what=said, cure=cure))], "")
 
 
 def examine_joined(storage: str | None) -> list[Finding]:
@@ -88,7 +133,7 @@ def judge_cluster(facts: ClusterFacts) -> list[Finding]:
         judge_versions(places, declared_bounds()),
         judge_modes(places),
         judge_tokens(places, facts.own_digest),
-        judge_refusals(places),
+        judge_refusals(places, facts.dashboard),
         judge_dashboard(places, facts.dashboard),
         judge_ports(places),
         judge_gpus(places),
@@ -135,13 +180,3 @@ def _joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _relayed(relay: Relay, address: str, storage: str | None) -> list[Part]:
-    """Return what the cluster says of itself, or that it does not."""
-    try:
-        return page_from_dict(relay(address, storage or ""))
-    except (SearchError, LookupError, TypeError) as error:
-        what = f"it could not be asked: {' '.join(str(error).split())[:300]}"
-        cure = "Look into the job with `ray job logs`, and whether the head has twohead-search"
-        return [(CLUSTER, [finding("job", [("", Problem(what=what, cure=cure))], "")])]

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from search.doctor_facts import Listener, NodeFacts, Place, TokenFacts
 from search.doctor_finding import Finding, Problem, finding, names
 from search.doctor_ports import is_loopback
-from search.wording import count
 
 EXPORT = (
     "Export RAY_AUTH_MODE=token where `ray start` runs on every node, with the same token file "
@@ -20,8 +19,6 @@ LOOPBACK = (
     "`ray dashboard cluster.yaml`"
 )
 CLOSE = "Open no port but 22 to the outside: this is what the security group or firewall is for"
-MUST_REFUSE = ("control service", "dashboard")
-"""Whose refusal has to be seen; the others are asked where they are."""
 
 
 def judge_modes(places: Sequence[Place]) -> Finding:
@@ -79,8 +76,9 @@ def where_token(token: TokenFacts) -> str:
     return token["path"] if token["source"] == "file" else token["source"]
 
 
-def judge_refusals(places: Sequence[Place]) -> Finding:
+def judge_refusals(places: Sequence[Place], dashboard: str) -> Finding:
     """Judge what was really said to a stranger, with no token and with a wrong one."""
+    must = ["control service", *(["dashboard"] if dashboard else [])]
     problems: list[tuple[str, Problem]] = []
     refused: list[str] = []
     for place, facts in _known(places):
@@ -89,7 +87,7 @@ def judge_refusals(places: Sequence[Place]) -> Finding:
             if _is_guarded(each):
                 refused.append(each["holder"])
         if place.is_head:
-            problems += _unproved(place, facts)
+            problems += _unproved(place, facts, must)
     shown = ", ".join(f"{holder} ({refused.count(holder)})" for holder in dict.fromkeys(refused))
     return finding("refusal", problems, f"without a token and with a wrong one, by {shown}")
 
@@ -117,7 +115,7 @@ def judge_ports(places: Sequence[Place]) -> Finding:
     for place, facts in _known(places):
         is_new = facts["place"] not in machines
         machines.add(facts["place"])
-        told.setdefault(_ports(facts), []).append(place.title)
+        told.setdefault(_ports(facts, with_numbers=place.is_head), []).append(place.title)
         problems += [(place.title, p) for p in _exposed(facts, with_others=is_new)]
     lines = [f"{names(titles)}: {ports}" for ports, titles in told.items()]
     more = f"; and {len(lines) - 3} more nodes" if len(lines) > 3 else ""
@@ -164,10 +162,10 @@ def _let_in(listener: Listener) -> list[Problem]:
     return []
 
 
-def _unproved(head: Place, facts: NodeFacts) -> list[tuple[str, Problem]]:
+def _unproved(head: Place, facts: NodeFacts, must: Sequence[str]) -> list[tuple[str, Problem]]:
     """Return who of those that must refuse was not seen to, nor seen to answer."""
     told = {each["holder"] for each in _asked(facts) if _is_guarded(each) or _let_in(each)}
-    missing = [role for role in MUST_REFUSE if role not in told]
+    missing = [role for role in must if role not in told]
     if not missing:
         return []
     what = f"it could not be seen whether a stranger is refused by: {', '.join(missing)}"
@@ -178,19 +176,17 @@ def _unproved(head: Place, facts: NodeFacts) -> list[tuple[str, Problem]]:
 def _exposed(facts: NodeFacts, *, with_others: bool) -> list[Problem]:
     """Return what deserves a warning among the ports that other machines reach."""
     world = [each for each in facts["listeners"] if not is_loopback(each["address"])]
-    metrics = [
-        str(each["port"])
-        for each in world
-        if each["answer"] is not None and each["answer"]["by"] == "metrics"
-    ]
+    has_metrics = any(
+        each["answer"] is not None and each["answer"]["by"] == "metrics" for each in world
+    )
     others = [
-        f"{each['holder']} {each['port']}"
+        f"{each['port']} ({each['holder']})"
         for each in world
         if not each["is_rays"] and each["holder"] != "sshd" and with_others
     ]
     problems = []
-    if metrics:
-        what = f"metrics without a token on {count(len(set(metrics)), 'port')}"
+    if has_metrics:
+        what = "metrics are told without a token"
         problems.append(Problem(what=what, cure=CLOSE, state="warn"))
     if others:
         what = f"reached from other machines besides Ray and sshd: {names(others, 5)}"
@@ -199,16 +195,15 @@ def _exposed(facts: NodeFacts, *, with_others: bool) -> list[Problem]:
     return problems
 
 
-def _ports(facts: NodeFacts) -> str:
-    """Return who listens where on a machine: those of this Ray, and the rest by count."""
+def _ports(facts: NodeFacts, *, with_numbers: bool) -> str:
+    """Return who of this Ray listens on a machine; most of its ports are drawn at its start."""
     by_holder: dict[str, list[int]] = {}
     for each in facts["listeners"]:
         if each["is_this_rays"]:
             by_holder.setdefault(each["holder"], []).append(each["port"])
     told = []
-    for holder, ports in by_holder.items():
+    for holder, ports in sorted(by_holder.items()):
         unique = sorted(set(ports))
         shown = ", ".join(map(str, unique)) if len(unique) <= 4 else f"{len(unique)} ports"
-        told.append(f"{holder} {shown}")
-    num_others = len({each["port"] for each in facts["listeners"] if not each["is_this_rays"]})
-    return ", ".join(told) + (f", {num_others} ports of others" if num_others else "")
+        told.append(f"{holder} {shown}" if with_numbers else holder)
+    return ", ".join(told)

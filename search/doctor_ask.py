@@ -35,8 +35,7 @@ def ask_port(holder: str, host: str, port: int) -> dict[str, Any]:
     tokens = {"none": None, "wrong": WRONG_TOKEN} | ({"right": own} if own else {})
     by, first = ask_http(host, port, None)
     if first is None:
-        method = METHODS.get(holder)
-        told = {name: _ask_grpc(host, port, method, token) for name, token in tokens.items()}
+        told = {name: ask_grpc(holder, host, port, token) for name, token in tokens.items()}
         return {"by": "grpc", "right": "silent", **told}
     told = {name: ask_http(host, port, token)[1] or "silent" for name, token in tokens.items()}
     return {"by": by, "right": "silent", **told}
@@ -67,7 +66,9 @@ def ask_http(
     return by, "refused" if response.status in {401, 403} else "answered"
 
 
-def _ask_grpc(host: str, port: int, method: str | None, token: str | None) -> Answer:
+def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
+    """Ask who speaks gRPC what changes nothing; ``unclear`` if nothing is known to ask."""
+    method = METHODS.get(holder)
     if method is None:
         return "unclear"
     try:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from search import doctor_ask, doctor_node, doctor_ports, doctor_probe, doctor_token
 from search.doctor_facts import ClusterFacts, Place
+from search.doctor_silence import silence_of
 from search.nodes import Failed, Node, living_nodes, on_each_node
 
 FACTS_SECONDS = 25.0
@@ -107,7 +108,8 @@ def _place(node: Node, told: Any) -> Place:
         gpus=node.resources.get("GPU", 0),
     )
     if told is None or isinstance(told, Failed):
-        return replace(place, silence="no answer" if told is None else told.reason)
+        reason = "no answer" if told is None else told.reason
+        return replace(place, silence=silence_of(node, reason))
     return replace(place, facts=told)
 
 

@@ -94,6 +94,17 @@ class StorageFacts(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Why a machine gave no facts."""
+
+    reason: str
+    is_gone: bool = False
+    """Whether its raylet does not answer either."""
+    has_other_token: bool = False
+    """Whether its log says that what starts there shows a wrong token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """One machine with what is known of it; of a silent one only why."""
 
@@ -105,8 +116,8 @@ class Place:
     facts: NodeFacts | None = None
     gpu: GpuFacts | None = None
     storage: StorageFacts | None = None
-    silence: str | None = None
-    """Why there are no facts."""
+    silence: Silence | None = None
+    """Why there are no facts; None if there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ import http.client
 import json
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from search.doctor_access import token_problems
-from search.doctor_ask import ASK_SECONDS, WRONG_TOKEN, ask_http
+from search.doctor_access import EXPORT, token_problems
+from search.doctor_ask import ASK_SECONDS, WRONG_TOKEN
 from search.doctor_cluster import shown_storage
 from search.doctor_facts import NodeFacts, Place
 from search.doctor_finding import Finding, Problem, finding
@@ -24,10 +24,11 @@ from search.doctor_rules import (
     judge_storage,
 )
 from search.doctor_token import own_token
-from search.doctor_versions import declared_bounds, judge_versions
-from search.errors import InputError
+from search.doctor_versions import OURS, declared_bounds, judge_versions
 
 GPU_SECONDS = 40.0
+MOST_BYTES = 10_000
+"""That are read of a page."""
 TUNNEL = "Open the tunnel with `ray dashboard cluster.yaml`, and give its address"
 """The usual cure where a cluster does not answer."""
 
@@ -82,83 +83,77 @@ def examine_way(address: str) -> list[Finding]:
     """Return the findings about the way to a cluster's dashboard, from here.
 
     Args:
-        address: ``http://host:port``, as the tunnel gives it.
-
-    Raises:
-        InputError: If it is no such address.
+        address: ``http://host:port``, as the tunnel gives it, or ``https://``.
     """
-    host, port = split_address(address)
-    _, stranger = ask_http(host, port, None)
-    if stranger in {None, "silent"}:
-        what = f"{address} does not answer" + ("" if stranger else " as a dashboard does")
-        return [finding("way", [("", Problem(what=what, cure=TUNNEL))], "")]
-    return [
-        finding("way", _way_problems(host, port), f"{address} answers to our token alone"),
-        _judge_ray(host, port),
-        _judge_tools(),
-    ]
+    problems = _way_problems(address)
+    fine = f"jobs at {address} are taken with our token only"
+    return [finding("way", problems, fine), _judge_ray(address), _judge_tools()]
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of a dashboard's address.
-
-    Raises:
-        InputError: If it is no ``http://host:port``.
-
-    Example:
-        >>> split_address("http://127.0.0.1:8265")
-        ('127.0.0.1', 8265)
-    """
-    try:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.scheme != "http":
-        raise InputError(f"--address needs http://host:port, got {address!r}")
-    return host, port or 8265
+def judge_release(there: Mapping[str, str | None]) -> Finding:
+    """Judge whether this machine and the cluster's head have the same release of ours."""
+    here, other = version_of(OURS), there.get(OURS)
+    if here == other:
+        return finding("release", [], f"twohead-search {here} here and on the head")
+    problem = Problem(
+        what=f"twohead-search {here} here, {other} on the head",
+        cure="Install one release on both: a study file may mean something else there",
+        state="warn",
+    )
+    return finding("release", [("", problem)], "")
 
 
-def _way_problems(host: str, port: int) -> list[tuple[str, Problem]]:
+def _way_problems(address: str) -> list[tuple[str, Problem]]:
     open_to = [
         shown
         for token, shown in ((None, "no token"), (WRONG_TOKEN, "a wrong token"))
-        if ask_http(host, port, token, "/api/jobs/")[1] != "refused"
+        if ask_page(address, token)[0] not in {401, 403}
     ]
     if open_to:
-        cure = "Export RAY_AUTH_MODE=token on every node, and restart Ray there"
         what = f"jobs are taken with {' and '.join(open_to)}"
-        return [("", Problem(what=what, cure=cure))]
-    if ask_http(host, port, own_token(), "/api/jobs/")[1] != "answered":
+        return [("", Problem(what=what, cure=EXPORT))]
+    if ask_page(address, own_token())[0] != 200:
         cure = "Copy the cluster's token to ~/.ray/auth_token here, and run `chmod 600` on it"
         return [("", Problem(what="the cluster refuses this machine's token", cure=cure))]
     return []
 
 
-def _judge_ray(host: str, port: int) -> Finding:
-    """Judge whether this machine's Ray is the cluster's: its Jobs API is not told to be stable."""
-    here, there = version_of("ray"), _ray_version(host, port)
-    problems = []
-    if there is None:
-        cure = "Look whether this is the dashboard of a Ray"
-        problems = [("", Problem(what="no version was told", cure=cure, state="warn"))]
-    elif here != there:
-        cure = f"Install that one here: `pip install 'ray[default,tune]=={there}'`"
-        problems = [("", Problem(what=f"{here} here, {there} on the cluster", cure=cure))]
-    return finding("Ray", problems, f"{here} here and on the cluster")
+def ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
+    """Return status and content of a page of a dashboard; 0 if there is no answer.
 
-
-def _ray_version(host: str, port: int) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    Args:
+        address: ``http://host:port`` or ``https://host``.
+        token: To be shown; None for none.
+        path: Of the page.
+    """
+    parts = urlsplit(address)
+    is_secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
     try:
-        headers = {"Authorization": f"Bearer {own_token()}"}
-        connection.request("GET", "/api/version", headers=headers)
-        told = json.loads(connection.getresponse().read(10_000))
-        return str(told["ray_version"])
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-        return None
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(MOST_BYTES)
+    except (OSError, http.client.HTTPException):
+        return 0, b""
     finally:
         connection.close()
+
+
+def _judge_ray(address: str) -> Finding:
+    """Judge whether this machine's Ray is the cluster's: its Jobs API is not told to be stable."""
+    here = version_of("ray")
+    try:
+        there = str(json.loads(ask_page(address, own_token(), "/api/version")[1])["ray_version"])
+    except (ValueError, LookupError, TypeError):
+        cure = "Look whether this is the dashboard of a Ray"
+        problem = Problem(what="no version was told", cure=cure, state="warn")
+        return finding("Ray", [("", problem)], "")
+    cure = f"Install that one here: `pip install 'ray[default,tune]=={there}'`"
+    problem = Problem(what=f"{here} here, {there} on the cluster", cure=cure)
+    same = f"{here} here and on the cluster"
+    return finding("Ray", [] if here == there else [("", problem)], same)
 
 
 def _judge_tools(tools: Sequence[str] = ("ssh", "rsync")) -> Finding:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search.doctor_finding import Finding, State, is_fit
+from search.doctor_node import PACKAGES, version_of
 from search.wording import clean, count
 
 COLOURS: Mapping[State, str] = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
@@ -31,10 +32,11 @@ def print_page(console: Console, parts: Sequence[Part]) -> None:
 
 
 def page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
-    """Return all findings as plain JSON values."""
+    """Return all findings, and this process' versions, as plain JSON values."""
     everything = [each for _, findings in parts for each in findings]
     return {
         "fit": is_fit(everything),
+        "versions": {name: version_of(name) for name in PACKAGES},
         "parts": [
             {"title": title, "findings": [each.to_dict() for each in findings]}
             for title, findings in parts

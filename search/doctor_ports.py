@@ -31,7 +31,7 @@ ROLES = (
 RETITLED = "ray::"
 """How a process begins its title that has written it over its environment."""
 HEADS_OWN = {"control service", "dashboard", "Ray Client", "autoscaler", "log monitor"}
-WITHOUT_A_NAME = "another user's"
+WITHOUT_A_NAME = "unseen"
 
 
 def listeners(raylet: int | None, request: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from search.doctor_facts import ClusterFacts, Disk, GpuFacts, NodeFacts, Place
+from search.doctor_access import BRING
+from search.doctor_facts import ClusterFacts, Disk, GpuFacts, NodeFacts, Place, Silence
 from search.doctor_finding import Finding, Problem, finding, gibibytes, names
 from search.wording import count
 
@@ -33,23 +34,29 @@ DRIVER = (
 
 def judge_nodes(facts: ClusterFacts) -> Finding:
     """Judge whether every node is alive and answers."""
-    problems = [
-        (
-            place.title,
-            Problem(
-                what=place.silence,
-                cure="Look into the node's `ray logs`, restart Ray there, or take it away",
-            ),
-        )
-        for place in facts.places
-        if place.silence is not None
-    ]
+    problems = [(p.title, _silent(p.silence)) for p in facts.places if p.silence is not None]
     if facts.dead:
         what = f"{count(len(facts.dead), 'node')} died: {names(facts.dead)}"
         cure = "Look why with `ray status` and into the node; its trials go on elsewhere"
         problems.append(("", Problem(what=what, cure=cure, state="warn")))
     titles = [place.title for place in facts.places]
     return finding("nodes", problems, f"{count(len(titles), 'node')}: {names(titles, 6)}")
+
+
+def _silent(silence: Silence) -> Problem:
+    if silence.has_other_token:
+        what = f"{silence.reason}; its log tells of a token that was refused"
+        return Problem(what=what, cure=BRING)
+    if silence.is_gone:
+        what = f"{silence.reason}, and its Ray does not answer either"
+        cure = "Look whether the machine and its cable are there; restart Ray on it, or let it go"
+        return Problem(what=what, cure=cure)
+    what = f"{silence.reason}, though its raylet answers: no process of Ray starts there"
+    cure = (
+        "Compare its ~/.ray/auth_token with the head's, look into its log with "
+        "`ray logs raylet.err`, and see whether it has memory and processes left"
+    )
+    return Problem(what=what, cure=cure)
 
 
 def judge_head(places: Sequence[Place]) -> Finding:
@@ -223,7 +230,7 @@ def judge_storage(places: Sequence[Place], uri: str) -> Finding:
     problems = []
     for place in places:
         told = place.storage
-        if told is None:
+        if told is None or place.silence is not None:
             continue
         steps = {step: told[step] for step in ("write", "read", "list", "delete")}
         failed = next(((step, error) for step, error in steps.items() if error), None)

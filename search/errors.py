@@ -3,6 +3,7 @@
 from trainables.errors import InputError, SearchError, StorageError, StorageFull
 
 __all__ = [
+    "ClusterError",
     "InputError",
     "Interrupted",
     "NoCandidate",
@@ -12,6 +13,7 @@ __all__ = [
     "StudyDiffers",
     "StudyLocked",
     "StudyWarning",
+    "TokenRefused",
 ]
 
 
@@ -29,6 +31,14 @@ class NoCandidate(SearchError):
 
 class Interrupted(SearchError):
     """A signal ended the run; what was measured is recorded, and the run can be continued."""
+
+
+class ClusterError(SearchError):
+    """A cluster cannot be reached, or did not do what it was asked; the message says the cure."""
+
+
+class TokenRefused(ClusterError):
+    """A cluster asks for a token, and refused ours or the lack of one."""
 
 
 class StudyWarning(UserWarning):

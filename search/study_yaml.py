@@ -102,6 +102,17 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
         raise InputError(joined(told, where=str(path) if len(told) > 1 else "")) from None
 
 
+def said_storage(path: str | Path) -> str | None:
+    """Return what a study file says of its storage, as it stands there; None if nothing.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    values, _ = parse(_read(Path(path)), str(path))
+    said = values.get("storage") if isinstance(values, dict) else None
+    return said if isinstance(said, str) else None
+
+
 def parse(text: str, where: str) -> tuple[Any, Lines]:
     """Return the plain values of a YAML text, and where each key stands.
 

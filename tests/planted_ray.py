@@ -102,6 +102,7 @@ class PlantedRay:
         )  # fmt: skip
         assert self.token not in done.stdout + done.stderr
         assert done.returncode in {0, 1}, done.stderr
+        assert done.stdout, done.stderr
         told = json.loads(done.stdout)
         return done.returncode, {
             each["check"]: each for part in told["parts"] for each in part["findings"]

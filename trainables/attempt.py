@@ -10,7 +10,7 @@ from typing import Any
 from trainables import checkpoint
 from trainables.checkpoint import CheckpointError
 from trainables.errors import SearchError, StorageError
-from trainables.imports import add_import_folder, import_function
+from trainables.imports import add_import_folder, import_function, real_folder
 from trainables.measurement import Measurement
 from trainables.measurement import write as write_measurement
 from trainables.run import EpochResult, RunFactory, RunRequest, TrialRun
@@ -235,7 +235,7 @@ class Attempt:
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}.txt"
         trace = "".join(traceback.format_exception(error))
         self._store.put(f"failures/{name}", trace.encode())
-        folder = self._settings.get("module_folder")
+        folder = real_folder(self._settings.get("module_folder"))
         return Step(epoch=epoch, failure=_reason(error, folder))
 
 

@@ -18,6 +18,10 @@ from trainables.errors import InputError
 Stamp = tuple[int, int]
 """A file's time of change in nanoseconds and its size in bytes."""
 
+JOB = "job://"
+"""Begins the name of a folder among a cluster job's own files. Ray unpacks them on every node,
+under a path that may differ, and starts each process of the job in its copy."""
+
 _LOADED_AT_NS = time.time_ns()
 _OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _OUR_NAMES = ("search", "trainables")
@@ -31,6 +35,16 @@ _LIBRARIES = tuple(
 )
 
 
+def _started_in() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return "/"
+
+
+_STARTED_IN = _started_in()  # before anything that a trial runs could change it
+
+
 class _Found:
     """What this process knows of the user's modules."""
 
@@ -39,11 +53,26 @@ class _Found:
     stamps: dict[str, tuple[str, Stamp]] = {}  # noqa: RUF012 - one per process
 
 
+def real_folder(folder: str | None) -> str | None:
+    """Return where a folder lies for this process.
+
+    ``job://NAME`` is resolved against the folder that the process was started in; outside a
+    job, where there is no such folder, it is that one itself: a user who stands among the
+    modules that were sent can load a study's models.
+    """
+    if folder is None or not folder.startswith(JOB):
+        return folder
+    sent = os.path.join(_STARTED_IN, folder.removeprefix(JOB))
+    return sent if os.path.isdir(sent) else _STARTED_IN
+
+
 def add_import_folder(folder: str | None) -> None:
     """Let a user's modules be imported from this folder, before all others.
 
-    The folder given before goes from ``sys.path``, unless it was there already.
+    The folder given before goes from ``sys.path``, unless it was there already. See
+    `real_folder` for one of a job.
     """
+    folder = real_folder(folder)
     if _Found.folder and not _Found.was_on_path:
         _remove_from_path(_Found.folder)
     _Found.folder = folder or None

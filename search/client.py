@@ -1,0 +1,295 @@
+"""Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, final
+
+from search.answers import point_of
+from search.cluster_values import Answer, StudyStatus, Submitted, study_status
+from search.connection import Connection
+from search.errors import InputError, SearchError
+from search.job_request import JobRequest, check_name, check_no_secret, our_version
+from search.points import Point
+from search.questions import Questions
+from search.results import load
+from search.study import Study
+from search.study_jobs import STOP_SECONDS, StudyJobs, in_words
+from trainables.imports import user_folder_of
+
+BUDGET = ("trials", "epochs")
+
+
+@final
+class Client:
+    """The studies of one cluster; made by `search.connect`. A context manager.
+
+    Args:
+        address: A URL, ``host:port``, or the file that `ray up` was given; None for what
+            ``RAY_API_SERVER_ADDRESS`` says, else ``http://127.0.0.1:8265``.
+        storage: Where studies lie, a URI; None for what the cluster's nodes say. Where this
+            machine can read it, results are read directly.
+
+    Raises:
+        InputError: If it is no address, or the token is not safe.
+        ClusterError: If nothing answers there.
+        TokenRefused: If the cluster wants another token.
+    """
+
+    def __init__(self, address: str | None = None, *, storage: str | None = None) -> None:
+        self._storage = _checked_storage(storage)
+        self._connection = Connection(address)
+        self._jobs = StudyJobs(self._connection)
+        self._questions = Questions(self._connection, self._storage)
+
+    def submit(self, study: Study, *, storage: str | None = None) -> Submitted:
+        """Have the cluster run a study, or go on with it; return at once.
+
+        A storage in or below the current folder, such as the default one, means the cluster's
+        own. If the study has a model function of its own, the modules of its folder go along.
+
+        Args:
+            study: What to search.
+            storage: A URI, or a path on the cluster; None: the study's.
+
+        Raises:
+            InputError: If the study holds a secret or its modules are too large.
+            StudyLocked: If the cluster runs a study of this name already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        said = storage or self._storage or _outside(study.storage)
+        values = {**study.to_dict(), "storage": "", "module_folder": None}
+        request = JobRequest(
+            study=values, name=study.name, storage=said, changes={}, version=our_version()
+        )
+        folder = study.module_folder if study.model is not None else None
+        return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
+
+    def submit_digits(
+        self, *, name: str | None = None, storage: str | None = None, **changes: int | None
+    ) -> Submitted:
+        """Have the cluster run the study of the bundled digits, whose data its head writes.
+
+        Args:
+            name: By default as `twohead run` names it.
+            storage: A URI, or a path on the cluster; None: the cluster's own.
+            **changes: ``trials``, ``epochs``, ``concurrent``, ``seed``.
+
+        Raises:
+            StudyLocked: If the cluster runs a study of this name already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        from search.defaults import digits_study
+
+        study = digits_study("studies", seed=changes.get("seed") or 0, name=name)
+        request = JobRequest(
+            name=study.with_budget(**{key: changes.get(key) for key in BUDGET}).name,
+            storage=storage or self._storage,
+            changes=changes,
+            is_digits=True,
+            version=our_version(),
+        )
+        return self._jobs.send(request, None, ())
+
+    def resume(
+        self,
+        study: str | Study,
+        *,
+        trials: int | None = None,
+        epochs: int | None = None,
+        folder: str = ".",
+    ) -> Submitted:
+        """Have the cluster go on with a study, with a larger budget perhaps; return at once.
+
+        Args:
+            study: Its name, or the study itself.
+            trials: How many in all.
+            epochs: Of a whole trial.
+            folder: Where the modules of a study with a model function of its own are found,
+                which are never taken from the cluster's storage.
+
+        Raises:
+            InputError: If there is no such study.
+            StudyLocked: If the cluster runs it already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        if isinstance(study, Study):
+            return self.submit(study.with_budget(trials=trials, epochs=epochs))
+        check_name(study)
+        self._jobs.refuse_running(study, self._storage)
+        known = self._questions.tell("study", name=study)
+        changes = {"trials": trials, "epochs": epochs}
+        request = JobRequest(
+            name=study, storage=self._storage, changes=changes, version=our_version()
+        )
+        code = None if known["model"] is None else _module_folder(known["model"], folder)
+        return self._jobs.send(request, code, ())
+
+    def status(self, name: str) -> StudyStatus:
+        """Return where a study stands.
+
+        Raises:
+            InputError: If the cluster knows nothing of it.
+            ClusterError: If the cluster cannot be reached.
+        """
+        check_name(name)
+        job = self._jobs.newest(name)
+        known = self._questions.tell("status", name=name)
+        if job is None and known["state"] == "not begun":
+            raise InputError(
+                f"a study needs to have been submitted, got {name!r}, of which the cluster at "
+                f"{self._connection.address} has neither a job nor a folder ({known['folder']})"
+            )
+        return study_status(name, job, known, self._jobs.last_words(job))
+
+    def studies(self) -> tuple[StudyStatus, ...]:
+        """Return where each study of the cluster stands, by name.
+
+        Raises:
+            ClusterError: If the cluster cannot be reached.
+        """
+        jobs = self._jobs.by_name()
+        known = self._questions.tell("studies")
+        return tuple(
+            study_status(name, jobs.get(name), known.get(name, {"state": "not begun"}), "")
+            for name in sorted({*jobs, *known})
+        )
+
+    def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
+        """Return the lines that a study's newest job has printed.
+
+        Args:
+            name: Of the study.
+            follow: Whether to go on until the job ends.
+
+        Raises:
+            InputError: If there is no job.
+            ClusterError: If the cluster cannot be reached, or is gone for too long.
+        """
+        return self._jobs.lines(name, follow=follow)
+
+    def wait(self, name: str, *, seconds: float | None = None) -> StudyStatus:
+        """Wait for a study's newest job to end, and return where the study stands then.
+
+        Args:
+            name: Of the study.
+            seconds: How long at most; None: as long as it takes.
+
+        Raises:
+            InputError: If there is no job.
+            ClusterError: If it does not end in time, or the cluster is gone for too long.
+        """
+        self._jobs.wait(name, seconds=seconds)
+        return self.status(name)
+
+    def stop(self, name: str) -> StudyStatus:
+        """Have a study's job end in order, and wait for it.
+
+        What is measured is kept; `resume` goes on.
+
+        Raises:
+            InputError: If no job of it runs.
+            ClusterError: If it does not end, or the cluster cannot be reached.
+        """
+        job = self._jobs.needed(name)
+        if job.has_ended:
+            raise InputError(f"study {name!r} needs a running job to stop, got {in_words(job)}")
+        self._connection.call(lambda api: api.stop(job.id))
+        return self.wait(name, seconds=STOP_SECONDS + 60.0)
+
+    def best(self, name: str, **policy: Any) -> Point:
+        """Return the best point of a study; see `StudyResult.best`.
+
+        Raises:
+            NoCandidate: If no trial has a point.
+            InputError: If there is no such study, or the policy cannot be.
+            ClusterError: If the cluster cannot be reached.
+        """
+        check_name(name)
+        if self._storage and (point := self._read_best(name, policy)) is not None:
+            return point
+        return point_of(self._questions.tell("point", name=name, policy=policy))
+
+    def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
+        """Return the config of the best point; see `best`."""
+        return dict(self.best(name, **policy).config)
+
+    def relay(self, argv: Sequence[str], *, columns: int | None = None) -> Answer:
+        """Run a `twohead` command on the cluster that only reads, and return what it printed.
+
+        Args:
+            argv: ``best``, ``show``, ``list`` or ``doctor`` and its arguments, with a study's
+                name in the place of its folder.
+            columns: Of the terminal that shall show it; None for a file's.
+
+        Raises:
+            ClusterError: If no answer comes in time.
+        """
+        return self._questions.relay(argv, columns=columns)
+
+    @property
+    def address(self) -> str:
+        """The URL of the cluster's dashboard, or of the tunnel to it."""
+        return self._connection.address
+
+    def close(self) -> None:
+        """Leave the cluster; what it runs goes on."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read_best(self, name: str, policy: Mapping[str, Any]) -> Point | None:
+        """Return the best point as read from the storage; None if it cannot be from here."""
+        try:
+            result = load(f"{self._storage.rstrip('/')}/{name}")
+        except SearchError:
+            return None
+        return result.best(**policy)
+
+
+def _checked_storage(storage: str | None) -> str:
+    if storage is None:
+        return ""
+    check_no_secret("storage", storage)
+    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
+
+
+def _outside(storage: str) -> str:
+    """Return a study's storage, empty for one in or below the current folder.
+
+    A study makes its storage absolute: what was relative, or left out, lies there, on a machine
+    that no node of a cluster can see.
+    """
+    if "://" in storage:
+        return storage
+    here = os.path.join(os.path.abspath("."), "")
+    return "" if os.path.join(storage, "").startswith(here) else storage
+
+
+def _module_folder(model: str, folder: str) -> str:
+    """Return the folder of a stored study's own model function on this machine.
+
+    Raises:
+        InputError: If its module is not there.
+    """
+    module = model.partition(":")[0]
+    found = os.path.join(os.path.abspath(folder), *module.split(".")[:1])
+    if os.path.isdir(found) or os.path.isfile(f"{found}.py"):
+        return os.path.abspath(folder)
+    on_path = user_folder_of(module)
+    if on_path is None:
+        raise InputError(
+            f"resuming a study with a model of its own ({model}) needs its module {module!r} in "
+            f"the current folder, got none in {os.path.abspath(folder)}: it is sent from here, "
+            "and never taken from the cluster's storage"
+        )
+    return on_path
