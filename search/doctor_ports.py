@@ -81,12 +81,10 @@ def is_loopback(address: str) -> bool:
     """Tell whether only this machine reaches an address.
 
     Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("::ffff:127.0.0.1"), is_loopback("0.0.0.0")
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
         (True, True, False)
     """
-    parsed = ipaddress.ip_address(address)
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_loopback)
+    return ipaddress.ip_address(address).is_loopback
 
 
 def raylet_of_this() -> int | None:
@@ -139,7 +137,8 @@ def parse_address(text: str) -> tuple[str, int]:
     # 32-bit words, each in the order of this machine; all that Ray runs on are little-endian.
     words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
     packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
-    return str(ipaddress.ip_address(packed)), int(port, 16)
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
 
 
 def _listening() -> list[tuple[str, str, int]]:
@@ -162,8 +161,8 @@ def _holders(inodes: set[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for pid in _processes():
         try:
-            for handle in os.scandir(f"/proc/{pid}/fd"):
-                target = os.readlink(handle.path)
+            for handle in os.listdir(f"/proc/{pid}/fd"):
+                target = os.readlink(f"/proc/{pid}/fd/{handle}")
                 if target.startswith("socket:[") and target[8:-1] in inodes:
                     found.setdefault(target[8:-1], pid)
         except OSError:
@@ -194,8 +193,7 @@ def _reachable(address: str) -> str:
     parsed = ipaddress.ip_address(address)
     if parsed.is_unspecified:
         return "127.0.0.1" if parsed.version == 4 else "::1"
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return str(mapped or parsed)
+    return address
 
 
 def _role(line: str) -> str | None:

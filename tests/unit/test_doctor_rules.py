@@ -71,7 +71,7 @@ def seen(**changes):
 
 
 FAULTS = [
-    ("old", versions(keras="3.14.0"), "versions", "FAIL", "two: keras 3.14.0 is older than 3.15.1"),
+    ("old", versions(keras="3.14.0"), "versions", "FAIL", "keras 3.14.0 is older than 3.15.1"),
     ("differs", versions(ray="2.60.1"), "versions", "FAIL", "ray 2.60.1, but 2.60.0 on head"),
     ("absent", versions(keras=None), "versions", "FAIL", "two: keras is not installed"),
     ("untried", versions(keras="3.18"), "versions", "FAIL", "keras 3.18 was not tried"),
