@@ -77,12 +77,12 @@ class PlantedRay:
             "RAY_health_check_timeout_ms": "1000",
         }
 
-    def add(self, name, **options):
-        if not (self.folder / name).exists():
-            self.furnish(name)
-        mine = {"HOME": "", "PYTHONPATH": "", "TMPDIR": str(self.folder / name)}
-        mine |= {key: self.environment(name)[key] for key in ("HOME", "PYTHONPATH")}
-        self._ask(f"add {name} {json.dumps({'env_vars': mine, **options})}")
+    def add(self, name, *, variables=None, **options):
+        """Start a node; ``variables`` go into its environment."""
+        self.furnish(name)
+        own = {key: self.environment(name)[key] for key in ("HOME", "PYTHONPATH")}
+        options["env_vars"] = {**own, **(variables or {})}
+        self._ask(f"add {name} {json.dumps(options)}")
 
     def kill(self, name):
         """End all processes of a node at once."""
