@@ -76,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_list(commands)
     _add_data(commands)
+    _add_cluster_yaml(commands)
     add_cluster_commands(commands, add)
     add_doctor(commands, add)
     return parser
@@ -182,6 +183,18 @@ def _add_data(commands: Any) -> None:
     digits.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
     check = add(parts, "check", "data_check", "Check the data set of a study file.")
     check.add_argument("study", metavar="STUDY.yaml", help="the study file")
+
+
+def _add_cluster_yaml(commands: Any) -> None:
+    text = "Print or write the file that `ray up` launches a cluster from."
+    parser = add(commands, "cluster-yaml", "cluster_yaml", text)
+    parser.add_argument("out", nargs="?", metavar="OUT", help="a new file; absent: print it")
+    parser.add_argument(
+        "--provider",
+        choices=("aws", "local"),
+        default="aws",
+        help="aws (default), or local: machines of your own",
+    )
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:

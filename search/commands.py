@@ -134,6 +134,19 @@ def data_check(args: Namespace, console: Console) -> int:
     return 0
 
 
+def cluster_yaml(args: Namespace, console: Console) -> int:
+    """Print or write a file for `ray up`."""
+    from search import cluster_files
+
+    text = cluster_files.cluster_yaml(args.provider)
+    if args.out is None:
+        console.file.write(text)
+    else:
+        cluster_files.write_cluster_yaml(args.out, text)
+        _say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
+    return 0
+
+
 def run_study(
     study: Study, console: Console, *, needs_digits: bool = False, factory: str | None = None
 ) -> int:

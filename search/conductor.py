@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
-from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
+from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
 from search.memory import Memory
@@ -37,7 +37,8 @@ class Conductor:
         log: The study's record, open for writing.
         scheduler: Decides after each epoch whether a trial goes on.
         suggest: The sampler.
-        was_recycled: Whether the actor of (number, attempt) ended itself before it trained.
+        own_end: Why the actor of (number, attempt) ended itself; None if it did not.
+        tidy: Called with each trial that has just ended.
         clock: Seconds, monotonic.
     """
 
@@ -48,7 +49,8 @@ class Conductor:
         scheduler: Scheduler,
         suggest: Suggest,
         *,
-        was_recycled: Callable[[int, int], bool] = lambda number, attempt: False,
+        own_end: Callable[[int, int], Cause | None] = lambda number, attempt: None,
+        tidy: Callable[[TrialHistory], None] = lambda trial: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -56,7 +58,8 @@ class Conductor:
         self._log = log
         self._scheduler = scheduler
         self._suggest = suggest
-        self._was_recycled = was_recycled
+        self._own_end = own_end
+        self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
         self._again: list[int] = []
@@ -120,7 +123,7 @@ class Conductor:
                 "storage, then resume the study"
             )
         self._details[number] = detail
-        cause = "recycled" if self._was_recycled(number, attempt) else CAUSES[loss]
+        cause = self._own_end(number, attempt) or CAUSES[loss]
         charged = cause in CHARGED
         self._record(Released(number=number, attempt=attempt, cause=cause, charged=charged))
         del self._flying[number]
@@ -259,6 +262,7 @@ class Conductor:
 
     def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
         self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
+        self._tidy(self.trials[number])
         self._flying.pop(number, None)
         self.live_losses.pop(number, None)
         if number in self._again:

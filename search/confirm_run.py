@@ -1,6 +1,7 @@
 """Trains a study's leading points again, each with several fresh seeds."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
@@ -10,7 +11,7 @@ from search.confirm_record import record_of
 from search.decisions import DONE, Closed, Tested
 from search.defaults import with_moved_data
 from search.errors import Interrupted, StudyDiffers
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.ownership import claim, hold
 from search.plan import Plan
@@ -23,6 +24,7 @@ from search.runner import KERAS, evaluate, one_at_a_time, run_settings
 from search.scheduler import Fifo
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from trainables.data import check_dataset, decode_dataset
 from trainables.store import Store
 
@@ -170,8 +172,15 @@ class _Run:
             first=tuple((one.config, _origin(one)) for one in trainings),
             own={number: (one.seed, one.epoch) for number, one in enumerate(trainings)},
         )
-        was_recycled = recycled_in(self._store, self._log.generation)
-        return Conductor(plan, self._log, Fifo(), _suggest_nothing, was_recycled=was_recycled)
+        tidy_all(self._store, self._log.history().trials)
+        return Conductor(
+            plan,
+            self._log,
+            Fifo(),
+            _suggest_nothing,
+            own_end=own_ends(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
+        )
 
     def _test(self, watcher: Watcher) -> None:
         """Measure every training that has no figures on the test split yet."""

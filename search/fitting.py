@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.conductor import Conductor
-from search.decisions import Closed
+from search.decisions import Cause, Closed
 from search.log import StudyLog
 from search.resources import Shares
 from search.signals import Flag
 from search.usage import Usage, recorded
 from trainables.store import Store
+
+OWN_ENDS: Mapping[str, Cause] = {"recycled": "recycled", "left": "preempted"}
+"""Folders where actors say that they ended themselves, and what the log calls it."""
 
 
 def train_all(
@@ -61,8 +64,17 @@ def train_all(
         raise
 
 
-def recycled_in(store: Store, generation: int) -> Callable[[int, int], bool]:
-    """Return what tells whether the actor of (number, attempt) ended itself before it trained."""
-    return lambda number, attempt: store.exists(
-        f"recycled/{generation:06d}-{number:06d}-{attempt:03d}"
-    )
+def own_ends(store: Store, generation: int) -> Callable[[int, int], Cause | None]:
+    """Return what tells why the actor of (number, attempt) ended itself; None if it did not.
+
+    Args:
+        store: The study's folder, where actors say so (``trainables.trainable``).
+        generation: The owner that started the attempts.
+    """
+
+    def why(number: int, attempt: int) -> Cause | None:
+        name = f"{generation:06d}-{number:06d}-{attempt:03d}"
+        found = (cause for folder, cause in OWN_ENDS.items() if store.exists(f"{folder}/{name}"))
+        return next(found, None)
+
+    return why

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
 from search.errors import Interrupted, SearchError
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
@@ -25,6 +26,7 @@ from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from search.warm import WarmStart, warm_start
 from search.warm_sources import read_earlier
 from trainables.store import Store
@@ -186,6 +188,7 @@ class _Run:
 
     def _conductor(self) -> Conductor:
         study, prepared = self._study, self._prepared
+        tidy_all(self._store, self._log.history().trials)
         baselines = prepared.data.baselines
         hours = study.budget.hours
         plan = Plan(
@@ -207,7 +210,8 @@ class _Run:
             self._log,
             scheduler,
             self._suggest,
-            was_recycled=recycled_in(self._store, self._log.generation),
+            own_end=own_ends(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -60,6 +61,7 @@ class StubRun:
         if self._fault.get("kind") in {"nan", "inf"} and self._fault["at"] == epoch:
             losses[self._fault.get("head", 0)] = float(self._fault["kind"])
         note(self._storage, "trained", f"{key_of(self._config)} {epoch}")
+        note(self._storage, "places", socket.gethostname())
         return EpochResult(
             losses=dict(zip(HEADS, losses, strict=True)),
             metrics={"val_c_output_accuracy": 1 / (1 + losses[0])},

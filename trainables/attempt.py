@@ -78,6 +78,7 @@ class Attempt:
             URI of its folder; ``factory``, ``module:function`` of a `RunFactory`; ``rungs``,
             the epochs at which the scheduler decides; and what the factory reads.
         clock: Seconds, monotonic.
+        is_leaving: Whether the node is about to be taken away: then every epoch is saved.
     """
 
     def __init__(
@@ -86,13 +87,16 @@ class Attempt:
         settings: Mapping[str, Any],
         *,
         clock: Callable[[], float] = time.perf_counter,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._envelope = envelope
         self._settings = dict(settings)
         self._clock = clock
+        self._is_leaving = is_leaving
         self._store = Store(settings["study"])
         self._run: TrialRun | None = None
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
+        self._newest: Kept | None = None
         self._damaged: list[Kept] = []
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
@@ -102,12 +106,14 @@ class Attempt:
         """Train, keep and record one epoch more.
 
         What goes wrong in the training itself is returned, not raised: the process stays warm
-        for the next trial.
+        for the next trial. That the next epoch is asked for is the driver's answer to the last
+        one: only then is deleted what that one supersedes.
 
         Raises:
             StorageError: Of the study's storage: without it nothing can be acknowledged.
         """
         epoch = 1
+        self._drop_superseded()
         try:
             run = self._run = self._run or self._open()
             epoch = run.epoch + 1
@@ -123,6 +129,12 @@ class Attempt:
         except (Exception, SystemExit) as error:
             return self._failed(epoch, error)
         return Step(epoch=epoch, losses=result.losses, metrics=result.metrics)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether another attempt would lose nothing if it went on from here."""
+        epoch = 0 if self._run is None else self._run.epoch
+        return epoch == max((kept.epoch for kept in self._kept), default=0)
 
     def _open(self) -> TrialRun:
         started = self._clock()
@@ -176,7 +188,7 @@ class Attempt:
         )
         if kept:
             self._kept.append(kept)
-            self._drop_superseded(kept)
+            self._newest = kept
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
         """Return, once, what came before the first epoch, building and tracing apart."""
@@ -192,7 +204,7 @@ class Attempt:
             return True
         if run.epoch in self._settings.get("rungs", ()):
             return True
-        if self._state_bytes <= SMALL_STATE_BYTES:
+        if self._state_bytes <= SMALL_STATE_BYTES or self._is_leaving():
             return True
         last, cost = self._last_save
         return now - last >= min(cost / SAVING_SHARE, LONGEST_INTERVAL_SECONDS)
@@ -209,12 +221,17 @@ class Attempt:
         losses = tuple(result.losses.values())
         return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
 
-    def _drop_superseded(self, newest: Kept) -> None:
+    def _drop_superseded(self) -> None:
         """Delete what is neither the newest nor on this trial's own front.
 
-        Only after the newer epoch is recorded, so that a kill in between leaves too much,
-        never too little.
+        Only what a newer epoch supersedes that the driver has heard of. An actor that is cut
+        off from it goes on writing to the study's folder, while another attempt continues
+        from the last epoch that the driver knows. What is left after the trial's last epoch
+        the driver deletes (``search.tidying``).
         """
+        newest, self._newest = self._newest, None
+        if newest is None:
+            return
         repeated = [kept for kept in self._damaged if kept.epoch <= newest.epoch]
         beaten = [kept for kept in self._kept if kept is not newest and self._is_beaten(kept)]
         for kept in repeated + beaten:

@@ -188,15 +188,32 @@ def test_of_two_checkpoints_of_one_epoch_the_later_attempts_is_taken(store, scri
     assert make(store, attempt=4, kept=both[::-1]).step().epoch == 3
 
 
-def test_what_is_kept_is_the_trials_own_front_and_the_newest(store, scripted):
+def epochs_kept(store):
+    return sorted(int(folder[-4:]) for folder in folders(store))
+
+
+def test_what_is_kept_is_the_trials_own_front_the_newest_and_what_that_supersedes(store, scripted):
     scripted(((5, 5), (3, 6), (4, 4), (6, 2), (7, 7), (8, 8)))
     attempt, kept = make(store), []
 
     for _ in range(6):
         attempt.step()
-        kept.append(sorted(int(folder[-4:]) for folder in folders(store)))
+        kept.append(epochs_kept(store))
 
-    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 6]]
+    assert kept == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 5, 6]]
+
+
+def test_an_actor_that_is_cut_off_leaves_the_checkpoint_that_others_go_on_from(store, scripted):
+    scripted(((9, 9), (8, 8), (7, 7), (6, 6)))
+    cut_off = make(store)
+    train(cut_off, 2)
+    accepted = kept_of(store)
+
+    cut_off.step()  # nobody hears of it, and nobody asks for another
+    again = make(store, attempt=2, kept=accepted)
+
+    assert again.step().epoch == 3
+    assert checkpoint.load(store, accepted[-1].folder, sha256=accepted[-1].sha256)
 
 
 def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
@@ -205,7 +222,7 @@ def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
 
     train(make(store, attempt=2, kept=kept_of(store)), 3)
 
-    assert sorted(int(folder[-4:]) for folder in folders(store)) == [2, 4, 6]
+    assert epochs_kept(store) == [2, 4, 5, 6]
 
 
 class FakeClock:
