@@ -10,6 +10,7 @@ import resource
 import secrets
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class PlantedRay:
         """Start a node; ``variables`` go into its environment."""
         self.furnish(name)
         own = {key: self.environment(name)[key] for key in ("HOME", "PYTHONPATH")}
-        options["env_vars"] = {**own, **(variables or {})}
+        options |= {"node_name": name, "env_vars": {**own, **(variables or {})}}
         self._ask(f"add {name} {json.dumps(options)}")
 
     def kill(self, name):
@@ -112,6 +113,7 @@ class PlantedRay:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait(60)
+        self._process.stdout.close()
 
     def _ask(self, line):
         self._process.stdin.write(f"{line}\n")
@@ -143,8 +145,17 @@ def main(folder, head, open_files):
             nodes[name] = cluster.add_node(**common, **json.loads(options))
         elif act == "kill":
             cluster.remove_node(nodes.pop(name), allow_graceful=False)
+            _wait_until_known(cluster, living=1 + len(nodes))
         print("said", _raylet(nodes[name]) if act == "raylet" else "done", flush=True)
     cluster.shutdown()
+
+
+def _wait_until_known(cluster, *, living, seconds=60):
+    """Wait until Ray has noticed that a node has gone."""
+    end = time.monotonic() + seconds
+    while sum(told["Alive"] for told in cluster.global_state.node_table()) != living:
+        assert time.monotonic() < end, "a node that was killed still counts as living"
+        time.sleep(0.1)
 
 
 def _raylet(node):
