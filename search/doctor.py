@@ -38,6 +38,7 @@ from search.doctor_rules import (
 )
 from search.doctor_versions import declared_bounds, judge_versions
 from search.errors import InputError, SearchError
+from search.job_request import check_no_secret
 from search.resources import joined_address
 
 MACHINE, WAY, CLUSTER = "this machine", "the way to the cluster", "the cluster"
@@ -82,6 +83,7 @@ def _far(address: str, storage: str | None) -> list[Part]:
     """Return the findings of a cluster that this machine reaches through its dashboard only."""
     from search.client import Client
 
+    check_no_secret("--storage", storage or "")
     argv = ["doctor", "--json", *(["--storage", storage] if storage else [])]
     try:
         with Client(address) as client:

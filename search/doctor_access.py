@@ -18,6 +18,7 @@ LOOPBACK = (
     "Start the head with `--dashboard-host=127.0.0.1`, and reach it through "
     "`ray dashboard cluster.yaml`"
 )
+SSH = 22
 CLOSE = "Open no port but 22 to the outside: this is what the security group or firewall is for"
 
 
@@ -26,7 +27,9 @@ def judge_modes(places: Sequence[Place]) -> Finding:
     problems = []
     seen = 0
     for place, facts in _known(places):
-        wrong = sorted(role for role, mode in facts["modes"].items() if mode != "token")
+        wrong = sorted(
+            role for role, mode in facts["modes"].items() if (mode or "").lower() != "token"
+        )
         seen += len(facts["modes"])
         if wrong:
             what = f"started without RAY_AUTH_MODE=token: {', '.join(wrong)}"
@@ -182,14 +185,14 @@ def _exposed(facts: NodeFacts, *, with_others: bool) -> list[Problem]:
     others = [
         f"{each['port']} ({each['holder']})"
         for each in world
-        if not each["is_rays"] and each["holder"] != "sshd" and with_others
+        if not each["is_rays"] and each["port"] != SSH and with_others
     ]
     problems = []
     if has_metrics:
         what = "metrics are told without a token"
         problems.append(Problem(what=what, cure=CLOSE, state="warn"))
     if others:
-        what = f"reached from other machines besides Ray and sshd: {names(others, 5)}"
+        what = f"reached from other machines besides Ray and SSH: {names(others, 5)}"
         cure = f"End what is not wanted. {CLOSE}"
         problems.append(Problem(what=what, cure=cure, state="warn"))
     return problems

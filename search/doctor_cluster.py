@@ -19,6 +19,8 @@ FACTS_SECONDS = 25.0
 STORAGE_SECONDS = 12.0
 """Of each of the three steps: write, look, delete."""
 GPU_SECONDS = 50.0
+SIDE_BY_SIDE = 16
+"""Silent nodes that are looked into at once."""
 TRAVELLING = (doctor_ask, doctor_node, doctor_ports, doctor_probe, doctor_token)
 """Go to the nodes as they are here: what is installed there is what is in question."""
 LET_GO = {1, 4}
@@ -40,13 +42,13 @@ def cluster_facts(storage: str) -> ClusterFacts:
         "gcs": ray.get_runtime_context().gcs_address,
         "head": next((node.id for node in nodes if node.is_head), None),
     }
-    with _by_value(), ThreadPoolExecutor(max_workers=3) as pool:
+    with _by_value(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
         clock = _clock()
         told = on_each_node(doctor_node.node_facts, request, clock, seconds=FACTS_SECONDS)
         ray.kill(clock)
-        places = [_place(node, told.get(node)) for node in nodes]
+        places = pool.map(_place, nodes, [told.get(node) for node in nodes])
         found = [
             replace(place, gpu=gpus.result().get(node), storage=stored.result().get(node))
             for node, place in zip(nodes, places, strict=True)

@@ -173,8 +173,11 @@ def _holders(inodes: set[str]) -> dict[str, int]:
 def _is_ours(
     pid: int, role: str, line: str, raylet: int | None, request: Mapping[str, Any]
 ) -> bool:
-    """Tell whether a process belongs to this very node of this very Ray."""
-    if raylet is None:
+    """Tell whether a process belongs to this very node of this very Ray.
+
+    One of another user never does, whatever it calls itself: it would be shown the token.
+    """
+    if raylet is None or _user(pid) != os.getuid():
         return False
     if role in HEADS_OWN:
         gcs = str(request["gcs"])
@@ -210,6 +213,13 @@ def _line(pid: int) -> str:
 
 def _name(pid: int) -> str:
     return _read(f"/proc/{pid}/comm").strip() or WITHOUT_A_NAME
+
+
+def _user(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def _parent(pid: int) -> int:

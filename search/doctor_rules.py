@@ -127,11 +127,20 @@ def judge_shm(places: Sequence[Place]) -> Finding:
         shm = facts["shm"]
         free = 0 if shm["problem"] else shm["free"]
         least = free if least is None else min(least, free)
-        if free < LEAST_SHM:
-            what = f"/dev/shm {shm['problem'] or f'has {gibibytes(free)} free'}"
-            cure = "Delete what was left in /dev/shm, or mount it larger (`--shm-size` in docker)"
-            problems.append((place.title, Problem(what=what, cure=cure)))
+        problems += [(place.title, problem) for problem in _shm_problems(shm)]
     return finding("shared memory", problems, f"at least {gibibytes(least or 0)} free")
+
+
+def _shm_problems(shm: Disk) -> list[Problem]:
+    cure = "Delete what was left in /dev/shm, or mount it larger (`--shm-size` in docker)"
+    if shm["problem"] is not None:
+        return [Problem(what=f"/dev/shm {shm['problem']}", cure=cure)]
+    if shm["total"] < LEAST_SHM:  # then Ray keeps its objects on the disk
+        what = f"/dev/shm is as small as {gibibytes(shm['total'])}: Ray takes the disk instead"
+        return [Problem(what=what, cure=cure, state="warn")]
+    if shm["free"] < LEAST_SHM:
+        return [Problem(what=f"/dev/shm has {gibibytes(shm['free'])} free", cure=cure)]
+    return []
 
 
 def judge_memory(places: Sequence[Place]) -> Finding:

@@ -124,7 +124,7 @@ def test_a_cluster_in_good_health_is_fit_and_refuses_strangers(ray, healthy):
         pytest.param("token file", "FAIL", "one/home/.ray/auth_token has mode 0644", id="loose"),
         pytest.param("token file", "FAIL", "two/home/.ray has mode 0777", id="open_folder"),
         pytest.param("storage", "FAIL", "cannot write in ~/studies", id="unwritable"),
-        pytest.param("ports", "warn", "besides Ray and sshd", id="open_port"),
+        pytest.param("ports", "warn", "besides Ray and SSH", id="open_port"),
     ],
 )
 def test_each_of_several_faults_is_found_with_its_cure(ill, check, state, said):

@@ -142,6 +142,13 @@ def test_a_cluster_is_asked_by_a_job_and_its_findings_stand_below_ours(far):
     assert found["release"].state == "ok"
 
 
+def test_a_storage_with_a_key_in_it_is_not_sent(far):
+    with pytest.raises(InputError, match="--storage needs a URI without a password or key"):
+        examined("s3://key:canary@bucket/studies")
+
+    assert far.asked is None
+
+
 def test_another_release_on_the_head_is_a_warning(far):
     told = page_to_dict([("the cluster", [GOOD])])
     told["versions"]["twohead-search"] = "0.0.1"

@@ -73,6 +73,7 @@ def test_reading_a_study_loads_neither_ray_nor_a_framework(code, tmp_path):
         pytest.param(["list", "."], 0, id="list"),
         pytest.param(["best", "nowhere"], 2, id="best_of_nothing"),
         pytest.param(["run", "nowhere.yaml"], 2, id="run_of_nothing"),
+        pytest.param(["doctor", "--storage", "."], 0, id="doctor"),
     ],
 )
 def test_commands_that_only_look_load_neither_ray_nor_a_framework(arguments, status, tmp_path):
