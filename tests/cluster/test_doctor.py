@@ -102,11 +102,13 @@ def test_each_fault_is_found_on_the_machine_that_has_it(cluster, ill, check, sta
 def test_a_machine_without_power_is_a_finding_in_time(cluster, ill):
     cluster.hosts.power_off("two")
 
-    status, found = examined(cluster)
+    _, found = examined(cluster)
 
+    # Whichever comes first: Ray's knowledge that it has gone, or our question.
     nodes = found["the cluster", "nodes"]
-    assert (status, nodes["state"]) == (1, "FAIL")
+    assert nodes["state"] in {"warn", "FAIL"}
     assert cluster.address("two") in nodes["seen"]
+    assert nodes["cures"]
 
 
 def test_a_ray_that_was_started_without_a_token_fails_by_what_it_answers(cluster, ill):
