@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search.cluster_parsers import add_address, add_budget, add_cluster_commands
+from search.doctor_parser import add_doctor
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_cluster_yaml(commands)
     add_cluster_commands(commands, add)
+    add_doctor(commands, add)
     return parser
 
 

@@ -76,6 +76,7 @@ def test_reading_a_study_loads_neither_ray_nor_a_framework(code, tmp_path):
         pytest.param(["submit", "--help"], 0, id="submit_help"),
         pytest.param(["status", "digits", "--address", "127.0.0.1:1"], 1, id="no_cluster"),
         pytest.param(["best", "digits", "--address", "127.0.0.1:1"], 1, id="best_of_no_cluster"),
+        pytest.param(["doctor", "--storage", "."], 0, id="doctor"),
     ],
 )
 def test_commands_that_only_look_load_neither_ray_nor_a_framework(arguments, status, tmp_path):

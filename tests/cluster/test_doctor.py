@@ -1,0 +1,138 @@
+"""What `twohead doctor` finds on machines of a cluster that was launched for real."""
+
+import json
+import secrets
+
+import pytest
+
+from tests.cluster.launched import FILE, launched
+from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.network import SHARED
+
+pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+
+TOKEN = f"canary{secrets.token_hex(24)}"
+SITE = "/root/site"
+"""First in the path of every Python of the nodes."""
+CLOCK = "import time; _true = time.time; time.time = lambda: _true() + 60"
+METADATA = "Metadata-Version: 2.1\nName: keras\nVersion: 3.1.0\n"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosts")
+    environment = {"PYTHONPATH": f"{SITE}:{REPOSITORY}"}
+    with launched(folder, ["one", "two"], token=TOKEN, environment=environment) as cluster:
+        cluster.wait_for_workers(2)
+        yield cluster
+
+
+def examined(cluster, *, where=("--address", FILE)):
+    """Run the command on the laptop; return its status and what it found, by part and check."""
+    done = cluster.twohead("doctor", "--json", *where, check=False)
+    assert TOKEN not in done.stdout + done.stderr
+    assert done.stdout, done.stderr
+    told = json.loads(done.stdout)
+    return done.returncode, {
+        (part["title"], each["check"]): each for part in told["parts"] for each in part["findings"]
+    }
+
+
+@pytest.fixture(scope="module")
+def healthy(cluster):
+    return examined(cluster)
+
+
+@pytest.fixture(scope="module")
+def ill(cluster, healthy):
+    hosts = cluster.hosts
+    hosts.put("one", f"{SITE}/keras-3.1.0.dist-info/METADATA", METADATA)
+    hosts.put("one", f"{SITE}/sitecustomize.py", CLOCK)
+    hosts.run("one", ["mount", "--bind", "-o", "ro", SHARED, SHARED])
+    hosts.run("one", ["chmod", "777", "/root/.ray"])
+    hosts.run("two", ["chmod", "644", "/root/.ray/auth_token"])
+    hosts.run("two", ["umount", "--lazy", SHARED])
+    hosts.small_disk("two", "/dev/shm", 132 * 2**20)
+    hosts.run("two", ["fallocate", "--length", "32M", "/dev/shm/left-over"])
+    with hosts.start("two", ["python", "-m", "http.server", "8000"]) as server:
+        found = examined(cluster)
+        server.kill()
+    return found
+
+
+def test_a_cluster_as_shipped_is_fit(cluster, healthy):
+    status, found = healthy
+
+    assert status == 0, found
+    there = {check: each["seen"] for (_, check), each in found.items()}
+    assert there["nodes"].startswith("3 nodes")
+    assert there["dashboard"] == "on 127.0.0.1:8265 only"
+    assert there["Ray"].endswith("here and on the cluster")
+    assert there["head"] == "takes no trials"
+    assert all(
+        who in there["refusal"]
+        for who in ("control service (1)", "dashboard (1)", "raylet (3)", "Ray Client (1)")
+    )
+    assert there["storage"].endswith("is written, read, listed and cleared by 3 nodes")
+    assert list(cluster.storage.glob(".doctor*")) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "state", "said"),
+    [
+        pytest.param("versions", "FAIL", "{one}: keras 3.1.0 is older than 3.15.1", id="old"),
+        pytest.param("clocks", "FAIL", "{one}: its clock is 60.0 s ahead", id="clock"),
+        pytest.param("storage", "FAIL", "{one}: cannot write in", id="read_only"),
+        pytest.param("storage", "FAIL", "{two}: does not see in", id="not_mounted"),
+        pytest.param("token file", "FAIL", "{one}: /root/.ray has mode 0777", id="open_folder"),
+        pytest.param("token file", "FAIL", "{two}: /root/.ray/auth_token has mode", id="loose"),
+        pytest.param("shared memory", "FAIL", "{two}: /dev/shm has 100 MiB free", id="shm"),
+        pytest.param("ports", "warn", "8000 (python", id="port"),
+    ],
+)
+def test_each_fault_is_found_on_the_machine_that_has_it(cluster, ill, check, state, said):
+    status, found = ill
+
+    each = found["the cluster", check]
+    names = {name: cluster.address(name) for name in ("one", "two")}
+    assert status == 1
+    assert (each["state"], said.format(**names) in each["seen"]) == (state, True), each
+
+
+def test_a_machine_without_power_is_a_finding_in_time(cluster, ill):
+    cluster.hosts.power_off("two")
+
+    _, found = examined(cluster)
+
+    # Whichever comes first: Ray's knowledge that it has gone, or our question.
+    nodes = found["the cluster", "nodes"]
+    assert nodes["state"] in {"warn", "FAIL"}
+    assert cluster.address("two") in nodes["seen"]
+    assert nodes["cures"]
+
+
+def test_a_ray_that_was_started_without_a_token_fails_by_what_it_answers(cluster, ill):
+    start = "ray start --head --dashboard-host=0.0.0.0 --port=6400 --num-cpus=0"
+    careless = {
+        "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "",
+    }  # fmt: skip
+    hosts = cluster.hosts
+    hosts.run("laptop", ["sh", "-c", start], env=careless, timeout=120)
+    address = f"{cluster.address('laptop')}:6400"
+
+    done = hosts.run(
+        "laptop",
+        ["twohead", "doctor", "--json"],
+        env={**careless, "RAY_ADDRESS": address},
+        timeout=120,
+        check=False,
+    )
+
+    told = json.loads(done.stdout)["parts"][0]["findings"]
+    found = {each["check"]: each for each in told}
+    assert done.returncode == 1
+    assert {"token mode", "refusal", "dashboard"} <= {
+        name for name, each in found.items() if each["state"] == "FAIL"
+    }
+    assert "control service on port 6400 answers to no token" in found["refusal"]["seen"]
