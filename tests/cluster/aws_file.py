@@ -25,7 +25,7 @@ def aws_file(*, storage: str, environment: Mapping[str, str], **changes: Any) ->
         environment: More variables for ``ray start``, and so for all that runs on the nodes.
         **changes: Of keys at the top of the file.
     """
-    text = changed_storage(cluster_yaml("aws"), storage)
+    text = changed(cluster_yaml("aws"), r"(export TWOHEAD_STORAGE=)\S+", storage)
     values: dict[str, Any] = yaml.safe_load(text)
     values["provider"]["use_internal_ips"] = True
     values["auth"]["ssh_user"] = "root"
@@ -41,9 +41,3 @@ def aws_file(*, storage: str, environment: Mapping[str, str], **changes: Any) ->
     values["initialization_commands"] = [changed(env[0], r"(<<'END'\n)", lines), *env[1:]]
     values["setup_commands"] = [f"ln -sfn {shlex.quote(sys.prefix)} ~/.twohead/venv"]
     return yaml.safe_dump(values | changes, sort_keys=False)
-
-
-def changed_storage(text: str, storage: str) -> str:
-    """Return a file's text with another storage in the place of its user's."""
-    assert text.count("s3://CHANGE-ME/studies") == 1
-    return text.replace("s3://CHANGE-ME/studies", storage)
