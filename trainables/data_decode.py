@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from trainables.data_check import Inspection, fingerprint_of, inspect_dataset
 from trainables.data_files import Source
 from trainables.data_images import ImageProblem, bombs_are_errors
-from trainables.data_problems import Problems
-from trainables.data_store import (
+from trainables.data_manifest import (
     DATA_FOLDER,
     MANIFEST,
     PART_BYTES,
@@ -32,6 +31,7 @@ from trainables.data_store import (
     read_manifest,
     write_manifest,
 )
+from trainables.data_problems import Problems
 from trainables.data_values import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest
 from trainables.errors import InputError, StorageError, StorageFull
 from trainables.local import TEMPORARY, storage_errors

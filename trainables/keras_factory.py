@@ -43,7 +43,7 @@ def keras_run(request: RunRequest) -> TrialRun:
     _configure(settings["cpu"], settings["gpu"])
     return KerasRun(
         spec=trial_spec(request.config, settings, is_reference=request.is_reference),
-        dataset=shared_dataset(settings["storage"], settings["fingerprint"]),
+        dataset=shared_dataset(*_data_of(settings)),
         seed=request.seed,
         precision=settings["precision"],
     )
@@ -90,7 +90,7 @@ def evaluate_points(
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Return losses by head and metrics of recorded points on a split of the data."""
     _configure(settings["cpu"], 0)
-    rows = shared_dataset(settings["storage"], settings["fingerprint"]).split(split)
+    rows = shared_dataset(*_data_of(settings)).split(split)
     figures = []
     for point in points:
         model = restore_model(Store(study), settings, point)
@@ -102,10 +102,14 @@ def evaluate_points(
 
 
 @lru_cache(maxsize=2)
-def shared_dataset(storage: str, fingerprint: str) -> Dataset:
-    """Open the decoded data set once per process."""
+def shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Dataset:
+    """Open the decoded data set once per process; ``copy`` as of `open_dataset`."""
     cache = os.environ.get("TWOHEAD_CACHE")
-    return open_dataset(storage, fingerprint, Path(cache) if cache else None)
+    return open_dataset(storage, fingerprint, Path(cache) if cache else None, copy=copy)
+
+
+def _data_of(settings: Mapping[str, Any]) -> tuple[str, str, bool]:
+    return settings["storage"], settings["fingerprint"], bool(settings.get("copy_data"))
 
 
 @lru_cache(maxsize=1)

@@ -79,7 +79,9 @@ class Launched:
         """Take it down, as its owner does."""
         return self.ray("down", "-y", FILE)
 
-    def ray(self, *arguments: str, seconds: float = START_SECONDS) -> Any:
+    def ray(
+        self, *arguments: str, seconds: float = START_SECONDS
+    ) -> "subprocess.CompletedProcess[str]":
         """Run ``ray`` on the laptop, in its checkout."""
         return self.laptop(["ray", *arguments], seconds=seconds)
 

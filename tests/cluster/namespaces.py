@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,6 +17,20 @@ TOOLS = ("ip", "unshare", "nsenter", "setpriv", "ssh", "ssh-keygen", "rsync", "/
 HOME = "/root"
 SECONDS_TO_START = 30.0
 ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine."""
+
+    name: str
+    address: str
+    port: str
+    """The switch's end of its cable."""
+    has_shared: bool
+    """Whether it reaches the folder that the hosts have in common."""
+    pid: int | None
+    """Its first process, as this machine counts; None while it is off."""
 
 
 class NoHosts(Exception):

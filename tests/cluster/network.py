@@ -11,12 +11,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
 from tests.cluster.namespaces import (
     SECONDS_TO_START,
+    Host,
     NoHosts,
     end,
     enter,
@@ -31,20 +32,6 @@ from tests.cluster.namespaces import (
 
 SHARED = "/mnt/shared"
 """Where the hosts have the folder in common that is ``<folder>/shared`` outside."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One machine."""
-
-    name: str
-    address: str
-    port: str
-    """The switch's end of its cable."""
-    has_shared: bool
-    """Whether it reaches the folder that the hosts have in common."""
-    pid: int | None
-    """Its first process, as this machine counts; None while it is off."""
 
 
 class Network:
@@ -115,15 +102,6 @@ class Network:
             raise
         return network
 
-    @property
-    def key(self) -> str:
-        """The private key that opens every host to its root."""
-        return (self.folder / "key").read_text()
-
-    def is_up(self) -> bool:
-        """Tell whether the switch is on, and so whatever host is on."""
-        return is_switch(self.switch, self.folder)
-
     @classmethod
     def open(cls, folder: Path) -> "Network":
         """Return the network that another process has started in this folder."""
@@ -131,9 +109,19 @@ class Network:
         hosts = {host["name"]: Host(**host) for host in state["hosts"]}
         return cls(folder.resolve(), state["switch"], hosts)
 
+    @property
+    def key(self) -> str:
+        """The private key that opens every host to its root."""
+        return (self.folder / "key").read_text()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the switch is on."""
+        return is_switch(self.switch, self.folder)
+
     def down(self) -> None:
         """End all hosts and the switch; what they wrote to their disks is gone."""
-        if self.is_up():
+        if self.is_up:
             end(self.switch)
         for process in self._started:
             with process:  # closes what is open to it, and waits
@@ -212,7 +200,7 @@ class Network:
         self._started.append(process)
         pid = said(process)
         if not pid:
-            raise NoHosts(f"host {name!r} did not start: {self._log(name)}")
+            raise self._not_started(name)
         self._plug(host, pid)
         self._set(name, pid=int(pid))
         assert process.stdin is not None
@@ -247,7 +235,7 @@ class Network:
         A host that is to reach it needs an address of the same network.
         """
         host = self.hosts[name]
-        self._in_net(name, f"addr flush dev eth0\naddr add {address}/{prefix} dev eth0")
+        ip(str(self.hosts[name].pid), f"addr flush dev eth0\naddr add {address}/{prefix} dev eth0")
         self.hosts[name] = replace(host, address=address)
         self._write_names()
         for other, its in self.hosts.items():
@@ -256,7 +244,7 @@ class Network:
 
     def add_address(self, name: str, address: str, prefix: int = 16) -> None:
         """Give a host one more address, such as one in the network of readdressed hosts."""
-        self._in_net(name, f"addr add {address}/{prefix} dev eth0")
+        ip(str(self.hosts[name].pid), f"addr add {address}/{prefix} dev eth0")
 
     def processes(self, name: str) -> list[str]:
         """Return the command lines of a host's processes, but for its sshd and this question."""
@@ -271,9 +259,6 @@ class Network:
         )
         ip(pid, f"link set lo up\naddr add {host.address}/24 dev eth0\nlink set eth0 up")
 
-    def _in_net(self, name: str, commands: str) -> None:
-        ip(str(self.hosts[name].pid), commands)
-
     def _ip(self, commands: str, check: bool = True) -> None:
         ip(str(self.switch), commands, check)
 
@@ -283,11 +268,12 @@ class Network:
         knock += ["bash", "-c", "</dev/tcp/127.0.0.1/22"]
         while subprocess.run(knock, capture_output=True).returncode:
             if process.poll() is not None or time.monotonic() > limit:
-                raise NoHosts(f"host {name!r} did not start: {self._log(name)}")
+                raise self._not_started(name)
             time.sleep(0.02)
 
-    def _log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-1000:]
+    def _not_started(self, name: str) -> NoHosts:
+        log = (self.folder / f"{name}.log").read_text()[-1000:]
+        return NoHosts(f"host {name!r} did not start: {log}")
 
     def _set(self, name: str, *, pid: int | None) -> None:
         self.hosts[name] = replace(self.hosts[name], pid=pid)

@@ -70,7 +70,7 @@ def test_a_host_that_was_off_comes_back_with_its_disk_and_no_processes(hosts):
     hosts.power_on("one")
 
     assert hosts.get("one", "/root/kept") == "here"
-    assert hosts.processes("one") == []
+    wait_until(lambda: hosts.processes("one") == [], 20)
     assert can_reach(hosts, "head", "one")
 
 
@@ -153,5 +153,5 @@ def test_a_network_by_hand_is_found_again_by_its_folder(tmp_path):
     assert found.run("head", ["hostname"]).stdout == "head\n"
 
     found.down()
-    assert not made.is_up()
+    assert not made.is_up
     made.down()

@@ -5,6 +5,7 @@ import pyarrow.fs as pafs
 import pytest
 
 import trainables.data_decode as data_decode
+import trainables.data_manifest as data_manifest
 import trainables.data_store as data_store
 from tests.unit.data_sets import request, write
 from trainables.data import check_dataset, decode_dataset, open_dataset
@@ -23,7 +24,7 @@ def remote(tmp_path, monkeypatch):
 
     for module in (data_store, data_decode):
         monkeypatch.setattr(module, "Store", open_store)
-    monkeypatch.setattr(data_store, "PART_BYTES", 100)
+    monkeypatch.setattr(data_manifest, "PART_BYTES", 100)
     monkeypatch.setattr(data_decode, "PART_BYTES", 100)
     return "far://bucket/studies"
 
@@ -41,7 +42,10 @@ def test_a_remote_set_is_copied_once_to_the_cache(tmp_path, remote):
     assert first.split("train").images.shape == (8, 8, 8, 1)
     assert np.array_equal(first.split("train").images, again.split("train").images)
     assert (cache / info.fingerprint / "train-image.npy").stat().st_ino == inode
-    assert [path.name for path in cache.iterdir()] == [info.fingerprint]
+    assert sorted(path.name for path in cache.iterdir()) == [
+        info.fingerprint,
+        f"{info.fingerprint}.lock",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,8 @@ def test_a_damaged_remote_set_is_never_mapped(tmp_path, remote, damage):
 
     with pytest.raises(StorageError, match="decoded array"):
         open_dataset(remote, info.fingerprint, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    left = [path.name for path in (tmp_path / "cache").iterdir()]
+    assert left == [f"{info.fingerprint}.lock"]
 
 
 def test_too_little_room_is_told_before_anything_is_decoded(tmp_path, monkeypatch):
