@@ -142,7 +142,7 @@ class _Run:
         self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
         self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, place.shares, factory),
+            **run_settings(study, prepared, place, factory),
             "study": store.uri,
             "rungs": [],
         }

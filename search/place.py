@@ -20,6 +20,8 @@ class Place:
 
     shares: Shares
     """Of each trial."""
+    is_spread: bool
+    """Whether there are several nodes, or may be: then each has its own copy of the data."""
     watch: ClusterWatch
     """Knows its nodes, and whether it still answers."""
     room: Room
@@ -52,7 +54,10 @@ def find_place(resources: Resources, joined: Joined, say: Callable[[str], None])
         coming = growth.beyond(nodes)
         share = shares(resources, [node.resources for node in nodes], coming)
         if share is not None:
-            return Place(shares=share, watch=watch, room=room, waiting=waiting)
+            is_spread = len(nodes) > 1 or bool(coming)
+            return Place(
+                shares=share, is_spread=is_spread, watch=watch, room=room, waiting=waiting
+            )
         watch.check()
         waiting.look(0)
         time.sleep(FIRST_LOOK_SECONDS)

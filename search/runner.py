@@ -22,7 +22,7 @@ from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.reach import check_reach
 from search.redundancy import warn_of_redundancy
-from search.resources import Shares, check_local
+from search.resources import check_local
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
@@ -185,7 +185,7 @@ class _Run:
         self._factory = factory
         self._warm = warm.recorded()
         self._objective = objective_of(study)
-        self._settings = run_settings(study, prepared, place.shares, factory)
+        self._settings = run_settings(study, prepared, place, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         conductor = self._conductor()
@@ -262,7 +262,7 @@ class _Run:
             )
 
 
-def run_settings(study: Study, prepared: Prepared, shares: Shares, factory: str) -> dict[str, Any]:
+def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:
     """Return what all trials of a study share, as plain values."""
     scheduler = make_scheduler(
         study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
@@ -271,9 +271,10 @@ def run_settings(study: Study, prepared: Prepared, shares: Shares, factory: str)
         **shared_settings(study, prepared),
         "factory": factory,
         "rungs": list(getattr(scheduler, "rungs", ())),
-        "cpu": shares.cpu,
-        "gpu": shares.gpu,
-        "recycle_bytes": shares.recycle_bytes,
+        "cpu": place.shares.cpu,
+        "gpu": place.shares.gpu,
+        "recycle_bytes": place.shares.recycle_bytes,
+        "copy_data": place.is_spread,
     }
 
 
