@@ -92,6 +92,11 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "is_reference": trial.is_reference,
         "origin": trial.origin,
         "num_attempts": trial.num_attempts,
+        "lost": [
+            {"attempt": r.attempt, "cause": r.cause, "is_charged": r.charged, "epoch": r.epoch}
+            for r in trial.releases
+        ],
+        "nodes": list(trial.nodes),
         "taken_up_after": trial.taken_up_after,
         "config": dict(trial.config),
         "epochs": [
@@ -101,6 +106,7 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
                 "metrics": dict(m.metrics),
                 "loss": m.loss,
                 "seconds": dict(m.seconds),
+                "node": m.node,
             }
             for m in trial.measurements
         ],

@@ -34,7 +34,7 @@ CAUSES: Mapping[Loss, Cause] = {
 """What the log calls it; a failing storage and an unfit node are no causes: they end the study."""
 CHARGED = frozenset[Cause]({"lost", "memory"})
 """What counts as a failure of the trial."""
-_WORDS: Mapping[Cause, str] = {
+WORDS: Mapping[Cause, str] = {
     "lost": "its process died",
     "memory": "its node ran out of memory",
     "node": "its node died",
@@ -42,6 +42,9 @@ _WORDS: Mapping[Cause, str] = {
     "recycled": "its process was renewed",
     "driver": "the study was interrupted",
 }
+"""What became of an attempt, for people."""
+LOST = frozenset[Cause]({"lost", "memory", "node", "preempted"})
+"""Causes that nobody meant."""
 
 
 def is_given_up(trial: TrialHistory) -> bool:
@@ -51,7 +54,7 @@ def is_given_up(trial: TrialHistory) -> bool:
 
 def why_given_up(trial: TrialHistory, detail: str) -> str:
     """Say what became of a trial's attempts; ``detail`` is what the last one raised, if known."""
-    causes = Counter(_WORDS[release.cause] for release in trial.releases)
+    causes = Counter(WORDS[release.cause] for release in trial.releases)
     counted = ", ".join(f"{words} ({times}x)" for words, times in causes.items())
     last = f"; the last raised {detail}" if detail else ""
     return f"given up after {len(trial.releases)} lost attempts: {counted}{last}"

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.attempts import LOST, WORDS
 from search.errors import NoCandidate
 from search.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.objective import HEADS, objective_of
@@ -39,6 +40,8 @@ def print_show(console: Console, result: StudyResult) -> None:
         console.print()
         console.print(table)
     if line := _taken_up_line(result):
+        console.print(Text(line, style="dim"), soft_wrap=True)
+    if line := _lost_line(result):
         console.print(Text(line, style="dim"), soft_wrap=True)
     for trial in result.trials:
         if trial.reason:
@@ -174,6 +177,17 @@ def _taken_up_line(result: StudyResult) -> str:
     return f"taken up again: {', '.join(again)}" if again else ""
 
 
+def _lost_line(result: StudyResult) -> str:
+    """Return which attempts were lost, and why; empty if none was."""
+    lost = [
+        f"trial {trial.number} ({WORDS[one.cause]}{'' if one.charged else ', not charged'})"
+        for trial in result.trials
+        for one in trial.releases
+        if one.cause in LOST
+    ]
+    return f"attempts lost: {', '.join(lost)}" if lost else ""
+
+
 def _print_front(console: Console, result: StudyResult) -> None:
     front = result.pareto()
     if not front:
@@ -207,6 +221,9 @@ def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column
         cells = [Text("-" if p is None else number(p.losses[head])) for p in found]
         columns.append((_folded(head), cells))
     columns.append(("skill", [Text(_skill(result, points.get(t.number))) for t in result.trials]))
+    if len({node for trial in result.trials for node in trial.nodes}) > 1:
+        cells = [Text(clean(" ".join(trial.nodes) or "-")) for trial in result.trials]
+        columns.append(("node", cells))
     return columns
 
 
@@ -256,7 +273,7 @@ def _fit(first: int, columns: Sequence[Column], width: int) -> list[list[Column]
 def _table(columns: Sequence[Column], gap: int = GAP) -> Table:
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     for heading, _ in columns:
-        left = heading in {"#", "state"}
+        left = heading in {"#", "state", "node"}
         table.add_column(
             Text(heading), justify="left" if left else "right", no_wrap=True, vertical="bottom"
         )

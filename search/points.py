@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.decisions import Released
 from search.history import State
 from trainables.measurement import Measurement
 
@@ -58,6 +59,9 @@ class TrialRecord:
     origin: str
     """``reference``, ``start_with`` or ``sampler``."""
     num_attempts: int
+    releases: tuple[Released, ...]
+    """The attempts that were lost or given up without ending the trial: the cause of each, and
+    whether it is charged to the trial."""
     taken_up_after: int
     """The epoch after which it had ended and was taken up again; 0 if it was not."""
     measurements: tuple[Measurement, ...]
@@ -67,3 +71,8 @@ class TrialRecord:
     def num_epochs(self) -> int:
         """Epochs that were measured."""
         return len(self.measurements)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The machines that trained it, in the order of its epochs."""
+        return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))

@@ -248,6 +248,7 @@ class StudyResult:
             is_reference=trial.is_reference,
             origin=trial.origin,
             num_attempts=len(trial.attempts),
+            releases=trial.releases,
             taken_up_after=trial.passed,
             measurements=trial.measurements,
         )
@@ -281,7 +282,8 @@ def load(folder: str) -> StudyResult:
     history = StudyLog.read(store)
     parent, _, name = store.uri.rstrip("/").rpartition("/")
     place = {"storage": parent or "/", "name": name}  # it may have been moved
-    study = Study.from_dict({**history.study, **place, **_budget(history)})
+    budget = {"budget": dict(history.budget)} if history.budget else {}
+    study = Study.from_dict({**history.study, **place, **budget})
     runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
     is_running = holder(store) is not None
     return StudyResult(store.uri, study, history, is_running=is_running, runs=runs)
@@ -294,7 +296,3 @@ def list_studies(storage: str) -> Iterator[str]:
     for name in sorted(names):
         if store.exists(f"{name}/study.json"):
             yield store.child(name).uri
-
-
-def _budget(history: History) -> dict[str, Any]:
-    return {"budget": dict(history.budget)} if history.budget else {}

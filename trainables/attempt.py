@@ -201,6 +201,7 @@ class Attempt:
                 seconds=seconds,
                 checkpoint=kept.folder if kept else None,
                 checkpoint_sha256=kept.sha256 if kept else None,
+                node=socket.gethostname(),
             ),
         )
         if kept:

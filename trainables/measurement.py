@@ -65,6 +65,9 @@ class Measurement:
     checkpoint_sha256: str | None = None
     """What `trainables.checkpoint` said the checkpoint's hash is, 64 hexadecimal digits."""
 
+    node: str = ""
+    """The name of the machine that trained it; empty in records that do not say it."""
+
     def __post_init__(self) -> None:
         _set(self, "number", as_count(self.number, "measurement's number"))
         for name in ("attempt", "epoch", "generation"):
@@ -75,6 +78,8 @@ class Measurement:
             raise InputError("measurement's losses needs at least one head, got {}")
         _set(self, "loss", as_float(self.loss, "measurement's loss"))
         _check_checkpoint(self.checkpoint, self.checkpoint_sha256)
+        if not isinstance(self.node, str):
+            raise InputError(f"measurement's node needs text, got {self.node!r}")
 
     @property
     def path(self) -> str:

@@ -28,6 +28,7 @@ measurements = st.builds(
     metrics=st.dictionaries(names, floats, max_size=3),
     loss=floats,
     seconds=st.dictionaries(names, floats, max_size=3),
+    node=st.text(max_size=8),
 )
 
 
@@ -46,6 +47,13 @@ def test_what_is_written_is_what_is_read(one: Measurement) -> None:
 
 def test_the_name_sorts_by_generation_number_attempt_and_epoch() -> None:
     assert ONE.path == "epochs/000001-000003-002-0005.json"
+
+
+def test_a_record_that_does_not_say_its_node_is_read() -> None:
+    body = ONE.to_dict()
+    del body["node"]
+
+    assert Measurement.from_dict(body).node == ""
 
 
 def test_nan_and_infinities_are_kept() -> None:

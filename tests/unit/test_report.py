@@ -12,7 +12,7 @@ from rich.console import Console
 from search.as_json import best_to_dict, study_to_dict, to_text
 from search.errors import NoCandidate
 from search.ledger import make_ledger
-from search.log import Attempted, Closed, Ended, StudyLog
+from search.log import Attempted, Closed, Ended, Released, StudyLog
 from search.overview import print_list, print_show, state_of
 from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
@@ -167,6 +167,34 @@ def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
     assert "6 trials (4 complete, 1 stopped, 1 failed; 1 taken up again), 14 epochs" in text
     assert "\ntaken up again: trial 5 after 2 epochs\n" in text
     assert "taken up again" not in shown(print_show, result)
+
+
+def test_show_says_where_trials_were_trained_and_what_was_lost_on_the_way(tmp_path, result):
+    script = Script("running", ((1.9, 0.021),))
+    study = write_study(tmp_path, (script,), tested=(), closed="")
+    store = Store(study.folder)
+    with claim(store) as ownership:
+        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log.record(Released(number=0, attempt=1, cause="node", charged=False))
+        for attempt, epoch, node in ((2, 2, "one"), (3, 3, "two")):
+            log.record(Attempted(number=0, attempt=attempt))
+            there = measurement(0, epoch, (1.0, 0.01))
+            write(store, replace(there, attempt=attempt, generation=2, node=node))
+            if attempt == 2:
+                log.record(Released(number=0, attempt=2, cause="lost", charged=True))
+        log.record(Ended(number=0, state="complete"))
+
+    found = load(study.folder)
+
+    assert found.trials[0].nodes == ("one", "two")
+    lost = "trial 0 (its node died, not charged), trial 0 (its process died)"
+    assert f"\nattempts lost: {lost}\n" in shown(print_show, found)
+    assert any(" one two " in line for line in squeezed(shown(print_show, found, width=200)))
+    assert "attempts lost" not in shown(print_show, result)
+    told = study_to_dict(found, "finished")["trials"][0]
+    assert told["nodes"] == ["one", "two"]
+    assert told["lost"][0] == {"attempt": 1, "cause": "node", "is_charged": False, "epoch": 1}
+    assert [epoch["node"] for epoch in told["epochs"]] == ["", "one", "two"]
 
 
 def test_show_prints_a_row_per_trial_with_state_losses_and_reason(result):
