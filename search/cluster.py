@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
 from search.resources import joined_address, local_cores
 from search.signals import Flag
@@ -142,7 +143,8 @@ def _init(arguments: Mapping[str, Any]) -> None:
     address = joined_address()
     check_answers(address)
     try:
-        ray.init(**arguments)
+        with private_token():
+            ray.init(**arguments)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
         why = (str(error).splitlines() or [type(error).__name__])[0]
         if address:

@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from search.errors import InputError, TokenRefused
@@ -30,7 +31,7 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
     if said := known.get("RAY_AUTH_TOKEN", "").strip():
         return _checked(said, "RAY_AUTH_TOKEN")
     named = known.get("RAY_AUTH_TOKEN_PATH", "").strip()
-    path = Path(named) if named else Path(known.get("HOME") or Path.home(), ".ray", "auth_token")
+    path = Path(named) if named else _default_path(known)
     if path.exists():
         return _read(path)
     if named or mode == "token":
@@ -39,6 +40,29 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
             "there from the head (~/.ray/auth_token) and `chmod 600` it"
         )
     return None
+
+
+@contextmanager
+def private_token() -> Iterator[None]:
+    """Have a token that Ray makes meanwhile readable for this user alone.
+
+    A Ray that is started on this machine makes one where there is none, in a file that all may
+    read (ray 2.60); one that was there is left as it is.
+    """
+    path = _default_path(os.environ)
+    was_there = path.exists()
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):
+                path.chmod(0o600)
+
+
+def _default_path(known: Mapping[str, str]) -> Path:
+    return Path(known.get("HOME") or Path.home(), ".ray", "auth_token")
 
 
 def _read(path: Path) -> str:

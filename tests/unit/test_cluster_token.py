@@ -1,6 +1,6 @@
 import pytest
 
-from search.cluster_token import find_token
+from search.cluster_token import find_token, private_token
 from search.errors import InputError, TokenRefused
 
 
@@ -59,3 +59,21 @@ def test_what_is_no_token_is_refused_without_repeating_it(home, content):
 
     with pytest.raises(InputError, match="needs a token of letters and digits, got something"):
         find_token({"HOME": str(home)})
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o644, 0o644)], ids=["new", "old"])
+def test_a_token_that_ray_makes_is_private_and_one_that_was_there_stays(
+    before, after, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    if before is not None:
+        token.parent.mkdir()
+        token.write_text("t" * 64)
+        token.chmod(before)
+
+    with private_token():
+        token.write_text("t" * 64)  # under the usual umask, as Ray does
+
+    assert token.stat().st_mode & 0o777 == after
+    assert before is not None or token.parent.stat().st_mode & 0o777 == 0o700
