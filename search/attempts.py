@@ -22,6 +22,7 @@ class Loss(Enum):
     PREEMPTED = "preempted"
     MEMORY = "memory"
     STORAGE = "storage"
+    UNFIT = "unfit"
 
 
 CAUSES: Mapping[Loss, Cause] = {
@@ -30,7 +31,7 @@ CAUSES: Mapping[Loss, Cause] = {
     Loss.PREEMPTED: "preempted",
     Loss.MEMORY: "memory",
 }
-"""What the log calls it; a failing storage is no cause: nothing can be logged then."""
+"""What the log calls it; a failing storage and an unfit node are no causes: they end the study."""
 CHARGED = frozenset[Cause]({"lost", "memory"})
 """What counts as a failure of the trial."""
 _WORDS: Mapping[Cause, str] = {

@@ -37,8 +37,11 @@ def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     (``trainables.attempt``); of a failed trial none is a candidate. It is the front of all heads,
     which holds the best of any objective (see ``Objective.values``).
     """
-    if trial.state == "failed":
-        return ()
+    return () if trial.state == "failed" else front_points(trial)
+
+
+def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+    """Return the saved points on a trial's own front, by epoch, however it ended."""
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
     if not saved:
         return ()

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.errors import InputError, SearchError
+from search.errors import ClusterLost, InputError, SearchError
 from search.resources import joined_address, local_cores
 from search.signals import Flag
 from search.study import Study
+from search.watching import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 
 Answer = TypeVar("Answer")
 
@@ -26,6 +27,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -42,8 +44,13 @@ PROBE_SECONDS = 3.0
 """How long a Ray may take to accept a connection; Ray itself would wait for minutes."""
 SHORT = 32
 """Bytes of a temporary folder whose sockets, some 70 further on, still have legal names."""
+PATIENT = 0.75
+"""The share of the time after which Ray's own processes end themselves without a head."""
 PACKAGES = Path(__file__).parents[1]
 """The folder that our packages lie in."""
+
+_watches: list[ClusterWatch] = []
+"""Of the Ray that this process has joined, while a study runs on it."""
 
 
 def prepare_environment() -> None:
@@ -56,8 +63,10 @@ def prepare_environment() -> None:
 class Joined:
     """The Ray that a study runs on."""
 
-    nodes: tuple[Mapping[str, Any], ...]
-    """The resources of every living node."""
+    watch: ClusterWatch
+    """Knows its nodes, and whether it still answers."""
+    is_ours: bool
+    """Whether it was started here for the study: then it is all there will ever be."""
     is_left_after: bool
     """Whether this process leaves it at the study's end, and all it holds there goes with it."""
 
@@ -74,23 +83,33 @@ def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator
 
     Raises:
         InputError: If there is no Ray at ``RAY_ADDRESS``.
+        ClusterLost: If it ends meanwhile, from wherever it is waited for.
     """
     prepare_environment()
     notify("starting Ray")
-    import ray
+    patience = PATIENT * head_patience()
+    with outliving(bool(joined_address())):  # read when Ray is imported, and again below
+        import ray
 
     owned = not ray.is_initialized()
-    with _short_folder(owned) as folder:
+    leave = ray.shutdown
+    with _short_folder(owned) as folder, _without_foreign_lines(owned):
         try:
             if owned:
-                with flag.held():
+                with flag.held(), outliving(bool(joined_address())):
                     _init(_arguments(study, folder))
-            nodes = tuple(node["Resources"] for node in ray.nodes() if node["Alive"])
-            yield Joined(nodes=nodes, is_left_after=owned)
+            with watched(patience) as watch:
+                _watches.append(watch)
+                is_ours = owned and not joined_address()
+                yield Joined(watch=watch, is_ours=is_ours, is_left_after=owned)
+        except ClusterLost:
+            leave = leave_lost_ray
+            raise
         finally:
+            _watches.clear()
             if owned:
                 with flag.held():
-                    ray.shutdown()
+                    leave()
 
 
 def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -101,11 +120,19 @@ def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
     """
     import ray
 
-    task = ray.remote(num_cpus=0, max_retries=2, max_calls=1)(function)
+    task = ray.remote(num_cpus=0, max_retries=2, max_calls=1)(function).remote(*arguments)
+    while not ray.wait([task], timeout=1.0)[0]:
+        for watch in _watches:
+            watch.check()
     try:
-        answer: Answer = ray.get(task.remote(*arguments))
+        answer: Answer = ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from (None if isinstance(error.cause, SearchError) else error)
+    except ray.exceptions.RayError as error:
+        for watch in _watches:
+            watch.settle()
+        text = " ".join(str(error).split())[:400]
+        raise SearchError(f"a task of Ray was lost: {text}; run it again") from error
     return answer
 
 
@@ -116,10 +143,13 @@ def _init(arguments: Mapping[str, Any]) -> None:
     check_answers(address)
     try:
         ray.init(**arguments)
-    except ConnectionError as error:
-        if not address:
-            raise
-        raise InputError(_no_ray(address, str(error).splitlines()[0])) from error
+    except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        if address:
+            raise InputError(_no_ray(address, why)) from error
+        raise SearchError(
+            f"Ray could not be started on this machine: {why}; if it is busy, try again"
+        ) from error
 
 
 def check_answers(address: str) -> None:
@@ -187,6 +217,22 @@ def _pathless() -> Any:
             return True
 
     return Pathless()
+
+
+@contextmanager
+def _without_foreign_lines(is_ours: bool) -> Iterator[None]:
+    """Keep what Ray prints of a lost node, twenty lines of its log, out of our output.
+
+    It prints them whatever ``log_to_driver`` says (ray 2.60); our own lines say what was lost.
+    """
+    from ray._private import worker
+
+    former = worker._worker_logs_enabled
+    worker._worker_logs_enabled = former and not is_ours
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = former
 
 
 @contextmanager

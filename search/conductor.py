@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
-from search.decisions import Asked, Attempted, Decision, Ended, Origin, Released, Stopped
+from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
 from search.memory import Memory
@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UnfitNode
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -37,7 +37,8 @@ class Conductor:
         log: The study's record, open for writing.
         scheduler: Decides after each epoch whether a trial goes on.
         suggest: The sampler.
-        was_recycled: Whether the actor of (number, attempt) ended itself before it trained.
+        own_end: Why the actor of (number, attempt) ended itself; None if it did not.
+        tidy: Called with each trial that has just ended.
         clock: Seconds, monotonic.
     """
 
@@ -48,7 +49,8 @@ class Conductor:
         scheduler: Scheduler,
         suggest: Suggest,
         *,
-        was_recycled: Callable[[int, int], bool] = lambda number, attempt: False,
+        own_end: Callable[[int, int], Cause | None] = lambda number, attempt: None,
+        tidy: Callable[[TrialHistory], None] = lambda trial: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -56,7 +58,8 @@ class Conductor:
         self._log = log
         self._scheduler = scheduler
         self._suggest = suggest
-        self._was_recycled = was_recycled
+        self._own_end = own_end
+        self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
         self._again: list[int] = []
@@ -114,16 +117,19 @@ class Conductor:
 
         Raises:
             StorageError: If the study's storage failed it: no attempt could do better.
+            UnfitNode: If its node can train none: it would take and lose one after the other.
         """
         if self._flying.get(number) != attempt:
             return
+        if loss is Loss.UNFIT:
+            raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
         if loss is Loss.STORAGE:
             raise StorageError(
                 f"trial {number} could not be recorded: {detail}; make room or mend the "
                 "storage, then resume the study"
             )
         self._details[number] = detail
-        cause = "recycled" if self._was_recycled(number, attempt) else CAUSES[loss]
+        cause = self._own_end(number, attempt) or CAUSES[loss]
         charged = cause in CHARGED
         self._record(Released(number=number, attempt=attempt, cause=cause, charged=charged))
         del self._flying[number]
@@ -262,6 +268,7 @@ class Conductor:
 
     def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
         self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
+        self._tidy(self.trials[number])
         self._flying.pop(number, None)
         self.live_losses.pop(number, None)
         if number in self._again:

@@ -1,6 +1,7 @@
 """Trains a study's leading points again, each with several fresh seeds."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
@@ -10,19 +11,22 @@ from search.confirm_record import record_of
 from search.decisions import DONE, Closed, Tested
 from search.defaults import with_moved_data
 from search.errors import Interrupted, StudyDiffers
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.ownership import claim, hold
+from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import check_storage, data_request
 from search.prepared import Prepared
 from search.progress import Running
-from search.resources import Shares, check_local, shares
+from search.reach import check_reach
+from search.resources import check_local
 from search.results import StudyResult
 from search.runner import KERAS, evaluate, one_at_a_time, run_settings
 from search.scheduler import Fifo
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from trainables.data import check_dataset, decode_dataset
 from trainables.store import Store
 
@@ -73,6 +77,8 @@ def train(
         StudyLocked: If another process runs or confirms the study.
         StudyDiffers: If its data set has changed since.
         StorageError: If the record is damaged or cannot be written.
+        NoRoom: If no node had room for a training for ``resources.wait_minutes``.
+        ClusterLost: If Ray has gone away.
         Interrupted: On SIGINT or SIGTERM.
     """
     watcher = watcher or Silent()
@@ -93,8 +99,10 @@ def train(
                     trainings = to_train(begun, wanted)
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)
-                    share = shares(study.resources, joined.nodes)
-                    run = _Run(study, result.prepared, trainings, log, store, share, factory)
+                    nodes = joined.watch.sight.nodes
+                    place = find_place(study.resources, joined, watcher.preparing)
+                    check_reach(store, study.data, nodes, watcher.preparing)
+                    run = _Run(study, result.prepared, trainings, log, store, place, factory)
                     run.go(watcher, flag)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -123,7 +131,7 @@ class _Run:
         trainings: Sequence[Training],
         log: StudyLog,
         store: Store,
-        shares: Shares,
+        place: Place,
         factory: str,
     ) -> None:
         self._study = study
@@ -131,10 +139,10 @@ class _Run:
         self._trainings = trainings
         self._log = log
         self._store = store
-        self._shares = shares
+        self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
         self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, shares, factory),
+            **run_settings(study, prepared, place, factory),
             "study": store.uri,
             "rungs": [],
         }
@@ -151,7 +159,7 @@ class _Run:
             store=self._store,
             name=f"{study.name}-confirm-{self._log.generation:06d}",
             settings=self._settings,
-            shares=self._shares,
+            place=self._place,
             flag=flag,
             changed=watcher.changed,
         )
@@ -170,8 +178,15 @@ class _Run:
             first=tuple((one.config, _origin(one)) for one in trainings),
             own={number: (one.seed, one.epoch) for number, one in enumerate(trainings)},
         )
-        was_recycled = recycled_in(self._store, self._log.generation)
-        return Conductor(plan, self._log, Fifo(), _suggest_nothing, was_recycled=was_recycled)
+        tidy_all(self._store, self._log.history().trials)
+        return Conductor(
+            plan,
+            self._log,
+            Fifo(),
+            _suggest_nothing,
+            own_end=own_ends(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
+        )
 
     def _test(self, watcher: Watcher) -> None:
         """Measure every training that has no figures on the test split yet."""

@@ -1,17 +1,20 @@
 """The few states of a study that a caller may handle."""
 
-from trainables.errors import InputError, SearchError, StorageError, StorageFull
+from trainables.errors import InputError, SearchError, StorageError, StorageFull, UnfitNode
 
 __all__ = [
+    "ClusterLost",
     "InputError",
     "Interrupted",
     "NoCandidate",
+    "NoRoom",
     "SearchError",
     "StorageError",
     "StorageFull",
     "StudyDiffers",
     "StudyLocked",
     "StudyWarning",
+    "UnfitNode",
 ]
 
 
@@ -29,6 +32,14 @@ class NoCandidate(SearchError):
 
 class Interrupted(SearchError):
     """A signal ended the run; what was measured is recorded, and the run can be continued."""
+
+
+class NoRoom(SearchError):
+    """No node had room for a trial in the time that the study waits; it can be continued."""
+
+
+class ClusterLost(SearchError):
+    """The Ray that a study ran on has gone away; the study can be continued on another."""
 
 
 class StudyWarning(UserWarning):

@@ -8,7 +8,7 @@ from typing import Any
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from search.attempts import Loss
-from search.errors import SearchError, StorageError
+from search.errors import SearchError, StorageError, UnfitNode
 
 # What Ray 2.60 says, and says nowhere else but in the text.
 NODE_DIED = "its node has died"
@@ -37,6 +37,8 @@ def why_lost(trial: Any) -> Lost:
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, StorageError):
             return Lost(loss=Loss.STORAGE, detail=str(error.cause))
+        if isinstance(error.cause, UnfitNode):
+            return Lost(loss=Loss.UNFIT, detail=str(error.cause))
         return Lost(loss=Loss.ACTOR, detail=_one_line(error.cause))
     if isinstance(error, RayActorError):
         if error.actor_init_failed:

@@ -13,7 +13,9 @@ from ray.tune.search import Searcher
 
 from search.attempts import Loss
 from search.conductor import Conductor, Finished
+from search.errors import ClusterLost
 from search.losing import Lost, why_lost
+from search.place import Place
 from search.usage import Usage
 from trainables.attempt import Envelope
 
@@ -41,6 +43,26 @@ class Guard:
             return otherwise
 
 
+class Abandoned(BaseException):
+    """Leaves Tune at once, past all that it does to end in order."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def go_on_or_leave(place: Place) -> None:
+    """Do nothing as long as Ray is there.
+
+    Raises:
+        Abandoned: If it has gone away: nothing can be ended in order there.
+    """
+    try:
+        place.watch.check()
+    except ClusterLost as error:
+        raise Abandoned(error) from None
+
+
 class Unpickled:
     """Is pickled as an empty shell.
 
@@ -63,8 +85,10 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         causes: dict[str, Lost],
         guard: Guard,
         changed: Callable[[], None],
+        place: Place,
     ) -> None:
         super().__init__(metric="epoch", mode="max")
+        self._place = place
         self._changed = changed
         self._conductor = conductor
         self._causes = causes
@@ -72,7 +96,17 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         self._flying: dict[str, tuple[int, int]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the request of the next attempt, None for not now, or FINISHED."""
+        """Return the request of the next attempt, None for not now, or FINISHED.
+
+        Raises:
+            Abandoned: If Ray has gone away.
+        """
+        go_on_or_leave(self._place)
+        if len(self._flying) >= self._place.room.trials():
+            return None
+        # Of each new trial Tune asks the head something, for as long as that takes (ray 2.60).
+        if not self._place.watch.answers():
+            return None
         finished: Envelope | Finished | None = Finished()
         envelope = self._guard.call(self._conductor.ask, finished)
         if envelope is None:
@@ -133,6 +167,11 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         lost = self._guard.call(lambda: why_lost(trial), Lost(loss=Loss.ACTOR))
         self._causes[trial.trial_id] = lost
 
+    @property
+    def num_placed(self) -> int:
+        """The number of processes that have a place, whether they have started yet or not."""
+        return 1 if self._controller is None else self._controller._actor_manager.num_live_actors
+
     def kill(self) -> None:
         """End the processes of all trials that are being trained.
 
@@ -157,8 +196,10 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         changed: Callable[[], None],
         usage: Usage,
         live: LiveTrials,
+        place: Place,
     ) -> None:
         self._conductor = conductor
+        self._place = place
         self._changed = changed
         self._usage = usage
         self._live = live
@@ -170,7 +211,13 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         return self._guard.call(lambda: self._take_in(result), True)
 
     def stop_all(self) -> bool:
-        """Tell whether everything is to end now."""
+        """Tell whether everything is to end now.
+
+        Raises:
+            Abandoned: If Ray has gone away: nothing can be ended in order there.
+        """
+        go_on_or_leave(self._place)
+        self._guard.call(lambda: self._place.waiting.look(self._live.num_placed), None)
         if self._guard.error is None and not self._is_interrupted():
             return False
         self._live.kill()

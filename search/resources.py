@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import InputError
+from search.growth import NodeType
 from search.settings import Resources
 
 MEMORY_SHARE = 0.8
@@ -93,32 +94,56 @@ def check_local(resources: Resources) -> None:
         )
 
 
-def shares(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> Shares:
-    """Return the shares of a study's trials on these nodes.
+def shares(
+    resources: Resources,
+    nodes: Sequence[Mapping[str, Any]],
+    coming: Sequence[NodeType] = (),
+) -> Shares | None:
+    """Return the shares of a study's trials on these nodes and on those that may join them.
+
+    None where none of them has room for a trial, but some may come of which nobody knows what
+    they have.
 
     Args:
         resources: What the study asks for.
         nodes: The ``Resources`` of each living node, as ``ray.nodes()`` gives them.
+        coming: What may come besides.
 
     Raises:
         InputError: If no node could ever place one trial.
     """
-    slots = [_slots(resources, node) for node in nodes]
-    if not any(slots):
-        raise InputError(_unplaceable(resources, nodes))
-    possible = sum(slots)
-    concurrent = possible if resources.concurrent == "auto" else int(resources.concurrent)
-    memory = max((float(node.get("memory", 0)) for node in nodes), default=0.0)
-    per_trial = memory * MEMORY_SHARE / max(slots)
+    places = [*nodes, *(one.resources for one in coming if one.resources is not None)]
+    if not any(slots_on(resources, place) for place in places):
+        if all(one.resources is not None for one in coming):
+            raise InputError(_unplaceable(resources, nodes, coming))
+        return None
     return Shares(
         cpu=resources.cpu,
         gpu=resources.gpu,
-        concurrent=max(1, min(concurrent, possible)),
-        recycle_bytes=int(per_trial),
+        concurrent=at_once(resources, nodes, coming),
+        recycle_bytes=_recycle_bytes(resources, places),
     )
 
 
-def _slots(resources: Resources, node: Mapping[str, Any]) -> int:
+def at_once(
+    resources: Resources, nodes: Sequence[Mapping[str, Any]], coming: Sequence[NodeType] = ()
+) -> int:
+    """Return how many trials run at once when all has come that may, at least 1.
+
+    All of them are handed out at once, so that the autoscaler sees at once what is wanted.
+    """
+    possible = sum(slots_on(resources, node) for node in nodes) + to_come(resources, coming)
+    wanted = possible if resources.concurrent == "auto" else int(resources.concurrent)
+    return max(1, min(wanted, possible))
+
+
+def to_come(resources: Resources, coming: Sequence[NodeType]) -> int:
+    """Return how many trials fit on the nodes that may come."""
+    known = [(one.most, one.resources) for one in coming if one.resources is not None]
+    return sum(most * slots_on(resources, place) for most, place in known)
+
+
+def slots_on(resources: Resources, node: Mapping[str, Any]) -> int:
     """Return how many trials fit on a node at once."""
     by_cpu = math.floor(float(node.get("CPU", 0)) / resources.cpu)
     if not resources.gpu:
@@ -129,10 +154,31 @@ def _slots(resources: Resources, node: Mapping[str, Any]) -> int:
     return min(by_cpu, math.floor(gpus / resources.gpu))
 
 
-def _unplaceable(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> str:
-    largest_cpu = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-    largest_gpu = max((float(node.get("GPU", 0)) for node in nodes), default=0.0)
-    return (
-        f"resources needs a node with cpu={resources.cpu} and gpu={resources.gpu:g} for one "
-        f"trial; the largest of {len(nodes)} has cpu={largest_cpu} and gpu={largest_gpu:g}"
-    )
+def _recycle_bytes(resources: Resources, places: Sequence[Mapping[str, Any]]) -> int:
+    """Return what a process may take wherever it runs: the least of all kinds of nodes."""
+    slots = [(slots_on(resources, place), float(place.get("memory", 0))) for place in places]
+    shares = [memory * MEMORY_SHARE / num for num, memory in slots if num and memory]
+    return int(min(shares, default=0.0))
+
+
+def _unplaceable(
+    resources: Resources, nodes: Sequence[Mapping[str, Any]], coming: Sequence[NodeType]
+) -> str:
+    needs = f"resources needs a node with {asked(resources)} for one trial"
+    largest = f"the largest of {len(nodes)} has {_largest(nodes)}"
+    if not coming:
+        return f"{needs}; {largest}"
+    known = {one.name: one.resources for one in coming if one.resources is not None}
+    of_types = _largest(list(known.values()))
+    return f"{needs}; {largest}, the largest that can come ({', '.join(known)}) has {of_types}"
+
+
+def asked(resources: Resources) -> str:
+    """Return what one trial asks for, in words."""
+    return f"cpu={resources.cpu} and gpu={resources.gpu:g}"
+
+
+def _largest(places: Sequence[Mapping[str, Any]]) -> str:
+    cpu = max((int(place.get("CPU", 0)) for place in places), default=0)
+    gpu = max((float(place.get("GPU", 0)) for place in places), default=0.0)
+    return f"cpu={cpu} and gpu={gpu:g}"

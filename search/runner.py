@@ -4,27 +4,31 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
 from search.errors import Interrupted, SearchError
-from search.fitting import recycled_in, train_all
+from search.fitting import own_ends, train_all
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
+from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
+from search.reach import check_reach
 from search.redundancy import warn_of_redundancy
-from search.resources import Shares, check_local, shares
+from search.resources import check_local
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
+from search.tidying import tidy, tidy_all
 from search.warm import WarmStart, warm_start
 from search.warm_sources import read_earlier
 from trainables.store import Store
@@ -84,6 +88,9 @@ def run(study: Study, *, watcher: Watcher | None = None, factory: str = KERAS) -
         StudyDiffers: If a study of that name has other settings.
         StudyLocked: If another process runs it.
         SearchError: If this process runs a study already, in another thread.
+        NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
+        ClusterLost: If Ray has gone away.
+        UnfitNode: If a node that came later lacks the storage or its GPU.
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
@@ -134,13 +141,14 @@ def _run(study: Study, known: StudyResult | None, watcher: Watcher, factory: str
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
-                share = shares(study.resources, joined.nodes)
+                place = find_place(study.resources, joined, watcher.told)
+                check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
-                _Run(study, prepared, log, store, share, factory, warm).go(watcher, flag)
+                _Run(study, prepared, log, store, place, factory, warm).go(watcher, flag)
 
 
 class _Run:
@@ -152,7 +160,7 @@ class _Run:
         prepared: Prepared,
         log: StudyLog,
         store: Store,
-        shares: Shares,
+        place: Place,
         factory: str,
         warm: WarmStart,
     ) -> None:
@@ -160,11 +168,11 @@ class _Run:
         self._prepared = prepared
         self._log = log
         self._store = store
-        self._shares = shares
+        self._place = place
         self._factory = factory
         self._warm = warm.recorded()
         self._objective = objective_of(study)
-        self._settings = run_settings(study, prepared, shares, factory)
+        self._settings = run_settings(study, prepared, place, factory)
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         conductor = self._conductor()
@@ -175,7 +183,7 @@ class _Run:
             store=self._store,
             name=f"{self._study.name}-{self._log.generation:06d}",
             settings=self._settings,
-            shares=self._shares,
+            place=self._place,
             flag=flag,
             changed=watcher.changed,
         )
@@ -186,6 +194,7 @@ class _Run:
 
     def _conductor(self) -> Conductor:
         study, prepared = self._study, self._prepared
+        tidy_all(self._store, self._log.history().trials)
         baselines = prepared.data.baselines
         hours = study.budget.hours
         plan = Plan(
@@ -207,7 +216,8 @@ class _Run:
             self._log,
             scheduler,
             self._suggest,
-            was_recycled=recycled_in(self._store, self._log.generation),
+            own_end=own_ends(self._store, self._log.generation),
+            tidy=partial(tidy, self._store),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:
@@ -239,7 +249,7 @@ class _Run:
             )
 
 
-def run_settings(study: Study, prepared: Prepared, shares: Shares, factory: str) -> dict[str, Any]:
+def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:
     """Return what all trials of a study share, as plain values."""
     scheduler = make_scheduler(
         study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
@@ -248,9 +258,10 @@ def run_settings(study: Study, prepared: Prepared, shares: Shares, factory: str)
         **shared_settings(study, prepared),
         "factory": factory,
         "rungs": list(getattr(scheduler, "rungs", ())),
-        "cpu": shares.cpu,
-        "gpu": shares.gpu,
-        "recycle_bytes": shares.recycle_bytes,
+        "cpu": place.shares.cpu,
+        "gpu": place.shares.gpu,
+        "recycle_bytes": place.shares.recycle_bytes,
+        "copy_data": place.is_spread,
     }
 
 

@@ -14,6 +14,7 @@ GPU_FRACTIONS = (0.25, 0.5)
 MOST_HOURS = 1_000_000
 MOST_UNITS = 1_000_000
 """CPUs or GPUs of a trial, and trials at once."""
+MOST_WAIT_MINUTES = 100_000
 LARGEST_SEED = 2**32 - 1
 
 
@@ -73,7 +74,9 @@ class Resources:
     gpu: float = 0
     """0, 1/4, 1/2 or a whole number."""
     concurrent: int | Literal["auto"] = "auto"
-    """Trials at once; ``auto``: as many as there is room for."""
+    """Trials at once; ``auto``: as many as there is room for, or can be once a cluster grows."""
+    wait_minutes: float = 30
+    """How long to wait for nodes while no trial runs and nothing else keeps them busy."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -89,11 +92,16 @@ class Resources:
                 rule = "needs 'auto' or a whole number >= 1"
                 path = ("resources", "concurrent")
                 read_whole(self, path, least=1, most=MOST_UNITS, rule=rule)
+        minutes = self.wait_minutes
+        if not is_number(minutes) or not 0 <= minutes <= MOST_WAIT_MINUTES:
+            path = ("resources", "wait_minutes")
+            rule = f"needs a number from 0 to {MOST_WAIT_MINUTES}"
+            problems.add(path, f"{rule}, got {shown(minutes)}")
         problems.refuse_any()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {"cpu": self.cpu, "gpu": self.gpu, "concurrent": self.concurrent}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

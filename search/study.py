@@ -19,6 +19,8 @@ NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
 NO_DIFFERENCE = ("budget", "storage", "module_folder")
 """Fields that may change between two runs; of the budget nothing may shrink."""
+PATIENCE = "resources.wait_minutes"
+"""May change, too: it has no effect on any trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ class Study:
             for key in here
             if key not in NO_DIFFERENCE
             for difference in _differences(key, here[key], there[key])
+            if difference[0] != PATIENCE
         ]
         shrunk = self.budget.less_than(other.budget)
         return found + [

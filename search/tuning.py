@@ -11,10 +11,15 @@ from ray import tune
 
 from search.conductor import Conductor
 from search.losing import Lost
-from search.pool import Guard, LiveTrials, NumberSearcher, ResultStopper
+from search.place import Place
+from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper
 from search.resources import Shares
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable
+
+MOST_AT_ONCE = 1_000_000
+"""Of trials for Tune: the searcher itself knows for how many there is room. Without any limit
+Tune would keep one trial pending at a time, and a cluster would grow a node at a time."""
 
 
 def fit(
@@ -22,7 +27,7 @@ def fit(
     *,
     name: str,
     settings: Mapping[str, Any],
-    shares: Shares,
+    place: Place,
     is_interrupted: Callable[[], bool],
     changed: Callable[[], None],
     usage: Usage,
@@ -33,29 +38,34 @@ def fit(
         conductor: Hands out and decides.
         name: Of this run alone: Tune keeps what it trains by name, for all runs on a Ray.
         settings: What all trials share.
-        shares: What each takes, and how many run side by side.
+        place: What each takes, how many there is room for, and who watches over that.
         is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
         changed: Called when the conductor took in or handed out something.
         usage: Takes note of how the slots were used.
 
     Raises:
+        ClusterLost: If Ray has gone away.
+        NoRoom: If no trial found a place in the time that the study waits.
         Exception: What our own code raised inside Tune, as it was raised.
     """
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    searcher = NumberSearcher(conductor, causes, guard, changed)
-    stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live)
+    searcher = NumberSearcher(conductor, causes, guard, changed, place)
+    stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live, place)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet():
             tune.Tuner(
-                _trainable(name, settings, shares),
-                tune_config=_tune_config(searcher, live, shares),
+                _trainable(name, settings, place.shares),
+                tune_config=_tune_config(searcher, live),
                 run_config=_run_config(stopper, scratch),
             ).fit()
+    except Abandoned as abandoned:
+        raise abandoned.error from None
     except Exception:
         if guard.error is None:
+            place.watch.settle()
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -71,13 +81,13 @@ def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:
     return trainable
 
 
-def _tune_config(searcher: NumberSearcher, live: LiveTrials, shares: Shares) -> Any:
+def _tune_config(searcher: NumberSearcher, live: LiveTrials) -> Any:
     return tune.TuneConfig(
         search_alg=searcher,
         scheduler=live,
         num_samples=-1,
         reuse_actors=True,
-        max_concurrent_trials=shares.concurrent,
+        max_concurrent_trials=MOST_AT_ONCE,
         trial_name_creator=_name,
         trial_dirname_creator=_name,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from search.log import StudyLog
 from search.ownership import Ownership, claim
 from search.scheduler import Fifo
 from search.searcher import Suggestion
+from search.tidying import tidy, tidy_all
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
 from trainables import attempt as attempt_module
@@ -54,12 +56,14 @@ class Bench:
         plan = Plan(**{**values, **changes})
         budget = {"trials": plan.trials, "epochs": plan.epochs, "hours": None}
         log = StudyLog.open_for_writing(self.store, self.ownership, budget=budget)
+        tidy_all(self.store, log.history().trials)
         self.conductor = Conductor(
             plan,
             log,
             scheduler or Fifo(),
             suggest,
-            was_recycled=lambda *attempt: attempt in self.recycled,
+            own_end=lambda *attempt: "recycled" if attempt in self.recycled else None,
+            tidy=partial(tidy, self.store),
             clock=lambda: self.now,
         )
         return self.conductor

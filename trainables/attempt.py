@@ -1,6 +1,6 @@
 """One attempt at a trial, without Ray: continue, train an epoch, keep, record, clean up."""
 
-import math
+import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -9,13 +9,16 @@ from typing import Any
 
 from trainables import checkpoint
 from trainables.checkpoint import CheckpointError
-from trainables.errors import SearchError, StorageError
+from trainables.errors import StorageError, UnfitNode
 from trainables.imports import add_import_folder, import_function
 from trainables.measurement import Measurement
 from trainables.measurement import write as write_measurement
+from trainables.reasons import not_finite, reason_of
 from trainables.run import EpochResult, RunFactory, RunRequest, TrialRun
 from trainables.store import Store
 
+STUDY = "study.json"
+"""What every study's folder has."""
 SMALL_STATE_BYTES = 16 * 2**20
 """A state up to this size is kept after every epoch, whatever the clock says."""
 SAVING_SHARE = 0.05
@@ -78,6 +81,7 @@ class Attempt:
             URI of its folder; ``factory``, ``module:function`` of a `RunFactory`; ``rungs``,
             the epochs at which the scheduler decides; and what the factory reads.
         clock: Seconds, monotonic.
+        is_leaving: Whether the node is about to be taken away: then every epoch is saved.
     """
 
     def __init__(
@@ -86,13 +90,16 @@ class Attempt:
         settings: Mapping[str, Any],
         *,
         clock: Callable[[], float] = time.perf_counter,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._envelope = envelope
         self._settings = dict(settings)
         self._clock = clock
+        self._is_leaving = is_leaving
         self._store = Store(settings["study"])
         self._run: TrialRun | None = None
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
+        self._newest: Kept | None = None
         self._damaged: list[Kept] = []
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
@@ -102,30 +109,40 @@ class Attempt:
         """Train, keep and record one epoch more.
 
         What goes wrong in the training itself is returned, not raised: the process stays warm
-        for the next trial.
+        for the next trial. That the next epoch is asked for is the driver's answer to the last
+        one: only then is deleted what that one supersedes.
 
         Raises:
             StorageError: Of the study's storage: without it nothing can be acknowledged.
+            UnfitNode: If no trial of this study can be trained on this node.
         """
         epoch = 1
+        self._drop_superseded()
         try:
             run = self._run = self._run or self._open()
             epoch = run.epoch + 1
             result = run.run_epoch()
-            reason = _not_finite(result, epoch)
+            reason = not_finite(result, epoch)
             if reason:
                 return Step(epoch=epoch, losses=result.losses, failure=reason)
             self._record(run, result)
         except CheckpointError as error:  # a state that cannot be kept is the model's fault
             return self._failed(epoch, error)
-        except StorageError:
+        except (StorageError, UnfitNode):
             raise
         except (Exception, SystemExit) as error:
             return self._failed(epoch, error)
         return Step(epoch=epoch, losses=result.losses, metrics=result.metrics)
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether another attempt would lose nothing if it went on from here."""
+        epoch = 0 if self._run is None else self._run.epoch
+        return epoch == max((kept.epoch for kept in self._kept), default=0)
+
     def _open(self) -> TrialRun:
         started = self._clock()
+        self._check_storage()
         add_import_folder(self._settings.get("module_folder"))
         factory: RunFactory = import_function(self._settings["factory"])
         imported = self._clock()
@@ -139,6 +156,18 @@ class Attempt:
         self._continue(run)
         self._opening_seconds = {"start": imported - started, "open": self._clock() - imported}
         return run
+
+    def _check_storage(self) -> None:
+        """Make sure that what is written here is seen by the driver.
+
+        A node that came after the study began was not asked before; on one without the shared
+        folder all would be written, and never seen.
+        """
+        if not self._store.exists(STUDY):
+            raise UnfitNode(
+                f"node {socket.gethostname()} does not see the study {self._store.uri!r}: "
+                "mount its storage there, at the same path, or use a URI"
+            )
 
     def _continue(self, run: TrialRun) -> None:
         """Load the newest checkpoint that is whole; what is not is passed over."""
@@ -176,7 +205,7 @@ class Attempt:
         )
         if kept:
             self._kept.append(kept)
-            self._drop_superseded(kept)
+            self._newest = kept
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
         """Return, once, what came before the first epoch, building and tracing apart."""
@@ -192,7 +221,7 @@ class Attempt:
             return True
         if run.epoch in self._settings.get("rungs", ()):
             return True
-        if self._state_bytes <= SMALL_STATE_BYTES:
+        if self._state_bytes <= SMALL_STATE_BYTES or self._is_leaving():
             return True
         last, cost = self._last_save
         return now - last >= min(cost / SAVING_SHARE, LONGEST_INTERVAL_SECONDS)
@@ -209,12 +238,17 @@ class Attempt:
         losses = tuple(result.losses.values())
         return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
 
-    def _drop_superseded(self, newest: Kept) -> None:
+    def _drop_superseded(self) -> None:
         """Delete what is neither the newest nor on this trial's own front.
 
-        Only after the newer epoch is recorded, so that a kill in between leaves too much,
-        never too little.
+        Only what a newer epoch supersedes that the driver has heard of. An actor that is cut
+        off from it goes on writing to the study's folder, while another attempt continues
+        from the last epoch that the driver knows. What is left after the trial's last epoch
+        the driver deletes (``search.tidying``).
         """
+        newest, self._newest = self._newest, None
+        if newest is None:
+            return
         repeated = [kept for kept in self._damaged if kept.epoch <= newest.epoch]
         beaten = [kept for kept in self._kept if kept is not newest and self._is_beaten(kept)]
         for kept in repeated + beaten:
@@ -236,40 +270,9 @@ class Attempt:
         trace = "".join(traceback.format_exception(error))
         self._store.put(f"failures/{name}", trace.encode())
         folder = self._settings.get("module_folder")
-        return Step(epoch=epoch, failure=_reason(error, folder))
+        return Step(epoch=epoch, failure=reason_of(error, folder))
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     pairs = list(zip(one, other, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-
-def _not_finite(result: EpochResult, epoch: int) -> str | None:
-    """Say which loss stopped being a number, if one did."""
-    named = {f"val_{head}_loss": loss for head, loss in result.losses.items()}
-    named["training loss"] = result.training_loss
-    for name, value in named.items():
-        if not math.isfinite(value):
-            word = "NaN" if math.isnan(value) else "infinite"
-            return f"{name} became {word} in epoch {epoch}"
-    return None
-
-
-def _reason(error: BaseException, user_folder: str | None) -> str:
-    """Put an error into one line: what it is and, outside our own errors, where it arose.
-
-    The place is the innermost line of the user's own code, if any of it was running.
-    """
-    text = " ".join(str(error).split())[:400]
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return f"out of memory: {text or 'an allocation failed'}"
-    if isinstance(error, SearchError):
-        return text
-    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    users = [place for place in frames if user_folder and _lies_in(place[0], user_folder)]
-    place = " ({}:{})".format(*(users or frames)[-1]) if frames else ""
-    return f"{type(error).__name__}: {text}{place}"
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    return path.startswith(f"{folder.rstrip('/')}/") and "/site-packages/" not in path

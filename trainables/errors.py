@@ -35,3 +35,7 @@ class StorageError(SearchError):
 
 class StorageFull(StorageError):
     """The study's storage has no room left; nothing acknowledged is lost."""
+
+
+class UnfitNode(SearchError):
+    """A node cannot train any trial of the study; the message names it and what is wrong."""

@@ -4,6 +4,7 @@ Importing this module imports TensorFlow.
 """
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from trainables import checkpoint
 from trainables.data import Dataset, open_dataset
-from trainables.errors import InputError
+from trainables.errors import UnfitNode
 from trainables.imports import import_folder
 from trainables.isolation import GlobalGenerator, isolated
 from trainables.model import PRECISIONS, build_model
@@ -27,7 +28,8 @@ from trainables.training import (
 )
 
 SIMULATED_GPU = "TWOHEAD_SIMULATED_GPU"
-"""Set to 1, a trial that asked for a GPU and sees none trains on the CPU (for tests)."""
+"""Set to 1 where the node's processes start, a trial that asked for a GPU and sees none trains on
+the CPU (for tests); a driver's own environment reaches the node that it starts, and no other."""
 
 
 def keras_run(request: RunRequest) -> TrialRun:
@@ -35,6 +37,7 @@ def keras_run(request: RunRequest) -> TrialRun:
 
     Raises:
         InputError: If the config, the data or the process cannot give the trial.
+        UnfitNode: If there should be a GPU on this node and there is none.
     """
     settings = request.settings
     _configure(settings["cpu"], settings["gpu"])
@@ -114,7 +117,7 @@ def _configure(cpu: int, gpu: float) -> None:
     """Bind TensorFlow to this trial's share; only its first use can."""
     configure_process(num_threads=cpu)
     if gpu and not visible_gpus() and os.environ.get(SIMULATED_GPU) != "1":
-        raise InputError(
-            f"trial needs gpu={gpu:g}, but TensorFlow sees no GPU on this node: "
-            "install the 'gpu' extra there, or set resources.gpu to 0"
+        raise UnfitNode(
+            f"a trial needs gpu={gpu:g}, but TensorFlow sees no GPU on node "
+            f"{socket.gethostname()}: install the 'gpu' extra there, or set resources.gpu to 0"
         )

@@ -10,6 +10,7 @@ import ray
 from ray import tune
 
 from trainables.attempt import Attempt, Envelope
+from trainables.leaving import NodeWatch
 from trainables.store import Store
 
 
@@ -28,6 +29,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         self._attempt: Attempt | None = None
         self._began_at = 0.0
         self._has_trained = False
+        self._node = NodeWatch()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Store the request of the next trial; True, always."""
@@ -40,8 +42,13 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         self._began_at = self._began_at or time.time()
         envelope = Envelope.from_dict(json.loads(self._request["request"]))
         if self._attempt is None:
+            self._leave_if_node_goes(envelope)
             self._recycle_if_grown(envelope)
-            self._attempt = Attempt(envelope, self._settings)
+            self._attempt = Attempt(
+                envelope, self._settings, is_leaving=lambda: self._node.is_leaving
+            )
+        elif self._attempt.is_saved:
+            self._leave_if_node_goes(envelope)
         step = self._attempt.step()
         self._has_trained = True
         done = step.failure is not None or step.epoch >= envelope.epochs
@@ -66,6 +73,14 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Take nothing from Tune: a trial finds its own newest checkpoint."""
 
+    def _leave_if_node_goes(self, envelope: Envelope) -> None:
+        """End this process if its node is taken away: the trial goes on elsewhere, at once.
+
+        Nothing is lost by it, and it is not charged: all that was trained is saved.
+        """
+        if self._node.is_leaving:
+            self._end_process("left", envelope)
+
     def _recycle_if_grown(self, envelope: Envelope) -> None:
         """End this process before a trial if it has grown too large; not charged to the trial.
 
@@ -74,8 +89,12 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         limit = self._settings.get("recycle_bytes")
         if not limit or not self._has_trained or _resident_bytes() <= limit:
             return
+        self._end_process("recycled", envelope)
+
+    def _end_process(self, why: str, envelope: Envelope) -> None:
+        """End this process; the driver finds out why from a file (``search.fitting``)."""
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}"
-        Store(self._settings["study"]).put(f"recycled/{name}", b"")
+        Store(self._settings["study"]).put(f"{why}/{name}", b"")
         ray.actor.exit_actor()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import search.runner
+import search.place
 import search.tuning
 from search.errors import StorageError
 from search.opening import is_done
@@ -173,9 +173,9 @@ def test_a_training_that_ends_its_process_each_time_fails_after_three(tmp_path):
 def test_a_process_that_has_grown_is_renewed_before_its_next_trial_and_nobody_is_charged(
     tmp_path, monkeypatch
 ):
-    shares = search.runner.shares
+    shares = search.place.shares
     monkeypatch.setattr(
-        search.runner, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
+        search.place, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
     )
     study = stub_study(tmp_path, scheduler="fifo", **numbered(3))
 

@@ -10,7 +10,7 @@ from tests import stub_run
 from trainables import attempt as attempt_module
 from trainables import checkpoint, measurement
 from trainables.attempt import Attempt, Envelope, Kept
-from trainables.errors import StorageError
+from trainables.errors import StorageError, UnfitNode
 from trainables.run import EpochResult
 from trainables.store import Store
 
@@ -19,7 +19,9 @@ CONFIG = {"learning_rate": 0.01, "conv1_filters": 16}
 
 @pytest.fixture(name="store")
 def study_folder(tmp_path):
-    return Store(tmp_path / "study")
+    store = Store(tmp_path / "study")
+    store.put("study.json", b"{}")
+    return store
 
 
 def make(store, *, factory=stub_run.FACTORY, clock=None, rungs=(), **changes):
@@ -95,6 +97,7 @@ def test_each_epoch_is_written_down_before_it_is_returned(store):
 def test_a_further_attempt_goes_on_where_the_last_one_was_and_measures_the_same(
     store, tmp_path, stop
 ):
+    Store(tmp_path / "whole" / "study").put("study.json", b"{}")
     train(make(Store(tmp_path / "whole" / "study")), 6)
     whole = measured(Store(tmp_path / "whole" / "study"))
 
@@ -188,15 +191,32 @@ def test_of_two_checkpoints_of_one_epoch_the_later_attempts_is_taken(store, scri
     assert make(store, attempt=4, kept=both[::-1]).step().epoch == 3
 
 
-def test_what_is_kept_is_the_trials_own_front_and_the_newest(store, scripted):
+def epochs_kept(store):
+    return sorted(int(folder[-4:]) for folder in folders(store))
+
+
+def test_what_is_kept_is_the_trials_own_front_the_newest_and_what_that_supersedes(store, scripted):
     scripted(((5, 5), (3, 6), (4, 4), (6, 2), (7, 7), (8, 8)))
     attempt, kept = make(store), []
 
     for _ in range(6):
         attempt.step()
-        kept.append(sorted(int(folder[-4:]) for folder in folders(store)))
+        kept.append(epochs_kept(store))
 
-    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 6]]
+    assert kept == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 5, 6]]
+
+
+def test_an_actor_that_is_cut_off_leaves_the_checkpoint_that_others_go_on_from(store, scripted):
+    scripted(((9, 9), (8, 8), (7, 7), (6, 6)))
+    cut_off = make(store)
+    train(cut_off, 2)
+    accepted = kept_of(store)
+
+    cut_off.step()  # nobody hears of it, and nobody asks for another
+    again = make(store, attempt=2, kept=accepted)
+
+    assert again.step().epoch == 3
+    assert checkpoint.load(store, accepted[-1].folder, sha256=accepted[-1].sha256)
 
 
 def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
@@ -205,7 +225,7 @@ def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
 
     train(make(store, attempt=2, kept=kept_of(store)), 3)
 
-    assert sorted(int(folder[-4:]) for folder in folders(store)) == [2, 4, 6]
+    assert epochs_kept(store) == [2, 4, 5, 6]
 
 
 class FakeClock:
@@ -372,3 +392,32 @@ def test_a_kept_checkpoint_is_never_deleted_before_the_newer_one_is_recorded(sto
     attempt.step()
 
     assert checkpoint.load(store, first.folder, sha256=first.sha256)
+
+
+def test_a_node_that_does_not_see_the_study_writes_nothing_and_says_so(store):
+    store.delete("study.json")
+
+    with pytest.raises(UnfitNode, match=r"node .* does not see the study .*mount its storage"):
+        make(store).step()
+
+    assert store.list() == []
+
+
+def test_on_a_node_that_is_about_to_go_every_epoch_is_saved(store, scripted, monkeypatch):
+    scripted(((1.0, 1.0),) * 8, size=3_000_000)
+    monkeypatch.setattr(checkpoint, "save", lambda *given: "0" * 64)
+    attempt = make(store, clock=FakeClock(1.0), epochs=8)
+    attempt._is_leaving = lambda: attempt._run is not None and attempt._run.epoch >= 4
+
+    saved = [attempt.step() and attempt.is_saved for _ in range(6)]
+
+    assert saved == [True, False, False, True, True, True]
+
+
+def test_an_attempt_that_has_just_continued_is_saved_already(store):
+    train(make(store), 2)
+    again = make(store, attempt=2, kept=kept_of(store))
+
+    again._run = again._open()
+
+    assert again.is_saved

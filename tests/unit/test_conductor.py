@@ -7,7 +7,7 @@ import pytest
 from search.attempts import Loss
 from search.conductor import Finished
 from search.decisions import Asked, Attempted, Ended, Released, Stopped
-from search.errors import StorageError
+from search.errors import StorageError, UnfitNode
 from search.objective import every_head, weighted_total
 from tests import stub_run
 from tests.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
@@ -264,6 +264,21 @@ def test_a_failing_storage_ends_the_study_and_not_the_trial(bench):
         bench.conductor.lost(0, 1, Loss.STORAGE, "no room")
 
     assert bench.states == ["running"]
+
+
+def test_a_node_that_can_train_nothing_ends_the_study_and_not_the_trial(bench):
+    bench.conduct()
+    envelope = bench.ask()
+
+    with pytest.raises(
+        UnfitNode, match=r"no GPU on node gpu-1; nothing is lost: `twohead resume`"
+    ):
+        bench.conductor.lost(envelope.number, envelope.attempt, Loss.UNFIT, "no GPU on node gpu-1")
+    bench.conduct()
+    bench.finish()
+
+    assert bench.states == ["complete"] * 3
+    assert bench.trials[0].charged_failures == bench.trials[0].node_losses == 0
 
 
 def test_a_failed_trial_keeps_what_it_measured_and_is_never_tried_again(bench):

@@ -8,7 +8,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
 from search.attempts import Loss
-from search.errors import SearchError, StorageFull
+from search.errors import SearchError, StorageFull, UnfitNode
 from search.losing import Lost, why_lost
 
 KILLED = (
@@ -63,6 +63,11 @@ def failed_trial(folder, error, *, is_pickled=True):
             task_error(StorageFull("no room")),
             Lost(loss=Loss.STORAGE, detail="no room"),
             id="storage",
+        ),
+        pytest.param(
+            task_error(UnfitNode("no GPU here")),
+            Lost(loss=Loss.UNFIT, detail="no GPU here"),
+            id="unfit",
         ),
         pytest.param(
             task_error(KeyError("request")),

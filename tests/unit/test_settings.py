@@ -48,6 +48,10 @@ def test_a_budget_is_read_from_a_mapping(fields, expected):
         pytest.param(Resources, {"gpu": 10**400}, "a whole number of 1329 bits", id="huge_gpu"),
         pytest.param(Resources, {"concurrent": 0}, "'auto' or a whole number >= 1", id="none"),
         pytest.param(Resources, {"concurrent": "all"}, "got 'all'", id="all"),
+        pytest.param(
+            Resources, {"wait_minutes": -1}, "wait_minutes needs a number from 0", id="past"
+        ),
+        pytest.param(Resources, {"wait_minutes": "long"}, "got 'long'", id="no_time"),
         pytest.param(Validation, {"share": 0}, "validation.share needs", id="share"),
         pytest.param(Validation, {"share": 1.0}, "in (0, 1), got 1.0", id="whole_share"),
         pytest.param(Validation, {"share": math.nan}, "got nan", id="share_nan"),

@@ -1,0 +1,48 @@
+"""Deletes the checkpoints of ended trials that nobody can need any more."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from search.candidates import front_points
+from search.history import TrialHistory
+from trainables.store import Store
+
+FOLDER = "checkpoints"
+
+
+def tidy(store: Store, trial: TrialHistory) -> None:
+    """Delete the checkpoints of an ended trial but the newest and those on its own front.
+
+    Actors do so while they train, one epoch late (``trainables.attempt``); here goes what their
+    last epochs left, and what attempts left that were lost.
+
+    Args:
+        store: The study's folder.
+        trial: Must have ended, in the log.
+
+    Raises:
+        StorageError: If the storage refuses.
+    """
+    _delete(store, trial, _folders(store.list(f"{FOLDER}/{trial.number:06d}")))
+
+
+def tidy_all(store: Store, trials: Iterable[TrialHistory]) -> None:
+    """Do so for all ended trials, at the cost of one listing; raises what `tidy` raises."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for folder in _folders(store.list(FOLDER)):
+        found[folder.split("/")[1]].add(folder)
+    for trial in trials:
+        if trial.has_ended:
+            _delete(store, trial, found[f"{trial.number:06d}"])
+
+
+def _delete(store: Store, trial: TrialHistory, folders: Iterable[str]) -> None:
+    saved = [m for m in trial.measurements if m.checkpoint is not None]
+    needed = {m.checkpoint for m in (*front_points(trial), *saved[-1:])}
+    for folder in folders:
+        if folder not in needed:
+            store.delete(folder)
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    return {"/".join(path.split("/")[:3]) for path in paths if path.count("/") > 2}
