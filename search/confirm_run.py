@@ -178,14 +178,14 @@ class _Run:
             first=tuple((one.config, _origin(one)) for one in trainings),
             own={number: (one.seed, one.epoch) for number, one in enumerate(trainings)},
         )
-        tidy_all(self._store, self._log.history().trials)
+        tidy_all(self._store, self._log.generation, self._log.history().trials)
         return Conductor(
             plan,
             self._log,
             Fifo(),
             _suggest_nothing,
             own_end=own_ends(self._store, self._log.generation),
-            tidy=partial(tidy, self._store),
+            tidy=partial(tidy, self._store, self._log.generation),
         )
 
     def _test(self, watcher: Watcher) -> None:

@@ -207,7 +207,7 @@ class _Run:
 
     def _conductor(self) -> Conductor:
         study, prepared = self._study, self._prepared
-        tidy_all(self._store, self._log.history().trials)
+        tidy_all(self._store, self._log.generation, self._log.history().trials)
         baselines = prepared.data.baselines
         hours = study.budget.hours
         plan = Plan(
@@ -230,7 +230,7 @@ class _Run:
             scheduler,
             self._suggest,
             own_end=own_ends(self._store, self._log.generation),
-            tidy=partial(tidy, self._store),
+            tidy=partial(tidy, self._store, self._log.generation),
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:

@@ -10,7 +10,7 @@ from trainables.store import Store
 FOLDER = "checkpoints"
 
 
-def tidy(store: Store, trial: TrialHistory) -> None:
+def tidy(store: Store, generation: int, trial: TrialHistory) -> None:
     """Delete the checkpoints of an ended trial but the newest and those on its own front.
 
     Actors do so while they train, one epoch late (``trainables.attempt``); here goes what their
@@ -18,30 +18,39 @@ def tidy(store: Store, trial: TrialHistory) -> None:
 
     Args:
         store: The study's folder.
+        generation: Of the owner that does it. What newer ones have is theirs: this one may have
+            been succeeded since it logged the end, and the trial taken up again.
         trial: Must have ended, in the log.
 
     Raises:
         StorageError: If the storage refuses.
     """
-    _delete(store, trial, _folders(store.list(f"{FOLDER}/{trial.number:06d}")))
+    folders = _folders(store.list(f"{FOLDER}/{trial.number:06d}"))
+    _delete(store, generation, trial, folders)
 
 
-def tidy_all(store: Store, trials: Iterable[TrialHistory]) -> None:
+def tidy_all(store: Store, generation: int, trials: Iterable[TrialHistory]) -> None:
     """Do so for all ended trials, at the cost of one listing; raises what `tidy` raises."""
     found: dict[str, set[str]] = defaultdict(set)
     for folder in _folders(store.list(FOLDER)):
         found[folder.split("/")[1]].add(folder)
     for trial in trials:
         if trial.has_ended:
-            _delete(store, trial, found[f"{trial.number:06d}"])
+            _delete(store, generation, trial, found[f"{trial.number:06d}"])
 
 
-def _delete(store: Store, trial: TrialHistory, folders: Iterable[str]) -> None:
+def _delete(store: Store, generation: int, trial: TrialHistory, folders: Iterable[str]) -> None:
     saved = [m for m in trial.measurements if m.checkpoint is not None]
     needed = {m.checkpoint for m in (*front_points(trial), *saved[-1:])}
     for folder in folders:
-        if folder not in needed:
+        if folder not in needed and _is_made_until(generation, folder):
             store.delete(folder)
+
+
+def _is_made_until(generation: int, folder: str) -> bool:
+    """Tell whether a checkpoint's name says that it was made under this owner or an older one."""
+    made = folder.rpartition("/")[2].partition("-")[0]
+    return made.isdecimal() and int(made) <= generation
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

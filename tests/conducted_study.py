@@ -56,14 +56,14 @@ class Bench:
         plan = Plan(**{**values, **changes})
         budget = {"trials": plan.trials, "epochs": plan.epochs, "hours": None}
         log = StudyLog.open_for_writing(self.store, self.ownership, budget=budget)
-        tidy_all(self.store, log.history().trials)
+        tidy_all(self.store, log.generation, log.history().trials)
         self.conductor = Conductor(
             plan,
             log,
             scheduler or Fifo(),
             suggest,
             own_end=lambda *attempt: "recycled" if attempt in self.recycled else None,
-            tidy=partial(tidy, self.store),
+            tidy=partial(tidy, self.store, log.generation),
             clock=lambda: self.now,
         )
         return self.conductor

@@ -3,6 +3,7 @@
 import pytest
 
 from search.attempts import Loss
+from search.tidying import tidy
 from tests.conducted_study import Bench
 from trainables import attempt as attempt_module
 from trainables import checkpoint
@@ -104,3 +105,21 @@ def test_what_a_dead_driver_did_not_get_to_goes_with_the_next_one(bench):
 
     assert set(left) > set(kept(bench))
     assert kept(bench) == needed(bench)
+
+
+def test_what_a_newer_owner_has_and_what_is_not_ours_is_left_alone(bench):
+    bench.conduct(epochs=3, trials=1)
+    bench.finish()
+    theirs = "checkpoints/000000/000009-002-0004/manifest.json"
+    foreign = "checkpoints/000000/notes/mine.txt"
+    for path in (theirs, foreign):
+        bench.store.put(path, b"{}")
+
+    tidy(bench.store, 8, bench.trials[0])
+
+    assert bench.store.exists(theirs)
+    assert bench.store.exists(foreign)
+
+    tidy(bench.store, 9, bench.trials[0])
+
+    assert not bench.store.exists(theirs)
