@@ -31,7 +31,7 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
         return _checked(said, "RAY_AUTH_TOKEN")
     named = known.get("RAY_AUTH_TOKEN_PATH", "").strip()
     path = Path(named) if named else Path(known.get("HOME") or Path.home(), ".ray", "auth_token")
-    if path.exists():
+    if _is_there(path):
         return _read(path)
     if named or mode == "token":
         raise TokenRefused(
@@ -39,6 +39,13 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
             "there from the head (~/.ray/auth_token) and `chmod 600` it"
         )
     return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"the token {path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> str:
