@@ -147,12 +147,17 @@ class StudyJobs:
             time.sleep(FOLLOW_SECONDS)
 
     def last_words(self, job: Job | None) -> str:
-        """Return the last line that a job has printed, or what Ray says of it."""
+        """Return the last line that a job has printed with all that is indented below it.
+
+        Without any, what Ray says of the job.
+        """
         if job is None:
             return ""
         log = self._connection.call_patiently(lambda api: api.logs(job.id))
-        lines = [line for line in log.splitlines() if line.strip()]
-        return " ".join((lines or [job.message])[-1].split())[:500]
+        lines = [line for line in log.splitlines() if line.strip()] or [job.message]
+        begins = [at for at, line in enumerate(lines) if not line.startswith(" ")]
+        last = lines[begins[-1] if begins else -1 :]
+        return " ".join(" ".join(last).split())[:500]
 
     def wait(self, name: str, *, seconds: float | None) -> None:
         """Wait for a study's newest job to end.

@@ -1,6 +1,7 @@
 """What a client refuses, finds and gives up, without a cluster."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,8 @@ class Connection:
 
     def call(self, ask):
         return ask(self.api)
+
+    call_patiently = call
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +144,19 @@ def test_a_storage_that_answers_is_read_without_asking(tmp_path):
     write_study(tmp_path)
 
     assert Client(storage=str(tmp_path)).best("digits").losses
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        pytest.param("a\nb c\n\n", "b c", id="line"),
+        pytest.param("a\ntwohead: 2 problems\n  - x\n  - y\n", "twohead: 2 problems - x - y"),
+        pytest.param("  - x\n", "- x", id="nothing_before"),
+        pytest.param("\n", "it failed", id="nothing_printed"),
+    ],
+)
+def test_the_last_words_of_a_job_are_whole(log, words):
+    api = SimpleNamespace(logs=lambda job_id: log)
+    ended = replace(job("j", "FAILED", 1.0), message="it failed")
+
+    assert StudyJobs(Connection(api=api), None).last_words(ended) == words
