@@ -8,6 +8,7 @@ Example:
     >>> result.best().config  # doctest: +SKIP
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from search.confirmation import Confirmation
@@ -101,7 +102,9 @@ def confirm(
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
 
 
-def connect(address: str | None = None, *, storage: str | None = None) -> "Client":
+def connect(
+    address: str | os.PathLike[str] | None = None, *, storage: str | None = None
+) -> "Client":
     """Return a client of a cluster that `ray up` has launched; a context manager.
 
     Its methods: ``submit``, ``status``, ``logs``, ``stop``, ``resume``, ``wait``, ``best``,

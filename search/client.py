@@ -1,29 +1,28 @@
 """Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, final
 
 from search.answers import point_of
 from search.cluster_values import Answer, StudyStatus, Submitted, study_status
 from search.connection import Connection
-from search.errors import InputError, SearchError
+from search.direct import Direct, checked_storage
+from search.errors import InputError
 from search.job_request import (
     JobRequest,
-    check_name,
-    check_no_secret,
+    folder_here,
     our_version,
+    place_and_name,
     storage_there,
 )
 from search.own_code import folder_of_model
 from search.points import Point
 from search.questions import Questions
-from search.results import load
 from search.study import Study
 from search.study_jobs import STOP_SECONDS, StudyJobs, in_words
-
-BUDGET = ("trials", "epochs")
 
 
 @final
@@ -42,8 +41,11 @@ class Client:
         TokenRefused: If the cluster wants another token.
     """
 
-    def __init__(self, address: str | None = None, *, storage: str | None = None) -> None:
-        self._storage = _checked_storage(storage)
+    def __init__(
+        self, address: str | os.PathLike[str] | None = None, *, storage: str | None = None
+    ) -> None:
+        self._storage = checked_storage(storage)
+        self._direct = Direct()
         self._connection = Connection(address)
         self._questions = Questions(self._connection)
         self._jobs = StudyJobs(self._connection, self._questions)
@@ -63,6 +65,8 @@ class Client:
             StudyLocked: If the cluster runs a study of this name already.
             ClusterError: If the cluster cannot be reached or refuses.
         """
+        if not isinstance(study, Study):
+            raise InputError(f"submit needs a Study, such as of Study.from_yaml, got {study!r}")
         said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         request = JobRequest(
@@ -72,26 +76,41 @@ class Client:
         return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
 
     def submit_digits(
-        self, *, name: str | None = None, storage: str | None = None, **changes: int | None
+        self,
+        *,
+        name: str | None = None,
+        storage: str | None = None,
+        trials: int | None = None,
+        epochs: int | None = None,
+        concurrent: int | None = None,
+        seed: int | None = None,
     ) -> Submitted:
         """Have the cluster run the study of the bundled digits, whose data its head writes.
 
         Args:
             name: By default as `twohead run` names it.
             storage: A URI, or a path on the cluster; None: the cluster's own.
-            **changes: ``trials``, ``epochs``, ``concurrent``, ``seed``.
+            trials: How many in all.
+            epochs: Of a whole trial.
+            concurrent: Trials side by side.
+            seed: Of the study.
 
         Raises:
+            InputError: If a number cannot be.
             StudyLocked: If the cluster runs a study of this name already.
             ClusterError: If the cluster cannot be reached or refuses.
         """
         from search.defaults import digits_study
 
-        study = digits_study("studies", seed=changes.get("seed") or 0, name=name)
+        study = digits_study("studies", seed=seed or 0, name=name)
+        study = study.with_budget(trials=trials, epochs=epochs)
+        if concurrent is not None:
+            replace(study.resources, concurrent=concurrent)  # refused here, not by the job
+        budget = {"trials": trials, "epochs": epochs}
         request = JobRequest(
-            name=study.with_budget(**{key: changes.get(key) for key in BUDGET}).name,
+            name=study.name,
             storage=storage or self._storage,
-            changes=changes,
+            changes={**budget, "concurrent": concurrent, "seed": seed},
             is_digits=True,
             version=our_version(),
         )
@@ -108,7 +127,7 @@ class Client:
         """Have the cluster go on with a study, with a larger budget perhaps; return at once.
 
         Args:
-            study: Its name, or the study itself.
+            study: Its name or its folder, or the study itself.
             trials: How many in all.
             epochs: Of a whole trial.
             folder: Where the modules of a study with a model function of its own are found,
@@ -121,8 +140,7 @@ class Client:
         """
         if isinstance(study, Study):
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
-        check_name(study)
-        storage = self._place(study)
+        storage, study = self._find(study)
         self._jobs.refuse_running(study, storage)
         known = self._questions.tell("study", storage=storage, name=study)
         changes = {"trials": trials, "epochs": epochs}
@@ -137,8 +155,8 @@ class Client:
             InputError: If the cluster knows nothing of it.
             ClusterError: If the cluster cannot be reached.
         """
-        check_name(name)
-        known = self._questions.tell("status", storage=self._place(name), name=name)
+        storage, name = self._find(name)
+        known = self._questions.tell("status", storage=storage, name=name)
         job = self._jobs.newest(name)
         if job is None and known["state"] == "not begun":
             raise InputError(
@@ -212,11 +230,12 @@ class Client:
             InputError: If there is no such study, or the policy cannot be.
             ClusterError: If the cluster cannot be reached.
         """
-        check_name(name)
-        if self._storage and (point := self._read_best(name, policy)) is not None:
-            return point
-        storage = self._place(name)
-        return point_of(self._questions.tell("point", storage=storage, name=name, policy=policy))
+        storage, known = self._find(name)
+        if self._storage:
+            point = self._direct.best(folder_here(storage, known), policy)
+            if point is not None:
+                return point
+        return point_of(self._questions.tell("point", storage=storage, name=known, policy=policy))
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
         """Return the config of the best point; see `best`."""
@@ -236,7 +255,7 @@ class Client:
         Raises:
             ClusterError: If no answer comes in time.
         """
-        storage = self._storage if name is None else self._place(name)
+        storage = self._storage if name is None else self._find(name)[0]
         return self._questions.relay(argv, storage=storage, columns=columns)
 
     @property
@@ -259,21 +278,10 @@ class Client:
     ) -> None:
         self.close()
 
-    def _place(self, name: str) -> str:
-        """Return where a study lies: as this client was told, or the study's newest job."""
-        return self._storage or self._jobs.storage_of(name)
+    def _find(self, said: str) -> tuple[str, str]:
+        """Return where a study lies, and its name.
 
-    def _read_best(self, name: str, policy: Mapping[str, Any]) -> Point | None:
-        """Return the best point as read from the storage; None if it cannot be from here."""
-        try:
-            result = load(f"{self._storage.rstrip('/')}/{name}")
-        except SearchError:
-            return None
-        return result.best(**policy)
-
-
-def _checked_storage(storage: str | None) -> str:
-    if storage is None:
-        return ""
-    check_no_secret("storage", storage)
-    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
+        Where it lies is as its folder, this client or the study's newest job was told.
+        """
+        storage, name = place_and_name(said)
+        return storage or self._storage or self._jobs.storage_of(name), name

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from search.client import Client
 from search.cluster_values import StudyStatus, Submitted
+from search.job_request import DEFAULT_STORAGE, is_place
 from search.points import Point
 from search.study import Study
 from search.study_yaml import said_storage
@@ -32,7 +33,8 @@ def submit(args: Namespace, console: Console) -> int:
     """Have a cluster run the study of a file, or the digits."""
     changes = {name: getattr(args, name) for name in ("trials", "epochs", "concurrent", "seed")}
     if args.study is not None:
-        study, storage = _study(args), args.storage or _said(args.study)
+        storage = args.storage or _said(args.study)
+        study = _study(args, None if storage else DEFAULT_STORAGE)
         with Client(args.address) as client:
             submitted = client.submit(study, storage=storage)
             address = client.address
@@ -119,16 +121,17 @@ def _resume(args: Namespace, console: Console) -> int:
     budget = {"trials": args.trials, "epochs": args.epochs}
     with Client(args.address) as client:
         if args.folder.endswith((".yaml", ".yml")) or os.path.isfile(args.folder):
-            study = Study.from_yaml(args.folder).with_budget(**budget)
-            submitted = client.submit(study, storage=_said(args.folder))
+            storage = _said(args.folder)
+            study = Study.from_yaml(args.folder, storage=None if storage else DEFAULT_STORAGE)
+            submitted = client.submit(study.with_budget(**budget), storage=storage)
         else:
             submitted = client.resume(args.folder, **budget)
     _print_submitted(console, submitted, args.address, args.address)
     return 0
 
 
-def _study(args: Namespace) -> Study:
-    study = Study.from_yaml(args.study, name=args.name, seed=args.seed)
+def _study(args: Namespace, storage: str | None) -> Study:
+    study = Study.from_yaml(args.study, name=args.name, seed=args.seed, storage=storage)
     study = study.with_budget(trials=args.trials, epochs=args.epochs)
     if args.concurrent is None:
         return study
@@ -138,7 +141,7 @@ def _study(args: Namespace) -> Study:
 def _said(file: str) -> str | None:
     """Return the storage of a study file if it means the same on a cluster."""
     said = said_storage(file)
-    return said if said and ("://" in said or os.path.isabs(said)) else None
+    return said if said and is_place(said) else None
 
 
 def _print_submitted(

@@ -32,7 +32,7 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
         return _checked(said, "RAY_AUTH_TOKEN")
     named = known.get("RAY_AUTH_TOKEN_PATH", "").strip()
     path = Path(named) if named else _default_path(known)
-    if path.exists():
+    if _is_there(path):
         return _read(path)
     if named or mode == "token":
         raise TokenRefused(
@@ -50,8 +50,9 @@ def private_token() -> Iterator[None]:
     read (ray 2.60); one that was there is left as it is.
     """
     path = _default_path(os.environ)
-    was_there = path.exists()
+    was_there = True
     with suppress(OSError):
+        was_there = path.exists()
         path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         yield
@@ -63,6 +64,13 @@ def private_token() -> Iterator[None]:
 
 def _default_path(known: Mapping[str, str]) -> Path:
     return Path(known.get("HOME") or Path.home(), ".ray", "auth_token")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"the token {path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The way to a cluster: an address, or a file whose tunnel is opened and kept up."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ PATIENCE_SECONDS = 60.0
 """How long a cluster that answered may be gone while something is waited for."""
 PAUSE_SECONDS = 2.0
 
+_WITH_PORT = re.compile(r"[^/]+:\d+/")
+"""``host:port/...``, as a browser shows an address."""
+
 
 class Connection:
     """Calls Ray's Jobs API of one cluster.
@@ -34,10 +38,10 @@ class Connection:
         TokenRefused: If the cluster wants another token.
     """
 
-    def __init__(self, address: str | None = None) -> None:
-        said = address or os.environ.get(ADDRESS, "").strip() or DEFAULT
+    def __init__(self, address: str | os.PathLike[str] | None = None) -> None:
+        said = _plain(address) or os.environ.get(ADDRESS, "").strip() or DEFAULT
         self._token = find_token()
-        self._tunnel = Tunnel(Path(said)) if _is_file(said) else None
+        self._tunnel = Tunnel(Path(said).expanduser()) if _is_file(said) else None
         if self._tunnel is None:
             self._api = JobsApi(address=said, token=self._token)
         else:
@@ -99,6 +103,13 @@ class Connection:
         self._api = JobsApi(address=tunnel.address, token=self._token)
 
 
+def _plain(address: object) -> str:
+    said = os.fspath(address) if isinstance(address, os.PathLike) else address or ""
+    if not isinstance(said, str):
+        raise InputError(f"the address of a cluster needs text or a path, got {said!r}")
+    return said.strip()
+
+
 def _is_file(said: str) -> bool:
     """Tell whether an address is a cluster's file.
 
@@ -110,6 +121,6 @@ def _is_file(said: str) -> bool:
     path = Path(said).expanduser()
     if path.is_file():
         return True
-    if path.suffix in {".yaml", ".yml"} or "/" in said:
+    if path.suffix in {".yaml", ".yml"} or ("/" in said and not _WITH_PORT.match(said)):
         raise InputError(f"the file of a cluster needs to be there, got {said!r}")
     return False

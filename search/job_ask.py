@@ -11,7 +11,13 @@ from typing import Any
 from search.answers import error_to_plain, point_to_plain
 from search.cli import main
 from search.errors import InputError, NoCandidate, SearchError
-from search.job_request import STORAGE, folder_here, our_version, storage_here
+from search.job_request import (
+    DEFAULT_STORAGE,
+    STORAGE,
+    folder_here,
+    our_version,
+    storage_here,
+)
 from search.overview import state_of
 from search.results import StudyResult, list_studies, load
 
@@ -36,7 +42,8 @@ def relay(argv: list[str], *, storage: str, columns: int | None) -> dict[str, An
         if getattr(args, "folder", None) is not None:
             args.folder = folder_here(storage, args.folder)
         elif argv[0] == "list":
-            args.storage = storage_here(storage)
+            said = "" if args.storage == DEFAULT_STORAGE else args.storage
+            args.storage = storage_here(said or storage)
 
     os.environ.pop("COLUMNS", None)
     if columns is not None:

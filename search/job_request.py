@@ -112,10 +112,26 @@ def storage_here(said: str) -> str:
             f"{socket.gethostname()}; export it where `ray start` runs, as cluster.yaml does, or "
             "name a URI with --storage"
         )
-    if "://" not in place and not os.path.isabs(place):
-        rule = "a URI or an absolute path"
-        raise InputError(f"{STORAGE} needs {rule}, got {place!r} on {socket.gethostname()}")
+    if not said:
+        check_place(f"{STORAGE} on {socket.gethostname()}", place)
+    else:
+        check_place("storage", place)
     return place
+
+
+def is_place(said: str) -> bool:
+    """Tell whether something means the same on every machine: a URI or an absolute path."""
+    return "://" in said or os.path.isabs(said)
+
+
+def check_place(what: str, place: str) -> None:
+    """Refuse a place that is relative to some folder.
+
+    Raises:
+        InputError: Saying what is needed.
+    """
+    if not is_place(place):
+        raise InputError(f"{what} needs a URI or an absolute path, got {place!r}")
 
 
 def storage_there(storage: str) -> str:
@@ -133,11 +149,29 @@ def folder_here(said: str, name: str) -> str:
     Raises:
         InputError: If the name is none, or nothing says where studies lie.
     """
-    if "://" in name or os.path.isabs(name):
+    if is_place(name):
         return name
     check_name(name)
     storage = storage_here(said)
     return storage + name if storage.endswith("://") else f"{storage.rstrip('/')}/{name}"
+
+
+def place_and_name(said: str) -> tuple[str, str]:
+    """Return the storage and the name of a study, of its folder or its name; "" for no storage.
+
+    Raises:
+        InputError: If it is neither.
+
+    Example:
+        >>> place_and_name("s3://bucket/studies/digits")
+        ('s3://bucket/studies', 'digits')
+    """
+    if not isinstance(said, str) or not is_place(said):
+        check_name(said)
+        return "", said
+    storage, _, name = said.rstrip("/").rpartition("/")
+    check_name(name)
+    return (f"{storage}/" if not storage or storage.endswith(":/") else storage), name
 
 
 def check_name(name: str) -> None:
@@ -146,7 +180,7 @@ def check_name(name: str) -> None:
     Raises:
         InputError: Saying what one looks like.
     """
-    if not _NAME.fullmatch(name):
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
         rule = "the name of a study, such as 'digits', or its folder as an absolute path or a URI"
         raise InputError(f"a study on a cluster needs {rule}, got {name!r}")
 

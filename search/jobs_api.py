@@ -68,7 +68,8 @@ class JobsApi:
         try:
             parts = urlsplit(given)
             host, port = parts.hostname, parts.port
-        except ValueError:
+            (host or "").encode("idna"), parts.path.encode("ascii")
+        except ValueError:  # also of letters that no address has
             host, port, parts = None, None, urlsplit("")
         if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
             rule = "http://host:port, host:port, or the file that `ray up` was given"

@@ -12,7 +12,7 @@ from search.answers import error_of, from_log
 from search.cluster_job import COMMAND
 from search.cluster_values import Answer
 from search.connection import Connection
-from search.errors import ClusterError
+from search.errors import ClusterError, InputError
 from search.jobs_api import Job
 from search.wording import clean
 
@@ -63,7 +63,7 @@ class Questions:
     def _ask(self, asked: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         question = secrets.token_hex(16)
         job_id = f"twohead-ask-{question[:12]}"
-        command = shlex.join([*COMMAND, "ask", question, json.dumps(asked)])
+        command = shlex.join([*COMMAND, "ask", question, _as_text(asked)])
         self._connection.call(lambda api: api.submit(job_id, f"exec {command}", {KIND: "ask"}, {}))
         try:
             job = self._wait(job_id, seconds)
@@ -100,6 +100,13 @@ class Questions:
                     f"({clean(job.message)}): `twohead doctor` says what is wrong with it"
                 )
             time.sleep(LOOK_SECONDS)
+
+
+def _as_text(asked: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(asked)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a question to a cluster needs plain values, got {error}") from None
 
 
 def why_no_answer(job: Job, log: str) -> str:

@@ -11,7 +11,7 @@ from search.cluster_job import COMMAND
 from search.cluster_values import Submitted
 from search.connection import Connection
 from search.errors import ClusterError, InputError, StudyLocked
-from search.job_request import REQUEST_FILE, JobRequest, check_no_secret
+from search.job_request import REQUEST_FILE, JobRequest, check_no_secret, check_place
 from search.jobs_api import Job
 from search.own_code import pack
 from search.questions import KIND, Questions
@@ -52,6 +52,8 @@ class StudyJobs:
         """
         for what, place in (("storage", request.storage), *(("data", p) for p in apart_from)):
             check_no_secret(what, place)
+        if request.storage:
+            check_place("storage", request.storage)
         self.refuse_running(request.name, request.storage)
         package = pack(request.to_json(), folder, apart_from=apart_from)
         self._connection.call(lambda api: api.upload(package.name, package.content))
@@ -94,16 +96,20 @@ class StudyJobs:
         )
 
     def by_name(self) -> dict[str, Job]:
-        """Return the newest job of each study, one that runs before all others."""
+        """Return the newest job of each study, one that runs before those that have ended.
+
+        After a head was started again, Ray takes a minute to see that a job has died (2.60):
+        the one that goes on with its study is the newer one.
+        """
         found: dict[str, Job] = {}
         for job in self._all():
             before = found.get(job.metadata["name"])
-            if before is None or before.has_ended:
+            if before is None or before.has_ended or not job.has_ended:
                 found[job.metadata["name"]] = job
         return found
 
     def newest(self, name: str) -> Job | None:
-        """Return the newest job of a study, one that runs before all others."""
+        """Return the newest job of a study, one that runs before those that have ended."""
         return self.by_name().get(name)
 
     def storage_of(self, name: str) -> str:
@@ -141,12 +147,17 @@ class StudyJobs:
             time.sleep(FOLLOW_SECONDS)
 
     def last_words(self, job: Job | None) -> str:
-        """Return the last line that a job has printed, or what Ray says of it."""
+        """Return the last line that a job has printed with all that is indented below it.
+
+        Without any, what Ray says of the job.
+        """
         if job is None:
             return ""
         log = self._connection.call_patiently(lambda api: api.logs(job.id))
-        lines = [line for line in log.splitlines() if line.strip()]
-        return " ".join((lines or [job.message])[-1].split())[:500]
+        lines = [line for line in log.splitlines() if line.strip()] or [job.message]
+        begins = [at for at, line in enumerate(lines) if not line.startswith(" ")]
+        last = lines[begins[-1] if begins else -1 :]
+        return " ".join(" ".join(last).split())[:500]
 
     def wait(self, name: str, *, seconds: float | None) -> None:
         """Wait for a study's newest job to end.

@@ -6,6 +6,7 @@ from search import cluster_commands
 from search.cli import main
 from search.cluster_values import Answer, StudyStatus, Submitted, study_status
 from search.errors import StudyLocked, Unreachable
+from search.job_request import storage_there
 from search.jobs_api import Job
 from search.study import Study
 
@@ -129,7 +130,11 @@ def test_the_storage_of_a_file_counts_as_it_stands_there(client, line, options, 
     (tmp_path / "study.yaml").write_text(f"{YAML}{line.format(here=here)}\n")
 
     assert main(["submit", "study.yaml", *options]) == 0
-    assert client.asked[1][2] == (storage and storage.format(here=here))
+    assert main(["resume", "study.yaml", "--address", "A"]) == 0
+    asked = [one for one in client.asked if one[0] == "submit"]
+    assert asked[0][2] == (storage and storage.format(here=here))
+    for _, study, said in asked:
+        assert (said or storage_there(study.storage)) == (said or "")
 
 
 def test_resume_takes_a_name_or_a_file(client):

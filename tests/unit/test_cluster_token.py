@@ -41,6 +41,16 @@ def test_a_token_that_others_can_read_is_refused_with_the_cure(home, mode):
         find_token({"HOME": str(home)})
 
 
+def test_a_token_in_a_folder_that_cannot_be_entered_is_an_error_of_ours(home, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("search.cluster_token.Path.exists", refuse)
+
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        find_token({"HOME": str(home)})
+
+
 @pytest.mark.parametrize(
     "environment",
     [

@@ -89,11 +89,24 @@ def test_a_file_that_is_not_there_is_no_address(file):
         Connection("x.yaml")
 
 
+def test_a_file_may_be_given_from_the_home_folder_or_as_a_path(file):
+    for said in ("~/cluster.yaml", file):
+        with Connection(said) as there:
+            assert there.ray_version == "2.60.0"
+
+
+def test_what_is_neither_text_nor_a_path_is_no_address(file):
+    with pytest.raises(InputError, match="address of a cluster needs text or a path, got 8265"):
+        Connection(8265)
+
+
 @pytest.mark.parametrize(
     ("said", "environment", "address"),
     [
         pytest.param("127.0.0.1:1", "127.0.0.1:2", "http://127.0.0.1:1", id="said"),
         pytest.param(None, "127.0.0.1:2", "http://127.0.0.1:2", id="environment"),
+        pytest.param("127.0.0.1:1/", "", "http://127.0.0.1:1", id="slash"),
+        pytest.param("127.0.0.1:1/#/jobs", "", "http://127.0.0.1:1", id="as_a_browser_shows_it"),
     ],
 )
 def test_an_address_that_is_said_goes_before_the_environments(

@@ -39,6 +39,16 @@ def test_the_studies_are_listed_where_the_nodes_have_them(storage):
     assert "digits" in answer["out"]
 
 
+def test_the_studies_of_a_place_that_is_said_are_listed(storage, monkeypatch):
+    monkeypatch.delenv("TWOHEAD_STORAGE")
+
+    assert "digits" in relay(["list", str(storage)], storage="", columns=None)["out"]
+    assert (
+        "storage needs a URI or an absolute path, got 'mine'"
+        in (relay(["list", "mine"], storage="", columns=None)["err"])
+    )
+
+
 def test_a_relayed_table_is_as_wide_as_the_terminal_that_shows_it(storage):
     wide = relay(["show", "digits"], storage="", columns=200)["out"]
     narrow = relay(["show", "digits"], storage="", columns=60)["out"]

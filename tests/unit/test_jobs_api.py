@@ -70,7 +70,10 @@ def test_an_address_is_told_in_one_form(given, address):
 
 @pytest.mark.parametrize(
     "given",
-    ["ray://h:10001", "ftp://h", "http://", "h:99999", "http://me:pw@h:80", "://", "a b:c"],
+    [
+        *("ray://h:10001", "ftp://h", "http://", "h:99999", "http://me:pw@h:80", "://", "a b:c"),
+        *("a..b:80", "http://h:80/ä"),
+    ],
 )
 def test_what_is_no_address_is_refused(given):
     with pytest.raises(InputError, match="the address of a cluster needs http://host:port"):
