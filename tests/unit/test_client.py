@@ -15,7 +15,6 @@ from search.questions import KIND, Questions
 from search.study_jobs import StudyJobs
 from tests.finished_study import write_study
 
-
 META = {KIND: "study", "name": "digits", "storage": ""}
 
 
