@@ -85,7 +85,8 @@ class StudyJobs:
             StudyLocked: Naming the job, and since when.
         """
         job = self.newest(name)
-        if job is None or job.has_ended or job.metadata.get("storage", "") != storage:
+        place = "" if job is None else job.metadata.get("storage", "")
+        if job is None or job.has_ended or place.rstrip("/") != storage.rstrip("/"):
             return
         if job.status == "RUNNING" and not self._questions.tell("is_running", job_id=job.id):
             return

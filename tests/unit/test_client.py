@@ -9,11 +9,13 @@ import pytest
 from search import client as client_module
 from search import direct
 from search.client import Client
-from search.errors import InputError
+from search.errors import InputError, StudyLocked
 from search.jobs_api import Job
 from search.questions import KIND, Questions
 from search.study_jobs import StudyJobs
 from tests.finished_study import write_study
+
+META = {KIND: "study", "name": "digits", "storage": ""}
 
 
 class Connection:
@@ -48,12 +50,12 @@ def told(monkeypatch):
     return asked
 
 
-def job(job_id, status, began, name="digits"):
+def job(job_id, status, began):
     return Job(
         id=job_id,
         status=status,
         message="",
-        metadata={KIND: "study", "name": name, "storage": ""},
+        metadata=META,
         began=began,
         ended=None if status in {"RUNNING", "PENDING"} else began + 1,
         node="",
@@ -150,7 +152,7 @@ def test_a_storage_that_answers_is_read_without_asking(tmp_path):
     ("log", "words"),
     [
         pytest.param("a\nb c\n\n", "b c", id="line"),
-        pytest.param("a\ntwohead: 2 problems\n  - x\n  - y\n", "twohead: 2 problems - x - y"),
+        pytest.param("a\nb: 2\n  - x\n  - y\n", "b: 2 - x - y", id="list"),
         pytest.param("  - x\n", "- x", id="nothing_before"),
         pytest.param("\n", "it failed", id="nothing_printed"),
     ],
@@ -160,3 +162,12 @@ def test_the_last_words_of_a_job_are_whole(log, words):
     ended = replace(job("j", "FAILED", 1.0), message="it failed")
 
     assert StudyJobs(Connection(api=api), None).last_words(ended) == words
+
+
+@pytest.mark.parametrize("storage", ["/mnt/all", "/mnt/all/"])
+def test_the_same_place_is_the_same_with_a_slash_at_its_end(storage):
+    running = replace(job("j", "PENDING", 1.0), metadata={**META, "storage": "/mnt/all/"})
+    jobs = StudyJobs(Connection(api=SimpleNamespace(jobs=lambda: [running])), None)
+
+    with pytest.raises(StudyLocked, match="is being run on this cluster by job j since"):
+        jobs.refuse_running("digits", storage)
