@@ -68,7 +68,7 @@ CASES = {
     ),
     "a custom searcher keeps one trial pending": (
         f"{TUNE}::test_a_custom_searcher_keeps_one_trial_pending_unless_told_otherwise",
-        f"{TUNE}::test_our_searcher_always_tells_tune_how_many_trials_run_side_by_side",
+        f"{TUNE}::test_our_searcher_never_leaves_the_number_of_pending_trials_to_tune",
     ),
     "a log scale drops its step, ints lose their upper bound, nested names get a slash": (
         f"{TUNE}::test_optuna_search_drops_a_step_on_a_log_scale_and_the_upper_bound_of_ints",

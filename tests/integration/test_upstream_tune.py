@@ -170,13 +170,17 @@ def test_a_custom_searcher_keeps_one_trial_pending_unless_told_otherwise():
     assert _get_max_pending_trials(SearchGenerator(limited)) == 7
 
 
-def test_our_searcher_always_tells_tune_how_many_trials_run_side_by_side():
-    from search.resources import Shares
-    from search.tuning import _tune_config
+def test_our_searcher_never_leaves_the_number_of_pending_trials_to_tune():
+    from ray.tune.execution.tune_controller import _get_max_pending_trials
+    from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 
-    shares = Shares(cpu=1, gpu=0, concurrent=64, recycle_bytes=2**30)
+    from search.tuning import MOST_AT_ONCE, _tune_config
 
-    assert _tune_config(searcher_of(), None, shares).max_concurrent_trials == 64
+    told = _tune_config(searcher_of(), None).max_concurrent_trials
+    limited = ConcurrencyLimiter(searcher_of(), max_concurrent=told)  # as Tune wraps it
+
+    assert _get_max_pending_trials(SearchGenerator(searcher_of())) == 1
+    assert _get_max_pending_trials(SearchGenerator(limited)) == told == MOST_AT_ONCE
 
 
 def test_none_means_not_now_and_finished_means_never():
