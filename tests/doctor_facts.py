@@ -34,7 +34,7 @@ def node_facts(name):
         "versions": VERSIONS,
         "code": "c0de",
         "token": {
-            "source": "file", "path": "/root/.ray/auth_token", "mode": 0o600,
+            "source": "file", "path": "/me/.ray/auth_token", "mode": 0o600,
             "folder_mode": 0o700, "digest": "d1", "problem": None,
         },
         "modes": {"raylet": "token"},

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.namespaces import HOME, REPOSITORY
 
 SHIPPED = REPOSITORY / "search" / "assets" / "cluster-local.yaml"
-KEY = "/root/.ssh/cluster_key"
+KEY = f"{HOME}/.ssh/cluster_key"
 """Where the laptop has the key that opens the hosts."""
 OBJECT_STORE = "--object-store-memory=80000000"
 

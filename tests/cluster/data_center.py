@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.cluster.cloud import ADDRESS
-from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import Network
 
 
@@ -87,7 +87,7 @@ class DataCenter:
     def _give(self, event: dict[str, str]) -> None:
         name = self._spare.pop(0)
         self.hosts.readdress(name, event["address"])
-        self.hosts.put(name, "/root/.ssh/authorized_keys", event["key"] + "\n")
+        self.hosts.put(name, f"{HOME}/.ssh/authorized_keys", event["key"] + "\n")
         self._given[event["id"]] = name
 
     def _take(self, event: dict[str, str]) -> None:

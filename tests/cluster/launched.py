@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.cluster_file import KEY, cluster_file
-from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import SHARED, Network, network
 from tests.unit import data_sets
 
@@ -65,8 +65,8 @@ class Launched:
         )
         self.hosts.put("laptop", KEY, self.hosts.key)
         self.hosts.put("laptop", FILE, text)
-        self.hosts.put("laptop", "/root/.ray/auth_token", self.token)
-        self.hosts.run("laptop", ["chmod", "700", "/root/.ray"])
+        self.hosts.put("laptop", f"{HOME}/.ray/auth_token", self.token)
+        self.hosts.run("laptop", ["chmod", "700", f"{HOME}/.ray"])
         self.storage.mkdir(exist_ok=True)
         # By the test's process, so that it is all there before a study asks for it.
         data_sets.write(self.storage.parent / "data.parquet")

@@ -1,6 +1,7 @@
 """What hosts are made of: processes in namespaces of their own, and how others get into them."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 TOOLS = ("ip", "unshare", "nsenter", "setpriv", "ssh", "ssh-keygen", "rsync", "/usr/sbin/sshd")
-HOME = "/root"
+HOME = pwd.getpwuid(0).pw_dir
+"""Of root, who is the user on every host."""
 SECONDS_TO_START = 30.0
 ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc")
 

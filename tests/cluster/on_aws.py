@@ -10,7 +10,7 @@ from tests.cluster.aws_file import aws_file
 from tests.cluster.cloud import CREDENTIALS
 from tests.cluster.data_center import DataCenter
 from tests.cluster.launched import FILE, LAPTOP, START_SECONDS, STORAGE, Launched
-from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import Network, network
 from tests.unit import data_sets
 
@@ -36,8 +36,8 @@ class OnAws(Launched):
         """Give the laptop what its owner has: the token and the cluster's file."""
         text = aws_file(storage=STORAGE, environment=environment, **options)
         self.hosts.put("laptop", FILE, text)
-        self.hosts.put("laptop", "/root/.ray/auth_token", self.token)
-        self.hosts.run("laptop", ["chmod", "700", "/root/.ray"])
+        self.hosts.put("laptop", f"{HOME}/.ray/auth_token", self.token)
+        self.hosts.run("laptop", ["chmod", "700", f"{HOME}/.ray"])
         self.storage.mkdir()
         data_sets.write(self.storage.parent / "data.parquet")
 

@@ -10,6 +10,7 @@ from search.history import TrialHistory
 from search.log import StudyLog
 from tests import stub_run, stub_study
 from tests.cluster.launched import FILE, Launched
+from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
 from tests.processes import wait_until
 from trainables.store import Store
@@ -49,7 +50,7 @@ class StubJob:
 
     def submit(self, *arguments: str) -> None:
         """Submit it from the laptop."""
-        path = f"/root/{self.name}.yaml"
+        path = f"{HOME}/{self.name}.yaml"
         self.cluster.hosts.put("laptop", path, yaml.safe_dump(self._study))
         self.cluster.twohead("submit", path, "--address", FILE, *arguments)
 

@@ -9,6 +9,7 @@ import secrets
 
 import pytest
 
+from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
 from tests.cluster.on_aws import on_aws
 from tests.cluster.stub_jobs import STUB, StubJob
@@ -74,11 +75,11 @@ def test_a_spot_machine_that_is_taken_away_costs_no_trial(cluster, center):
 
 
 def test_the_token_is_in_its_file_alone(cluster):
-    where = ["/tmp/ray", "/root", SHARED]
+    where = ["/tmp/ray", HOME, SHARED]
 
     found = cluster.node("head", "grep", "-rlF", TOKEN, *where, check=False)
 
-    assert found.stdout.split() == ["/root/.ray/auth_token"]
+    assert found.stdout.split() == [f"{HOME}/.ray/auth_token"]
     assert not any(TOKEN in text for text in cluster.printed)
 
 

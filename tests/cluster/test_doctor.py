@@ -6,13 +6,14 @@ import secrets
 import pytest
 
 from tests.cluster.launched import FILE, launched
-from tests.cluster.namespaces import REPOSITORY
+from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import SHARED
 
 pytestmark = [pytest.mark.slow, pytest.mark.hosts]
 
 TOKEN = f"canary{secrets.token_hex(24)}"
-SITE = "/root/site"
+OPEN, LOOSE = f"{HOME}/.ray has mode 0777", f"{HOME}/.ray/auth_token has mode"
+SITE = f"{HOME}/site"
 """First in the path of every Python of the nodes."""
 CLOCK = "import time; _true = time.time; time.time = lambda: _true() + 60"
 METADATA = "Metadata-Version: 2.1\nName: keras\nVersion: 3.1.0\n"
@@ -49,8 +50,8 @@ def ill(cluster, healthy):
     hosts.put("one", f"{SITE}/keras-3.1.0.dist-info/METADATA", METADATA)
     hosts.put("one", f"{SITE}/sitecustomize.py", CLOCK)
     hosts.run("one", ["mount", "--bind", "-o", "ro", SHARED, SHARED])
-    hosts.run("one", ["chmod", "777", "/root/.ray"])
-    hosts.run("two", ["chmod", "644", "/root/.ray/auth_token"])
+    hosts.run("one", ["chmod", "777", f"{HOME}/.ray"])
+    hosts.run("two", ["chmod", "644", f"{HOME}/.ray/auth_token"])
     hosts.run("two", ["umount", "--lazy", SHARED])
     hosts.small_disk("two", "/dev/shm", 132 * 2**20)
     hosts.run("two", ["fallocate", "--length", "32M", "/dev/shm/left-over"])
@@ -84,8 +85,8 @@ def test_a_cluster_as_shipped_is_fit(cluster, healthy):
         pytest.param("clocks", "FAIL", "{one}: its clock is 60.0 s ahead", id="clock"),
         pytest.param("storage", "FAIL", "{one}: cannot write in", id="read_only"),
         pytest.param("storage", "FAIL", "{two}: does not see in", id="not_mounted"),
-        pytest.param("token file", "FAIL", "{one}: /root/.ray has mode 0777", id="open_folder"),
-        pytest.param("token file", "FAIL", "{two}: /root/.ray/auth_token has mode", id="loose"),
+        pytest.param("token file", "FAIL", "{one}: " + OPEN, id="open_folder"),
+        pytest.param("token file", "FAIL", "{two}: " + LOOSE, id="loose"),
         pytest.param("shared memory", "FAIL", "{two}: /dev/shm has 100 MiB free", id="shm"),
         pytest.param("ports", "warn", "8000 (python", id="port"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.cluster_file import KEY
 from tests.cluster.launched import FILE, LAPTOP, launched
-from tests.cluster.namespaces import HERE
+from tests.cluster.namespaces import HERE, HOME
 from tests.cluster.network import SHARED
 from tests.cluster.stub_jobs import STUB, StubJob
 
@@ -167,11 +167,11 @@ def test_the_laptop_is_told_the_same_best_as_the_head(cluster, job):
 
 
 def test_the_token_is_in_no_file_argument_or_output(cluster, job):
-    places = f"/root /tmp /etc /var /run /dev/shm {SHARED} {FILE}"
+    places = f"{HOME} /tmp /etc /var /run /dev/shm {SHARED} {FILE}"
     search = (
-        f"find {places} -xdev -type f -exec grep -lF -f /root/.ray/auth_token {{}} + 2>/dev/null;"
+        f"find {places} -xdev -type f -exec grep -lF -f {HOME}/.ray/auth_token {{}} + 2>/dev/null;"
         "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' '\\n' |"
-        " grep -F -f /root/.ray/auth_token; true"
+        f" grep -F -f {HOME}/.ray/auth_token; true"
     )
     found = {
         name: cluster.hosts.run(name, ["sh", "-c", search]).stdout.split()
@@ -179,13 +179,13 @@ def test_the_token_is_in_no_file_argument_or_output(cluster, job):
     }
     listed = cluster.node("head", "ray", "job", "list", "--address", "http://127.0.0.1:8265")
 
-    assert found == {name: ["/root/.ray/auth_token"] for name in found}
+    assert found == {name: [f"{HOME}/.ray/auth_token"] for name in found}
     assert job.name in listed.stdout
     assert not [said for said in (*cluster.printed, listed.stdout) if TOKEN in said]
 
 
 def test_the_key_and_the_token_are_for_their_owner_alone(cluster):
-    for name, path in [("laptop", KEY), ("head", "/root/.ray/auth_token")]:
+    for name, path in [("laptop", KEY), ("head", f"{HOME}/.ray/auth_token")]:
         assert cluster.hosts.run(name, ["stat", "-c", "%a", path]).stdout == "600\n"
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.cluster.launched import FILE, STORAGE, Launched, launched
+from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
 from tests.cluster.stub_jobs import STUB, StubJob
 
@@ -109,9 +110,9 @@ def test_a_real_study_on_the_digits_gives_the_same_best_everywhere(tmp_path):
             "budget": {"trials": 4, "epochs": 3},
             "resources": {"gpu": 0.5},
         }
-        cluster.hosts.put("laptop", "/root/digits.yaml", json.dumps(study))
+        cluster.hosts.put("laptop", f"{HOME}/digits.yaml", json.dumps(study))
 
-        cluster.twohead("submit", "/root/digits.yaml", "--address", FILE)
+        cluster.twohead("submit", f"{HOME}/digits.yaml", "--address", FILE)
         said = cluster.twohead("logs", "digits", "--follow", "--address", FILE, seconds=1500)
         told = cluster.twohead("best", "digits", "--json", "--address", FILE).stdout
         there = cluster.node("head", "twohead", "best", f"{STORAGE}/digits", "--json").stdout

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED, Network, network
 from tests.processes import wait_until
 
@@ -60,7 +61,7 @@ def test_what_a_host_writes_is_its_own_even_beside_what_all_see(hosts):
 
 
 def test_a_host_that_was_off_comes_back_with_its_disk_and_no_processes(hosts):
-    hosts.put("one", "/root/kept", "here")
+    hosts.put("one", f"{HOME}/kept", "here")
     with hosts.start("one", ["sleep", "2000"]) as sleeping:
         wait_until(lambda: "sleep 2000" in hosts.processes("one"))
         hosts.power_off("one")
@@ -69,7 +70,7 @@ def test_a_host_that_was_off_comes_back_with_its_disk_and_no_processes(hosts):
 
     hosts.power_on("one")
 
-    assert hosts.get("one", "/root/kept") == "here"
+    assert hosts.get("one", f"{HOME}/kept") == "here"
     wait_until(lambda: hosts.processes("one") == [], 20)
     assert can_reach(hosts, "head", "one")
 
