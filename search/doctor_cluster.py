@@ -16,7 +16,7 @@ from search.doctor_silence import silence_of
 from search.nodes import Failed, Node, living_nodes, on_each_node
 
 FACTS_SECONDS = 25.0
-STORAGE_SECONDS = 12.0
+STORAGE_SECONDS = 20.0
 """Of each of the three steps: write, look, delete."""
 GPU_SECONDS = 50.0
 SIDE_BY_SIDE = 16
