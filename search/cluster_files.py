@@ -29,7 +29,10 @@ def cluster_yaml(provider: str) -> str:
     """
     if provider not in PROVIDERS:
         raise InputError(f"a provider needs to be one of {list(PROVIDERS)}, got {provider!r}")
-    return (files("search") / "assets" / PROVIDERS[provider]).read_text(encoding="utf-8")
+    shipped = files("search") / "assets" / PROVIDERS[provider]
+    if not shipped.is_file():  # a copy of a checkout in which its link was not kept
+        shipped = Path(__file__).parents[1] / PROVIDERS[provider]
+    return shipped.read_text(encoding="utf-8")
 
 
 def write_cluster_yaml(path: str, text: str) -> None:

@@ -84,6 +84,12 @@ def test_the_file_in_the_package_is_the_one_at_the_top():
     assert cluster_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
 
+def test_a_copy_of_a_checkout_without_links_has_the_file_too(monkeypatch, tmp_path):
+    monkeypatch.setattr("search.cluster_files.files", lambda package: tmp_path)
+
+    assert cluster_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+
+
 def test_both_files_are_data_of_the_package():
     # setuptools copies what a link points to into a wheel.
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
