@@ -38,6 +38,18 @@ def needed(bench, number=0):
     )
 
 
+def lose_after_two_epochs(bench):
+    """Return the actor of a lost attempt, which lives on, and the request of the next one."""
+    bench.conduct(epochs=5)
+    first = bench.ask()
+    cut_off = bench.actor(first)
+    for _ in range(2):
+        bench.report(first, cut_off.step())
+    bench.conductor.lost(first.number, first.attempt, Loss.NODE)
+    again = bench.ask()
+    return cut_off, again
+
+
 def test_an_ended_trial_keeps_its_newest_checkpoint_and_those_on_its_front(bench):
     bench.conduct(epochs=6)
 
@@ -49,13 +61,7 @@ def test_an_ended_trial_keeps_its_newest_checkpoint_and_those_on_its_front(bench
 
 
 def test_what_lost_attempts_left_goes_when_their_trial_ends(bench):
-    bench.conduct(epochs=5)
-    first = bench.ask()
-    cut_off = bench.actor(first)
-    for _ in range(2):
-        bench.report(first, cut_off.step())
-    bench.conductor.lost(first.number, first.attempt, Loss.NODE)
-    again = bench.ask()
+    cut_off, again = lose_after_two_epochs(bench)
     cut_off.step()  # too late: the log has ended this attempt after epoch 2
     assert (1, 3) in kept(bench)
 
@@ -66,13 +72,7 @@ def test_what_lost_attempts_left_goes_when_their_trial_ends(bench):
 
 
 def test_what_a_cut_off_actor_trains_takes_no_checkpoint_from_the_next_attempt(bench):
-    bench.conduct(epochs=5)
-    first = bench.ask()
-    cut_off = bench.actor(first)
-    for _ in range(2):
-        bench.report(first, cut_off.step())
-    bench.conductor.lost(first.number, first.attempt, Loss.NODE)
-    again = bench.ask()
+    cut_off, again = lose_after_two_epochs(bench)
 
     cut_off.step()
 
