@@ -11,7 +11,7 @@ Example:
 import os
 from typing import TYPE_CHECKING, Any
 
-from search.confirmation import Confirmation
+from search.confirming.confirmation import Confirmation
 from search.errors import InputError, NoCandidate, SearchError, StudyLocked
 from search.points import TrialRecord
 from search.results import StudyResult, load
@@ -90,13 +90,13 @@ def confirm(
         StudyLocked: If another process runs the study.
         SearchError: If it was interrupted, or its storage failed.
     """
-    from search.confirm_study import confirm as confirm_study
+    from search.confirming.study import confirm as confirm_study
 
     if not progress:
         return confirm_study(folder, seeds=seeds, top=top, **policy)
     from rich.console import Console
 
-    from search.confirm_live import ConfirmWatcher
+    from search.confirming.live import ConfirmWatcher
 
     with ConfirmWatcher(Console()) as watcher:
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)

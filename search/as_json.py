@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from search.confirm_report import confirmed_to_dict
+from search.confirming.report import confirmed_to_dict
 from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.points import Figures, Point, TrialRecord

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from search.coding import Key, prune
 from search.kinds import Parameter
+from search.sampling.coding import Key, prune
 
 State = Literal["running", "complete", "stopped", "failed", "interrupted"]
 

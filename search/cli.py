@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from search.cluster_parsers import add_address, add_budget, add_cluster_commands
-from search.doctor_parser import add_doctor
+from search.doctor.parser import add_doctor
+from search.remote.parsers import add_address, add_budget, add_cluster_commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -217,7 +217,7 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     console = plain_console()
     status: int
     if args.module == LOCAL and getattr(args, "address", None) is not None:
-        from search.cluster_commands import run_there
+        from search.remote.commands import run_there
 
         status = run_there(args, argv, console)
     else:

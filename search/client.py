@@ -6,23 +6,23 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, final
 
-from search.answers import point_of
-from search.cluster_values import Answer, StudyStatus, Submitted, study_status
-from search.connection import Connection
-from search.direct import Direct, checked_storage
 from search.errors import InputError
-from search.job_request import (
+from search.points import Point
+from search.remote.answers import point_of
+from search.remote.connection import Connection
+from search.remote.direct import Direct, checked_storage
+from search.remote.job_request import (
     JobRequest,
     folder_here,
     our_version,
     place_and_name,
     storage_there,
 )
-from search.own_code import folder_of_model
-from search.points import Point
-from search.questions import Questions
+from search.remote.own_code import folder_of_model
+from search.remote.questions import Questions
+from search.remote.study_jobs import STOP_SECONDS, StudyJobs, in_words
+from search.remote.values import Answer, StudyStatus, Submitted, study_status
 from search.study import Study
-from search.study_jobs import STOP_SECONDS, StudyJobs, in_words
 
 
 @final

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search import as_json, defaults
-from search.confirm_report import confirmation_to_dict, print_confirmation
+from search.confirming.report import confirmation_to_dict, print_confirmation
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.overview import print_list, print_show, state_of
 from search.redundancy import study_warnings
@@ -62,8 +62,8 @@ def best(args: Namespace, console: Console) -> int:
 
 def confirm(args: Namespace, console: Console) -> int:
     """Train the leading points again with fresh seeds, and print what became of them."""
-    from search.confirm_live import ConfirmWatcher
-    from search.confirm_study import confirm as confirm_study
+    from search.confirming.live import ConfirmWatcher
+    from search.confirming.study import confirm as confirm_study
 
     # With `--json` only the object goes to the output.
     beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -136,7 +136,7 @@ def data_check(args: Namespace, console: Console) -> int:
 
 def cluster_yaml(args: Namespace, console: Console) -> int:
     """Print or write a file for `ray up`."""
-    from search import cluster_files
+    from search.remote import files as cluster_files
 
     text = cluster_files.cluster_yaml(args.provider)
     if args.out is None:

@@ -15,7 +15,7 @@ from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
 from search.prepared import Prepared, shared_settings
-from search.samplers import check_installed
+from search.sampling.samplers import check_installed
 from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.confirm_report import confirmed_line
+from search.confirming.report import confirmed_line
 from search.errors import NoCandidate
 from search.objective import HEADS
 from search.points import Figures, Point

@@ -5,9 +5,9 @@ from operator import attrgetter
 from typing import Any
 
 from search.asking import Continue, RecordedTrial, Request, State, Suggestion
-from search.coding import Key, decode, key_of, untried_neighbour
 from search.conditions import idle_in
-from search.samplers import SAMPLERS, misfit
+from search.sampling.coding import Key, decode, key_of, untried_neighbour
+from search.sampling.samplers import SAMPLERS, misfit
 from search.space import SearchSpace
 from trainables.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 from search.completion import complete, default_space, read_first, read_named
 from search.keys import Problem, Problems, check_mapping, unknown_keys
 from search.objective import HEADS, objective_problems
-from search.samplers import misfit
+from search.sampling.samplers import misfit
 from search.settings import Budget, Resources, Validation
 from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS

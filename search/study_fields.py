@@ -19,7 +19,7 @@ from search.keys import (
 )
 from search.kinds import is_text
 from search.objective import read_objective
-from search.samplers import SAMPLERS
+from search.sampling.samplers import SAMPLERS
 from search.scheduler import SCHEDULERS
 from search.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
 from search.space import SearchSpace

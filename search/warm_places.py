@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from search.coding import key_of
 from search.conditions import DEPTH
+from search.sampling.coding import key_of
 from search.space import SearchSpace
 from search.warm_sources import Known
 from trainables.parameters import config_depth

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.choosing import Chooser
-from search.confirm_plan import Training, trainings_of
-from search.confirm_record import record_of
-from search.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.confirming.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.confirming.plan import Training, trainings_of
+from search.confirming.record import record_of
 from search.decisions import DONE
 from search.log import Asked, Closed, Ended, StudyLog, Tested
 from search.objective import Objective, every_head

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search.confirm_study import confirm
+from search.confirming.study import confirm
 from search.errors import Interrupted, SearchError
 from search.log import StudyLog
 from search.runner import run

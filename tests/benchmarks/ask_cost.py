@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from search.completion import default_space
-from search.samplers import misfit
+from search.sampling.samplers import misfit
 from search.scheduler import SCHEDULERS, make_scheduler
 from search.searcher import SAMPLERS, RecordedTrial, suggest
 from search.space import Choice, Float, SearchSpace

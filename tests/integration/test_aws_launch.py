@@ -8,8 +8,8 @@ import boto3
 import pytest
 import yaml
 
-from search.cluster_files import cluster_yaml
-from search.cluster_rules import problems_of
+from search.remote.files import cluster_yaml
+from search.remote.rules import problems_of
 from tests.aws_account import TOKEN, aws_account
 from tests.launched_cluster import launch
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import search
-from search import connection
 from search.cli import main
 from search.errors import ClusterError, TokenRefused
+from search.remote import connection
 from tests.head import Head
 from tests.processes import tagged, wait_until
 from tests.stub_run import notes

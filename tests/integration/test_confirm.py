@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import search
-from search.confirm_record import confirmed_point, record_of
-from search.confirm_study import confirm
+from search.confirming.record import confirmed_point, record_of
+from search.confirming.study import confirm
 from search.errors import StudyLocked
 from search.log import StudyLog
 from search.ownership import claim

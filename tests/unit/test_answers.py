@@ -2,15 +2,6 @@ import dataclasses
 
 import pytest
 
-from search.answers import (
-    MARK,
-    error_of,
-    error_to_plain,
-    from_log,
-    point_of,
-    point_to_plain,
-    to_log,
-)
 from search.errors import (
     ClusterError,
     InputError,
@@ -20,6 +11,15 @@ from search.errors import (
     StorageFull,
     StudyDiffers,
     StudyLocked,
+)
+from search.remote.answers import (
+    MARK,
+    error_of,
+    error_to_plain,
+    from_log,
+    point_of,
+    point_to_plain,
+    to_log,
 )
 from search.results import load
 from tests.finished_study import write_study

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.axes import Axis
-from search.coding import decode, encode, grid_value, num_steps
 from search.kinds import Choice, Float, Int
+from search.sampling.axes import Axis
+from search.sampling.coding import decode, encode, grid_value, num_steps
 from tests.unit.ranges import kinds, shares
 
 LAST = 1 - 2**-53

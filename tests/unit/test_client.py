@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from search import client as client_module
-from search import direct
 from search.client import Client
 from search.errors import InputError, StudyLocked
-from search.jobs_api import Job
-from search.questions import KIND, Questions
-from search.study_jobs import StudyJobs
+from search.remote import direct
+from search.remote.jobs_api import Job
+from search.remote.questions import KIND, Questions
+from search.remote.study_jobs import StudyJobs
 from tests.finished_study import write_study
 
 META = {KIND: "study", "name": "digits", "storage": ""}

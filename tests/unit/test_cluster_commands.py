@@ -2,12 +2,12 @@ from typing import ClassVar
 
 import pytest
 
-from search import cluster_commands
 from search.cli import main
-from search.cluster_values import Answer, StudyStatus, Submitted, study_status
 from search.errors import StudyLocked, Unreachable
-from search.job_request import storage_there
-from search.jobs_api import Job
+from search.remote import commands as cluster_commands
+from search.remote.job_request import storage_there
+from search.remote.jobs_api import Job
+from search.remote.values import Answer, StudyStatus, Submitted, study_status
 from search.study import Study
 
 YAML = """

@@ -12,14 +12,14 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from search.cli import main
-from search.cluster_files import (
+from search.errors import InputError
+from search.remote.files import (
     cluster_yaml,
     launch_problems_of,
     read_cluster_yaml,
     write_cluster_yaml,
 )
-from search.cluster_rules import leaves, problems_of
-from search.errors import InputError
+from search.remote.rules import leaves, problems_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDERS = ("aws", "local")
@@ -85,7 +85,7 @@ def test_the_file_in_the_package_is_the_one_at_the_top():
 
 
 def test_a_copy_of_a_checkout_without_links_has_the_file_too(monkeypatch, tmp_path):
-    monkeypatch.setattr("search.cluster_files.files", lambda package: tmp_path)
+    monkeypatch.setattr("search.remote.files.files", lambda package: tmp_path)
 
     assert cluster_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 import yaml
 
-from search.cluster_files import cluster_yaml
-from search.cluster_rules import problems_of
+from search.remote.files import cluster_yaml
+from search.remote.rules import problems_of
 
 START = "head_start_ray_commands"
 WORKERS = "worker_start_ray_commands"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.coding import clamp, decode, encode, key_of, num_steps, untried_neighbour
+from search.sampling.coding import clamp, decode, encode, key_of, num_steps, untried_neighbour
 from search.space import Choice, Float, Int
 
 FILTERS = Choice(values=(64, 8, 32))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import search.optuna_samplers
+import search.sampling.optuna_samplers
 import search.searcher
 from search.attempts import Loss
 from search.conductor import Finished
@@ -57,7 +57,7 @@ class Study(Bench):
 
 @pytest.fixture(autouse=True)
 def model_soon(monkeypatch):
-    monkeypatch.setattr(search.optuna_samplers, "STARTUP_TRIALS", 2)
+    monkeypatch.setattr(search.sampling.optuna_samplers, "STARTUP_TRIALS", 2)
 
 
 @pytest.fixture(name="undisturbed")

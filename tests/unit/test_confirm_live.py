@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from search.confirm_live import ConfirmWatcher
-from search.confirm_plan import leading_points, trainings_of
-from search.confirm_record import record_of
+from search.confirming.live import ConfirmWatcher
+from search.confirming.plan import leading_points, trainings_of
+from search.confirming.record import record_of
 from search.log import StudyLog
 from search.results import load
 from tests.confirmed_study import write_confirmation

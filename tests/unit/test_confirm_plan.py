@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.confirm_plan import (
+from search.confirming.plan import (
     Training,
     check_extent,
     fresh_seeds,

@@ -9,8 +9,8 @@ import pytest
 
 import search
 from search.cli import main
-from search.confirm_plan import leading_points
-from search.confirm_record import record_of
+from search.confirming.plan import leading_points
+from search.confirming.record import record_of
 from search.errors import StorageError, StudyDiffers, StudyLocked
 from search.ownership import claim, hold
 from search.results import load

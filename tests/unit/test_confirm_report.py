@@ -8,11 +8,11 @@ import shutil
 import pytest
 from rich.console import Console
 
-import search.confirm_report as report
+import search.confirming.report as report
 from search.as_json import best_to_dict, to_text
 from search.cli import main
-from search.confirm_plan import leading_points, trainings_of
-from search.confirm_record import confirmed_point, is_done, read_confirmation, record_of
+from search.confirming.plan import leading_points, trainings_of
+from search.confirming.record import confirmed_point, is_done, read_confirmation, record_of
 from search.report import print_best
 from search.results import list_studies, load
 from tests.confirmed_study import confirmed, write_confirmation

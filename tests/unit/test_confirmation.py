@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.confirm_verdict import compare
-from search.confirmation import spread_of
+from search.confirming.confirmation import spread_of
+from search.confirming.verdict import compare
 from search.objective import every_head, weighted_total
 from search.policies import POLICIES
 from tests.confirmed_study import confirmed

@@ -3,10 +3,10 @@ import sys
 
 import pytest
 
-from search import connection, tunnel
-from search.connection import Connection
 from search.errors import InputError, Unreachable
-from search.tunnel import Tunnel
+from search.remote import connection, tunnel
+from search.remote.connection import Connection
+from search.remote.tunnel import Tunnel
 from tests.processes import is_alive, wait_until
 
 FORWARD = """

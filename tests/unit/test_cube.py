@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.coding import decode, encode, prune
-from search.cube import MOST_HELD, MOST_LISTED, Cube, cube_of
 from search.kinds import Choice, Float, Int
+from search.sampling.coding import decode, encode, prune
+from search.sampling.cube import MOST_HELD, MOST_LISTED, Cube, cube_of
 from search.space import SearchSpace
 from tests.unit.ranges import kinds, shares
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.curves import DECAY, SPREAD, at_end, fit
+from search.sampling.curves import DECAY, SPREAD, at_end, fit
 
 EPOCHS = 6
 

@@ -2,9 +2,9 @@ import socket
 
 import pytest
 
-from search import doctor_machine
-from search.doctor_ask import ask_port
-from search.doctor_machine import examine_way
+from search.doctor import machine as doctor_machine
+from search.doctor.ask import ask_port
+from search.doctor.machine import examine_way
 from tests.dashboards import control_service, dashboard
 
 TOKEN = "canary-77ab"
@@ -61,7 +61,7 @@ def test_a_port_where_nothing_listens_is_silent():
 
 
 def test_a_port_that_accepts_and_says_nothing_is_left_in_time(monkeypatch):
-    monkeypatch.setattr("search.doctor_ask.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("search.doctor.ask.ASK_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         assert ask_port("dashboard", "127.0.0.1", deaf.getsockname()[1])["right"] == "silent"
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from search import doctor
 from search.cli import main
-from search.doctor_finding import Finding
-from search.doctor_page import page_from_dict, page_to_dict, print_page
+from search.doctor import diagnosis as doctor
+from search.doctor.finding import Finding
+from search.doctor.page import page_from_dict, page_to_dict, print_page
 from search.errors import ClusterError, InputError
 
 GOOD = Finding(check="nodes", state="ok", seen="3 nodes: head, one, two")

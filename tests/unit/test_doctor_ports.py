@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor_access import judge_ports
-from search.doctor_ports import is_loopback, listeners, parse_address, raylet_of_this
+from search.doctor.access import judge_ports
+from search.doctor.ports import is_loopback, listeners, parse_address, raylet_of_this
 from tests.doctor_facts import healthy, with_head_saying
 
 NO_RAY = {"gcs": "", "is_head": False}

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from search import doctor_machine
-from search.doctor_facts import Place
-from search.doctor_machine import examine_machine, machine_facts
-from search.doctor_probe import gpu_facts, has_nvidia, remove_probe, unseen_probes, write_probe
-from search.doctor_rules import judge_disks, judge_storage
+from search.doctor import machine as doctor_machine
+from search.doctor.facts import Place
+from search.doctor.machine import examine_machine, machine_facts
+from search.doctor.probe import gpu_facts, has_nvidia, remove_probe, unseen_probes, write_probe
+from search.doctor.rules import judge_disks, judge_storage
 
 STEPS = ("write", "read", "list", "delete")
 
@@ -56,9 +56,9 @@ def test_a_full_disk_is_found_by_trying_and_by_looking(tmp_path):
     script = f"""
 import sys
 sys.path.insert(0, {os.getcwd()!r})
-from search.doctor_facts import Place
-from search.doctor_probe import write_probe
-from search.doctor_rules import disk_problems
+from search.doctor.facts import Place
+from search.doctor.probe import write_probe
+from search.doctor.rules import disk_problems
 try:
     with open({str(tmp_path / "filler")!r}, "wb") as file:
         file.write(bytes(2**20))
@@ -99,7 +99,7 @@ def test_a_uri_that_nothing_opens_is_a_finding_and_its_key_is_not_shown():
 
 def test_a_full_temporary_folder_is_found_where_tmpdir_points(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "not" / "yet"))
-    monkeypatch.setattr("search.doctor_rules.LEAST_DISK", 2**80)
+    monkeypatch.setattr("search.doctor.rules.LEAST_DISK", 2**80)
 
     found = judge_disks([machine_facts("")])
 
@@ -126,7 +126,7 @@ def test_who_is_asked_for_gpus_tells_their_number_or_why_not(
     monkeypatch, question, seconds, expected
 ):
     monkeypatch.delenv("TWOHEAD_SIMULATED_GPU", raising=False)
-    monkeypatch.setattr("search.doctor_probe.GPU_QUESTION", question)
+    monkeypatch.setattr("search.doctor.probe.GPU_QUESTION", question)
 
     told = gpu_facts(None, seconds)
 
@@ -135,7 +135,7 @@ def test_who_is_asked_for_gpus_tells_their_number_or_why_not(
 
 def test_the_gpus_of_the_node_are_asked_for_not_those_of_a_task_without(monkeypatch):
     question = "import os; print('visible:', len(os.environ['CUDA_VISIBLE_DEVICES'].split(',')))"
-    monkeypatch.setattr("search.doctor_probe.GPU_QUESTION", question)
+    monkeypatch.setattr("search.doctor.probe.GPU_QUESTION", question)
     monkeypatch.delenv("TWOHEAD_SIMULATED_GPU", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from search import doctor
-from search.doctor_facts import Silence
-from search.doctor_finding import is_fit
-from search.doctor_rules import judge_storage
+from search.doctor import diagnosis as doctor
+from search.doctor.facts import Silence
+from search.doctor.finding import is_fit
+from search.doctor.rules import judge_storage
 from tests.doctor_facts import (
     BOUNDS,
     GIB,

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from search.doctor_access import judge_tokens, token_problems
-from search.doctor_machine import judge_own_token
-from search.doctor_token import digest_of, own_token, token_facts
+from search.doctor.access import judge_tokens, token_problems
+from search.doctor.machine import judge_own_token
+from search.doctor.token import digest_of, own_token, token_facts
 from tests.doctor_facts import healthy, with_last_saying
 
 SALT = b"salt"

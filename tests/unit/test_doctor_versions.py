@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.doctor_node import PACKAGES, code_digest, version_of
-from search.doctor_versions import declared_bounds, is_older, judge_versions, parse_bounds
+from search.doctor.node import PACKAGES, code_digest, version_of
+from search.doctor.versions import declared_bounds, is_older, judge_versions, parse_bounds
 from tests.doctor_facts import BOUNDS, healthy, with_last_saying
 
 
@@ -89,7 +89,7 @@ def test_a_changed_line_changes_the_digest_of_our_code(tmp_path, monkeypatch):
         (tmp_path / package).mkdir()
         (tmp_path / package / "a.py").write_text("x = 1\n")
     monkeypatch.setattr(
-        "search.doctor_node.find_spec",
+        "search.doctor.node.find_spec",
         lambda name: type("Spec", (), {"submodule_search_locations": [str(tmp_path / name)]}),
     )
     before = code_digest()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.asking import Continue, RecordedTrial
-from search.ehvi import STARTUP_TRIALS
+from search.sampling.ehvi import STARTUP_TRIALS
 from search.searcher import suggest
 from search.space import SearchSpace
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.gaussian import FIT_POINTS, Kernel, Observations, Process, _likelihood, fit
+from search.sampling.gaussian import FIT_POINTS, Kernel, Observations, Process, _likelihood, fit
 
 RNG = np.random.default_rng
 

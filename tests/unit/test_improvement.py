@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import search.improvement
-from search.improvement import expected_improvement
+import search.sampling.improvement
 from search.pareto import SKILL_FLOOR, hypervolume
+from search.sampling.improvement import expected_improvement
 
 RNG = np.random.default_rng
 DEEPEST = np.log(SKILL_FLOOR)
@@ -56,7 +56,7 @@ def test_nothing_is_better_than_the_reference_and_all_is_finite():
 @pytest.mark.parametrize("num_heads", [1, 2, 3, 4])
 @pytest.mark.parametrize("num_points", [0, 1, 6])
 def test_without_doubt_it_is_what_the_hypervolume_grows_by(num_heads, num_points, monkeypatch):
-    monkeypatch.setattr(search.improvement, "DIRECTIONS", 10_000)
+    monkeypatch.setattr(search.sampling.improvement, "DIRECTIONS", 10_000)
     rng = RNG(num_heads)
     front = DEEPEST * rng.uniform(0.1, 0.6, (num_points, num_heads))
     candidates = DEEPEST * rng.uniform(0.1, 0.9, (10, num_heads))
@@ -81,7 +81,7 @@ def test_the_more_uncertain_of_two_beaten_candidates_promises_more():
 
 
 def test_the_expectation_on_one_head_is_that_of_the_normal_distribution(monkeypatch):
-    monkeypatch.setattr(search.improvement, "SAMPLES", 200_000)
+    monkeypatch.setattr(search.sampling.improvement, "SAMPLES", 200_000)
 
     at_front, certain = improvement([[-1.0], [-2.0]], [[-1.0]], variance=[[1.0], [0.0]])
 
@@ -112,8 +112,8 @@ def test_the_spread_of_a_heads_values_is_no_matter(seed, units):
 
 
 def test_the_order_of_heads_makes_no_difference_but_for_the_draws(monkeypatch):
-    monkeypatch.setattr(search.improvement, "DIRECTIONS", 2000)
-    monkeypatch.setattr(search.improvement, "SAMPLES", 1000)
+    monkeypatch.setattr(search.sampling.improvement, "DIRECTIONS", 2000)
+    monkeypatch.setattr(search.sampling.improvement, "SAMPLES", 1000)
     front = -RNG(0).random((4, 3))
     mean, variance = -RNG(1).random((8, 3)), 0.1 * RNG(2).random((8, 3))
     order = [2, 0, 1]

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from search import cluster_job
-from search.answers import from_log, point_of
 from search.cli import main
 from search.errors import InputError
-from search.job_ask import relay, tell
+from search.remote import job as cluster_job
+from search.remote.answers import from_log, point_of
+from search.remote.job_ask import relay, tell
 from search.results import load
 from tests.finished_study import write_study
 from tests.processes import wait_until
@@ -118,7 +118,7 @@ def test_a_study_that_is_damaged_keeps_no_other_from_being_told(storage):
 
 
 def test_a_job_runs_as_long_as_a_process_of_it_does():
-    code = "import time; time.sleep(600)  # search.cluster_job"
+    code = "import time; time.sleep(600)  # search.remote.job"
     process = subprocess.Popen([sys.executable, "-c", code], env={"JOB": '{"id": "twohead-x-1"}'})
     try:
         wait_until(lambda: _is_running("twohead-x-1"))

@@ -3,9 +3,9 @@ import os
 
 import pytest
 
-from search import job_request
 from search.errors import InputError
-from search.job_request import (
+from search.remote import job_request
+from search.remote.job_request import (
     JobRequest,
     check_name,
     check_no_secret,

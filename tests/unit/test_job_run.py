@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from search import job_run
 from search.errors import (
     ClusterLost,
     InputError,
@@ -14,13 +13,14 @@ from search.errors import (
     StorageFull,
     StudyLocked,
 )
-from search.job_request import JobRequest
+from search.remote import job_run
+from search.remote.job_request import JobRequest
 from tests.processes import is_alive, wait_until
 from tests.stub_study import ROOT
 
 SUPERVISE = """
 import sys
-from search.job_run import supervise
+from search.remote.job_run import supervise
 sys.exit(supervise([sys.executable, *sys.argv[1:]], pauses=(0.0, 0.0, float(60))))
 """
 
@@ -130,7 +130,7 @@ def test_a_signal_in_a_pause_ends_it(begun):
 def test_a_driver_does_not_outlive_who_watches_over_it(tmp_path):
     code = (
         "import pathlib, time\n"
-        "from search.job_run import _end_with_parent\n"
+        "from search.remote.job_run import _end_with_parent\n"
         "_end_with_parent()\n"
         "import os\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"

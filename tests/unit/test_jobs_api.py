@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 
-from search import jobs_api
 from search.errors import ClusterError, InputError, TokenRefused, Unreachable
-from search.jobs_api import JobsApi
+from search.remote import jobs_api
+from search.remote.jobs_api import JobsApi
 
 JOB = {"submission_id": "j1", "status": "RUNNING", "message": "m", "start_time": 5000}
 

@@ -4,9 +4,9 @@ import zipfile
 
 import pytest
 
-from search import own_code
 from search.errors import InputError
-from search.own_code import folder_of_model, pack
+from search.remote import own_code
+from search.remote.own_code import folder_of_model, pack
 
 
 def names(package):

@@ -129,7 +129,7 @@ def test_a_study_of_few_configs_ends_when_all_have_been_tried():
 
 
 def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
-    monkeypatch.setattr("search.samplers.find_spec", lambda module: None)
+    monkeypatch.setattr("search.sampling.samplers.find_spec", lambda module: None)
     of = study(sampler="gp")
 
     with pytest.raises(InputError, match=r"sampler 'gp' needs the module 'torch', .*\[gp\]"):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.coding import key_of
 from search.errors import InputError
-from search.grid import shuffled
-from search.optuna_samplers import POPULATION, STARTUP_TRIALS
-from search.samplers import SAMPLERS, misfit
+from search.sampling.coding import key_of
+from search.sampling.grid import shuffled
+from search.sampling.optuna_samplers import POPULATION, STARTUP_TRIALS
+from search.sampling.samplers import SAMPLERS, misfit
 from search.searcher import RecordedTrial, most_trials, suggest
 from search.space import Choice, Float, Int, SearchSpace
 

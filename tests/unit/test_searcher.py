@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.coding import key_of
-from search.optuna_samplers import GENERATION, POPULATION, STARTUP_TRIALS
+from search.sampling.coding import key_of
+from search.sampling.optuna_samplers import GENERATION, POPULATION, STARTUP_TRIALS
 from search.searcher import RecordedTrial, Suggestion, suggest
 from search.space import Choice, Float, Int, SearchSpace
 from trainables.errors import InputError

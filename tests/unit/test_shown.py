@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.asking import RecordedTrial
-from search.shown import MOST_SHOWN, NUM_BEST, best_first, shown
+from search.sampling.shown import MOST_SHOWN, NUM_BEST, best_first, shown
 from search.sorting import front_ranks
 
 

@@ -14,7 +14,7 @@ from search.opening import write_study as open_study
 from search.ownership import claim
 from search.pareto import front_mask
 from search.prepared import Prepared
-from search.samplers import SAMPLERS
+from search.sampling.samplers import SAMPLERS
 from search.searcher import suggest
 from search.space import SearchSpace
 from search.study import Study

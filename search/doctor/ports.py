@@ -1,0 +1,240 @@
+"""Which ports of a machine are listened on, by whom, and whether they ask for the token."""
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from search.doctor.ask import ask_port
+
+LISTENING = "0A"
+"""How the kernel's tables name that state."""
+ROLES = (
+    ("gcs/gcs_server", "control service"),
+    ("raylet/raylet ", "raylet"),
+    ("dashboard/dashboard.py", "dashboard"),
+    ("ray-dashboard", "dashboard"),
+    ("ray.util.client.server", "Ray Client"),
+    ("autoscaler/_private/monitor.py", "autoscaler"),
+    ("autoscaler/v2/monitor.py", "autoscaler"),
+    ("log_monitor.py", "log monitor"),
+    ("ray::DashboardAgent", "dashboard agent"),
+    ("dashboard/agent.py", "dashboard agent"),
+    ("ray::RuntimeEnvAgent", "runtime env agent"),
+    ("runtime_env/agent/main.py", "runtime env agent"),
+    ("ray::", "worker"),
+    ("default_worker.py", "worker"),
+)
+"""What a command line of Ray's holds, and whose it is (ray 2.60)."""
+RETITLED = "ray::"
+"""How a process begins its title that has written it over its environment."""
+HEADS_OWN = {"control service", "dashboard", "Ray Client", "autoscaler", "log monitor"}
+WITHOUT_A_NAME = "unseen"
+
+
+def listeners(raylet: int | None, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every port that is listened on here, and what those of this Ray say to strangers.
+
+    A Ray port is asked without a token, with a wrong one, and with ours, for what changes
+    nothing. Those that only this machine reaches are listed, not asked, but for the dashboard.
+    """
+    sockets = _listening()
+    holders = _holders({inode for inode, _, _ in sockets})
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for inode, address, port in sockets:
+        pid = holders.get(inode)
+        line = "" if pid is None else _line(pid)
+        role = _role(line)
+        is_ours = (
+            role is not None and pid is not None and _is_ours(pid, role, line, raylet, request)
+        )
+        found[address, port] = {
+            "address": address,
+            "port": port,
+            "holder": role or (WITHOUT_A_NAME if pid is None else _name(pid)),
+            "is_rays": role is not None,
+            "is_this_rays": is_ours,
+            "answer": None,
+        }
+    own = [each for each in found.values() if each["is_this_rays"] and is_worth_asking(each)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for each, answer in zip(own, pool.map(_ask, own), strict=True):
+            each["answer"] = answer
+    return sorted(found.values(), key=lambda each: (each["port"], each["address"]))
+
+
+def _ask(listener: Mapping[str, Any]) -> dict[str, Any]:
+    host = _reachable(listener["address"])
+    return ask_port(listener["holder"], host, listener["port"])
+
+
+def is_worth_asking(listener: Mapping[str, Any]) -> bool:
+    """Tell whether a port of Ray's is asked: not the many of its workers, which are all alike."""
+    if listener["holder"] == "worker":
+        return False
+    return not is_loopback(listener["address"]) or listener["holder"] == "dashboard"
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    return ipaddress.ip_address(address).is_loopback
+
+
+def raylet_of_this() -> int | None:
+    """Return the process id of the raylet that started this process; None outside of Ray."""
+    parent = os.getppid()
+    return parent if _role(_line(parent)) == "raylet" else None
+
+
+def raylet_environment() -> dict[str, str]:
+    """Return the environment of the raylet that started this process; empty outside of Ray."""
+    raylet = raylet_of_this()
+    return {} if raylet is None else _environment(raylet)
+
+
+def session_folder(raylet: int | None) -> str | None:
+    """Return the folder of this node's Ray."""
+    words = [] if raylet is None else _line(raylet).split(" ")
+    return next((w.partition("=")[2] for w in words if w.startswith("--session_dir=")), None)
+
+
+def auth_modes(raylet: int | None, request: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return ``RAY_AUTH_MODE`` of this node's Ray processes, as they were started.
+
+    Workers and others that have a title of their own are left out: theirs cannot be seen.
+    """
+    modes: dict[str, str | None] = {}
+    for pid in _processes():
+        line = _line(pid)
+        role = _role(line)
+        if (
+            role is None
+            or line.startswith(RETITLED)
+            or not _is_ours(pid, role, line, raylet, request)
+        ):
+            continue
+        environment = _environment(pid)
+        if environment:
+            modes[str(role)] = environment.get("RAY_AUTH_MODE")
+    return modes
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return address and port of an entry of ``/proc/net/tcp`` or ``tcp6``.
+
+    Example:
+        >>> parse_address("0100007F:2049"), parse_address("0" * 32 + ":0016")
+        (('127.0.0.1', 8265), ('::', 22))
+    """
+    digits, _, port = text.partition(":")
+    # 32-bit words, each in the order of this machine; all that Ray runs on are little-endian.
+    words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
+    packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
+
+
+def _listening() -> list[tuple[str, str, int]]:
+    """Return inode, address and port of every listening socket of this network namespace."""
+    found = []
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTENING:
+                found.append((fields[9], *parse_address(fields[1])))
+    return found
+
+
+def _holders(inodes: set[str]) -> dict[str, int]:
+    """Return the process that holds each socket, as far as this user may see."""
+    found: dict[str, int] = {}
+    for pid in _processes():
+        try:
+            for handle in os.listdir(f"/proc/{pid}/fd"):
+                target = os.readlink(f"/proc/{pid}/fd/{handle}")
+                if target.startswith("socket:[") and target[8:-1] in inodes:
+                    found.setdefault(target[8:-1], pid)
+        except OSError:
+            continue
+    return found
+
+
+def _is_ours(
+    pid: int, role: str, line: str, raylet: int | None, request: Mapping[str, Any]
+) -> bool:
+    """Tell whether a process belongs to this very node of this very Ray.
+
+    One of another user never does, whatever it calls itself: it would be shown the token.
+    """
+    if raylet is None or _user(pid) != os.getuid():
+        return False
+    if role in HEADS_OWN:
+        gcs = str(request["gcs"])
+        own = gcs in line or os.path.basename(session_folder(raylet) or "\0") in line
+        return bool(request["is_head"]) and (own or _belongs(pid, gcs))
+    return raylet in (pid, _parent(pid))
+
+
+def _belongs(pid: int, gcs: str) -> bool:
+    """Tell whether the dashboard that a process was started by is of the Ray at ``gcs``."""
+    return gcs in _line(_parent(pid))
+
+
+def _reachable(address: str) -> str:
+    """Return where a socket that is bound to this address can be asked from here."""
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_unspecified:
+        return "127.0.0.1" if parsed.version == 4 else "::1"
+    return address
+
+
+def _role(line: str) -> str | None:
+    return next((role for mark, role in ROLES if mark in line), None)
+
+
+def _processes() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _line(pid: int) -> str:
+    return _read(f"/proc/{pid}/cmdline").replace("\0", " ")
+
+
+def _name(pid: int) -> str:
+    return _read(f"/proc/{pid}/comm").strip() or WITHOUT_A_NAME
+
+
+def _user(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def _parent(pid: int) -> int:
+    # Behind the name, which is in brackets and may hold anything: state, then the parent.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def _environment(pid: int) -> dict[str, str]:
+    pairs = (entry.partition("=") for entry in _read(f"/proc/{pid}/environ").split("\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""The samplers, and what they reckon with; `search.searcher` is their only door."""

@@ -1,0 +1,152 @@
+"""Configs as points of the unit cube, for samplers that need distances, many at a time."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.conditions import DEPTH
+from search.kinds import Parameter
+from search.sampling.axes import Axis
+from search.sampling.coding import Key, nth_number, num_values, prune
+
+Array = NDArray[np.float64]
+
+MOST_LISTED = 2000
+"""Configs of a space up to which all are listed."""
+MOST_HELD = 20_000
+"""Keys of which the place is held."""
+DIGITS = 12
+"""Decimals of a coordinate, so that a range in another unit has the same ones."""
+MOST_CHANGED = 3
+"""Parameters in which a neighbour differs, at most."""
+
+Kinds = tuple[tuple[str, Parameter], ...]
+Gates = tuple[tuple[str, int], ...]
+
+
+@final
+class Cube:
+    """A space as a cube.
+
+    A config has a *share* of every parameter, 0 to 1: equal parts of that range are equally
+    likely to be drawn. And it has a *place*, coordinates between which distances mean something.
+
+    Args:
+        kinds: Searched parameter and what it may be.
+        gates: Of the space; see `search.conditions.gates_of`.
+    """
+
+    def __init__(self, kinds: Kinds, gates: Gates) -> None:
+        self._kinds = dict(kinds)
+        self._gates = dict(gates)
+        self._axes = [Axis(kind) for _, kind in kinds]
+        self._held: dict[Key, Array] = {}
+        self.width = sum(axis.width for axis in self._axes)
+        """Coordinates of a place."""
+
+    @cached_property
+    def every_key(self) -> tuple[Key, ...]:
+        """Every key of a small space, once; none of one that is larger or infinite."""
+        sizes = [num_values(kind) for kind in self._kinds.values()]
+        if None in sizes or math.prod(size or 0 for size in sizes) > MOST_LISTED:
+            return ()
+        numbers = [
+            [nth_number(kind, place) for place in range(num_values(kind) or 0)]
+            for kind in self._kinds.values()
+        ]
+        product = itertools.product(*numbers)
+        return tuple(dict.fromkeys(prune(self._kinds, self._gates, key) for key in product))
+
+    @cached_property
+    def every_place(self) -> Array:
+        """The places of `every_key`; not to be changed."""
+        return self.places(self.every_key)
+
+    def key(self, shares: Sequence[float], root: Key | None = None) -> Key:
+        """Return the key of a config that has these shares.
+
+        Args:
+            shares: One per parameter.
+            root: Where they come from by `near`: what was not changed is the root's to the last
+                digit, lest the root itself be taken for a new config.
+        """
+        pairs = list(zip(self._axes, map(float, shares), strict=True))
+        numbers = [axis.number(share) for axis, share in pairs]
+        for place, number in enumerate(root or ()):
+            axis, share = pairs[place]
+            if number is not None and axis.share(number) == share:
+                numbers[place] = number
+        return prune(self._kinds, self._gates, tuple(numbers))
+
+    def places(self, keys: Sequence[Key]) -> Array:
+        """Return where configs lie.
+
+        An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
+        between k > 2 names is k coordinates of which one is 1. What does not count in a config
+        lies in the middle, and is none of k > 2 names.
+
+        Returns:
+            Shape ``(keys, width)``.
+        """
+        if len(self._held) > MOST_HELD:
+            self._held = {}
+        new = [key for key in keys if key not in self._held]
+        if new:
+            columns = [
+                axis.places_of_numbers([key[index] for key in new])
+                for index, axis in enumerate(self._axes)
+            ]
+            self._held.update(zip(new, np.round(np.hstack(columns), DIGITS), strict=True))
+        return np.array([self._held[key] for key in keys]).reshape(len(keys), self.width)
+
+    def at(self, shares: Array) -> Array:
+        """Return where configs lie that have these shares, shape ``(configs, parameters)``."""
+        columns = [axis.places(column) for axis, column in zip(self._axes, shares.T, strict=True)]
+        if self._gates:
+            names = list(self._kinds)
+            depth = self._axes[names.index(DEPTH)].values(shares[:, names.index(DEPTH)])
+            for name, block in self._gates.items():
+                if name in self._kinds:
+                    column = names.index(name)
+                    columns[column][depth < block] = self._axes[column].idle
+        return np.asarray(np.round(np.hstack(columns), DIGITS))
+
+    def near(
+        self, keys: Sequence[Key], count: int, spread: float, rng: np.random.Generator
+    ) -> Array:
+        """Return shares of configs that differ from some in one to three parameters.
+
+        Args:
+            keys: Where to start, in turn; at least one.
+            count: How many.
+            spread: Standard deviation of a change, as a share; on a coarse grid it is larger.
+            rng: Decides which parameters change, and by how much.
+
+        Returns:
+            Shape ``(count, parameters)``.
+        """
+        fresh = rng.random((count, len(self._axes)))
+        start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
+        start = start[np.arange(count) % len(keys)]
+        steps = rng.standard_normal(fresh.shape) * [max(spread, a.step) for a in self._axes]
+        moved = np.clip(start + steps, 0.0, [axis.last for axis in self._axes])
+        is_name = np.array([axis.width > 1 for axis in self._axes])
+        moved = np.where(is_name | np.isnan(start), fresh, moved)
+        order = rng.random(fresh.shape).argsort(axis=1).argsort(axis=1)
+        is_kept = order >= rng.integers(1, MOST_CHANGED + 1, size=(count, 1))
+        return np.where(is_kept & ~np.isnan(start), start, moved)
+
+
+@lru_cache(maxsize=4)
+def _cube(kinds: Kinds, gates: Gates) -> Cube:
+    return Cube(kinds, gates)
+
+
+def cube_of(kinds: Mapping[str, Parameter], gates: Mapping[str, int]) -> Cube:
+    """Return the cube of a space; the same one when asked again."""
+    return _cube(tuple(kinds.items()), tuple(gates.items()))
