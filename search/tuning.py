@@ -12,7 +12,7 @@ from ray import tune
 from search.conductor import Conductor
 from search.losing import Lost
 from search.place import Place
-from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper
+from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper, Slots
 from search.resources import Shares
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable
@@ -51,8 +51,9 @@ def fit(
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    searcher = NumberSearcher(conductor, causes, guard, changed, place)
-    stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live, place)
+    slots = Slots(conductor, place)
+    searcher = NumberSearcher(conductor, slots, causes, guard, changed, place)
+    stopper = ResultStopper(conductor, slots, is_interrupted, guard, changed, usage, live, place)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet():

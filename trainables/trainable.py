@@ -63,7 +63,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
             "failure": step.failure,
             "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
             "began_at": self._began_at,
-            "done": done,
+            "is_last": done,  # ``done`` would be an order to Tune: the driver says what ends
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
