@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ray import tune
@@ -14,6 +15,7 @@ from search.losing import Lost
 from search.place import Place
 from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper, Slots
 from search.resources import Shares
+from search.starting import actors_of_no_environment
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable
 
@@ -56,7 +58,7 @@ def fit(
     stopper = ResultStopper(conductor, slots, is_interrupted, guard, changed, usage, live, place)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
-        with _Quiet():
+        with _Quiet(), actors_of_no_environment() if place.is_ours else nullcontext():
             tune.Tuner(
                 _trainable(name, settings, place.shares),
                 tune_config=_tune_config(searcher, live),

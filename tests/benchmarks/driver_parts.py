@@ -99,7 +99,9 @@ def instrument(parts: Parts) -> Iterator[None]:
             function = getattr(owner, attribute)
             timed = parts.timed(name, function)
 
-            def either(*given: Any, _timed: Any = timed, _plain: Any = function, **named: Any) -> Any:
+            def either(
+                *given: Any, _timed: Any = timed, _plain: Any = function, **named: Any
+            ) -> Any:
                 is_main = threading.current_thread() is main
                 return (_timed if is_main else _plain)(*given, **named)
 
