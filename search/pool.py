@@ -250,9 +250,11 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         usage: Usage,
         live: LiveTrials,
         place: Place,
+        last: Callable[[Any], None],
     ) -> None:
         self._conductor = conductor
         self._slots = slots
+        self._last = last
         self._place = place
         self._changed = changed
         self._usage = usage
@@ -300,7 +302,10 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         if self._slots.num_free < 0:
             return False
         request = self._slots.fill(trial_id)
-        if request is None or isinstance(request, Finished):
+        if isinstance(request, Finished):
+            self._last(self._live.process_of(trial_id))
+            return False
+        if request is None:
             return False
         self._live.process_of(trial_id).reset_config.remote(request)
         self._changed()

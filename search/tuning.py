@@ -33,6 +33,7 @@ def fit(
     is_interrupted: Callable[[], bool],
     changed: Callable[[], None],
     usage: Usage,
+    last: Callable[[Any], None],
 ) -> None:
     """Let Ray Tune run what the conductor hands out, until it has finished or is interrupted.
 
@@ -44,6 +45,7 @@ def fit(
         is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
         changed: Called when the conductor took in or handed out something.
         usage: Takes note of how the slots were used.
+        last: Called with the process of the last trial, which is still warm.
 
     Raises:
         ClusterLost: If Ray has gone away.
@@ -55,7 +57,7 @@ def fit(
     live = LiveTrials(causes, guard)
     slots = Slots(conductor, place)
     searcher = NumberSearcher(conductor, slots, causes, guard, changed, place)
-    stopper = ResultStopper(conductor, slots, is_interrupted, guard, changed, usage, live, place)
+    stopper = ResultStopper(conductor, slots, is_interrupted, guard, changed, usage, live, place, last)
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet(), actors_of_no_environment() if place.is_ours else nullcontext():

@@ -1,5 +1,6 @@
 """Where the driver's time goes: stopwatches around its parts, each without what it calls."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ class Parts:
 
 @contextmanager
 def instrument(parts: Parts) -> Iterator[None]:
-    """Put stopwatches around the parts of a run's driver; only its main thread may run meanwhile."""
+    """Put stopwatches around the parts of a run's driver, as far as its main thread runs them."""
     import ray
     from ray.tune.execution.tune_controller import TuneController
 
@@ -91,19 +92,14 @@ def instrument(parts: Parts) -> Iterator[None]:
         (search.runner, "check_data", "checking data"),
         (search.runner, "find_place", "place"),
     ]
-    import threading
-
     main = threading.main_thread()
     with ExitStack() as stack:
         for owner, attribute, name in places:
             function = getattr(owner, attribute)
             timed = parts.timed(name, function)
 
-            def either(
-                *given: Any, _timed: Any = timed, _plain: Any = function, **named: Any
-            ) -> Any:
-                is_main = threading.current_thread() is main
-                return (_timed if is_main else _plain)(*given, **named)
+            def either(*given: Any, _pair: Any = (function, timed), **named: Any) -> Any:
+                return _pair[threading.current_thread() is main](*given, **named)
 
             stack.enter_context(patch.object(owner, attribute, either))
         yield

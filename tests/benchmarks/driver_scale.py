@@ -139,7 +139,9 @@ class Scale:
 
     def started(self, study: Any, prepared: Any, conductor: Any) -> None:
         self._conductor = conductor
+        self._parts.begin("live view")
         self._watcher.started(study, prepared, conductor)
+        self._parts.end()
         self._before = len(conductor.trials)
         self._ready = time.time() - self._options.began
         self._at_start = dict(self._parts.wall), dict(self._parts.cpu)
@@ -163,10 +165,11 @@ class Scale:
                 print(f"  {name:>20} {seconds:6.2f} s, processor {self._at_start[1][name]:6.2f} s")
         print("   trials  trials/s  results/s  processor ms/result  resident MiB")
         for one, next_ in itertools.pairwise(self._rows):
-            (num, wall, cpu, results, _), rate = one, next_[1] - one[1]
+            num, began, cpu, results, _ = one
+            wall = next_[1] - began
             done, new = next_[0] - num, next_[3] - results
             print(
-                f"{next_[0]:9} {done / rate:9.1f} {new / rate:10.1f}"
+                f"{next_[0]:9} {done / wall:9.1f} {new / wall:10.1f}"
                 f" {1000 * (next_[2] - cpu) / max(new, 1):20.2f} {next_[4] / 2**20:13.0f}"
             )
         self._print_parts()

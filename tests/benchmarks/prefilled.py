@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from search.decisions import Asked, Closed, Decision, Ended, Opened, Stopped, decision_to_json
@@ -43,6 +44,7 @@ def prefill(study: Study, trials: int) -> None:
             state: Any = "complete" if last == epochs else "stopped"
             segments.append((Ended(number=number, state=state, epoch=last),))
             measured = [measured_of(number, config, epoch) for epoch in range(1, last + 1)]
+            _leave_checkpoint(Path(study.folder), measured[-1])
             bodies.append({"number": number, "measurements": [m.to_dict() for m in measured]})
         name = f"{TRIALS}/{first:06d}-{first + BLOCK_SIZE - 1:06d}.json"
         store.put(name, seal("trials", {"first": first, "trials": bodies}))
@@ -55,6 +57,14 @@ def prefill(study: Study, trials: int) -> None:
             "segments": [[decision_to_json(d) for d in segment] for segment in chunk],
         }
         store.put(pack_path(1, first, first + len(chunk) - 1), seal("segment", body))
+
+
+def _leave_checkpoint(folder: Path, measured: Measurement) -> None:
+    """Put something where the weights of an epoch would lie; nothing here reads them."""
+    kept = folder / str(measured.checkpoint)
+    kept.mkdir(parents=True)
+    for name in ("manifest.json", "state.npz"):
+        (kept / name).touch()
 
 
 def config_of(number: int) -> dict[str, Any]:
