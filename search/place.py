@@ -28,6 +28,8 @@ class Place:
     """Knows how many trials may be under way."""
     waiting: Waiting
     """Hears how many have a place."""
+    is_ours: bool = False
+    """Whether it was started for the study: its processes have this one's environment."""
 
 
 def find_place(resources: Resources, joined: Joined, say: Callable[[str], None]) -> Place:
@@ -56,7 +58,12 @@ def find_place(resources: Resources, joined: Joined, say: Callable[[str], None])
         if share is not None:
             is_spread = len(nodes) > 1 or bool(coming)
             return Place(
-                shares=share, is_spread=is_spread, watch=watch, room=room, waiting=waiting
+                shares=share,
+                is_spread=is_spread,
+                watch=watch,
+                room=room,
+                waiting=waiting,
+                is_ours=joined.is_ours,
             )
         watch.check()
         waiting.look(0)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.decisions import DONE, Closed, Tested
+from search.decoding import decoding
 from search.errors import Interrupted, SearchError
 from search.fitting import own_ends, train_all
 from search.log import StudyLog
@@ -152,12 +153,15 @@ def _run(
         with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
-            with ray_for(study, watcher.preparing, flag) as joined:
+            with (
+                decoding(study, data) as decoded,
+                ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,
+            ):
                 flag.is_final = joined.is_left_after
                 place = find_place(study.resources, joined, watcher.told)
                 check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
-                prepared = prepare(study, data, log, watcher.preparing)
+                prepared = prepare(study, data, log, watcher.preparing, decoded)
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
