@@ -61,6 +61,7 @@ def train_all(
                         changed=changed,
                         usage=usage,
                     )
+        conductor.tidy_up()
         if flag.is_set or not conductor.is_finished:
             raise KeyboardInterrupt
     except (KeyboardInterrupt, ClusterLost, NoRoom):
