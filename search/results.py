@@ -284,18 +284,17 @@ def load(folder: str) -> StudyResult:
 def read(reader: StudyReader) -> StudyResult:
     """Read a study by what may have read it before; raises what `load` raises."""
     store, history = reader.store, reader.read()
-    parent, _, name = store.uri.rstrip("/").rpartition("/")  # it may have been moved
-    place = {"storage": parent or "/", "name": name}
+    parent, _, name = store.uri.rstrip("/").rpartition("/")
+    now = {"storage": parent or "/", "name": name}  # it may have been moved
     budget = {"budget": dict(history.budget)} if history.budget else {}
-    study = Study.from_dict({**history.study, **place, **budget})
+    study = Study.from_dict({**history.study, **now, **budget})
     runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
-    is_run = holder(store) is not None
-    return StudyResult(store.uri, study, history, is_running=is_run, runs=runs)
+    is_running = holder(store) is not None
+    return StudyResult(store.uri, study, history, is_running=is_running, runs=runs)
 
 
 def list_studies(storage: str) -> Iterator[str]:
     """Yield the folder of every study in a storage, by name."""
     store = Store(storage)
-    for name in store.folders():
-        if store.exists(f"{name}/study.json"):
-            yield store.child(name).uri
+    found = (name for name in store.folders() if store.exists(f"{name}/study.json"))
+    yield from (store.child(name).uri for name in found)
