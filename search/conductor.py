@@ -66,7 +66,8 @@ class Conductor:
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
         self._details: dict[int, str] = {}
-        self._num_ended = 0
+        self._to_tidy: list[TrialHistory] = []
+        self._num_unfolded = 0
         self.trials: dict[int, TrialHistory] = {}
         """The newest known history of each trial, by number."""
         self.live_losses: dict[int, dict[int, dict[str, float]]] = {}
@@ -131,7 +132,9 @@ class Conductor:
         self._details[number] = detail
         cause = self._own_end(number, attempt) or CAUSES[loss]
         charged = cause in CHARGED
-        self._record(Released(number=number, attempt=attempt, cause=cause, charged=charged))
+        self._record(
+            number, Released(number=number, attempt=attempt, cause=cause, charged=charged)
+        )
         del self._flying[number]
         self._settle(number)
 
@@ -152,6 +155,16 @@ class Conductor:
             self.trials[number] = self._log.trial(number)
             if not self._decide_all(number):
                 self._end(number, "interrupted", "the budget's hours are over", None)
+        self.tidy_up()
+
+    def tidy_up(self) -> None:
+        """Delete and fold what ended trials left; apart, so that no process waits for it."""
+        while self._to_tidy:
+            self._tidy(self._to_tidy.pop())
+            self._num_unfolded += 1
+        if self._num_unfolded >= FOLD_EVERY:
+            self._num_unfolded = 0
+            self._log.fold()
 
     # What was there before this owner
 
@@ -219,20 +232,19 @@ class Conductor:
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
             config, system = suggestion.config, suggestion.system_attrs
-        self._record(
-            Asked(
-                number=number,
-                config=dict(config),
-                origin=origin,
-                is_reference=origin == "reference",
-                system=system,
-            )
+        asked = Asked(
+            number=number,
+            config=dict(config),
+            origin=origin,
+            is_reference=origin == "reference",
+            system=system,
         )
+        self._record(number, asked)
         return self._envelope(number)
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
-        self._record(Attempted(number=number, attempt=attempt))
+        self._record(number, Attempted(number=number, attempt=attempt))
         return self._envelope(number)
 
     def _envelope(self, number: int) -> Envelope:
@@ -262,26 +274,24 @@ class Conductor:
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", "", epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
-            self._record(Stopped(number=number, epoch=epoch))
-            self._end(number, "stopped", "", epoch)
+            self._end(number, "stopped", "", epoch, Stopped(number=number, epoch=epoch))
         return self.trials[number].has_ended
 
-    def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
-        self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
-        self._tidy(self.trials[number])
+    def _end(
+        self, number: int, state: Any, reason: str, epoch: int | None, *before: Decision
+    ) -> None:
+        ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
+        self._record(number, *before, ended)
+        self._to_tidy.append(self.trials[number])
         self._flying.pop(number, None)
         self.live_losses.pop(number, None)
         if number in self._again:
             self._again.remove(number)
-        self._num_ended += 1
-        if self._num_ended % FOLD_EVERY == 0:
-            self._log.fold()
 
-    def _record(self, decision: Decision) -> None:
-        self._log.record(decision)
-        number = getattr(decision, "number", None)
-        if number is not None:
-            self.trials[number] = self._log.trial(number)
+    def _record(self, number: int, *decisions: Decision) -> None:
+        """Log what becomes true of a trial at the same moment."""
+        self._log.record(*decisions)
+        self.trials[number] = self._log.trial(number)
 
     def is_over(self) -> bool:
         """Tell whether the budget's hours are used up."""

@@ -87,13 +87,15 @@ class Bench:
         return any(self.report(envelope, actor.step()) for _ in range(epochs))
 
     def report(self, envelope: Envelope, step: Step) -> bool:
-        return self.conductor.measured(
+        has_ended = self.conductor.measured(
             number=envelope.number,
             attempt=envelope.attempt,
             epoch=step.epoch,
             losses=step.losses,
             failure=step.failure,
         )
+        self.conductor.tidy_up()
+        return has_ended
 
     def ask(self) -> Envelope:
         envelope = self.conductor.ask()
@@ -116,7 +118,7 @@ class Bench:
 
     @property
     def decisions(self) -> list[Decision]:
-        segments = self.conductor._log._reader.segments.read()
+        segments = self.conductor._log.reader.segments.read()
         return [decision for _, segment in segments for decision in segment]
 
     @property

@@ -1,6 +1,7 @@
 """What the sampler is told of the trials."""
 
 import math
+import random
 
 import pytest
 
@@ -127,3 +128,21 @@ def test_the_unit_of_a_heads_loss_changes_nothing_that_is_told(unit):
     (same,) = other.recorded({0: history(scaled(HALF), scaled(QUARTER))}, {0: {3: scaled(HALF)}})
 
     assert same == one
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
+    draw = random.Random(seed)
+    kept, trials, live = memory(), {}, {}
+
+    for _ in range(40):
+        number = draw.randint(0, len(trials))
+        losses = [draw.choice([HALF, QUARTER]) for _ in range(draw.randint(0, 3))]
+        if number == len(trials) or draw.random() < 0.4:
+            state = draw.choice(["running", "stopped", "complete"])
+            trials[number] = history(*losses, number=number, state=state)
+            live.pop(number, None)
+        else:
+            live.setdefault(number, {})[len(live.get(number, ())) + 4] = HALF
+
+        assert kept.recorded(trials, live) == memory().recorded(trials, live)
