@@ -57,7 +57,9 @@ def fit(
     live = LiveTrials(causes, guard)
     slots = Slots(conductor, place)
     searcher = NumberSearcher(conductor, slots, causes, guard, changed, place)
-    stopper = ResultStopper(conductor, slots, is_interrupted, guard, changed, usage, live, place, last)
+    stopper = ResultStopper(
+        conductor, slots, is_interrupted, guard, changed, usage, live, place, last
+    )
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
         with _Quiet(), actors_of_no_environment() if place.is_ours else nullcontext():
