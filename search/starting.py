@@ -1,4 +1,4 @@
-"""How a Ray of ours is started: with nothing that nobody asks, its processes warm."""
+"""How a Ray of ours is started: without what nobody asks, and with warm processes."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

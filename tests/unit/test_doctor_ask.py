@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from search.doctor.ask import ask_port
 from search.doctor import machine as doctor_machine
+from search.doctor.ask import ask_port
 from search.doctor.machine import examine_way
 from tests.dashboards import control_service, dashboard
 
