@@ -157,7 +157,9 @@ def _fit(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, An
             kept = tf.data.Dataset.from_tensor_slices(validation).batch(BATCH).prefetch(2)
             options = {"validation_data": kept}
         del rows
-        history = model.fit(*given, shuffle=False, verbose=0, callbacks=[clock.callback], **options)
+        history = model.fit(
+            *given, shuffle=False, verbose=0, callbacks=[clock.callback], **options
+        )
         found = [history.history[f"val_{head}_loss"][0] for head in ("c_output", "r_output")]
         epochs.append({**clock.seconds(), "save_seconds": 0.0, "losses": found})
         del given
