@@ -90,7 +90,7 @@ ENTRIES: Mapping[str, Entry] = {
         about="KerasTuner, one process",
         kind="peer",
         module="keras_tuner_alone",
-        packages=("keras_tuner",),
+        packages=("keras_tuner", "tensorboard"),
         is_alone=True,
     ),
     "keras-tuner-workers": Entry(
@@ -98,7 +98,7 @@ ENTRIES: Mapping[str, Entry] = {
         kind="peer",
         module="keras_tuner_alone",
         arguments=("workers",),
-        packages=("keras_tuner",),
+        packages=("keras_tuner", "tensorboard"),
     ),
     "syne-tune": Entry(
         about="Syne Tune, local back end",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.wall.stamps import part
+from tests.benchmarks.wall.stamps import STAMPS, part
 from tests.benchmarks.wall.task import HEADS, Task, read_task
 
 TUNER_ID = "KERASTUNER_TUNER_ID"
@@ -51,11 +51,21 @@ def run_workers(task: Task) -> None:
     common = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     names = [CHIEF, *(f"tuner{number}" for number in range(task.concurrent))]
     command = [sys.executable, "-m", "tests.benchmarks.wall.keras_tuner_alone"]
-    processes = [
-        subprocess.Popen(command, env={**os.environ, **common, TUNER_ID: name}) for name in names
+    chief, *workers = [
+        subprocess.Popen(
+            command, env={**os.environ, **common, TUNER_ID: name, **_muted(task, name)}
+        )
+        for name in names
     ]
-    if failed := [status for process in processes if (status := process.wait())]:
-        sys.exit(f"a process ended with status {failed[0]}")
+    if failed := [status for worker in workers if (status := worker.wait())]:
+        chief.kill()
+        sys.exit(f"a worker ended with status {failed[0]}")
+    chief.wait()  # it looks every 20 s whether it may end
+
+
+def _muted(task: Task, name: str) -> dict[str, str]:
+    """Keep what the chief imports out of the seconds of those that train."""
+    return {STAMPS: task.folder} if name == CHIEF else {}
 
 
 if __name__ == "__main__":
