@@ -4,6 +4,7 @@ Run with ``python -m tests.benchmarks.wall --trials 48 --epochs 3 --concurrent 2
 """
 
 import argparse
+import hashlib
 import json
 import signal
 import sys
@@ -25,10 +26,13 @@ Job = tuple[str, str, int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, keep and print; return 0, or 1 if a run failed."""
+    """Run, keep and print; return 0, 1 if a run failed, or 2 for bad configs."""
     args = _parse(arguments)
-    signal.signal(signal.SIGTERM, _leave)
-    settings = _settings(args)
+    try:
+        settings = _settings(args)
+    except (OSError, ValueError) as error:
+        _note(f"error: {error}")
+        return 2
     versions, left_out = _look(args)
     data = preparing.write_data(
         args.out / "data", image_size=args.image_size, rows=args.rows
@@ -79,15 +83,11 @@ def _jobs(
 
 def _run(job: Job, args: argparse.Namespace, data: Path) -> dict[str, Any]:
     name, precision, seed = job
-    trials = min(args.trials, NOISE_CONFIGS) if seed == OTHER_SEED else args.trials
-    configs = preparing.draw_configs(trials)
+    configs = _configs(args)[: NOISE_CONFIGS if seed == OTHER_SEED else None]
     task = Task(
         folder="",
         data=str(data),
-        configs={
-            str(number): preparing.with_paddings(config, args.image_size)
-            for number, config in enumerate(configs)
-        },
+        configs={str(number): config for number, config in enumerate(configs)},
         epochs=args.epochs,
         concurrent=args.concurrent,
         threads=max(1, machine.cores() // args.concurrent),
@@ -130,12 +130,22 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what must be equal for runs to be compared."""
     return {
         "trials": args.trials,
+        "configs": _digest(_configs(args)),
         "epochs": args.epochs,
         "concurrent": args.concurrent,
         "image_size": args.image_size,
         "rows": args.rows,
         "machine": {"processor": machine.processor(), "cores": machine.cores()},
     }
+
+
+def _configs(args: argparse.Namespace) -> list[dict[str, Any]]:
+    configs = preparing.configs_of(args.trials, args.configs)
+    return [preparing.with_paddings(config, args.image_size) for config in configs]
+
+
+def _digest(configs: Sequence[Mapping[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -148,6 +158,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_count(0), default=3, metavar="N", help="0 only prints")
     parser.add_argument("--contenders", type=_some_of(ENTRIES), default=list(ENTRIES))
     parser.add_argument("--precision", type=_some_of(PRECISIONS), default=["float32"])
+    parser.add_argument("--configs", type=Path, metavar="FILE.json", help="a list of configs")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--limit", type=float, default=900.0, metavar="SECONDS")
     parser.add_argument("--out", type=Path, default=Path("wall-runs"), metavar="FOLDER")
@@ -190,4 +201,5 @@ def _note(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _leave)  # so that what is running is ended and removed
     sys.exit(main())

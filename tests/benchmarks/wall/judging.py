@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import stats
 
@@ -40,6 +40,14 @@ def measure_noise(one: Final, other: Final) -> Noise | None:
         return None
     by_head = {head: _root_mean_square(_differences(one, other, head, numbers)) for head in HEADS}
     return Noise(by_head=by_head, num=len(numbers))
+
+
+def notices(reference: Final, other: Final, noise: Noise) -> dict[str, bool]:
+    """Tell of each head whether these losses of it would be called different."""
+    return {
+        head: difference(reference, other, replace(noise, by_head={head: unit})) is not None
+        for head, unit in noise.by_head.items()
+    }
 
 
 def difference(reference: Final, other: Final, noise: Noise) -> str | None:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-PARTS = ("start-up", "import", "load", "build", "trace", "train", "validate", "checkpoint")
-"""What each slot's time is told apart into; what is left is the driver and waiting."""
+WORK = ("import", "load", "build", "trace", "train", "validate", "checkpoint")
+"""What the processes that train tell of themselves."""
 
-REST = "driver"
+PARTS = ("start-up", *WORK, "idle", "driver")
+"""What each slot's time is told apart into; ``driver`` is what is left."""
 
 Stamps = Sequence[Sequence[Mapping[str, Any]]]
 Losses = dict[int, dict[int, dict[str, float]]]
@@ -30,20 +31,24 @@ def last_result(stamps: Stamps) -> float | None:
 def parts_of(stamps: Stamps, *, started: float, slots: int) -> dict[str, float]:
     """Return seconds by part until the last result, those of ``slots`` processes averaged.
 
-    They add up to the wall time; ``driver`` is what is left: suggestions, reports, waiting, and
-    the start of any process after the first of each slot. What the first epoch of a model takes
-    longer than the mean of its others counts as ``trace``, where it is not told by itself.
+    They add up to the wall time. ``idle`` is from the last trial of a slot to the last result,
+    ``driver`` what is left: suggestions, reports, waiting, and the start of any process after the
+    first of each slot. What the first epoch of a model takes longer than the mean of its others
+    counts as ``trace``, where it is not told by itself.
     """
     end = last_result(stamps)
-    begins = sorted(min(line["start"] for line in lines if "part" in line) for lines in stamps)
-    if end is None or not begins:
+    told = [lines for lines in stamps if any("part" in line for line in lines)]
+    if end is None or not told:
         return {}
+    begins = sorted(min(line["start"] for line in lines if "part" in line) for lines in told)
+    ends = sorted((last_result([lines]) or end for lines in told), reverse=True)
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["start-up"] = mean(begins[:slots]) - started
-    for lines in stamps:
+    seconds["idle"] = mean(end - one for one in ends[:slots])
+    for lines in told:
         for part, took in _of_process(lines):
             seconds[part] += took / slots
-    seconds[REST] = end - started - sum(seconds.values())
+    seconds["driver"] = end - started - sum(seconds.values())
     return seconds
 
 

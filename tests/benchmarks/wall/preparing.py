@@ -1,6 +1,7 @@
 """Writes what all contenders share, before any clock runs: the data and the configs."""
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from search.completion import default_space
 from tests.benchmarks.wall.task import HEADS
 from trainables.digits import SHARES, write_digits
 from trainables.head_spec import HeadSpec
+from trainables.parameters import reference_config
 from trainables.spec import ModelSpec, TrialSpec
 
 CONFIG_SEED = 0
@@ -59,6 +61,23 @@ def _write_arrays(folder: Path, split: str, table: pa.Table) -> None:
         np.save(folder / f"{split}_{head}.npy", np.array(table[head].to_pylist(), kind))
 
 
+def configs_of(trials: int, path: Path | None) -> list[dict[str, Any]]:
+    """Return the configs to train: drawn, or the first of a JSON list.
+
+    What a listed config does not name is constant in the default space, or the reference's.
+
+    Raises:
+        ValueError: If the file has fewer than ``trials``, or is no list.
+    """
+    if path is None:
+        return draw_configs(trials)
+    listed = json.loads(path.read_text())
+    if not isinstance(listed, list) or len(listed) < trials:
+        raise ValueError(f"{path} needs a list of at least {trials} configs, got {len(listed)}")
+    others = reference_config(HEAD_SPECS, 2) | dict(default_space(HEAD_SPECS).constants)
+    return [{**others, **config} for config in listed[:trials]]
+
+
 def draw_configs(trials: int) -> list[dict[str, Any]]:
     """Return the first configs of a fixed random order of the default space, complete."""
     space = default_space(HEAD_SPECS)
@@ -73,7 +92,8 @@ def draw_configs(trials: int) -> list[dict[str, Any]]:
 def with_paddings(config: dict[str, Any], image_size: int) -> dict[str, Any]:
     """Return a config that also says how each of our convolutions pads at this image size.
 
-    The plain model has what the default space varies; a config that needs more is refused.
+    Raises:
+        ValueError: If it is no config, or one of more than the plain model has.
     """
     spec = TrialSpec.from_config(config, image_shape=(image_size, image_size, 1), heads=HEAD_SPECS)
     model = spec.model

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.wall.entries import ENTRIES
-from tests.benchmarks.wall.parts import PARTS, REST
+from tests.benchmarks.wall.parts import PARTS
 
 Report = Mapping[str, Any]
 
@@ -15,12 +15,11 @@ def as_text(report: Report) -> str:
     head = ["contender", "precision", "runs", "wall", "range", "exit", "limit", "peer", "losses"]
     lines += _columns([head, *[_cells(row) for row in report["rows"]]])
     lines += ["", "where the wall time went, seconds of each slot", ""]
-    parts = [*PARTS, REST]
     body = [
-        [_name(row), *[_seconds(row["parts"].get(part)) for part in parts]]
+        [_name(row), *[_seconds(row["parts"].get(part)) for part in PARTS]]
         for row in report["rows"]
     ]
-    lines += _columns([["contender", *parts], *body])
+    lines += _columns([["contender", *PARTS], *body])
     lines += ["", *_notes(report)]
     return "\n".join(lines)
 
@@ -39,7 +38,7 @@ def as_markdown(report: Report) -> str:
 def _markdown_cells(row: Mapping[str, Any]) -> list[str]:
     parts = row["parts"]
     groups = [("import",), ("build", "trace"), ("train",), ("validate",)]
-    groups.append(("start-up", "load", "checkpoint", REST))
+    groups.append(("start-up", "load", "checkpoint", "idle", "driver"))
     sums = [_seconds(sum(parts[part] for part in group)) if parts else "-" for group in groups]
     about = ENTRIES[row["contender"]].about
     about += "" if row["precision"] == "float32" else f", {row['precision']}"
@@ -54,7 +53,7 @@ def _heading(report: Report) -> list[str]:
     return [
         f"{settings['trials']} trials x {settings['epochs']} epochs, {settings['concurrent']} at "
         f"once; digits of {size}x{size}, {settings['rows']} training images. "
-        f"{report['date']}; {machine['processor']}, {machine['cores']} cores; {versions}."
+        f"Configs {settings['configs']}. {report['date']}; {machine['processor']}, {machine['cores']} cores; {versions}."
     ]
 
 
@@ -86,8 +85,11 @@ def _notes(report: Report) -> list[str]:
     else:
         shown = ", ".join(f"{h} {noise[h]:.1%}" for h in noise if h != "configs")
         lines.append(f"Another seed changes a loss by {shown} (root mean square).")
-    if report["would_notice_one_epoch_less"] is False:
-        lines.append("The check of equal losses is weak: it would not notice one epoch less.")
+    if weak := [head for head, is_seen in report["notices_one_epoch_less"].items() if not is_seen]:
+        lines.append(
+            f"The check of equal losses is weak for {', '.join(weak)}: the noise is so large that "
+            "one epoch less would not be noticed."
+        )
     for row in report["rows"]:
         if row["difference"]:
             lines.append(f"{_name(row)} does not count: {row['difference']}.")

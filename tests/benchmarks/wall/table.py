@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from tests.benchmarks.wall.entries import ENTRIES, LIMIT
-from tests.benchmarks.wall.judging import Noise, difference, final, measure_noise
+from tests.benchmarks.wall.judging import Noise, difference, final, measure_noise, notices
 
 Run = Mapping[str, Any]
 """As ``running.run`` returns it, with ``contender``, ``precision`` and ``seed``."""
@@ -39,7 +39,7 @@ def make_table(runs: Sequence[Run], epochs: int) -> dict[str, Any]:
         "rows": rows,
         "best_peer": {name: row["contender"] for name, row in best.items()},
         "noise": None if noise is None else {**noise.by_head, "configs": noise.num},
-        "would_notice_one_epoch_less": _would_notice(reference, noise, epochs),
+        "notices_one_epoch_less": _notices(reference, noise, epochs),
     }
 
 
@@ -91,11 +91,11 @@ def _difference(run: Run, epochs: int, reference: Any, noise: Noise | None) -> s
     return difference(final(reference, epochs), final(run["losses"], epochs), noise)
 
 
-def _would_notice(reference: Any, noise: Noise | None, epochs: int) -> bool | None:
-    """Tell whether losses of one epoch less would be called different; None if unknown."""
+def _notices(reference: Any, noise: Noise | None, epochs: int) -> dict[str, bool]:
+    """Tell by head whether losses of one epoch less would be called different, if known."""
     if reference is None or noise is None or epochs < 2:
-        return None
-    return difference(final(reference, epochs), final(reference, epochs - 1), noise) is not None
+        return {}
+    return notices(final(reference, epochs), final(reference, epochs - 1), noise)
 
 
 def _best_peers(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

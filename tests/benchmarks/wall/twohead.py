@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.wall.parts import PARTS, REST, Losses
+from tests.benchmarks.wall.parts import PARTS, WORK, Losses
 from tests.benchmarks.wall.preparing import PARQUET
 from tests.benchmarks.wall.task import HEADS, Task
 
@@ -68,10 +68,14 @@ def parts_of(shown: Mapping[str, Any], started: float, ended: float) -> dict[str
     slots = run["slots"]
     seconds = dict.fromkeys(PARTS, 0.0)
     for part, took in shown["ledger"]["seconds"].items():
-        seconds[RENAMED.get(part, part)] += took / slots
+        name = RENAMED.get(part, part)
+        # What a later ledger may tell besides stays with the driver.
+        if name in WORK:
+            seconds[name] += took / slots
     before = ended - run["wall_seconds"] - started
     seconds["start-up"] = before + run["startup_seconds"] / slots
-    seconds[REST] = ended - started - sum(seconds.values())
+    seconds["idle"] = run["idle_seconds"] / slots
+    seconds["driver"] = ended - started - sum(seconds.values())
     return seconds
 
 
