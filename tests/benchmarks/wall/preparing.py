@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from search.coding import any_number, decode
 from search.completion import default_space
+from search.sampling.coding import any_number, decode
 from tests.benchmarks.wall.task import HEADS
 from trainables.digits import SHARES, write_digits
 from trainables.head_spec import HeadSpec
