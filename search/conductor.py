@@ -62,6 +62,7 @@ class Conductor:
         self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
+        self._changed: set[int] = set()
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
@@ -102,6 +103,7 @@ class Conductor:
             self._end(number, "failed", failure, None)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
+        self._changed.add(number)
         if self._decide(number, epoch, losses):
             return True
         self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
@@ -227,7 +229,8 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            recorded = self._memory.recorded(self.trials, self.live_losses)
+            changed, self._changed = self._changed, set()
+            recorded = self._memory.recorded(self.trials, self.live_losses, changed)
             suggestion = self._suggest(number, recorded)
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
@@ -277,9 +280,7 @@ class Conductor:
             self._end(number, "stopped", "", epoch, Stopped(number=number, epoch=epoch))
         return self.trials[number].has_ended
 
-    def _end(
-        self, number: int, state: Any, reason: str, epoch: int | None, *before: Decision
-    ) -> None:
+    def _end(self, number: int, state: Any, reason: str, epoch: int | None, *before: Any) -> None:
         ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
         self._record(number, *before, ended)
         self._to_tidy.append(self.trials[number])
@@ -292,6 +293,7 @@ class Conductor:
         """Log what becomes true of a trial at the same moment."""
         self._log.record(*decisions)
         self.trials[number] = self._log.trial(number)
+        self._changed.add(number)
 
     def is_over(self) -> bool:
         """Tell whether the budget's hours are used up."""

@@ -170,7 +170,11 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         # Every result of a process is kept until its trial ends as Tune has it (ray 2.60).
         tracked = self._controller._trial_to_actor[trial]
         self._controller._actor_manager.clear_actor_task_futures(tracked)
-        trial.temporary_state.ray_actor.reset_config.remote(request)
+        self.process_of(trial_id).reset_config.remote(request)
+
+    def process_of(self, trial_id: str) -> Any:
+        """Return the Ray actor of a trial of Tune's that is being trained."""
+        return self._trials[trial_id].temporary_state.ray_actor
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the first pending trial."""

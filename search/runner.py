@@ -28,7 +28,7 @@ from search.redundancy import warn_of_redundancy
 from search.resources import check_local
 from search.results import StudyResult, read
 from search.scheduler import make_scheduler
-from search.searcher import Continue, RecordedTrial, Suggestion, suggest
+from search.searcher import Continue, Suggestion, suggest
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.tidying import tidy, tidy_all
@@ -246,7 +246,7 @@ class _Run:
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:
-        trials: list[RecordedTrial] = [*self._warm, *recorded]
+        trials = [*self._warm, *recorded] if self._warm else recorded
         return suggest(
             name=self._study.sampler,
             space=self._prepared.space,

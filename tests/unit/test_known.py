@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from search.asking import RecordedTrial
+from search.asking import Recorded, RecordedTrial
 from search.known import Known
 from search.searcher import suggest
 from search.space import SearchSpace
@@ -63,6 +63,25 @@ def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
         assert [trial.number for trial, _ in kept.pairs] == sorted(
             trial.number for trial, _ in kept.pairs
         )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_follows_a_studys_trials_equals_what_is_made_anew(seed):
+    draw = random.Random(seed)
+    kept, recorded = Known(SPACE), Recorded()
+
+    for _ in range(60):
+        place = draw.randint(0, len(recorded))
+        config = recorded[place].config if place < len(recorded) and draw.random() < 0.7 else None
+        recorded.put(place, trial_of(draw, place, config))
+        if draw.random() < 0.2:  # another study in between
+            kept.look([trial_of(draw, number) for number in range(3)], but=-1)
+        if draw.random() < 0.5:
+            but = draw.choice([1000, draw.randint(0, len(recorded))])
+            kept.look(recorded, but=but)
+            anew = Known(SPACE)
+            anew.look([trial for trial in recorded if trial.number != but], but=but)
+            assert seen(kept) == seen(anew)
 
 
 @pytest.mark.parametrize("name", ["random", "qmc", "ehvi"])

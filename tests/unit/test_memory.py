@@ -94,11 +94,12 @@ def test_a_trial_that_has_shown_nothing_has_no_curve():
 def test_a_trial_is_worked_out_once_until_it_changes():
     remembered = memory()
     trials = {0: history(HALF), 1: history(HALF, number=1)}
-    first = remembered.recorded(trials, {})
+    first = list(remembered.recorded(trials, {}))
 
-    same = remembered.recorded(trials, {})
-    grown = remembered.recorded(trials, {1: {2: QUARTER}})
-    ended = remembered.recorded({**trials, 0: history(HALF, state="stopped")}, {1: {2: QUARTER}})
+    same = list(remembered.recorded(trials, {}))
+    grown = list(remembered.recorded(trials, {1: {2: QUARTER}}))
+    now = {**trials, 0: history(HALF, state="stopped")}
+    ended = list(remembered.recorded(now, {1: {2: QUARTER}}))
 
     assert [one is other for one, other in zip(first, same, strict=True)] == [True, True]
     assert [one is other for one, other in zip(first, grown, strict=True)] == [True, False]
@@ -133,7 +134,7 @@ def test_the_unit_of_a_heads_loss_changes_nothing_that_is_told(unit):
 @pytest.mark.parametrize("seed", range(10))
 def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
     draw = random.Random(seed)
-    kept, trials, live = memory(), {}, {}
+    kept, told, trials, live = memory(), memory(), {}, {}
 
     for _ in range(40):
         number = draw.randint(0, len(trials))
@@ -145,4 +146,6 @@ def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
         else:
             live.setdefault(number, {})[len(live.get(number, ())) + 4] = HALF
 
-        assert kept.recorded(trials, live) == memory().recorded(trials, live)
+        anew = list(memory().recorded(trials, live))
+        assert list(kept.recorded(trials, live)) == anew
+        assert list(told.recorded(trials, live, changed={number})) == anew

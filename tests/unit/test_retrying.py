@@ -134,7 +134,7 @@ def put_new_as_one_call(folder: RemoteFolder, path: str, data: bytes) -> bool:
         target = folder._full(path)
         if folder.filesystem.get_file_info(target).type.name != "NotFound":
             return False
-        folder._write(target, data)
+        folder._write(target, [data])
         return True
 
     return folder.retrying.call(put_new)
