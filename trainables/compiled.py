@@ -10,26 +10,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.backend import Tensor, keras, tf, visible_gpus
+from trainables.backend import Tensor, tf, visible_gpus
 from trainables.evaluation import Evaluator, block_signature, loop_over, no_rows
 from trainables.feeding import Feed, Order
+from trainables.forward import forward_of
 from trainables.heads import training_losses
 from trainables.initial import InitialState
 from trainables.isolation import GlobalGenerator, isolated
 from trainables.model import PRECISIONS, build_model
+from trainables.optimizers import make_optimizer
 from trainables.spec import TrialSpec, UserModelSpec
 from trainables.state import State, read_state, write_state
 from trainables.user_model import load_function
 
 MOST_KEPT = 8
 MOST_KEPT_BYTES = 512 * 2**20
-
-_OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "sgd": keras.optimizers.SGD,
-    "rmsprop": keras.optimizers.RMSprop,
-}
 
 
 class Holder(Protocol):
@@ -50,7 +45,12 @@ class Program:
         self._seed = seed
         self._policy = PRECISIONS[precision]
         self.model = build_model(spec.model, seed=seed, precision=precision)
-        self.optimizer = _make_optimizer(spec, self.model.trainable_variables)
+        self._forward = forward_of(spec.model, self.model)
+        self.optimizer = make_optimizer(
+            spec.optimizer,
+            learning_rate=spec.learning_rate,
+            variables=self.model.trainable_variables,
+        )
         self._loss_weights = tf.Variable(spec.loss_weights, dtype=tf.float32, trainable=False)
         self._random: list[Any] = []
         self._is_fresh = True
@@ -112,7 +112,7 @@ class Program:
     def _compile(self) -> None:
         jit_compile = visible_gpus() > 0  # on a CPU XLA is 2-4 times slower (tensorflow 2.21)
         self._evaluator = Evaluator(
-            self.model, self._heads, self._image_shape, jit_compile=jit_compile
+            self._forward, self._heads, self._image_shape, jit_compile=jit_compile
         )
         self._step = tf.function(self._train_batch, autograph=False, jit_compile=jit_compile)
         self._epoch = tf.function(
@@ -151,7 +151,7 @@ class Program:
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
-            outputs = self.model(images, training=True)
+            outputs = self._forward(images, True)
             losses = [
                 tf.reduce_mean(training_losses(head, outputs[head.name], column))
                 for head, column in zip(self._heads, labels, strict=True)
@@ -200,13 +200,3 @@ def _drop_large() -> None:
         del _kept[key]
     if large:
         gc.collect()  # its graphs are cycles, which otherwise are freed at some later time
-
-
-def _make_optimizer(spec: TrialSpec, variables: Any) -> Any:
-    """Return Keras' optimizer of that name with its slots."""
-    optimizer = _OPTIMIZERS[spec.optimizer](learning_rate=spec.learning_rate)
-    # Summing gradients over one replica is the identity, but it registers a gradient that keeps
-    # each traced graph for ever: 7 MB a trial (keras 3.15, tensorflow 2.21).
-    optimizer._all_reduce_sum_gradients = lambda gradients: gradients
-    optimizer.build(variables)
-    return optimizer
