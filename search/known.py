@@ -8,7 +8,7 @@ from operator import attrgetter, is_not
 from typing import TypeVar, final
 
 from search.asking import Recorded, RecordedTrial
-from search.coding import Key, key_of
+from search.sampling.coding import Key, key_of
 from search.space import SearchSpace
 
 T = TypeVar("T")
