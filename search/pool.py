@@ -160,21 +160,20 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         """Forget it."""
         self._trials.pop(trial.trial_id, None)
 
+    def process_of(self, trial_id: str) -> Any:
+        """Return the Ray actor of a trial of Tune's that is being trained."""
+        return self._trials[trial_id].temporary_state.ray_actor
+
     def hand(self, trial_id: str, request: dict[str, Any]) -> None:
         """Give the process of a trial of Tune's the next one of ours.
 
         By a call of its own, just before Tune's next one: a process takes calls in the order in
         which they were made. One that has died meanwhile takes neither.
         """
-        trial = self._trials[trial_id]
         # Every result of a process is kept until its trial ends as Tune has it (ray 2.60).
-        tracked = self._controller._trial_to_actor[trial]
+        tracked = self._controller._trial_to_actor[self._trials[trial_id]]
         self._controller._actor_manager.clear_actor_task_futures(tracked)
         self.process_of(trial_id).reset_config.remote(request)
-
-    def process_of(self, trial_id: str) -> Any:
-        """Return the Ray actor of a trial of Tune's that is being trained."""
-        return self._trials[trial_id].temporary_state.ray_actor
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the first pending trial."""
@@ -268,7 +267,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         """Give the process of a trial that has ended the next one, if there is one for it."""
         if self._slots.num_free < 0:
             return False
-        request = self._slots.fill(trial_id)
+        request = self._slots.refill(trial_id)
         if isinstance(request, Finished):
             self._last(self._live.process_of(trial_id))
             return False

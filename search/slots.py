@@ -23,6 +23,8 @@ class Slots:
         self._conductor = conductor
         self._place = place
         self._flying: dict[str, tuple[int, int]] = {}
+        self._shares: dict[str, Any] = {}
+        self._aside: list[dict[str, Any]] = []
 
     @property
     def num_free(self) -> int:
@@ -30,14 +32,38 @@ class Slots:
         return self._place.room.trials() - len(self._flying)
 
     def fill(self, trial_id: str) -> dict[str, Any] | Finished | None:
-        """Return the request of the next attempt, which a trial of Tune's is at from now on.
+        """Return the request of the next attempt, which a new trial of Tune's is at from now on.
 
         None if there is none now, Finished if none will be.
         """
+        request = self._aside.pop() if self._aside else self._next()
+        if isinstance(request, dict):
+            self._shares[trial_id] = request.get("gpu")
+            self._put(trial_id, request)
+        return request
+
+    def refill(self, trial_id: str) -> dict[str, Any] | Finished | None:
+        """Return the request of the next attempt, for a trial of Tune's whose last one has ended.
+
+        One that takes another share of a GPU is kept for a new trial of Tune's.
+        """
+        request = self._next()
+        if isinstance(request, dict):
+            if request.get("gpu") != self._shares[trial_id]:
+                self._aside.append(request)
+                return None
+            self._put(trial_id, request)
+        return request
+
+    def leave(self, trial_id: str) -> tuple[int, int]:
+        """Return number and attempt of what a trial of Tune's was at, which it no longer is."""
+        self._shares.pop(trial_id, None)
+        return self._flying.pop(trial_id)
+
+    def _next(self) -> dict[str, Any] | Finished | None:
         envelope = self._conductor.ask()
         if not isinstance(envelope, Envelope):
             return envelope
-        self._flying[trial_id] = (envelope.number, envelope.attempt)
         # As text: Tune resolves and flattens what it finds in a nested config.
         return {
             "number": envelope.number,
@@ -45,6 +71,5 @@ class Slots:
             "request": json.dumps(asdict(envelope)),
         }
 
-    def leave(self, trial_id: str) -> tuple[int, int]:
-        """Return number and attempt of what a trial of Tune's was at, which it no longer is."""
-        return self._flying.pop(trial_id)
+    def _put(self, trial_id: str, request: dict[str, Any]) -> None:
+        self._flying[trial_id] = (request["number"], request["attempt"])
