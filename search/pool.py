@@ -259,7 +259,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
             failure=result["failure"],
         )
         if has_ended:
-            self._usage.ended(result["process"])
+            self._usage.ended(result["process"], result["number"], result["attempt"])
         self._changed()
         return has_ended and not self._goes_on(trial_id)
 
