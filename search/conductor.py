@@ -4,7 +4,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
+from search.attempts import (
+    CAUSES,
+    CHARGED,
+    Loss,
+    envelope_of,
+    is_given_up,
+    may_grow,
+    why_given_up,
+    why_no_memory,
+)
 from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
@@ -90,15 +99,16 @@ class Conductor:
         epoch: int,
         losses: Mapping[str, float],
         failure: str | None,
+        is_out_of_memory: bool = False,
     ) -> bool:
-        """Take in one result; return whether the trial ends with it.
+        """Take in one result; return whether the attempt ends with it.
 
         A result of an attempt that is not in flight changes nothing.
         """
         if self._flying.get(number) != attempt:
             return True
         if failure is not None:
-            self._end(number, "failed", failure, None)
+            self._fail(number, attempt, failure, is_out_of_memory)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
         if self._decide(number, epoch, losses):
@@ -152,6 +162,17 @@ class Conductor:
             self.trials[number] = self._log.trial(number)
             if not self._decide_all(number):
                 self._end(number, "interrupted", "the budget's hours are over", None)
+
+    def _fail(self, number: int, attempt: int, failure: str, is_out_of_memory: bool) -> None:
+        """End a trial, or give it more of a GPU, once, if it had too little memory."""
+        trial, gpu = self.trials[number], self._plan.gpu
+        if not is_out_of_memory or not may_grow(trial, gpu):
+            reason = why_no_memory(failure, trial, gpu) if is_out_of_memory else failure
+            self._end(number, "failed", reason, None)
+            return
+        self._record(Released(number=number, attempt=attempt, cause="share", charged=False))
+        del self._flying[number]
+        self._settle(number)
 
     # What was there before this owner
 
@@ -236,19 +257,9 @@ class Conductor:
         return self._envelope(number)
 
     def _envelope(self, number: int) -> Envelope:
-        trial = self.trials[number]
-        newest = trial.attempts[-1]
-        self._flying[number] = newest.attempt
-        return Envelope(
-            number=number,
-            attempt=newest.attempt,
-            generation=newest.generation,
-            config=dict(trial.config),
-            seed=self._plan.seed_of(number),
-            epochs=self._plan.epochs_of(number),
-            is_reference=trial.is_reference,
-            kept=kept_checkpoints(trial),
-        )
+        envelope = envelope_of(self.trials[number], self._plan)
+        self._flying[number] = envelope.attempt
+        return envelope
 
     def _decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
         """Decide whether a trial ends with this epoch, log it if so, and return it.

@@ -120,6 +120,7 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
             "number": envelope.number,
             "attempt": envelope.attempt,
             "request": json.dumps(asdict(envelope)),
+            **({} if envelope.gpu is None else {"gpu": envelope.gpu}),
         }
 
     def on_trial_complete(
@@ -231,6 +232,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
             epoch=result["epoch"],
             losses=result["losses"],
             failure=result["failure"],
+            is_out_of_memory=result["is_out_of_memory"],
         )
         if has_ended:
             self._usage.ended(result["process"])

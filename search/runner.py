@@ -26,6 +26,7 @@ from search.resources import check_local
 from search.results import StudyResult, load
 from search.scheduler import make_scheduler
 from search.searcher import Continue, RecordedTrial, Suggestion, suggest
+from search.settling import settled_place
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.tidying import tidy, tidy_all
@@ -154,10 +155,19 @@ def _run(
                 write_study(study)
             with ray_for(study, watcher.preparing, flag) as joined:
                 flag.is_final = joined.is_left_after
-                place = find_place(study.resources, joined, watcher.told)
+                is_open = study.resources.is_open
+                place = None if is_open else find_place(study.resources, joined, watcher.told)
                 check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
                 prepared = prepare(study, data, log, watcher.preparing)
+                place = place or settled_place(
+                    study,
+                    prepared,
+                    joined,
+                    ownership=ownership,
+                    notify=watcher.preparing,
+                    say=watcher.told,
+                )
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
@@ -218,6 +228,7 @@ class _Run:
             baselines=baselines,
             objective=self._objective,
             first=first_configs(study, prepared.space),
+            gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(
             study.scheduler,
@@ -273,6 +284,8 @@ def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -
         "rungs": list(getattr(scheduler, "rungs", ())),
         "cpu": place.shares.cpu,
         "gpu": place.shares.gpu,
+        "gpu_usable_bytes": 0 if place.measured is None else place.measured.usable_bytes,
+        "gpu_outside_bytes": 0 if place.measured is None else place.measured.outside_bytes,
         "recycle_bytes": place.shares.recycle_bytes,
         "copy_data": place.is_spread,
     }

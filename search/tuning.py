@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from search.conductor import Conductor
 from search.losing import Lost
@@ -74,8 +75,13 @@ def fit(
 
 
 def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:
+    def request(config: Mapping[str, Any]) -> Any:
+        """Return what a trial takes: as all, but for one that was given more of a GPU."""
+        own = {"gpu": config["gpu"]} if "gpu" in config else {}
+        return resource_dict_to_pg_factory({**shares.request, **own})
+
     trainable = tune.with_resources(
-        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
+        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), request
     )
     trainable.__name__ = name
     return trainable
