@@ -11,10 +11,12 @@ from search.prepare import corners, first_configs, parse
 from search.prepared import Prepared
 from search.space import SearchSpace
 from search.study import Study
-from trainables.footprint import footprint
+from trainables.footprint import Footprint, footprint
 
 SHAPING = ("pool_size", "kernel_size", "batch_norm", "optimizer", "padding")
 """Parameters of which the largest value need not make the largest model: all are counted."""
+UNKNOWN = Footprint()
+"""Of a user's own model."""
 MOST_COUNTED = 4000
 MOST_FIRST = 6
 """Configs to start with that are measured of a user's own model, whose size is not known."""
@@ -28,15 +30,15 @@ class Candidate:
     """Says which it is, for people."""
     config: Mapping[str, Any]
     is_reference: bool = False
-    size: int = 0
-    """Its `footprint`, 0 for a user's own model."""
+    size: Footprint = UNKNOWN
 
 
 def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
     """Return the trainings to measure: the smallest, and those one of which is the largest.
 
-    Of the built-in model these are the smallest and the largest of the space, both with its
-    largest batch, and whichever config to try first is larger still. Of a user's own model,
+    Of the built-in model these are the smallest and the largest of the space, the one with most
+    activations and few weights, all with the space's largest batch, and whichever config to try
+    first is larger still. Of a user's own model,
     where nothing is known before it is built, they are the two corners of the space and its
     configs to try first.
     """
@@ -50,17 +52,17 @@ def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
         own = [one for one in first if not one.is_reference][:MOST_FIRST]
         return [*found, *own, *(one for one in first if one.is_reference)]
     sized = [_sized(study, prepared, one) for one in _extremes(space)]
-    smallest = min(sized, key=lambda one: one.size)
-    largest = max(sized, key=lambda one: one.size)
-    beyond = max(
-        (_sized(study, prepared, one) for one in first),
-        key=lambda one: one.size,
-        default=largest,
-    )
-    return [smallest, largest, *([beyond] if beyond.size > largest.size else [])]
+    smallest = min(sized, key=lambda one: one.size.total)
+    widest = max(sized, key=lambda one: one.size.activations - one.size.weights)
+    largest = max(sized, key=lambda one: one.size.total)
+    beyond = [_sized(study, prepared, one) for one in first]
+    larger = [one for one in beyond if one.size.total > largest.size.total]
+    most = max(larger, key=lambda one: one.size.total, default=largest)
+    # One of each config, in this order.
+    return list({str(one.config): one for one in (smallest, widest, largest, most)}.values())
 
 
-def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> int:
+def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> Footprint:
     """Return the `footprint` of a config of the built-in model, at the space's largest batch."""
     batch = int(ends(dict(prepared.space.parameters)["batch_size"])[1])
     spec = parse(study, config, prepared.data)
@@ -78,8 +80,11 @@ def _extremes(space: SearchSpace) -> Iterator[Candidate]:
     shaping = {name: _values(known[name]) for name in SHAPING if name in known}
     if depths_of(known.get(DEPTH)):
         shaping[DEPTH] = depths_of(known[DEPTH])
-    for index in (0, 1):
-        fixed = {name: ends(kind)[index] for name, kind in known.items()}
+    for is_small, is_narrow in ((True, True), (False, True), (False, False)):
+        fixed = {
+            name: ends(kind)[0 if is_small or (is_narrow and name.endswith("_units")) else 1]
+            for name, kind in known.items()
+        }
         fixed["batch_size"] = ends(known["batch_size"])[1]
         for values in islice(product(*shaping.values()), MOST_COUNTED):
             config = {**fixed, **dict(zip(shaping, values, strict=True))}

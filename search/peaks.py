@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import numpy as np
+
 from search.settings import GPU_FRACTIONS
 from search.wording import gibibytes
 from trainables.errors import InputError
+from trainables.footprint import Footprint
 from trainables.record import as_count
 
 CLASSES = (*sorted(GPU_FRACTIONS), 1.0)
 """Shares of one GPU, the smallest first."""
 MARGIN = 0.1
 """By how much a training may need more than a few of its steps took: memory in pieces, other
-steps, other ways to compute the same. Over a whole training on a CPU it was 2 to 4 %."""
+steps, other ways to compute the same. The same training took 4 % more another time."""
+GUESSED = 0.25
+"""The same of a training that was not measured itself. Of 100 random configs of the default
+space (128x128 pixels, CPU) one took 1.13 times what the measured ones told
+(``tests.benchmarks.probe_classes``)."""
 GPU_RESERVE = 0.04
 """The part of a GPU that is nobody's: what its driver keeps, and what displays take."""
 
@@ -23,12 +30,12 @@ GPU_RESERVE = 0.04
 class Peak:
     """What one training took at most."""
 
-    size: int
-    """Its model's `footprint`, 0 where that is not known."""
+    size: Footprint
     num_bytes: int
 
     def __post_init__(self) -> None:
-        as_count(self.size, "peak's size")
+        as_count(self.size.weights, "peak's weights")
+        as_count(self.size.activations, "peak's activations")
         as_count(self.num_bytes, "peak's num_bytes", least=1)
 
 
@@ -54,36 +61,49 @@ class Peaks:
     @property
     def most_bytes(self) -> int:
         """What any training of the study may need."""
-        return self._with_margin(self.largest_bytes)
+        return ceil(self.largest_bytes * (1 + MARGIN)) + self.beside_bytes
 
-    def needed(self, size: int) -> int:
+    def needed(self, size: Footprint) -> int:
         """Return what a training of this footprint may need, in bytes.
 
-        Between two that were measured the memory is taken to grow with the footprint.
+        The memory is taken to be so much for every process, and so much for each byte of weights
+        and of activations, as fits best to what was measured; where nothing fits, to be as much
+        as the largest took.
         """
-        known = sorted(self.measured, key=lambda peak: (peak.size, peak.num_bytes))
-        below = [peak for peak in known if peak.size <= size] or known[:1]
-        above = [peak for peak in known if peak.size >= size]
-        if not size or not above:
+        base, *rates = self._rates()
+        fitted = base + rates[0] * size.weights + rates[1] * size.activations
+        if not size.total or fitted <= 0:
             return self.most_bytes
-        least, most = below[-1], above[-1]
-        if most.size <= least.size or most.num_bytes <= least.num_bytes:
-            return self._with_margin(max(least.num_bytes, most.num_bytes))
-        share = max(0, size - least.size) / (most.size - least.size)
-        return self._with_margin(least.num_bytes + share * (most.num_bytes - least.num_bytes))
+        least = min(peak.num_bytes for peak in self.measured)
+        return min(self.most_bytes, ceil(max(fitted, least) * (1 + GUESSED)) + self.beside_bytes)
 
-    def _with_margin(self, num_bytes: float) -> int:
-        return ceil(num_bytes * (1 + MARGIN)) + self.beside_bytes
+    def _rates(self) -> tuple[float, float, float]:
+        """Return the bytes of every process, by byte of weights, and by byte of activations."""
+        sizes = np.array([peak.size for peak in self.measured], dtype=float)
+        taken = np.array([peak.num_bytes for peak in self.measured], dtype=float)
+        both = np.column_stack([np.ones(len(sizes)), sizes])
+        together = np.column_stack([np.ones(len(sizes)), sizes.sum(axis=1)])
+        for columns in (both, together):
+            # Relative errors count, and each column alike.
+            scale = columns.max(axis=0).clip(1)
+            found = np.linalg.lstsq(columns / scale / taken[:, None], np.ones(len(taken)))
+            rates = found[0] / scale
+            if found[2] == columns.shape[1] and (rates >= 0).all():
+                return float(rates[0]), float(rates[1]), float(rates[-1])
+        return 0.0, 0.0, 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        measured = [[peak.size, peak.num_bytes] for peak in self.measured]
+        measured = [[*peak.size, peak.num_bytes] for peak in self.measured]
         return {"measured": measured, "beside_bytes": self.beside_bytes}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Peaks":
         """Return what ``to_dict`` was made from; raises what a missing field raises."""
-        measured = [Peak(size=size, num_bytes=taken) for size, taken in values["measured"]]
+        measured = [
+            Peak(size=Footprint(weights=weights, activations=activations), num_bytes=taken)
+            for weights, activations, taken in values["measured"]
+        ]
         return cls(measured=tuple(measured), beside_bytes=values["beside_bytes"])
 
 

@@ -98,7 +98,7 @@ class Prober:
             if known is None:
                 raise SearchError("the node to measure on has gone: run the study again")
             answers = self._ask(probe, [self._job(one, threads, known) for one in found])
-        sound = _sound(found, answers)
+        sound = sound_of(found, answers)
         peaks = peaks_of(sound)
         outside = max(int(told["outside_bytes"]) for _, told in sound)
         largest, _ = max(sound, key=_taken)
@@ -118,7 +118,7 @@ class Prober:
         found = candidates(self._study, self._prepared)
         with self._placed(cpu=cores, gpu=0) as probe:
             answers = self._ask(probe, [self._job(one, 1, 0) for one in found])
-            sound = _sound(found, answers)
+            sound = sound_of(found, answers)
             peaks = peaks_of(sound)
             largest, _ = max(sound, key=_taken)
             tried = possible_threads(cores, memory, peaks.largest_bytes)
@@ -267,7 +267,7 @@ def peaks_of(sound: Sequence[tuple[Candidate, Answer]]) -> Peaks:
     )
 
 
-def _sound(
+def sound_of(
     found: Sequence[Candidate], answers: Sequence[Answer]
 ) -> list[tuple[Candidate, Answer]]:
     """Return what could be measured; a config of a user's function may not be possible.

@@ -54,7 +54,7 @@ class MeasuredShares:
             )
         elif resources.gpu == "auto":
             told.append("no node has a GPU, and none that may come: trials train on the CPU")
-        if self.speeds:
+        if resources.cpu == "auto" and self.speeds:
             speeds = ", ".join(f"{n}: {speed:.0f}" for n, speed in sorted(self.speeds.items()))
             told.append(
                 f"{count(self.cpu, 'thread')} for each trial (images a second on a full node, "

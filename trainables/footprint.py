@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import prod
+from typing import NamedTuple
 
 from trainables.spec import ModelSpec, TrialSpec
 
@@ -12,12 +13,24 @@ PASSES = 2
 """Of every activation: itself and its gradient."""
 
 
-def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> int:
-    """Return the bytes of weights and activations while a batch is trained.
+class Footprint(NamedTuple):
+    """Bytes of a training, by what they hold; both 0 where that is not known."""
 
-    Only proportions count: how many bytes a process really takes, the share of activations that
-    is alive at once included, is measured for two models, and what lies between them is found
-    by this number (`search.peaks`).
+    weights: int = 0
+    """With their gradients and what the optimizer keeps."""
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.activations
+
+
+def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
+    """Return the bytes of weights and of activations while a batch is trained.
+
+    Only proportions count: how much a process really takes for a byte of each is measured with a
+    few models, and what lies between them follows (`search.peaks`).
 
     Args:
         spec: Of the built-in model.
@@ -31,7 +44,7 @@ def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> int:
     rows = spec.batch_size if batch_size is None else batch_size
     weights = sum(_weights(spec.model)) * COPIES[spec.optimizer]
     activations = sum(_activations(spec.model)) * PASSES * rows
-    return FLOAT_BYTES * (weights + activations)
+    return Footprint(weights=FLOAT_BYTES * weights, activations=FLOAT_BYTES * activations)
 
 
 def _weights(model: ModelSpec) -> Iterator[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables import checkpoint
 from trainables.data import Dataset, open_dataset
-from trainables.device import is_simulated
+from trainables.device import gpu_limit, is_simulated
 from trainables.errors import UnfitNode
 from trainables.imports import import_folder
 from trainables.isolation import GlobalGenerator, isolated
@@ -107,16 +107,6 @@ def shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Datase
 
 def _data_of(settings: Mapping[str, Any]) -> tuple[str, str, bool]:
     return settings["storage"], settings["fingerprint"], bool(settings.get("copy_data"))
-
-
-def gpu_limit(settings: Mapping[str, Any]) -> int | None:
-    """Return what TensorFlow may take of a GPU, in bytes; None for no limit.
-
-    Only where shares were measured is it known what they are; a trial that has a whole GPU may
-    take all of it.
-    """
-    usable, gpu = settings.get("gpu_usable_bytes", 0), settings["gpu"]
-    return int(gpu * usable) - settings["gpu_outside_bytes"] if usable and 0 < gpu < 1 else None
 
 
 @lru_cache(maxsize=1)

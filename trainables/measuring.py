@@ -64,7 +64,7 @@ def peak(settings: Mapping[str, Any], job: Job) -> Answer:
     Args:
         settings: Of the study; see ``search.prepared.shared_settings``.
         job: ``config``, ``is_reference``, ``threads``, ``gpu_bytes`` (0 without a GPU), and
-            ``rows`` of the splits that are trained on.
+            ``rows`` of the splits that are trained on; ``steps``, by default a few.
 
     Returns:
         ``peak_bytes``; ``kept_bytes``, what a process may keep of its earlier trials besides;
@@ -125,7 +125,8 @@ def _run(settings: Mapping[str, Any], job: Job, limit: int) -> tuple[TrialSpec, 
     add_import_folder(settings["module_folder"])
     spec = trial_spec(job["config"], settings, is_reference=job["is_reference"])
     validation = evaluation_batch_size(spec.model.image_shape)
-    rows = {"train": STEPS * spec.batch_size, "validation": validation}
+    steps = job.get("steps", STEPS)
+    rows = {"train": steps * spec.batch_size, "validation": validation}
     data = Synthetic(spec, rows)
     return spec, KerasRun(spec=spec, dataset=data, seed=SEED, precision=settings["precision"])
 
