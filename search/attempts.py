@@ -6,7 +6,9 @@ from enum import Enum
 
 from search.decisions import Cause
 from search.history import TrialHistory
-from trainables.attempt import Kept
+from search.peaks import larger_class, share_words
+from search.plan import Plan
+from trainables.attempt import Envelope, Kept
 
 MOST_CHARGED = 3
 """Attempts that may be lost through the trial's own doing before it fails."""
@@ -41,9 +43,10 @@ WORDS: Mapping[Cause, str] = {
     "preempted": "its node was taken away",
     "recycled": "its process was renewed",
     "driver": "the study was interrupted",
+    "share": "its share of a GPU had too little memory",
 }
 """What became of an attempt, for people."""
-LOST = frozenset[Cause]({"lost", "memory", "node", "preempted"})
+LOST = frozenset[Cause]({"lost", "memory", "node", "preempted", "share"})
 """Causes that nobody meant."""
 
 
@@ -58,6 +61,45 @@ def why_given_up(trial: TrialHistory, detail: str) -> str:
     counted = ", ".join(f"{words} ({times}x)" for words, times in causes.items())
     last = f"; the last raised {detail}" if detail else ""
     return f"given up after {len(trial.releases)} lost attempts: {counted}{last}"
+
+
+def envelope_of(trial: TrialHistory, plan: Plan) -> Envelope:
+    """Return what the actor of a trial's newest attempt is handed."""
+    newest, gpu = trial.attempts[-1], share_of(trial, plan.gpu)
+    return Envelope(
+        number=trial.number,
+        attempt=newest.attempt,
+        generation=newest.generation,
+        config=dict(trial.config),
+        seed=plan.seed_of(trial.number),
+        epochs=plan.epochs_of(trial.number),
+        is_reference=trial.is_reference,
+        kept=kept_checkpoints(trial),
+        gpu=None if gpu == plan.gpu else gpu,
+    )
+
+
+def share_of(trial: TrialHistory, gpu: float) -> float:
+    """Return the share of a GPU that a trial's next attempt has.
+
+    The next larger one, once an attempt had too little memory with the study's.
+    """
+    has_outgrown = any(release.cause == "share" for release in trial.releases)
+    return (larger_class(gpu) or gpu) if has_outgrown else gpu
+
+
+def may_grow(trial: TrialHistory, gpu: float) -> bool:
+    """Tell whether a trial that had too little memory may have more: once, if there is more."""
+    return larger_class(gpu) is not None and share_of(trial, gpu) == gpu
+
+
+def why_no_memory(failure: str, trial: TrialHistory, gpu: float) -> str:
+    """Say that a trial had too little memory with the largest share that it may have."""
+    has = share_of(trial, gpu)
+    if not has:
+        return failure
+    tried = f", and before {share_words(gpu)}" if has != gpu else ""
+    return f"{failure}; it had {share_words(has)}{tried}"
 
 
 def kept_checkpoints(trial: TrialHistory) -> tuple[Kept, ...]:

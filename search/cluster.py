@@ -213,7 +213,8 @@ def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
     if folder is not None:
         arguments["_temp_dir"] = folder
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
-        arguments["num_gpus"] = max(1, round(study.resources.gpu))
+        gpu = study.resources.gpu
+        arguments["num_gpus"] = 1 if gpu == "auto" else max(1, round(gpu))
     return arguments
 
 

@@ -4,7 +4,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from search.attempts import CAUSES, CHARGED, Loss, is_given_up, kept_checkpoints, why_given_up
+from search.attempts import (
+    CAUSES,
+    CHARGED,
+    Loss,
+    envelope_of,
+    is_given_up,
+    may_grow,
+    why_given_up,
+    why_no_memory,
+)
 from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
 from search.log import StudyLog
@@ -25,8 +34,7 @@ class Finished:
 
 
 Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion | Continue]
-"""From a trial's number and all recorded trials to its config, or to a stopped trial that is to
-be taken up again before it."""
+"""From a number and all recorded trials to a config, or to a stopped trial to take up first."""
 
 
 class Conductor:
@@ -92,15 +100,16 @@ class Conductor:
         epoch: int,
         losses: Mapping[str, float],
         failure: str | None,
+        is_out_of_memory: bool = False,
     ) -> bool:
-        """Take in one result; return whether the trial ends with it.
+        """Take in one result; return whether the attempt ends with it.
 
         A result of an attempt that is not in flight changes nothing.
         """
         if self._flying.get(number) != attempt:
             return True
         if failure is not None:
-            self._end(number, "failed", failure, None)
+            self._fail(number, attempt, failure, is_out_of_memory)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
         self._changed.add(number)
@@ -132,13 +141,7 @@ class Conductor:
                 "storage, then resume the study"
             )
         self._details[number] = detail
-        cause = self._own_end(number, attempt) or CAUSES[loss]
-        charged = cause in CHARGED
-        self._record(
-            number, Released(number=number, attempt=attempt, cause=cause, charged=charged)
-        )
-        del self._flying[number]
-        self._settle(number)
+        self._release(number, attempt, self._own_end(number, attempt) or CAUSES[loss])
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -168,6 +171,21 @@ class Conductor:
             self._num_unfolded = 0
             self._log.fold()
 
+    def _fail(self, number: int, attempt: int, failure: str, is_out_of_memory: bool) -> None:
+        """End a trial, or give it more of a GPU, once, if it had too little memory."""
+        trial, gpu = self.trials[number], self._plan.gpu
+        if is_out_of_memory and may_grow(trial, gpu):
+            self._release(number, attempt, "share")
+            return
+        reason = why_no_memory(failure, trial, gpu) if is_out_of_memory else failure
+        self._end(number, "failed", reason, None)
+
+    def _release(self, number: int, attempt: int, cause: Cause) -> None:
+        released = Released(number=number, attempt=attempt, cause=cause, charged=cause in CHARGED)
+        self._record(number, released)
+        del self._flying[number]
+        self._settle(number)
+
     # What was there before this owner
 
     def _take_up(self) -> None:
@@ -187,19 +205,11 @@ class Conductor:
         return trial.state == "complete" and len(trial.measurements) < epochs
 
     def _restore(self, trial: TrialHistory) -> None:
-        """Tell the scheduler what it decided of a trial.
-
-        An epoch that another followed was let pass, as was one after which the trial was taken up
-        again; of the last one only the log knows.
-        """
-        last = len(trial.measurements)
+        """Tell the scheduler what it decided of a trial."""
         self._decided[trial.number] = trial.passed
-        for measurement in trial.measurements:
-            epoch, values = measurement.epoch, self._objective.values(measurement.losses)
-            is_stopped = trial.stopped_at == epoch
-            if is_stopped or epoch < last or epoch <= trial.passed or trial.has_ended:
-                verdict: Verdict = "stop" if is_stopped else "continue"
-                self._scheduler.restore(trial.number, epoch, values, verdict)
+        for epoch, losses in ((one.epoch, one.losses) for one in trial.decided):
+            verdict: Verdict = "stop" if trial.stopped_at == epoch else "continue"
+            self._scheduler.restore(trial.number, epoch, self._objective.values(losses), verdict)
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
@@ -251,19 +261,9 @@ class Conductor:
         return self._envelope(number)
 
     def _envelope(self, number: int) -> Envelope:
-        trial = self.trials[number]
-        newest = trial.attempts[-1]
-        self._flying[number] = newest.attempt
-        return Envelope(
-            number=number,
-            attempt=newest.attempt,
-            generation=newest.generation,
-            config=dict(trial.config),
-            seed=self._plan.seed_of(number),
-            epochs=self._plan.epochs_of(number),
-            is_reference=trial.is_reference,
-            kept=kept_checkpoints(trial),
-        )
+        envelope = envelope_of(self.trials[number], self._plan)
+        self._flying[number] = envelope.attempt
+        return envelope
 
     def _decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
         """Decide whether a trial ends with this epoch, log it if so, and return it.

@@ -14,7 +14,7 @@ EndState = Literal["complete", "stopped", "failed", "interrupted"]
 Origin = Literal["reference", "start_with", "sampler"]
 """Where a config came from."""
 
-Cause = Literal["lost", "node", "preempted", "recycled", "memory", "driver"]
+Cause = Literal["lost", "node", "preempted", "recycled", "memory", "driver", "share"]
 """Why an attempt ended without ending its trial."""
 
 

@@ -67,3 +67,10 @@ def measure_in(
     except ray.exceptions.RayError:
         return None
     return figures
+
+
+def evaluate(folder: str, settings: Mapping[str, Any], points: list[dict[str, Any]]) -> Any:
+    """Return losses and metrics of recorded points on the test split; a task of Ray."""
+    from trainables.keras_factory import evaluate_points
+
+    return evaluate_points(folder, settings, points, "test")

@@ -47,6 +47,22 @@ class TrialHistory:
         return self.state != "running"
 
     @property
+    def decided(self) -> tuple[Measurement, ...]:
+        """The epochs after which it was decided whether it goes on.
+
+        One that another followed was let pass, as was one after which the trial was taken up
+        again; of the last one only the log knows.
+        """
+        last = len(self.measurements)
+        if self.has_ended:
+            return self.measurements
+        return tuple(
+            one
+            for one in self.measurements
+            if one.epoch < last or one.epoch <= self.passed or one.epoch == self.stopped_at
+        )
+
+    @property
     def charged_failures(self) -> int:
         """Attempts that were lost through the trial's own doing."""
         return sum(release.charged for release in self.releases)

@@ -8,6 +8,7 @@ from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
 from search.reader import PREPARED, STUDY, StudyReader
 from search.results import StudyResult, load, read
+from search.shares import SHARES
 from search.study import Study
 from search.warm import WARM
 from trainables.data import DataInfo, check_dataset
@@ -89,6 +90,7 @@ def write_study(study: Study) -> None:
     store = Store(study.folder)
     if store.exists(STUDY) and not load(study.folder).trials:
         store.delete(WARM)
+        store.delete(SHARES)
         store.delete(PREPARED)
         store.delete(STUDY)
     StudyLog.create(store, study.to_dict())

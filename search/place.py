@@ -8,6 +8,7 @@ from search.cluster import Joined
 from search.growth import Growth, growth_of_cluster
 from search.resources import Shares, shares
 from search.settings import Resources
+from search.shares import MeasuredShares
 from search.waiting import Room, Waiting
 from search.watching import ClusterWatch
 
@@ -30,17 +31,26 @@ class Place:
     """Hears how many have a place."""
     is_ours: bool = False
     """Whether it was started for the study: its processes have this one's environment."""
+    measured: MeasuredShares | None = None
+    """What the shares follow from, where the study left them to be measured."""
 
 
-def find_place(resources: Resources, joined: Joined, say: Callable[[str], None]) -> Place:
+def find_place(
+    resources: Resources,
+    joined: Joined,
+    say: Callable[[str], None],
+    *,
+    measured: MeasuredShares | None = None,
+) -> Place:
     """Find out what a study's trials get of the joined Ray, and what it may still become.
 
     Where only the machines themselves can tell what they have, the first of them is waited for.
 
     Args:
-        resources: What the study asks for.
+        resources: What the study asks for, in numbers.
         joined: The Ray where they run.
         say: Hears what is waited for, now and during the run.
+        measured: What the numbers follow from, if they were measured.
 
     Raises:
         InputError: If no node could ever place one trial.
@@ -64,6 +74,7 @@ def find_place(resources: Resources, joined: Joined, say: Callable[[str], None])
                 room=room,
                 waiting=waiting,
                 is_ours=joined.is_ours,
+                measured=measured,
             )
         watch.check()
         waiting.look(0)

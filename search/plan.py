@@ -23,6 +23,8 @@ class Plan:
     """What is minimised; None: the loss of each head."""
     first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
     """Configs to try before any that is suggested, and where each comes from."""
+    gpu: float = 0.0
+    """The share of a GPU that each trial has at first."""
     own: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Seed and epochs of the trials, by number, that have others than the study's."""
 

@@ -81,12 +81,14 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         self,
         conductor: Conductor,
         slots: Slots,
+        live: "LiveTrials",
         causes: dict[str, Lost],
         guard: Guard,
         changed: Callable[[], None],
         place: Place,
     ) -> None:
         super().__init__(metric="epoch", mode="max")
+        self._live = live
         self._place = place
         self._changed = changed
         self._conductor = conductor
@@ -101,7 +103,7 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
             Abandoned: If Ray has gone away.
         """
         go_on_or_leave(self._place)
-        if self._slots.num_free <= 0:
+        if self._slots.num_free <= 0 or self._live.is_short:
             return None
         # Of each new trial Tune asks the head something, for as long as that takes (ray 2.60).
         if not self._place.watch.answers():
@@ -189,6 +191,15 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         self._causes[trial.trial_id] = lost
 
     @property
+    def is_short(self) -> bool:
+        """Whether a trial that takes more than the study's share of a GPU waits for room.
+
+        Then no other begins: each would take what that one waits for, for ever.
+        """
+        trials = self._trials.values()
+        return any("gpu" in one.config and one.status == Trial.PENDING for one in trials)
+
+    @property
     def num_placed(self) -> int:
         """The number of processes that have a place, whether they have started yet or not."""
         return 1 if self._controller is None else self._controller._actor_manager.num_live_actors
@@ -257,6 +268,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
             epoch=result["epoch"],
             losses=result["losses"],
             failure=result["failure"],
+            is_out_of_memory=result["is_out_of_memory"],
         )
         if has_ended:
             self._usage.ended(result["process"], result["number"], result["attempt"])
@@ -265,7 +277,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
 
     def _goes_on(self, trial_id: str) -> bool:
         """Give the process of a trial that has ended the next one, if there is one for it."""
-        if self._slots.num_free < 0:
+        if self._slots.num_free < 0 or self._live.is_short:
             return False
         request = self._slots.refill(trial_id)
         if isinstance(request, Finished):

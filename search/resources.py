@@ -93,7 +93,7 @@ def check_local(resources: Resources) -> None:
     if joins_ray():
         return
     cores = local_cores()
-    if resources.cpu > cores:
+    if resources.cpu != "auto" and resources.cpu > cores:
         raise InputError(
             f"resources.cpu needs at most {cores}, the CPUs of this machine, got {resources.cpu}"
         )
@@ -110,7 +110,7 @@ def shares(
     they have.
 
     Args:
-        resources: What the study asks for.
+        resources: What the study asks for, in numbers.
         nodes: The ``Resources`` of each living node, as ``ray.nodes()`` gives them.
         coming: What may come besides.
 
@@ -123,8 +123,8 @@ def shares(
             raise InputError(_unplaceable(resources, nodes, coming))
         return None
     return Shares(
-        cpu=resources.cpu,
-        gpu=resources.gpu,
+        cpu=int(resources.cpu),
+        gpu=float(resources.gpu),
         concurrent=at_once(resources, nodes, coming),
         recycle_bytes=_recycle_bytes(resources, places),
     )
@@ -150,13 +150,14 @@ def to_come(resources: Resources, coming: Sequence[NodeType]) -> int:
 
 def slots_on(resources: Resources, node: Mapping[str, Any]) -> int:
     """Return how many trials fit on a node at once."""
-    by_cpu = math.floor(float(node.get("CPU", 0)) / resources.cpu)
-    if not resources.gpu:
+    share = float(resources.gpu)
+    by_cpu = math.floor(float(node.get("CPU", 0)) / int(resources.cpu))
+    if not share:
         return by_cpu
     gpus = float(node.get("GPU", 0))
-    if resources.gpu < 1:  # a fraction never spans two GPUs
-        return min(by_cpu, math.floor(gpus) * math.floor(1 / resources.gpu + 1e-9))
-    return min(by_cpu, math.floor(gpus / resources.gpu))
+    if share < 1:  # a fraction never spans two GPUs
+        return min(by_cpu, math.floor(gpus) * math.floor(1 / share + 1e-9))
+    return min(by_cpu, math.floor(gpus / share))
 
 
 def _recycle_bytes(resources: Resources, places: Sequence[Mapping[str, Any]]) -> int:

@@ -17,6 +17,7 @@ from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
 from search.prepared import Prepared, shared_settings
 from search.reader import StudyReader
+from search.shares import threads_of
 from search.study import Study
 from trainables.measurement import Measurement
 from trainables.store import Store
@@ -162,7 +163,7 @@ class StudyResult:
             return point
         from trainables.keras_factory import evaluate_points
 
-        settings = {**shared_settings(self.study, self.prepared), "cpu": self.study.resources.cpu}
+        settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
         wanted = [self.to_restore(point)]
         [(losses, metrics)] = evaluate_points(self.folder, settings, wanted, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
@@ -289,8 +290,7 @@ def read(reader: StudyReader) -> StudyResult:
     budget = {"budget": dict(history.budget)} if history.budget else {}
     study = Study.from_dict({**history.study, **now, **budget})
     runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
-    is_running = holder(store) is not None
-    return StudyResult(store.uri, study, history, is_running=is_running, runs=runs)
+    return StudyResult(store.uri, study, history, is_running=holder(store) is not None, runs=runs)
 
 
 def list_studies(storage: str) -> Iterator[str]:

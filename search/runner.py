@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from search.decisions import DONE, Closed
 from search.decoding import decoding
 from search.errors import Interrupted, SearchError
 from search.fitting import own_ends, train_all
-from search.held_out import Measure, measure_in, test_chosen
+from search.held_out import Measure, evaluate, measure_in, test_chosen
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
@@ -29,6 +29,7 @@ from search.resources import check_local
 from search.results import StudyResult, read
 from search.scheduler import make_scheduler
 from search.searcher import Continue, Suggestion, suggest
+from search.settling import settled_place
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.tidying import tidy, tidy_all
@@ -164,11 +165,20 @@ def _run(
                 ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,
             ):
                 flag.is_final = joined.is_left_after
-                place = find_place(study.resources, joined, watcher.told)
+                is_open = study.resources.is_open
+                place = None if is_open else find_place(study.resources, joined, watcher.told)
                 check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 budget = study.budget.to_dict()
                 log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
                 prepared = prepare(study, data, log, watcher.preparing, decoded)
+                place = place or settled_place(
+                    study,
+                    prepared,
+                    joined,
+                    ownership=ownership,
+                    notify=watcher.preparing,
+                    say=watcher.told,
+                )
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
@@ -230,6 +240,7 @@ class _Run:
             baselines=baselines,
             objective=self._objective,
             first=first_configs(study, prepared.space),
+            gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(
             study.scheduler,
@@ -279,13 +290,8 @@ def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -
         "rungs": list(getattr(scheduler, "rungs", ())),
         "cpu": place.shares.cpu,
         "gpu": place.shares.gpu,
+        "gpu_usable_bytes": 0 if place.measured is None else place.measured.usable_bytes,
+        "gpu_outside_bytes": 0 if place.measured is None else place.measured.outside_bytes,
         "recycle_bytes": place.shares.recycle_bytes,
         "copy_data": place.is_spread,
     }
-
-
-def evaluate(folder: str, settings: Mapping[str, Any], points: list[dict[str, Any]]) -> Any:
-    """Return losses and metrics of recorded points on the test split; a task of Ray."""
-    from trainables.keras_factory import evaluate_points
-
-    return evaluate_points(folder, settings, points, "test")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from search.keys import Path, Problems, refused, shown, unknown_keys
@@ -70,9 +70,11 @@ class Resources:
         InputError: If a field is out of range.
     """
 
-    cpu: int = 1
-    gpu: float = 0
-    """0, 1/4, 1/2 or a whole number."""
+    cpu: int | Literal["auto"] = 1
+    """Threads of a trial; ``auto``: as many as train most on a node, all its trials together."""
+    gpu: float | Literal["auto"] = 0
+    """0, 1/4, 1/2 or a whole number; ``auto``: the smallest share of one that has room for each
+    trial, 0 where no node has one."""
     concurrent: int | Literal["auto"] = "auto"
     """Trials at once; ``auto``: as many as there is room for, or can be once a cluster grows."""
     wait_minutes: float = 30
@@ -81,11 +83,13 @@ class Resources:
     def __post_init__(self) -> None:
         """Check the ranges."""
         problems = Problems()
-        with problems.at():
-            read_whole(self, ("resources", "cpu"), least=1, most=MOST_UNITS)
-        if not is_number(self.gpu) or self.gpu not in GPU_FRACTIONS:
+        if self.cpu != "auto":
             with problems.at():
-                rule = "needs 0, 0.25, 0.5 or a whole number"
+                rule = f"needs 'auto' or a whole number from 1 to {MOST_UNITS}"
+                read_whole(self, ("resources", "cpu"), least=1, most=MOST_UNITS, rule=rule)
+        if self.gpu != "auto" and (not is_number(self.gpu) or self.gpu not in GPU_FRACTIONS):
+            with problems.at():
+                rule = "needs 'auto', 0, 0.25, 0.5 or a whole number"
                 read_whole(self, ("resources", "gpu"), least=0, most=MOST_UNITS, rule=rule)
         if self.concurrent != "auto":
             with problems.at():
@@ -98,6 +102,19 @@ class Resources:
             rule = f"needs a number from 0 to {MOST_WAIT_MINUTES}"
             problems.add(path, f"{rule}, got {shown(minutes)}")
         problems.refuse_any()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a share is still to be measured: see `settled`."""
+        return "auto" in (self.cpu, self.gpu)
+
+    def settled(self, *, cpu: int, gpu: float) -> "Resources":
+        """Return the same with numbers where it says ``auto``."""
+        return replace(
+            self,
+            cpu=cpu if self.cpu == "auto" else self.cpu,
+            gpu=gpu if self.gpu == "auto" else self.gpu,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -69,6 +69,7 @@ class Slots:
             "number": envelope.number,
             "attempt": envelope.attempt,
             "request": json.dumps(asdict(envelope)),
+            **({} if envelope.gpu is None else {"gpu": envelope.gpu}),
         }
 
     def _put(self, trial_id: str, request: dict[str, Any]) -> None:

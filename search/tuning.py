@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ray import tune
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from search.conductor import Conductor
 from search.losing import Lost
@@ -57,7 +58,7 @@ def fit(
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
     slots = Slots(conductor, place)
-    searcher = NumberSearcher(conductor, slots, causes, guard, changed, place)
+    searcher = NumberSearcher(conductor, slots, live, causes, guard, changed, place)
     stopper = ResultStopper(
         conductor, slots, is_interrupted, guard, changed, usage, live, place, last
     )
@@ -82,8 +83,13 @@ def fit(
 
 
 def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:
+    def request(config: Mapping[str, Any]) -> Any:
+        """Return what a trial takes: as all, but for one that was given more of a GPU."""
+        own = {"gpu": config["gpu"]} if "gpu" in config else {}
+        return resource_dict_to_pg_factory({**shares.request, **own})
+
     trainable = tune.with_resources(
-        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), shares.request
+        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), request
     )
     trainable.__name__ = name
     return trainable

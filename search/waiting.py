@@ -125,8 +125,8 @@ class Waiting:
 
 def needs(resources: Resources) -> str:
     """Say what a trial needs, for people."""
-    cpus = count(resources.cpu, "CPU")
-    if not resources.gpu:
+    cpus, share = count(int(resources.cpu), "CPU"), float(resources.gpu)
+    if not share:
         return cpus
-    gpus = count(int(resources.gpu), "GPU") if resources.gpu >= 1 else f"{resources.gpu:g} GPU"
+    gpus = count(int(share), "GPU") if share >= 1 else f"{share:g} GPU"
     return f"{cpus} and {gpus}"

@@ -133,3 +133,16 @@ def quoted(path: str) -> str:
         "'/data/my studies/digits'"
     """
     return shlex.quote(short_path(path))
+
+
+def gibibytes(size: float) -> str:
+    """Return a size for people.
+
+    Example:
+        >>> gibibytes(5 * 2**30), gibibytes(300 * 2**20), gibibytes(12.3 * 2**30)
+        ('5.0 GiB', '300 MiB', '12 GiB')
+    """
+    if size < 2**30:
+        return f"{size / 2**20:.0f} MiB"
+    figure = size / 2**30
+    return f"{figure:.1f} GiB" if figure < 10 else f"{figure:.0f} GiB"

@@ -93,6 +93,7 @@ class Bench:
             epoch=step.epoch,
             losses=step.losses,
             failure=step.failure,
+            is_out_of_memory=step.is_out_of_memory,
         )
         self.conductor.tidy_up()
         return has_ended

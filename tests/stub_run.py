@@ -41,6 +41,7 @@ class StubRun:
     def __init__(self, request: RunRequest) -> None:
         self._storage = Path(request.settings["storage"])
         self._config = request.config
+        self._gpu = request.settings.get("gpu", 0)
         self._seed = request.seed
         self._epoch = 0
         self._weights = np.full(2, 3.0)
@@ -101,6 +102,8 @@ class StubRun:
             os._exit(7)
         if kind == "storage":
             raise StorageFull("no room left in the stub's study")
+        if kind == "memory" and self._gpu < fault["needs"]:
+            raise MemoryError(f"the stub needs {fault['needs']} of a GPU")
         if kind == "slow":
             note(self._storage, "slow", key_of(self._config))
             time.sleep(fault["seconds"])

@@ -13,7 +13,7 @@ from trainables.errors import StorageError, UnfitNode
 from trainables.imports import add_import_folder, import_function, real_folder
 from trainables.measurement import Measurement
 from trainables.measurement import write as write_measurement
-from trainables.reasons import not_finite, reason_of
+from trainables.reasons import is_out_of_memory, not_finite, reason_of
 from trainables.run import EpochResult, RunFactory, RunRequest, TrialRun
 from trainables.store import Store
 
@@ -53,6 +53,8 @@ class Envelope:
     """Whether this is the reference trial: the built-in architecture, whatever the study's."""
     kept: tuple[Kept, ...] = ()
     """Checkpoints of this trial that the driver accepts, in any order."""
+    gpu: float | None = None
+    """The share of a GPU that this attempt has; None: that of all trials of the study."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Envelope":
@@ -70,6 +72,8 @@ class Step:
     metrics: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
     """Why the trial cannot go on; None after a measured epoch."""
+    is_out_of_memory: bool = False
+    """Whether that is because there was no memory left for it."""
 
 
 class Attempt:
@@ -146,11 +150,12 @@ class Attempt:
         add_import_folder(self._settings.get("module_folder"))
         factory: RunFactory = import_function(self._settings["factory"])
         imported = self._clock()
+        gpu = self._envelope.gpu
         request = RunRequest(
             config=self._envelope.config,
             seed=self._envelope.seed,
             is_reference=self._envelope.is_reference,
-            settings=self._settings,
+            settings=self._settings if gpu is None else {**self._settings, "gpu": gpu},
         )
         run = factory(request)
         self._continue(run)
@@ -271,7 +276,8 @@ class Attempt:
         trace = "".join(traceback.format_exception(error))
         self._store.put(f"failures/{name}", trace.encode())
         folder = real_folder(self._settings.get("module_folder"))
-        return Step(epoch=epoch, failure=reason_of(error, folder))
+        is_memory = is_out_of_memory(error)
+        return Step(epoch=epoch, failure=reason_of(error, folder), is_out_of_memory=is_memory)
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables import checkpoint
 from trainables.data import Dataset, open_dataset
+from trainables.device import gpu_limit, is_simulated
 from trainables.errors import UnfitNode
 from trainables.imports import import_folder
 from trainables.isolation import GlobalGenerator, isolated
@@ -27,10 +28,6 @@ from trainables.training import (
     visible_gpus,
 )
 
-SIMULATED_GPU = "TWOHEAD_SIMULATED_GPU"
-"""Set to 1 where the node's processes start, a trial that asked for a GPU and sees none trains on
-the CPU (for tests); a driver's own environment reaches the node that it starts, and no other."""
-
 
 def keras_run(request: RunRequest) -> TrialRun:
     """Build the Keras training of a trial; see ``search.prepare`` for the settings.
@@ -40,7 +37,7 @@ def keras_run(request: RunRequest) -> TrialRun:
         UnfitNode: If there should be a GPU on this node and there is none.
     """
     settings = request.settings
-    _configure(settings["cpu"], settings["gpu"])
+    _configure(settings["cpu"], settings["gpu"], gpu_limit(settings))
     return KerasRun(
         spec=trial_spec(request.config, settings, is_reference=request.is_reference),
         dataset=shared_dataset(*_data_of(settings)),
@@ -89,7 +86,7 @@ def evaluate_points(
     study: str, settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]], split: str
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Return losses by head and metrics of recorded points on a split of the data."""
-    _configure(settings["cpu"], 0)
+    _configure(settings["cpu"], 0, None)
     rows = shared_dataset(*_data_of(settings)).split(split)
     figures = []
     for point in points:
@@ -113,10 +110,10 @@ def _data_of(settings: Mapping[str, Any]) -> tuple[str, str, bool]:
 
 
 @lru_cache(maxsize=1)
-def _configure(cpu: int, gpu: float) -> None:
+def _configure(cpu: int, gpu: float, limit: int | None) -> None:
     """Bind TensorFlow to this trial's share; only its first use can."""
-    configure_process(num_threads=cpu)
-    if gpu and not visible_gpus() and os.environ.get(SIMULATED_GPU) != "1":
+    configure_process(num_threads=cpu, gpu_memory_bytes=limit)
+    if gpu and not visible_gpus() and not is_simulated():
         raise UnfitNode(
             f"a trial needs gpu={gpu:g}, but TensorFlow sees no GPU on node "
             f"{socket.gethostname()}: install the 'gpu' extra there, or set resources.gpu to 0"

@@ -24,7 +24,7 @@ def reason_of(error: BaseException, user_folder: str | None) -> str:
     The place is the innermost line of the user's own code, if any of it was running.
     """
     text = " ".join(str(error).split())[:400]
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if is_out_of_memory(error):
         return f"out of memory: {text or 'an allocation failed'}"
     if isinstance(error, SearchError):
         return text
@@ -32,6 +32,17 @@ def reason_of(error: BaseException, user_folder: str | None) -> str:
     users = [place for place in frames if user_folder and _lies_in(place[0], user_folder)]
     place = " ({}:{})".format(*(users or frames)[-1]) if frames else ""
     return f"{type(error).__name__}: {text}{place}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that no memory was left, of the machine or of a GPU.
+
+    TensorFlow raises ``ResourceExhaustedError``; what XLA raises may be of any class, with the
+    status' name at the beginning of its text or after a colon.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _lies_in(path: str, folder: str) -> bool:

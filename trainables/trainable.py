@@ -29,6 +29,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         self._attempt: Attempt | None = None
         self._began_at = 0.0
         self._has_trained = False
+        self._is_spoiled = False
         self._node = NodeWatch()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,6 +52,8 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
             self._leave_if_node_goes(envelope)
         step = self._attempt.step()
         self._has_trained = True
+        # What is left of a GPU's memory then lies in pieces.
+        self._is_spoiled = step.is_out_of_memory and bool(self._settings.get("gpu"))
         done = step.failure is not None or step.epoch >= envelope.epochs
         if done:
             self._attempt = None
@@ -61,6 +64,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
             "losses": step.losses,
             "metrics": step.metrics,
             "failure": step.failure,
+            "is_out_of_memory": step.is_out_of_memory,
             "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
             "began_at": self._began_at,
             "is_last": done,  # ``done`` would be an order to Tune: the driver says what ends
@@ -90,8 +94,11 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def _recycle_if_grown(self, envelope: Envelope) -> None:
         """End this process before a trial if it has grown too large; not charged to the trial.
 
-        A fresh one is never ended: the next would be as large, and so on for ever.
+        Or if an earlier trial ran out of a GPU's memory in it. A fresh one is never ended: the
+        next would be as large, and so on for ever.
         """
+        if self._is_spoiled:
+            self._end_process("recycled", envelope)
         limit = self._settings.get("recycle_bytes")
         if not limit or not self._has_trained or _resident_bytes() <= limit:
             return

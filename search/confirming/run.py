@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from search.cluster import prepare_environment, ray_for, run_task
+from search.cluster import Joined, prepare_environment, ray_for, run_task
 from search.conductor import Conductor
 from search.confirming.plan import Training, recorded_trainings, to_train
 from search.confirming.record import record_of
@@ -13,6 +13,7 @@ from search.decoding import decoding
 from search.defaults import with_moved_data
 from search.errors import Interrupted, StudyDiffers
 from search.fitting import own_ends, train_all
+from search.held_out import evaluate
 from search.log import StudyLog
 from search.ownership import claim, hold
 from search.place import Place, find_place
@@ -23,8 +24,9 @@ from search.progress import Running
 from search.reach import check_reach
 from search.resources import check_local
 from search.results import StudyResult
-from search.runner import KERAS, evaluate, one_at_a_time, run_settings
+from search.runner import KERAS, one_at_a_time, run_settings
 from search.scheduler import Fifo
+from search.settling import settled_place
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.tidying import tidy, tidy_all
@@ -104,7 +106,7 @@ def train(
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)
                     nodes = joined.watch.sight.nodes
-                    place = find_place(study.resources, joined, watcher.preparing)
+                    place = _place(study, result.prepared, joined, watcher)
                     check_reach(store, study.data, nodes, watcher.preparing)
                     run = _Run(study, result.prepared, trainings, log, store, place, factory)
                     watcher.preparing("decoding the images")
@@ -115,6 +117,14 @@ def train(
             f"the confirmation of {study.name!r} was interrupted; the same `twohead confirm` "
             "continues it"
         ) from None
+
+
+def _place(study: Study, prepared: Prepared, joined: Joined, watcher: Watcher) -> Place:
+    """Return where to train: with the shares of the study's trials."""
+    say = watcher.preparing
+    if not study.resources.is_open:
+        return find_place(study.resources, joined, say)
+    return settled_place(study, prepared, joined, ownership=None, notify=say, say=say)
 
 
 def _check_data(study: Study, prepared: Prepared, watcher: Watcher) -> None:
@@ -180,6 +190,7 @@ class _Run:
             epochs=max(training.epoch for training in trainings),
             baselines=self._prepared.data.baselines,
             first=tuple((one.config, _origin(one)) for one in trainings),
+            gpu=self._place.shares.gpu,
             own={number: (one.seed, one.epoch) for number, one in enumerate(trainings)},
         )
         tidy_all(self._store, self._log.generation, self._log.history().trials)

@@ -87,19 +87,6 @@ def names(given: Sequence[str], most: int = MOST_NAMES) -> str:
     return ", ".join(unique[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def gibibytes(size: float) -> str:
-    """Return a size for people.
-
-    Example:
-        >>> gibibytes(5 * 2**30), gibibytes(300 * 2**20), gibibytes(12.3 * 2**30)
-        ('5.0 GiB', '300 MiB', '12 GiB')
-    """
-    if size < 2**30:
-        return f"{size / 2**20:.0f} MiB"
-    figure = size / 2**30
-    return f"{figure:.1f} GiB" if figure < 10 else f"{figure:.0f} GiB"
-
-
 def is_fit(findings: Iterable[Finding]) -> bool:
     """Tell whether nothing fails; warnings are allowed."""
     return all(each.state != "FAIL" for each in findings)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from search.doctor.access import BRING
 from search.doctor.facts import ClusterFacts, Disk, GpuFacts, NodeFacts, Place, Silence
-from search.doctor.finding import Finding, Problem, finding, gibibytes, names
-from search.wording import count
+from search.doctor.finding import Finding, Problem, finding, names
+from search.wording import count, gibibytes
 
 LEAST_DISK = 2**30
 SCARCE_DISK = 5 * 2**30

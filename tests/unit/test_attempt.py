@@ -329,8 +329,12 @@ def test_the_reason_names_the_innermost_line_of_the_users_own_code(store, tmp_pa
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("failed to allocate 3 GB")],
-    ids=["python", "tensorflow"],
+    [
+        MemoryError(),
+        type("ResourceExhaustedError", (Exception,), {})("failed to allocate 3 GB"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 3 bytes."),
+    ],
+    ids=["python", "tensorflow", "xla"],
 )
 def test_running_out_of_memory_is_called_so(store, scripted, error):
     def run_epoch(self):
@@ -338,7 +342,29 @@ def test_running_out_of_memory_is_called_so(store, scripted, error):
 
     scripted((), run_epoch=run_epoch)
 
-    assert make(store).step().failure.startswith("out of memory: ")
+    step = make(store).step()
+
+    assert step.failure.startswith("out of memory: ")
+    assert step.is_out_of_memory
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory(store, scripted):
+    def run_epoch(self):
+        raise RuntimeError("memory is fine")
+
+    scripted((), run_epoch=run_epoch)
+
+    assert not make(store).step().is_out_of_memory
+
+
+def test_an_attempt_that_was_given_more_of_a_gpu_trains_with_it(store):
+    fault(store, kind="memory", at=1, needs=0.5)
+    tight, roomy = make(store), make(store, gpu=0.5)
+    for attempt in (tight, roomy):
+        attempt._settings["gpu"] = 0.25
+
+    assert tight.step().failure == "out of memory: the stub needs 0.5 of a GPU"
+    assert roomy.step().failure is None
 
 
 def test_a_state_that_cannot_be_kept_fails_the_trial_and_not_the_study(store, scripted):

@@ -11,6 +11,7 @@ from search.errors import StorageError, UnfitNode
 from search.objective import every_head, weighted_total
 from tests import stub_run
 from tests.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
+from trainables.attempt import Step
 
 REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")
 
@@ -173,6 +174,65 @@ def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench):
     conductor.tidy_up()
     conductor.tidy_up()
     assert tidied == [(0, "complete")]
+
+
+def train_until_memory_is_short(bench, envelope):
+    """Report two epochs, and that there was no memory for the third; return what it said."""
+    actor = bench.actor(envelope)
+    for _ in range(2):
+        assert not bench.report(envelope, actor.step())
+    return bench.report(envelope, Step(epoch=9, failure="no room", is_out_of_memory=True))
+
+
+def test_a_trial_that_has_too_little_of_a_gpu_goes_on_with_the_next_larger_share(bench):
+    bench.conduct(gpu=0.25, epochs=9)
+    first = bench.ask()
+
+    assert train_until_memory_is_short(bench, first)
+
+    again = bench.ask()
+    assert (first.gpu, again.number, again.attempt, again.gpu) == (None, 0, 2, 0.5)
+    assert max(kept.epoch for kept in again.kept) == 2
+    assert kinds(bench, 0) == ["asked", "released", "attempted"]
+    assert [(r.cause, r.charged) for r in bench.trials[0].releases] == [("share", False)]
+
+
+def test_a_trial_that_has_too_little_of_a_gpu_twice_fails_with_what_it_had(bench):
+    bench.conduct(gpu=0.25, trials=1, epochs=9)
+    for _ in range(2):
+        train_until_memory_is_short(bench, bench.ask())
+
+    assert isinstance(bench.conductor.ask(), Finished)
+    assert bench.states == ["failed"]
+    assert bench.trials[0].reason == ("no room; it had half a GPU, and before a quarter of a GPU")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "reason"),
+    [
+        pytest.param(0.0, "no room", id="cpu"),
+        pytest.param(1.0, "no room; it had a whole GPU", id="whole_gpu"),
+        pytest.param(2.0, "no room; it had 2 GPUs", id="two_gpus"),
+    ],
+)
+def test_where_there_is_no_larger_share_a_trial_without_memory_fails_at_once(bench, gpu, reason):
+    bench.conduct(gpu=gpu, trials=1, epochs=9)
+
+    train_until_memory_is_short(bench, bench.ask())
+
+    assert [(trial.state, trial.reason) for trial in bench.trials] == [("failed", reason)]
+    assert bench.trials[0].releases == ()
+
+
+def test_a_share_that_a_trial_was_given_is_its_own_after_an_interruption_too(bench):
+    bench.conduct(gpu=0.5, epochs=9)
+    train_until_memory_is_short(bench, bench.ask())
+    bench.train(bench.ask(), epochs=0)
+
+    bench.conduct(gpu=0.5, epochs=9)
+
+    envelopes = [bench.ask(), bench.ask()]
+    assert [(e.number, e.attempt, e.gpu) for e in envelopes] == [(0, 3, 1.0), (1, 1, None)]
 
 
 def test_the_reference_is_trained_to_its_end_whatever_the_scheduler_says(bench):

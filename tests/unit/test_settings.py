@@ -39,7 +39,11 @@ def test_a_budget_is_read_from_a_mapping(fields, expected):
         pytest.param(Budget, {"hours": "1:30"}, "got '1:30'", id="clock"),
         pytest.param(Resources, {"cpu": 0}, "resources.cpu needs", id="no_cpu"),
         pytest.param(Resources, {"cpu": None}, "got None", id="null"),
-        pytest.param(Resources, {"gpu": 0.3}, "0.25, 0.5 or a whole number, got 0.3", id="gpu"),
+        pytest.param(
+            Resources, {"gpu": 0.3}, "'auto', 0, 0.25, 0.5 or a whole number, got 0.3", id="gpu"
+        ),
+        pytest.param(Resources, {"gpu": "Auto"}, "got 'Auto'", id="gpu_in_capitals"),
+        pytest.param(Resources, {"cpu": "all"}, "'auto' or a whole number from 1", id="cpu_text"),
         pytest.param(Resources, {"gpu": "1/4"}, "got '1/4'", id="gpu_as_text"),
         pytest.param(Resources, {"gpu": -1}, "got -1", id="negative_gpu"),
         pytest.param(Resources, {"gpu": True}, "got True", id="gpu_as_bool"),
@@ -72,6 +76,23 @@ def test_all_problems_of_a_mapping_come_at_once():
         InputError, match=r"(?s)^3 problems.*trails.*budget\.epochs.*budget\.hours"
     ):
         read_value(Budget, "budget", {"trails": 3, "epochs": 0, "hours": -1})
+
+
+@pytest.mark.parametrize(
+    ("given", "is_open", "expected"),
+    [
+        pytest.param({}, False, (1, 0), id="the_defaults_are_numbers"),
+        pytest.param({"gpu": "auto"}, True, (1, 0.5), id="gpu"),
+        pytest.param({"cpu": "auto", "gpu": 1}, True, (4, 1), id="cpu"),
+        pytest.param({"cpu": "auto", "gpu": "auto"}, True, (4, 0.5), id="both"),
+    ],
+)
+def test_what_says_auto_is_open_until_it_is_settled_and_the_rest_stays(given, is_open, expected):
+    resources = Resources(**given, concurrent=3)
+    settled = resources.settled(cpu=4, gpu=0.5)
+
+    assert resources.is_open == is_open
+    assert (settled.cpu, settled.gpu, settled.concurrent, settled.is_open) == (*expected, 3, False)
 
 
 @pytest.mark.parametrize("gpu", [0, 0.25, 0.5, 1, 8, 2.0])

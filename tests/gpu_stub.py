@@ -1,0 +1,44 @@
+"""The stub training, which notes which GPU it has and can wait until so many are at it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests import stub_run
+from tests.processes import wait_until
+from trainables.device import gpu_limit
+from trainables.run import RunRequest, TrialRun
+
+FACTORY = "tests.gpu_stub:make"
+
+
+def make(request: RunRequest) -> TrialRun:
+    """Build the run; a `trainables.run.RunFactory`."""
+    import ray
+
+    context = ray.get_runtime_context()
+    storage = Path(request.settings["storage"])
+    begun = {
+        "key": stub_run.key_of(request.config),
+        "node": context.get_node_id(),
+        "gpu": context.get_accelerator_ids()["GPU"],
+        "share": request.settings["gpu"],
+        "limit": gpu_limit(request.settings),
+    }
+    stub_run.note(storage, "begun", json.dumps(begun))
+    wait_until(lambda: len(stub_run.notes(storage, "begun")) >= meeting(storage), 120)
+    return stub_run.StubRun(request)
+
+
+def begun(storage: Path) -> list[dict[str, Any]]:
+    """Return what each training noted when it was begun."""
+    return [json.loads(line) for line in stub_run.notes(storage, "begun")]
+
+
+def meet(storage: Path, number: int) -> None:
+    """Let trainings wait until so many have been begun."""
+    stub_run.note(storage, "meeting", str(number))
+
+
+def meeting(storage: Path) -> int:
+    return int((stub_run.notes(storage, "meeting") or ["0"])[-1])
