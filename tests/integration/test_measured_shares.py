@@ -99,7 +99,9 @@ def test_a_trial_that_outgrows_its_share_goes_on_with_a_larger_one_or_says_what_
 
     trials = trials_of(study)
     assert [trial.state for trial in trials] == ["complete", "complete", "failed", "complete"]
-    assert [[r.cause for r in trial.releases] for trial in trials] == [
+    causes = [[r.cause for r in trial.releases] for trial in trials]
+    # A process whose memory ran out is renewed before whatever trial comes to it next.
+    assert [[cause for cause in one if cause != "recycled"] for one in causes] == [
         [],
         ["share"],
         ["share"],
