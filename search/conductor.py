@@ -70,7 +70,6 @@ class Conductor:
         self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
-        self._changed: set[int] = set()
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
@@ -81,6 +80,8 @@ class Conductor:
         """The newest known history of each trial, by number."""
         self.live_losses: dict[int, dict[int, dict[str, float]]] = {}
         """Of each trial in flight: epoch -> loss of each head."""
+        self.changes: list[int] = []
+        """The trial of each change of these two; only grows."""
         self._take_up()
 
     def ask(self) -> Envelope | Finished | None:
@@ -112,7 +113,7 @@ class Conductor:
             self._fail(number, attempt, failure, is_out_of_memory)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
-        self._changed.add(number)
+        self.changes.append(number)
         if self._decide(number, epoch, losses):
             return True
         self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
@@ -239,8 +240,7 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            changed, self._changed = self._changed, set()
-            recorded = self._memory.recorded(self.trials, self.live_losses, changed)
+            recorded = self._memory.recorded(self.trials, self.live_losses, self.changes)
             suggestion = self._suggest(number, recorded)
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
@@ -293,7 +293,7 @@ class Conductor:
         """Log what becomes true of a trial at the same moment."""
         self._log.record(*decisions)
         self.trials[number] = self._log.trial(number)
-        self._changed.add(number)
+        self.changes.append(number)
 
     def is_over(self) -> bool:
         """Tell whether the budget's hours are used up."""

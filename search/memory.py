@@ -1,6 +1,6 @@
 """What the sampler is told of the trials, each worked out once until it changes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from search.asking import Recorded, RecordedTrial
@@ -24,6 +24,7 @@ class Memory:
         self._baselines = baselines
         self._objective = objective
         self._recorded = Recorded()
+        self._num_changes = 0
         self._places: dict[int, int] = {}
         self._of: list[_Of] = []
 
@@ -31,17 +32,19 @@ class Memory:
         self,
         trials: Mapping[int, TrialHistory],
         live: Mapping[int, Mapping[int, Losses]],
-        changed: Iterable[int] | None = None,
+        changes: Sequence[int] | None = None,
     ) -> Recorded:
         """Return every trial; what is returned changes with the next call.
 
         Args:
             trials: The newest history of each, by number, in an order that only grows.
             live: Of those in flight the losses by epoch since they were last logged.
-            changed: The numbers of those that may have changed since the last call; None for
-                any. New ones need not be named.
+            changes: The number of each that has changed, again and again, from the first call
+                on; None if any may have. New ones need not be named.
         """
-        for number in list(trials if changed is None else changed):
+        changed = trials if changes is None else set(changes[self._num_changes :])
+        self._num_changes = 0 if changes is None else len(changes)
+        for number in list(changed):
             place = self._places.get(number)
             now = trials[number], dict(live.get(number, {}))
             if place is not None and not _is_same(self._of[place], now):

@@ -21,6 +21,7 @@ class Running(Protocol):
 
     trials: dict[int, TrialHistory]
     live_losses: dict[int, dict[int, dict[str, float]]]
+    changes: list[int]
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -108,7 +109,7 @@ class Tracker:
         self._num_trials = num_trials
         self._epochs_each = num_epochs
         self._open = set(conductor.trials)
-        self._seen: dict[int, tuple[TrialHistory, dict[int, dict[str, float]]]] = {}
+        self._num_seen = 0
         self._counts: Counter[str] = Counter()
         self._states: dict[int, State] = {}
         self._epochs: dict[int, int] = {}
@@ -122,19 +123,15 @@ class Tracker:
 
     def look(self) -> Progress:
         """Return what there is to see now."""
-        self._open |= set(self._conductor.in_flight)
+        changes = self._conductor.changes
+        changed, self._num_seen = changes[self._num_seen :], len(changes)
         ended = []
-        for number in sorted(self._open):
+        for number in sorted(set(changed)):
             trial = self._conductor.trials[number]
-            live = self._conductor.live_losses.get(number, {})
-            seen = self._seen.get(number)
-            if seen is not None and seen[0] is trial and seen[1] == live:
-                continue  # a change is of one trial, and a thousand may be open
-            self._seen[number] = trial, dict(live)
             self._take_in(trial)
+            self._open.add(number)
             if trial.has_ended:
                 self._open.discard(number)
-                self._seen.pop(number)
                 ended.append(self._ended(trial))
         return Progress(
             num_trials=self._num_trials,
@@ -150,6 +147,7 @@ class Tracker:
 
     def _begin(self) -> None:
         """Take in what is there, which is no news: all at once, as there may be 10,000 trials."""
+        self._num_seen = len(self._conductor.changes)
         for number, trial in self._conductor.trials.items():
             self._points[number] = self._counted(trial)
             if trial.is_reference:
