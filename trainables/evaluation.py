@@ -7,6 +7,7 @@ import numpy as np
 
 from trainables.backend import Model, Tensor, tf
 from trainables.feeding import LABEL_TYPES, Feed, Rows, make_feed
+from trainables.forward import Forward, plain
 from trainables.heads import batch_totals, figures, totals_length
 from trainables.spec import HeadSpec
 
@@ -22,13 +23,13 @@ class Evaluator:
 
     def __init__(
         self,
-        model: Model,
+        forward: Forward,
         heads: Sequence[HeadSpec],
         image_shape: Shape,
         *,
         jit_compile: bool = False,
     ) -> None:
-        self._model = model
+        self._forward = forward
         self._heads = tuple(heads)
         self._image_shape = image_shape
         self._batch_size = evaluation_batch_size(image_shape)
@@ -82,7 +83,7 @@ class Evaluator:
         return loop_over(order, totals, add)
 
     def _measure_batch(self, images: Tensor, labels: Tensor) -> Tensor:
-        outputs = self._model(images, training=False)
+        outputs = self._forward(images, False)
         return [
             batch_totals(head, outputs[head.name], column)
             for head, column in zip(self._heads, labels, strict=True)
@@ -99,7 +100,7 @@ def evaluate_model(
         heads: What the outputs mean.
         rows: At least one row.
     """
-    evaluator = Evaluator(model, heads, rows.images.shape[1:])
+    evaluator = Evaluator(plain(model), heads, rows.images.shape[1:])
     return evaluator.evaluate(make_feed(rows, heads))
 
 

@@ -1,5 +1,6 @@
 """From a spec to an uncompiled functional Keras model with one named output per head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,6 @@ class _Builder:
         self._spec = spec
         self._seed = seed
         self._policy = policy
-        self._heads = {head.name for head in spec.heads}
 
     def build(self) -> Model:
         inputs = keras.Input(self._spec.image_shape, name=self._name("image"), dtype="float32")
@@ -124,10 +124,14 @@ class _Builder:
         return {"name": self._name(name), "dtype": self._policy}
 
     def _name(self, name: str) -> str:
-        """Return the layer's name, made different from every head's."""
-        while name in self._heads:
-            name += "_layer"
-        return name
+        return layer_name(name, self._spec.heads)
+
+
+def layer_name(name: str, heads: Sequence[HeadSpec]) -> str:
+    """Return the name of one of our own layers, made different from every head's."""
+    while name in {head.name for head in heads}:
+        name += "_layer"
+    return name
 
 
 def _layer_seed(seed: int, name: str) -> int:
