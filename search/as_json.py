@@ -80,8 +80,13 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
         "front": [point_to_dict(result, point) for point in result.pareto()],
         "best": best,
         "ledger": make_ledger(result.trials, result.runs).to_dict(),
-        "runs": [dict(run) for run in result.runs],
+        "runs": [_run_to_dict(run) for run in result.runs],
     }
+
+
+def _run_to_dict(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's figures, without those of each trial, of which there may be thousands."""
+    return {key: value for key, value in run.items() if key != "trial_seconds"}
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:

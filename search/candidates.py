@@ -43,8 +43,8 @@ def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
 def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     """Return the saved points on a trial's own front, by epoch, however it ended."""
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
-    if not saved:
-        return ()
+    if len(saved) < 2:
+        return tuple(saved)
     mask = front_mask(losses_of(saved, tuple(saved[0].losses)))
     return tuple(m for m, on_front in zip(saved, mask, strict=True) if on_front)
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
-from search.resources import joined_address, local_cores
+from search.resources import joined_address
 from search.signals import Flag
+from search.starting import has_a_slot_per_core, num_cpus, start_ray
 from search.study import Study
 from search.watching import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
+from trainables.apart import apart
 
 Answer = TypeVar("Answer")
 
@@ -50,8 +52,8 @@ PATIENT = 0.75
 PACKAGES = Path(__file__).parents[1]
 """The folder that our packages lie in."""
 
-_watches: list[ClusterWatch] = []
-"""Of the Ray that this process has joined, while a study runs on it."""
+_joined: list["Joined"] = []
+"""The Ray that this process has joined, while a study runs on it."""
 
 
 def prepare_environment() -> None:
@@ -73,11 +75,20 @@ class Joined:
 
 
 @contextmanager
-def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator["Joined"]:
+def ray_for(
+    study: Study, notify: Callable[[str], None], flag: Flag, *, warms: bool = False
+) -> Iterator["Joined"]:
     """Join the Ray that is there, or start one on this machine for the time being.
 
     Joined is a Ray that this process has initialised, or the one at ``RAY_ADDRESS``. A signal
     that comes while Ray starts or ends waits until it has.
+
+    Args:
+        study: What will run on it.
+        notify: Hears what is being done.
+        flag: Keeps signals.
+        warms: Whether trials need TensorFlow, so that the processes of a Ray that is started
+            import it at once, and do not wait until they have a trial.
 
     Yields:
         What was found there.
@@ -98,16 +109,17 @@ def ray_for(study: Study, notify: Callable[[str], None], flag: Flag) -> Iterator
         try:
             if owned:
                 with flag.held(), outliving(bool(joined_address())):
-                    _init(_arguments(study, folder))
+                    _init(_arguments(study, folder), warms=warms and has_a_slot_per_core(study))
             with watched(patience) as watch:
-                _watches.append(watch)
                 is_ours = owned and not joined_address()
-                yield Joined(watch=watch, is_ours=is_ours, is_left_after=owned)
+                joined = Joined(watch=watch, is_ours=is_ours, is_left_after=owned)
+                _joined.append(joined)
+                yield joined
         except ClusterLost:
             leave = leave_lost_ray
             raise
         finally:
-            _watches.clear()
+            _joined.clear()
             if owned:
                 with flag.held():
                     leave()
@@ -117,34 +129,41 @@ def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
     """Run a function in a Ray task and return its result; errors arrive as they were raised.
 
     Each task has a process of its own: TensorFlow's threads can be set only before its first
-    use, and a user's module is imported as it is now.
+    use, and a user's module is imported as it is now. On a Ray of ours it is no process of
+    Ray's: those are warm, and kept for trials.
     """
+    if any(joined.is_ours for joined in _joined):
+        with apart(function, *arguments) as wait:
+            return wait()
     import ray
 
     task = ray.remote(num_cpus=0, max_retries=2, max_calls=1)(function).remote(*arguments)
     while not ray.wait([task], timeout=1.0)[0]:
-        for watch in _watches:
-            watch.check()
+        for joined in _joined:
+            joined.watch.check()
     try:
         answer: Answer = ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from (None if isinstance(error.cause, SearchError) else error)
     except ray.exceptions.RayError as error:
-        for watch in _watches:
-            watch.settle()
+        for joined in _joined:
+            joined.watch.settle()
         text = " ".join(str(error).split())[:400]
         raise SearchError(f"a task of Ray was lost: {text}; run it again") from error
     return answer
 
 
-def _init(arguments: Mapping[str, Any]) -> None:
-    import ray
-
+def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
     address = joined_address()
     check_answers(address)
     try:
         with private_token():
-            ray.init(**arguments)
+            if address:
+                import ray
+
+                ray.init(**arguments)
+            else:
+                start_ray(arguments, warms=warms)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
         why = (str(error).splitlines() or [type(error).__name__])[0]
         if address:
@@ -187,7 +206,7 @@ def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
     arguments = {
         **shared,
         "address": "local",  # else Ray joins what someone's `ray start` left on this machine
-        "num_cpus": local_cores(),
+        "num_cpus": num_cpus(study),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
     }

@@ -9,6 +9,7 @@ from search.conductor import Conductor
 from search.confirm_plan import Training, recorded_trainings, to_train
 from search.confirm_record import record_of
 from search.decisions import DONE, Closed, Tested
+from search.decoding import decoding
 from search.defaults import with_moved_data
 from search.errors import Interrupted, StudyDiffers
 from search.fitting import own_ends, train_all
@@ -28,7 +29,7 @@ from search.settling import settled_place
 from search.signals import Flag, catch_signals
 from search.study import Study
 from search.tidying import tidy, tidy_all
-from trainables.data import check_dataset, decode_dataset
+from trainables.data import check_dataset
 from trainables.store import Store
 
 
@@ -93,7 +94,10 @@ def train(
             # Held, not claimed: a run of the study would sweep away what is being written below.
             with hold(Store(result.folder)), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": result.prepared.data.fingerprint})
-                with ray_for(study, watcher.preparing, flag) as joined:
+                with (
+                    decoding(study, result.prepared.data) as decoded,
+                    ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,
+                ):
                     flag.is_final = joined.is_left_after
                     history = StudyLog.read(store)
                     begun = recorded_trainings(history.budget, history.trials)
@@ -104,6 +108,8 @@ def train(
                     place = _place(study, result.prepared, joined, watcher)
                     check_reach(store, study.data, nodes, watcher.preparing)
                     run = _Run(study, result.prepared, trainings, log, store, place, factory)
+                    watcher.preparing("decoding the images")
+                    decoded()
                     run.go(watcher, flag)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -157,9 +163,7 @@ class _Run:
         }
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
-        study, data = self._study, self._prepared.data
-        watcher.preparing("decoding the images")
-        run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
+        study = self._study
         conductor = self._conductor()
         watcher.started(self._trainings, conductor)
         train_all(

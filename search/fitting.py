@@ -26,6 +26,7 @@ def train_all(
     place: Place,
     flag: Flag,
     changed: Callable[[], None],
+    last: Callable[[Any], None] = lambda process: None,
 ) -> None:
     """Train what the conductor hands out, until it has finished.
 
@@ -38,6 +39,7 @@ def train_all(
         place: Where they run.
         flag: Says whether a signal has come.
         changed: Called when something was handed out or came in.
+        last: Called with the process of the last trial, a `MultiHeadTrainable` that is still warm.
 
     Raises:
         KeyboardInterrupt: If a signal ended it.
@@ -60,6 +62,7 @@ def train_all(
                         is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
                         changed=changed,
                         usage=usage,
+                        last=last,
                     )
         if flag.is_set or not conductor.is_finished:
             raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from search.points import TrialRecord
@@ -48,6 +49,10 @@ class Ledger:
     work_seconds: float
     """Of that: what the trials of those runs recorded as ``WORK``."""
 
+    typical_overhead_seconds: float | None = None
+    """The median over those trials of what a slot spent on one besides its work; None if no run
+    noted it for each trial."""
+
     @property
     def overhead_seconds(self) -> float | None:
         """Seconds per trial that were neither work nor start-up; None if unknown.
@@ -69,6 +74,7 @@ class Ledger:
             "idle_seconds": self.idle_seconds,
             "num_trials": self.num_trials,
             "overhead_seconds_per_trial": self.overhead_seconds,
+            "typical_overhead_seconds": self.typical_overhead_seconds,
         }
 
 
@@ -85,6 +91,7 @@ def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
     generations = {run["generation"] for run in runs if "generation" in run}
     counted = _sum_parts(trials, generations) if len(generations) == len(runs) else parts
     imports = counted.get("start", 0.0)
+    overheads = trial_overheads(trials, runs)
     return Ledger(
         parts=parts,
         wall_seconds=_sum(runs, "wall_seconds") if runs else None,
@@ -93,7 +100,30 @@ def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
         idle_seconds=_sum(runs, "idle_seconds"),
         num_trials=sum(int(run["trials"]) for run in runs),
         work_seconds=sum(counted.get(part, 0.0) for part in WORK),
+        typical_overhead_seconds=median(overheads) if overheads else None,
     )
+
+
+def trial_overheads(
+    trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
+) -> list[float]:
+    """Return what each trial that ended took of its slot, besides its work and imports.
+
+    From the end of the trial before it in the same process to its own, as the driver heard of
+    them; so what a trial's results, its record, the next suggestion and its way to the process
+    took is all there. In seconds, in the order in which the trials ended.
+    """
+    work: dict[tuple[int, int, int], float] = {}
+    for trial in trials:
+        for one in trial.measurements:
+            key = one.generation, one.number, one.attempt
+            spent = sum(one.seconds.get(part, 0.0) for part in (*WORK, "start"))
+            work[key] = work.get(key, 0.0) + spent
+    return [
+        seconds - work.get((run["generation"], number, attempt), 0.0)
+        for run in runs
+        for number, attempt, seconds in run.get("trial_seconds", ())
+    ]
 
 
 def _sum(runs: Sequence[Mapping[str, Any]], name: str) -> float:

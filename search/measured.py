@@ -1,8 +1,9 @@
 """The measurements of a study: single objects while a trial runs, folded once it has ended."""
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,22 @@ class MeasurementFiles:
         return (self._join(number, trials[number], listing) for number in trials)
 
     def of_trial(self, number: int, decisions: TrialDecisions) -> TrialHistory:
-        """Return the history of one trial; raises what `join` raises."""
+        """Return the history of one trial; raises what `join` raises.
+
+        Of a trial's first attempt all names are known, so that nothing has to be listed: what a
+        decision costs does not grow with the study.
+        """
+        done = self._done.get(number)
+        if done is not None and done[0] == decisions:
+            return done[1]
+        if len(decisions.attempts) == 1:
+            found = self._objects_of(decisions, self._names_of_first(number, decisions))
+            history = trial_history(number, decisions, found)
+            if decisions.ended is None:
+                return history
+            if len(history.measurements) == decisions.ended.epoch:
+                self._done[number] = (decisions, history)
+                return history
         return self._join(number, decisions, self._list())
 
     def fold(self, trials: Mapping[int, TrialDecisions], generation: int) -> None:
@@ -93,6 +109,7 @@ class MeasurementFiles:
                 for path in listing.epochs[number]:
                     if measurement.place(path)[0] <= generation:
                         self._store.delete(path)
+                        self._objects.pop(path, None)
         for block in touched | {number // BLOCK_SIZE for number in listing.singles}:
             numbers = range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
             if all(n in trials and trials[n].ended is not None for n in numbers):
@@ -120,7 +137,26 @@ class MeasurementFiles:
             self._done[number] = (decisions, history)
         return history
 
-    def _objects_of(self, decisions: TrialDecisions, paths: list[str]) -> Iterator[Measurement]:
+    def _names_of_first(self, number: int, decisions: TrialDecisions) -> Iterator[str]:
+        """Yield the names of the epochs of a trial's first attempt, as far as they are there.
+
+        An actor writes one after the other, each durably.
+        """
+        generation = decisions.attempts[0].generation
+        for epoch in itertools.count(1):
+            path = measurement.path_of(generation, number, 1, epoch)
+            if not counts(decisions, generation, 1, epoch):
+                return
+            if path not in self._objects:
+                try:
+                    self._objects[path] = measurement.read(self._store, path)
+                except FileNotFoundError:
+                    return
+            yield path
+
+    def _objects_of(
+        self, decisions: TrialDecisions, paths: Iterable[str]
+    ) -> Iterator[Measurement]:
         for path in paths:
             generation, _, attempt, epoch = measurement.place(path)
             if counts(decisions, generation, attempt, epoch):

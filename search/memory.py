@@ -1,6 +1,8 @@
 """What the sampler is told of the trials, each worked out once until it changes."""
 
 from collections.abc import Mapping
+from itertools import compress
+from operator import is_not
 
 from search.asking import RecordedTrial
 from search.candidates import best_log_skills, log_curve
@@ -21,7 +23,10 @@ class Memory:
     def __init__(self, baselines: Losses, objective: Objective) -> None:
         self._baselines = baselines
         self._objective = objective
-        self._known: dict[int, tuple[TrialHistory, int, RecordedTrial]] = {}
+        self._trials: list[TrialHistory] = []
+        self._places: dict[int, int] = {}
+        self._live: dict[int, int] = {}
+        self._recorded: list[RecordedTrial] = []
 
     def recorded(
         self, trials: Mapping[int, TrialHistory], live: Mapping[int, Mapping[int, Losses]]
@@ -29,19 +34,32 @@ class Memory:
         """Return every trial.
 
         Args:
-            trials: The newest history of each, by number; a value that has changed is another.
+            trials: The newest history of each, by number, in an order that only grows; a value
+                that has changed is another.
             live: Of those in flight the losses by epoch since they were last logged.
         """
-        return [self._one(trial, live.get(number, {})) for number, trial in trials.items()]
+        histories = list(trials.values())
+        known = len(self._trials)
+        changed = set(compress(range(known), map(is_not, self._trials, histories)))
+        num_live = {number: len(losses) for number, losses in live.items() if losses}
+        for number in num_live.keys() | self._live.keys():
+            if num_live.get(number) != self._live.get(number) and number in self._places:
+                changed.add(self._places[number])
+        for place in changed:
+            self._recorded[place] = self._one(histories[place], live)
+        for trial in histories[known:]:
+            self._places[trial.number] = len(self._recorded)
+            self._recorded.append(self._one(trial, live))
+        self._trials, self._live = histories, num_live
+        return list(self._recorded)
 
-    def _one(self, trial: TrialHistory, live: Mapping[int, Losses]) -> RecordedTrial:
-        known = self._known.get(trial.number)
-        if known is not None and known[0] is trial and known[1] == len(live):
-            return known[2]
+    def _one(self, trial: TrialHistory, live: Mapping[int, Mapping[int, Losses]]) -> RecordedTrial:
         skills, epoch = best_log_skills(trial, self._baselines, self._objective)
-        by_epoch = {m.epoch: m.losses for m in trial.measurements} | dict(live)
+        by_epoch = {m.epoch: m.losses for m in trial.measurements} | dict(
+            live.get(trial.number, {})
+        )
         measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
-        recorded = RecordedTrial(
+        return RecordedTrial(
             number=trial.number,
             config=trial.config,
             state=trial.state,
@@ -50,5 +68,3 @@ class Memory:
             curve=log_curve(measured, self._baselines, self._objective),
             system_attrs=trial.system,
         )
-        self._known[trial.number] = trial, len(live), recorded
-        return recorded

@@ -134,6 +134,9 @@ def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:
         f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
         f"{count(ledger.num_trials, 'trial')}{again}",
     )
+    if ledger.typical_overhead_seconds is not None:
+        typical = f"{ledger.typical_overhead_seconds:.3f}"
+        table.add_row("", typical, "of the trial in the middle: half of them had less")
     return table
 
 

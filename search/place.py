@@ -31,6 +31,8 @@ class Place:
     """Hears how many have a place."""
     measured: MeasuredShares | None = None
     """What the shares follow from, where the study left them to be measured."""
+    is_ours: bool = False
+    """Whether it was started for the study: its processes have this one's environment."""
 
 
 def find_place(
@@ -72,6 +74,7 @@ def find_place(
                 room=room,
                 waiting=waiting,
                 measured=measured,
+                is_ours=joined.is_ours,
             )
         watch.check()
         waiting.look(0)

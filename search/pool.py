@@ -76,12 +76,53 @@ class Unpickled:
         return {}
 
 
+class Slots:
+    """Which attempt each of Tune's trials is at.
+
+    To Tune a trial is a place with a process, where one of ours after the other is trained: it
+    has so many at the end as ran side by side, and not as many as were tried. All that Tune does
+    for a trial that it begins or ends (a placement group, a folder, a search through all that it
+    ever had, ray 2.60) is paid once for each place, and again where a process was lost.
+    """
+
+    def __init__(self, conductor: Conductor, place: Place) -> None:
+        self._conductor = conductor
+        self._place = place
+        self._flying: dict[str, tuple[int, int]] = {}
+
+    @property
+    def num_free(self) -> int:
+        """How many more may be under way; negative where nodes have gone."""
+        return self._place.room.trials() - len(self._flying)
+
+    def fill(self, trial_id: str) -> dict[str, Any] | Finished | None:
+        """Return the request of the next attempt, which a trial of Tune's is at from now on.
+
+        None if there is none now, Finished if none will be.
+        """
+        envelope = self._conductor.ask()
+        if not isinstance(envelope, Envelope):
+            return envelope
+        self._flying[trial_id] = (envelope.number, envelope.attempt)
+        # As text: Tune resolves and flattens what it finds in a nested config.
+        return {
+            "number": envelope.number,
+            "attempt": envelope.attempt,
+            "request": json.dumps(asdict(envelope)),
+        }
+
+    def leave(self, trial_id: str) -> tuple[int, int]:
+        """Return number and attempt of what a trial of Tune's was at, which it no longer is."""
+        return self._flying.pop(trial_id)
+
+
 class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not typed
     """Hands out trial numbers as the conductor says, again if an attempt was lost."""
 
     def __init__(
         self,
         conductor: Conductor,
+        slots: Slots,
         causes: dict[str, Lost],
         guard: Guard,
         changed: Callable[[], None],
@@ -91,9 +132,9 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         self._place = place
         self._changed = changed
         self._conductor = conductor
+        self._slots = slots
         self._causes = causes
         self._guard = guard
-        self._flying: dict[str, tuple[int, int]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the request of the next attempt, None for not now, or FINISHED.
@@ -102,26 +143,18 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
             Abandoned: If Ray has gone away.
         """
         go_on_or_leave(self._place)
-        if len(self._flying) >= self._place.room.trials():
+        if self._slots.num_free <= 0:
             return None
         # Of each new trial Tune asks the head something, for as long as that takes (ray 2.60).
         if not self._place.watch.answers():
             return None
-        finished: Envelope | Finished | None = Finished()
-        envelope = self._guard.call(self._conductor.ask, finished)
-        if envelope is None:
-            return None
-        if isinstance(envelope, Finished):
+        finished: dict[str, Any] | Finished | None = Finished()
+        request = self._guard.call(lambda: self._slots.fill(trial_id), finished)
+        if isinstance(request, Finished):
             return str(Searcher.FINISHED)
-        self._flying[trial_id] = (envelope.number, envelope.attempt)
-        self._guard.call(self._changed, None)
-        # As text: Tune resolves and flattens what it finds in a nested config.
-        return {
-            "number": envelope.number,
-            "attempt": envelope.attempt,
-            "request": json.dumps(asdict(envelope)),
-            **({} if envelope.gpu is None else {"gpu": envelope.gpu}),
-        }
+        if request is not None:
+            self._guard.call(self._changed, None)
+        return request
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -136,7 +169,7 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         """Take nothing: the study's log is the state."""
 
     def _over(self, trial_id: str, is_lost: bool) -> None:
-        number, attempt = self._flying.pop(trial_id)
+        number, attempt = self._slots.leave(trial_id)
         if is_lost:
             lost = self._causes.pop(trial_id, Lost(loss=Loss.ACTOR))
             self._conductor.lost(number, attempt, lost.loss, lost.detail)
@@ -155,6 +188,23 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         self._causes = causes
         self._guard = guard
         self._controller: Any = None
+        self._trials: dict[str, Trial] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Get to know a trial of Tune's."""
+        self._trials[trial.trial_id] = trial
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Any) -> None:
+        """Forget it."""
+        self._trials.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Forget it."""
+        self._trials.pop(trial.trial_id, None)
+
+    def process_of(self, trial_id: str) -> Any:
+        """Return the Ray actor of a trial of Tune's that is being trained."""
+        return self._trials[trial_id].temporary_state.ray_actor
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the first pending trial."""
@@ -165,6 +215,7 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Note why this attempt was lost; Tune tells the searcher right after."""
+        self._trials.pop(trial.trial_id, None)
         lost = self._guard.call(lambda: why_lost(trial), Lost(loss=Loss.ACTOR))
         self._causes[trial.trial_id] = lost
 
@@ -192,14 +243,18 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
     def __init__(
         self,
         conductor: Conductor,
+        slots: Slots,
         is_interrupted: Callable[[], bool],
         guard: Guard,
         changed: Callable[[], None],
         usage: Usage,
         live: LiveTrials,
         place: Place,
+        last: Callable[[Any], None],
     ) -> None:
         self._conductor = conductor
+        self._slots = slots
+        self._last = last
         self._place = place
         self._changed = changed
         self._usage = usage
@@ -208,8 +263,8 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         self._guard = guard
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tell the conductor of a result; True ends the trial."""
-        return self._guard.call(lambda: self._take_in(result), True)
+        """Tell the conductor of a result; True ends the trial as Tune has it."""
+        return self._guard.call(lambda: self._take_in(trial_id, result), True)
 
     def stop_all(self) -> bool:
         """Tell whether everything is to end now.
@@ -224,7 +279,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         self._live.kill()
         return True
 
-    def _take_in(self, result: dict[str, Any]) -> bool:
+    def _take_in(self, trial_id: str, result: dict[str, Any]) -> bool:
         self._usage.seen(result["process"], result["began_at"])
         has_ended = self._conductor.measured(
             number=result["number"],
@@ -235,6 +290,24 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
             is_out_of_memory=result["is_out_of_memory"],
         )
         if has_ended:
-            self._usage.ended(result["process"])
+            self._usage.ended(result["process"], result["number"], result["attempt"])
         self._changed()
-        return has_ended
+        return has_ended and not self._goes_on(trial_id)
+
+    def _goes_on(self, trial_id: str) -> bool:
+        """Give the process of a trial that has ended the next one, if there is one for it.
+
+        It gets it by a call of its own, just before Tune's next one: a process takes calls in
+        the order in which they were made. One that has died meanwhile takes neither.
+        """
+        if self._slots.num_free < 0:
+            return False
+        request = self._slots.fill(trial_id)
+        if isinstance(request, Finished):
+            self._last(self._live.process_of(trial_id))
+            return False
+        if request is None:
+            return False
+        self._live.process_of(trial_id).reset_config.remote(request)
+        self._changed()
+        return True

@@ -20,7 +20,7 @@ from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study
 from search.wording import count
-from trainables.data import DataInfo, DataRequest, decode_dataset
+from trainables.data import DataInfo, DataRequest
 from trainables.parameters import config_depth, reference_config, reference_training
 from trainables.probing import fast_precision, try_models, user_parameters_of
 from trainables.spec import TrialSpec
@@ -62,11 +62,15 @@ def check_before_ray(study: Study, data: DataInfo) -> None:
 
 
 def prepare(
-    study: Study, data: DataInfo, log: StudyLog, notify: Callable[[str], None]
+    study: Study,
+    data: DataInfo,
+    log: StudyLog,
+    notify: Callable[[str], None],
+    decoded: Callable[[], None],
 ) -> Prepared:
     """Find out what the first trial needs and write it down.
 
-    Needs a running Ray: decoding, and everything that imports TensorFlow, are its tasks. Space
+    Needs a running Ray: everything that imports TensorFlow is a task of its. Space
     and precision of a study that has begun are as they were then, whatever has become of the
     defaults of a user's function, and on whatever machine it is resumed.
 
@@ -75,6 +79,7 @@ def prepare(
         data: Its checked data set.
         log: Its record, open for writing.
         notify: Hears what is being done.
+        decoded: Waits until the images are decoded; see `search.decoding.decoding`.
 
     Raises:
         InputError: If an image cannot be decoded or a model of the space cannot be built.
@@ -91,7 +96,7 @@ def prepare(
         size = count(prepared.space.size or 0, "config")
         notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
     notify("decoding the images")
-    run_task(decode_dataset, data_request(study), data, Store(study.storage).uri)
+    decoded()
     if known is None:
         log.put_prepared(prepared.to_dict())
     return prepared

@@ -107,6 +107,7 @@ class Tracker:
         self._num_trials = num_trials
         self._epochs_each = num_epochs
         self._open = set(conductor.trials)
+        self._seen: dict[int, tuple[TrialHistory, dict[int, dict[str, float]]]] = {}
         self._counts: Counter[str] = Counter()
         self._states: dict[int, State] = {}
         self._epochs: dict[int, int] = {}
@@ -115,7 +116,7 @@ class Tracker:
         self._front: tuple[LivePoint, ...] = ()
         self._best: LivePoint | None = None
         self._reference: LivePoint | None = None
-        self.look()  # what had ended before is no news
+        self._begin()
 
     def look(self) -> Progress:
         """Return what there is to see now."""
@@ -123,9 +124,15 @@ class Tracker:
         ended = []
         for number in sorted(self._open):
             trial = self._conductor.trials[number]
+            live = self._conductor.live_losses.get(number, {})
+            seen = self._seen.get(number)
+            if seen is not None and seen[0] is trial and seen[1] == live:
+                continue  # a change is of one trial, and a thousand may be open
+            self._seen[number] = trial, dict(live)
             self._take_in(trial)
             if trial.has_ended:
                 self._open.discard(number)
+                self._seen.pop(number)
                 ended.append(self._ended(trial))
         return Progress(
             num_trials=self._num_trials,
@@ -139,16 +146,18 @@ class Tracker:
             just_ended=tuple(ended),
         )
 
+    def _begin(self) -> None:
+        """Take in what is there, which is no news: all at once, as there may be 10,000 trials."""
+        for number, trial in self._conductor.trials.items():
+            self._points[number] = self._counted(trial)
+            if trial.is_reference:
+                self._reference = self._choose(self._points[number])
+            if trial.has_ended:
+                self._open.discard(number)
+        self._update([point for points in self._points.values() for point in points])
+
     def _take_in(self, trial: TrialHistory) -> None:
-        losses = self._losses(trial)
-        self._count(trial, len(trial.measurements) if trial.has_ended else len(losses))
-        points = tuple(
-            LivePoint(
-                number=trial.number, epoch=epoch, losses=one, is_reference=trial.is_reference
-            )
-            for epoch, one in sorted(losses.items())
-            if all(math.isfinite(loss) for loss in one.values())
-        )
+        points = self._counted(trial)
         before = self._points.get(trial.number, ())
         if points == before:
             return
@@ -156,6 +165,18 @@ class Tracker:
         if trial.is_reference:
             self._reference = self._choose(points)
         self._replace(before, points)
+
+    def _counted(self, trial: TrialHistory) -> tuple[LivePoint, ...]:
+        """Count a trial and its epochs as they are now, and return its points."""
+        losses = self._losses(trial)
+        self._count(trial, len(trial.measurements) if trial.has_ended else len(losses))
+        return tuple(
+            LivePoint(
+                number=trial.number, epoch=epoch, losses=one, is_reference=trial.is_reference
+            )
+            for epoch, one in sorted(losses.items())
+            if all(math.isfinite(loss) for loss in one.values())
+        )
 
     def _count(self, trial: TrialHistory, epochs: int) -> None:
         if trial.number in self._states:

@@ -40,6 +40,12 @@ def joined_address() -> str:
     return "" if address == "local" else address
 
 
+def joins_ray() -> bool:
+    """Tell whether a study joins a Ray that is there, and starts none."""
+    ray = sys.modules.get("ray")
+    return bool(joined_address()) or (ray is not None and ray.is_initialized())
+
+
 def local_cores(root: Path = Path("/")) -> int:
     """Return how many CPUs this process may use: its affinity, and its container's quota.
 
@@ -84,8 +90,7 @@ def check_local(resources: Resources) -> None:
     Raises:
         InputError: If a trial asks for more CPUs than there are.
     """
-    ray = sys.modules.get("ray")
-    if joined_address() or (ray is not None and ray.is_initialized()):
+    if joins_ray():
         return
     cores = local_cores()
     if resources.cpu != "auto" and resources.cpu > cores:

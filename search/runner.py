@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from search.cluster import prepare_environment, ray_for, run_task
 from search.conductor import Conductor
-from search.decisions import DONE, Closed, Tested
+from search.decisions import DONE, Closed
+from search.decoding import decoding
 from search.errors import Interrupted, SearchError
 from search.fitting import own_ends, train_all
+from search.held_out import Measure, measure_in, test_chosen
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
@@ -153,13 +155,16 @@ def _run(
         with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
-            with ray_for(study, watcher.preparing, flag) as joined:
+            with (
+                decoding(study, data) as decoded,
+                ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,
+            ):
                 flag.is_final = joined.is_left_after
                 is_open = study.resources.is_open
                 place = None if is_open else find_place(study.resources, joined, watcher.told)
                 check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
                 log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
-                prepared = prepare(study, data, log, watcher.preparing)
+                prepared = prepare(study, data, log, watcher.preparing, decoded)
                 place = place or settled_place(
                     study,
                     prepared,
@@ -209,10 +214,11 @@ class _Run:
             place=self._place,
             flag=flag,
             changed=watcher.changed,
+            last=lambda process: self._test(watcher, self._in(process, flag)),
         )
         conductor.end_interrupted()
         self._log.fold()
-        self._test(watcher)
+        self._test(watcher, partial(run_task, evaluate, self._study.folder, self._settings))
         self._log.record(Closed(reason=DONE))
 
     def _conductor(self) -> Conductor:
@@ -256,21 +262,15 @@ class _Run:
             epochs=self._study.budget.epochs,
         )
 
-    def _test(self, watcher: Watcher) -> None:
+    def _test(self, watcher: Watcher, measure: Measure) -> None:
         """Measure what the policies choose, and the reference, on the test split, if any."""
-        if not self._prepared.data.rows["test"] or self._factory != KERAS:
-            return
-        result = load(self._study.folder)
-        points = result.points_to_test()
-        if not points:
-            return
-        watcher.preparing("measuring the chosen models on the test split")
-        wanted = [result.to_restore(point) for point in points]
-        figures = run_task(evaluate, self._study.folder, self._settings, wanted)
-        for point, (losses, metrics) in zip(points, figures, strict=True):
-            self._log.record(
-                Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics)
-            )
+        if self._prepared.data.rows["test"] and self._factory == KERAS:
+            test_chosen(self._study.folder, self._log, measure, watcher.preparing)
+
+    def _in(self, process: Any, flag: Flag) -> Measure:
+        """Return what measures in a process that is warm."""
+        watch = self._place.watch
+        return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
 
 
 def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Which config to try next: any sampler as a pure function of what is recorded."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 from search.asking import Continue, RecordedTrial, Request, State, Suggestion
-from search.coding import Key, decode, key_of, untried_neighbour
+from search.coding import decode, untried_neighbour
 from search.conditions import idle_in
-from search.samplers import SAMPLERS, misfit
+from search.known import Known
+from search.samplers import SAMPLERS, Sampler, misfit
 from search.space import SearchSpace
 from trainables.errors import InputError
 
@@ -15,8 +15,6 @@ __all__ = ["SAMPLERS", "Continue", "RecordedTrial", "State", "Suggestion", "sugg
 
 MOVE = 21
 """The draw that decides where a tried config is moved to; samplers use those before it."""
-MOST_HELD = 1000
-"""Keys that are held beyond twice those that are asked for."""
 
 
 def suggest(
@@ -67,67 +65,52 @@ def suggest(
     kinds = dict(sorted(space.searched))
     if not kinds:
         return Suggestion(config=_config(space, {}), system_attrs={})
-    known = _known(space, [trial for trial in recorded if trial.number != number])
-    first_of = {len(t.log_skills): t.number for t, _ in reversed(known) if t.log_skills}
-    for got, wrong in first_of.items():
-        if got != num_heads:
-            raise ValueError(f"trial {wrong} needs {num_heads} log skills, got {got}")
+    known = _spare.pop() if _spare else Known(space)
+    if known.space != space:
+        known = Known(space)
+    known.look(recorded, but=number)
+    _check_lengths(known, num_heads)
     request = Request(
         kinds=kinds,
-        known=known,
-        tried={key for trial, key in known if trial.state != "interrupted"},
+        known=known.pairs,
+        tried=known.tried,
         num_heads=num_heads,
         seed=seed,
         number=number,
         epochs=epochs,
         gates=space.gates,
     )
-    answer = SAMPLERS[name].draw(request)
+    answer = _answer(SAMPLERS[name], space, request)
+    _spare[:] = [known]
+    return answer
+
+
+def _answer(sampler: Sampler, space: SearchSpace, request: Request) -> Suggestion | Continue:
+    answer = sampler.draw(request)
     if isinstance(answer, Continue):
         return answer
     key, attributes = answer
     if key in request.tried:
         rng = request.rng(MOVE)
-        key = untried_neighbour(key, kinds, request.tried, rng, request.gates)
+        key = untried_neighbour(key, request.kinds, request.tried, rng, request.gates)
     values = {
         parameter: decode(kind, coded)
-        for (parameter, kind), coded in zip(kinds.items(), key, strict=True)
+        for (parameter, kind), coded in zip(request.kinds.items(), key, strict=True)
         if coded is not None
     }
     return Suggestion(config=_config(space, values), system_attrs=attributes)
 
 
-class _Keys:
-    """The keys of configs in one space, each worked out once, as long as it is asked for.
-
-    A key takes 25 microseconds. A config is known by its identity, which it keeps while it is
-    held here.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
-        self._kinds = dict(sorted(space.searched))
-        self._constants = dict(space.constants)
-        self._gates = space.gates
-        self._held: dict[int, tuple[Mapping[str, Any], Key | None]] = {}
-
-    def of(self, trials: Sequence[RecordedTrial]) -> list[tuple[RecordedTrial, Key]]:
-        """Return the trials that lie in the space, each with its key."""
-        if len(self._held) > MOST_HELD + 2 * len(trials):
-            self._held = {}
-        held, inside = self._held, []
-        for trial in trials:
-            config = trial.config
-            found = held.get(id(config))
-            if found is None:
-                key = key_of(self._kinds, self._constants, config, self._gates)
-                found = held[id(config)] = config, key
-            if found[1] is not None:
-                inside.append((trial, found[1]))
-        return inside
+def _check_lengths(known: Known, num_heads: int) -> None:
+    if known.lengths <= {num_heads}:
+        return
+    lengths = ((t.number, len(t.log_skills)) for t, _ in known.pairs if t.log_skills)
+    wrong, got = next((number, length) for number, length in lengths if length != num_heads)
+    raise ValueError(f"trial {wrong} needs {num_heads} log skills, got {got}")
 
 
-_keys = _Keys(SearchSpace(parameters=()))
+_spare: list[Known] = []
+"""What the last question found out, for the next one; taken out meanwhile, as it changes."""
 
 
 def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int | None:
@@ -140,20 +123,11 @@ def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int |
     if space.size is None:
         return None
     first = list(first)
-    trials = [RecordedTrial(number=i, config=c, state="running") for i, c in enumerate(first)]
-    return len(first) + space.size - len({key for _, key in _known(space, trials)})
-
-
-def _known(
-    space: SearchSpace, recorded: Iterable[RecordedTrial]
-) -> tuple[tuple[RecordedTrial, Key], ...]:
-    """Return the trials that lie in the space, in the order of their numbers."""
-    global _keys
-    keys = _keys if _keys.space == space else _Keys(space)
-    ordered = sorted(recorded, key=attrgetter("number"))
-    known = keys.of(ordered)
-    _keys = keys
-    return tuple(known)
+    known = Known(space)
+    known.look(
+        [RecordedTrial(number=i, config=c, state="running") for i, c in enumerate(first)], but=-1
+    )
+    return len(first) + space.size - len(known.tried)
 
 
 def _config(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class SegmentFiles:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[int, int], Segment] = {}
+        self._packed: dict[int, int] = {}
+        """Of each generation: how many segments this process has packed, to the last deletion."""
         self.lengths: dict[int, int] = {}
         """Of each generation that counts: how many of its segments do, as of the last `read`."""
 
@@ -96,6 +98,9 @@ class SegmentFiles:
             by: The generation of this process.
         """
         length = self.lengths[generation]
+        packed = self._packed.get(generation)
+        if packed is not None and length - packed < (1 if whole else PACK_SIZE):
+            return
         paths = self._names().get(generation, {})
         singles = {s: p for s, p in paths.items() if p == segment_path(generation, s)}
         for first in range(0, length, PACK_SIZE):
@@ -108,6 +113,7 @@ class SegmentFiles:
                 self._store.put(pack_path(generation, first, last), seal("segment", body))
         for path in self._covered(by):
             self._store.delete(path)
+        self._packed[generation] = length if whole else length - length % PACK_SIZE
 
     def _names(self) -> _Names:
         """Return where each (generation, sequence) is to be read; packs go before singles."""

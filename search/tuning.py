@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ray import tune
@@ -13,8 +14,9 @@ from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 from search.conductor import Conductor
 from search.losing import Lost
 from search.place import Place
-from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper
+from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper, Slots
 from search.resources import Shares
+from search.starting import actors_of_no_environment
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable
 
@@ -32,6 +34,7 @@ def fit(
     is_interrupted: Callable[[], bool],
     changed: Callable[[], None],
     usage: Usage,
+    last: Callable[[Any], None],
 ) -> None:
     """Let Ray Tune run what the conductor hands out, until it has finished or is interrupted.
 
@@ -43,6 +46,7 @@ def fit(
         is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
         changed: Called when the conductor took in or handed out something.
         usage: Takes note of how the slots were used.
+        last: Called with the process of the last trial, which is still warm.
 
     Raises:
         ClusterLost: If Ray has gone away.
@@ -52,11 +56,14 @@ def fit(
     guard = Guard()
     causes: dict[str, Lost] = {}
     live = LiveTrials(causes, guard)
-    searcher = NumberSearcher(conductor, causes, guard, changed, place)
-    stopper = ResultStopper(conductor, is_interrupted, guard, changed, usage, live, place)
+    slots = Slots(conductor, place)
+    searcher = NumberSearcher(conductor, slots, causes, guard, changed, place)
+    stopper = ResultStopper(
+        conductor, slots, is_interrupted, guard, changed, usage, live, place, last
+    )
     scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
-        with _Quiet():
+        with _Quiet(), actors_of_no_environment() if place.is_ours else nullcontext():
             tune.Tuner(
                 _trainable(name, settings, place.shares),
                 tune_config=_tune_config(searcher, live),

@@ -24,16 +24,21 @@ class Usage:
         self._closed = self._started
         self._began: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
-        self._num_ended = 0
+        self._trials: list[tuple[int, int, float]] = []
 
     def seen(self, process: str, began_at: float) -> None:
         """Note a result of a process, which began its first trial at ``began_at``."""
         self._began.setdefault(process, began_at)
 
-    def ended(self, process: str) -> None:
-        """Note that a process has ended a trial just now."""
-        self._last_end[process] = self._now()
-        self._num_ended += 1
+    def ended(self, process: str, number: int, attempt: int) -> None:
+        """Note that a process has ended this attempt at a trial, and with it the trial, just now.
+
+        All since it ended the one before, or began its first, is this one's.
+        """
+        now = self._now()
+        since = self._last_end.get(process, self._began.get(process, now))
+        self._trials.append((number, attempt, round(now - since, 6)))
+        self._last_end[process] = now
 
     def close(self) -> None:
         """Note that the run is over."""
@@ -44,6 +49,7 @@ class Usage:
 
         ``startup_seconds``: until each slot's first process began its first trial.
         ``idle_seconds``: from each process' last trial to the end, when none was left for it.
+        ``trial_seconds``: number, attempt and seconds of a slot of each trial that ended.
         """
         began = sorted(self._began.values())[: self._slots]
         unused = self._slots - len(began)
@@ -53,7 +59,8 @@ class Usage:
             "slots": self._slots,
             "startup_seconds": sum(max(0.0, b - self._started) for b in began) + unused * wall,
             "idle_seconds": sum(max(0.0, self._closed - end) for end in self._ends()),
-            "trials": self._num_ended,
+            "trials": len(self._trials),
+            "trial_seconds": [list(trial) for trial in self._trials],
         }
 
     def _ends(self) -> list[float]:

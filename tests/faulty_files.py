@@ -140,6 +140,8 @@ class MemoryFiles(LocalFiles):
         folder, name = self._parent(path)
         if name not in folder.entries:
             raise FileNotFoundError(2, "absent", path)
+        if self.disk[folder.entries[name]].is_folder:
+            raise IsADirectoryError(21, "a folder", path)
         del folder.entries[name]
 
     def make_folder(self, path: str) -> None:

@@ -26,7 +26,7 @@ class FragileActor(MultiHeadTrainable):
         stub_run.die(storage, "step")
         result = super().step()
         stub_run.die(storage, f"report{result['epoch']}")
-        if result["done"]:
+        if result["is_last"]:
             stub_run.note(storage, "idle", f"{result['number']} {os.getpid()}")
         return result
 

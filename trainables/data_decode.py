@@ -77,6 +77,11 @@ def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> No
             _finish(folder, store, info.fingerprint, manifest)
 
 
+def is_decoded(info: DataInfo, storage_uri: str) -> bool:
+    """Tell whether a storage has a data set's arrays, all of them, in their whole length."""
+    return _is_decoded(Store(storage_uri).child(DATA_FOLDER), info.fingerprint)
+
+
 class ArrayWriter:
     """Writes one ``.npy`` file row by row; a full disk is an error, never a torn map."""
 

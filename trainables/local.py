@@ -108,6 +108,13 @@ class LocalFolder:
         """Remove an object, or a folder: the folder as a whole, whatever interrupts it."""
         target = self.root / path
         try:
+            self.files.remove(str(target))
+            return
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (IsADirectoryError, PermissionError):  # the latter of a folder on macOS
+            pass
+        try:
             is_folder = dict(self.files.scan(str(target.parent)))[target.name]
         except (FileNotFoundError, NotADirectoryError, KeyError):
             return

@@ -84,8 +84,7 @@ class Measurement:
     @property
     def path(self) -> str:
         """The object's name in the study's folder; no two measurements share one."""
-        place = f"{self.generation:06d}-{self.number:06d}-{self.attempt:03d}-{self.epoch:04d}"
-        return f"{FOLDER}/{place}.json"
+        return path_of(self.generation, self.number, self.attempt, self.epoch)
 
     def to_json(self) -> bytes:
         """Return the measurement as a sealed object."""
@@ -119,10 +118,10 @@ class Measurement:
         values = dict(body)
         try:
             for name in ("losses", "metrics", "seconds"):
-                values[name] = {
-                    key: number_from_json(value, f"measurement's {name}")
-                    for key, value in values[name].items()
-                }
+                given = values[name]
+                if str in map(type, given.values()):  # as NaN and infinities are written
+                    what = f"measurement's {name}"
+                    values[name] = {k: number_from_json(v, what) for k, v in given.items()}
             values["loss"] = number_from_json(values["loss"], "measurement's loss")
             return cls(**values)
         except (TypeError, KeyError, AttributeError, InputError) as error:
@@ -162,6 +161,11 @@ def read(store: Store, path: str) -> Measurement:
     return measurement
 
 
+def path_of(generation: int, number: int, attempt: int, epoch: int) -> str:
+    """Return the name of the object of one epoch of one attempt."""
+    return f"{FOLDER}/{generation:06d}-{number:06d}-{attempt:03d}-{epoch:04d}.json"
+
+
 def place(path: str) -> tuple[int, int, int, int]:
     """Return (generation, number, attempt, epoch) from an object's name.
 
@@ -182,6 +186,9 @@ def _set(measurement: Measurement, name: str, value: object) -> None:
 def _floats(values: Any, what: str) -> dict[str, float]:
     if not isinstance(values, Mapping):
         raise InputError(f"{what} needs a mapping of names to numbers, got {values!r}")
+    # By far the most frequent, and a study of 10,000 trials reads a million of them.
+    if {*map(type, values)} <= {str} and {*map(type, values.values())} <= {float}:
+        return dict(values)
     for key in values:
         if not isinstance(key, str):
             raise InputError(f"{what} needs text as names, got {key!r}")

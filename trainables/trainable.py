@@ -67,8 +67,14 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
             "is_out_of_memory": step.is_out_of_memory,
             "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
             "began_at": self._began_at,
-            "done": done,
+            "is_last": done,  # ``done`` would be an order to Tune: the driver says what ends
         }
+
+    def evaluate(self, points: list[dict[str, Any]]) -> Any:
+        """Return the figures of recorded points on the test split; see `evaluate_points`."""
+        from trainables.keras_factory import evaluate_points
+
+        return evaluate_points(self._settings["study"], self._settings, points, "test")
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Give Tune nothing to keep: the study's folder holds the checkpoints."""

@@ -249,6 +249,21 @@ def test_overhead_is_what_neither_work_nor_start_up_explains(result):
     assert ledger.overhead_seconds == pytest.approx((48.0 - started - 1.0 - work) / 6)
 
 
+def test_the_typical_overhead_is_that_of_the_trial_in_the_middle(result):
+    later = sum(SECONDS[part] for part in ("train", "validate", "save"))
+    first = later + sum(SECONDS[part] for part in ("start", "build", "trace"))
+    epochs = [trial.num_epochs for trial in result.trials[:3]]
+    work = [first + (num - 1) * later for num in epochs]
+    took = [[n, 1, work[n] + over] for n, over in zip((2, 0, 1), (0.5, 0.02, 0.03), strict=True)]
+    run = {**RUN, "generation": 1, "trial_seconds": took}
+
+    ledger = make_ledger(result.trials, [run])
+
+    assert min(epochs) > 0
+    assert ledger.typical_overhead_seconds == pytest.approx(0.03)
+    assert make_ledger(result.trials, [RUN]).typical_overhead_seconds is None
+
+
 def test_work_of_a_killed_run_does_not_count_against_the_known_ones(result):
     known = make_ledger(result.trials, [{**RUN, "generation": 2}])
 
@@ -293,6 +308,17 @@ def test_json_never_holds_a_number_that_json_does_not_know(result, value):
     assert "NaN" not in text
     assert "Infinity" not in text
     assert json.loads(text)["metrics"] == {"val_c_output_accuracy": None}
+
+
+def test_json_of_a_study_leaves_out_what_a_run_noted_of_each_trial(tmp_path):
+    folder = write_study(tmp_path).folder
+    run = {**RUN, "generation": 1, "trial_seconds": [[0, 1, 100.0]]}
+    Store(folder).put("runs/000001.json", json.dumps(run).encode())
+
+    found = study_to_dict(load(folder), "finished")
+
+    assert found["runs"] == [{**RUN, "generation": 1}]
+    assert found["ledger"]["typical_overhead_seconds"] > 0
 
 
 def test_json_of_a_study_holds_trials_front_and_ledger(result):

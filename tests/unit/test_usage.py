@@ -23,9 +23,9 @@ def test_startup_and_idle_time_are_summed_over_the_slots():
     usage.seen("b", 106.0)
     usage.seen("a", 104.0)
     clock.now = 120.0
-    usage.ended("a")
+    usage.ended("a", 1, 1)
     clock.now = 127.0
-    usage.ended("b")
+    usage.ended("b", 2, 1)
     clock.now = 130.0
     usage.close()
 
@@ -35,7 +35,20 @@ def test_startup_and_idle_time_are_summed_over_the_slots():
         "startup_seconds": 10.0,
         "idle_seconds": 13.0,
         "trials": 2,
+        "trial_seconds": [[1, 1, 16.0], [2, 1, 21.0]],
     }
+
+
+def test_a_trial_takes_its_slot_from_the_end_of_the_one_before_it_in_its_process():
+    clock = Clock()
+    usage = Usage(2, clock)
+    usage.seen("a", 104.0)
+    usage.seen("b", 105.0)
+    for now, process, number, attempt in [(110, "a", 0, 1), (112, "b", 1, 2), (117, "a", 2, 1)]:
+        clock.now = float(now)
+        usage.ended(process, number, attempt)
+
+    assert usage.to_dict()["trial_seconds"] == [[0, 1, 6.0], [1, 2, 7.0], [2, 1, 7.0]]
 
 
 def test_a_slot_that_never_trained_only_started():
@@ -43,7 +56,7 @@ def test_a_slot_that_never_trained_only_started():
     usage = Usage(2, clock)
     usage.seen("a", 104.0)
     clock.now = 130.0
-    usage.ended("a")
+    usage.ended("a", 3, 1)
     usage.close()
 
     assert usage.to_dict()["startup_seconds"] == pytest.approx(34.0)
@@ -54,10 +67,10 @@ def test_processes_that_replaced_others_are_no_slots_of_their_own():
     usage = Usage(1, clock)
     usage.seen("a", 104.0)
     clock.now = 110.0
-    usage.ended("a")
+    usage.ended("a", 4, 1)
     usage.seen("b", 112.0)
     clock.now = 120.0
-    usage.ended("b")
+    usage.ended("b", 5, 1)
     usage.close()
 
     assert usage.to_dict()["startup_seconds"] == pytest.approx(4.0)

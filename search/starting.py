@@ -1,0 +1,126 @@
+"""How a Ray of ours is started: without what nobody asks, and with warm processes."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from search.resources import local_cores
+from search.study import Study
+
+PRELOAD = "RAY_preload_python_modules"
+"""Ray's own setting: what each process imports when it starts, before it has a task."""
+FRAMEWORKS = "tensorflow,keras"
+"""What takes a training seconds to import. Nothing of ours: a process knows the folder of the
+driver's own packages only when it has a task."""
+ONLOOKERS = ("start_api_server", "start_monitor", "start_log_monitor")
+"""What starts the processes of a Ray that only watch it (ray 2.60): the dashboard's, which
+without a dashboard only counts its use; the autoscaler's, of a Ray of one node; the one that
+brings the driver what others print."""
+
+
+TIMED_OUT = "timed out during startup"
+"""In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy (ray 2.60)."""
+
+
+def has_a_slot_per_core(study: Study) -> bool:
+    """Tell whether as many processes as Ray has CPUs are as many as will train.
+
+    Ray starts that many by itself, and each of them imports what it is told to.
+    """
+    return bool(study.resources.cpu == 1 and not study.resources.gpu)
+
+
+def num_cpus(study: Study) -> int:
+    """Return how many CPUs a Ray of ours has: all of the machine, or all that trials will use."""
+    most, cores = study.resources.concurrent, local_cores()
+    return min(most, cores) if has_a_slot_per_core(study) and most != "auto" else cores
+
+
+def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
+    """Start a Ray on this machine; once more, if that takes longer than Ray waits.
+
+    What a start that failed has begun is ended.
+
+    Args:
+        arguments: Of ``ray.init``.
+        warms: Whether its processes import TensorFlow at once.
+    """
+    import ray
+
+    for is_last in (False, True):
+        nodes: list[Any] = []
+        try:
+            with _starting(nodes.append, warms=warms):
+                ray.init(**arguments)
+            return
+        except BaseException as error:
+            for node in nodes:
+                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            ray.shutdown()
+            if is_last or TIMED_OUT not in str(error):
+                raise
+
+
+@contextmanager
+def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
+    """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start."""
+    from ray._private.node import Node
+
+    start = Node.start_head_processes
+
+    def noted(node: Any) -> None:
+        begun(node)
+        start(node)
+
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(Node, "start_head_processes", noted))
+        for name in ONLOOKERS:
+            if hasattr(Node, name):
+                stack.enter_context(_replaced(Node, name, _nothing))
+        if warms:
+            stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
+        yield
+
+
+@contextmanager
+def actors_of_no_environment() -> Iterator[None]:
+    """Let Tune start its actors in the processes that are there.
+
+    It gives them an environment of their own, so that they would take processes of their own
+    (ray 2.60). In a Ray of ours all processes have the driver's environment already.
+    """
+    from ray.tune.execution import class_cache
+
+    with (
+        _replaced(class_cache, "DEFAULT_ENV_VARS", {}),
+        _replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
+    ):
+        yield
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Start nothing."""
+
+
+@contextmanager
+def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+    former = getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        setattr(holder, name, former)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    former = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = former
