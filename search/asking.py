@@ -1,9 +1,9 @@
 """What a sampler is asked, what it answers, and what is shown of the trials so far."""
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, final, overload
 
 import numpy as np
 
@@ -60,6 +60,45 @@ class RecordedTrial:
     def may_continue(self) -> bool:
         """Whether the scheduler stopped it, so that it may be taken up again."""
         return self.state == "stopped" and self.number >= 0 and bool(self.curve)
+
+
+@final
+class Recorded(Sequence[RecordedTrial]):
+    """The trials so far, in the order of their numbers; knows which have changed since when.
+
+    So a study of 10,000 trials does not look at all of them for each new one.
+    """
+
+    def __init__(self) -> None:
+        self._trials: list[RecordedTrial] = []
+        self._changes: list[int] = []
+
+    def put(self, place: int, trial: RecordedTrial) -> None:
+        """Record a trial in a place, or behind the last one."""
+        self._trials[place : place + 1] = [trial]
+        self._changes.append(place)
+
+    @property
+    def num_changes(self) -> int:
+        """How often a trial was put in."""
+        return len(self._changes)
+
+    def changed_since(self, num_changes: int) -> list[int]:
+        """Return the places that have changed since there were so many changes, in order."""
+        return sorted(set(self._changes[num_changes:]))
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @overload
+    def __getitem__(self, place: int) -> RecordedTrial: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[RecordedTrial]: ...
+    def __getitem__(self, place: int | slice) -> RecordedTrial | list[RecordedTrial]:
+        return self._trials[place]
+
+    def __iter__(self) -> Iterator[RecordedTrial]:
+        return iter(self._trials)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

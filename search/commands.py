@@ -17,9 +17,10 @@ from search import as_json, defaults
 from search.confirm_report import confirmation_to_dict, print_confirmation
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.overview import print_list, print_show, state_of
+from search.reader import StudyReader
 from search.redundancy import study_warnings
 from search.report import print_best, print_end, print_interrupted
-from search.results import StudyResult, list_studies, load
+from search.results import StudyResult, list_studies, load, read
 from search.study import Study
 from search.wording import clean, number, short_path
 from trainables.store import Store
@@ -40,11 +41,13 @@ def run(args: Namespace, console: Console) -> int:
 
 def resume(args: Namespace, console: Console) -> int:
     """Run a study on, from the folder in which it lies now."""
-    result = load(args.folder)
+    reader = StudyReader(Store(args.folder))
+    result = read(reader)
     storage, _, name = result.folder.rpartition("/")
     study = replace(result.study, storage=storage, name=name)
     study = defaults.with_moved_data(study)
-    return run_study(study.with_budget(trials=args.trials, epochs=args.epochs), console)
+    grown = study.with_budget(trials=args.trials, epochs=args.epochs)
+    return run_study(grown, console, reader=reader)
 
 
 def best(args: Namespace, console: Console) -> int:
@@ -164,7 +167,8 @@ def run_study(
     from search.live import watcher_for
     from search.opening import is_done, stored_study
 
-    if stored_study(study) is None or not is_done(study):
+    reader = options.setdefault("reader", StudyReader(Store(study.folder)))
+    if stored_study(study, reader) is None or not is_done(study, reader):
         _complain_of(study)
     started = time.monotonic()
     with _without_warnings(), watcher_for(console) as watcher:

@@ -8,11 +8,11 @@ from search.attempts import (
     CAUSES,
     CHARGED,
     Loss,
+    check_may_go_on,
     envelope_of,
     is_given_up,
-    may_grow,
+    why_failed,
     why_given_up,
-    why_no_memory,
 )
 from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
@@ -23,7 +23,6 @@ from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
-from trainables.errors import StorageError, UnfitNode
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -71,11 +70,13 @@ class Conductor:
         self._tidy = tidy
         self._clock = clock
         self._memory = Memory(plan.baselines, self._objective)
+        self._changed: set[int] = set()
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
         self._details: dict[int, str] = {}
-        self._num_ended = 0
+        self._to_tidy: list[TrialHistory] = []
+        self._num_unfolded = 0
         self.trials: dict[int, TrialHistory] = {}
         """The newest known history of each trial, by number."""
         self.live_losses: dict[int, dict[int, dict[str, float]]] = {}
@@ -108,9 +109,14 @@ class Conductor:
         if self._flying.get(number) != attempt:
             return True
         if failure is not None:
-            self._fail(number, attempt, failure, is_out_of_memory)
+            reason = why_failed(failure, is_out_of_memory, self.trials[number], self._plan.gpu)
+            if reason is None:
+                self._release(number, attempt, "share")
+            else:
+                self._end(number, "failed", reason, None)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
+        self._changed.add(number)
         if self._decide(number, epoch, losses):
             return True
         self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
@@ -131,19 +137,9 @@ class Conductor:
         """
         if self._flying.get(number) != attempt:
             return
-        if loss is Loss.UNFIT:
-            raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
-        if loss is Loss.STORAGE:
-            raise StorageError(
-                f"trial {number} could not be recorded: {detail}; make room or mend the "
-                "storage, then resume the study"
-            )
+        check_may_go_on(number, loss, detail)
         self._details[number] = detail
-        cause = self._own_end(number, attempt) or CAUSES[loss]
-        charged = cause in CHARGED
-        self._record(Released(number=number, attempt=attempt, cause=cause, charged=charged))
-        del self._flying[number]
-        self._settle(number)
+        self._release(number, attempt, self._own_end(number, attempt) or CAUSES[loss])
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -162,15 +158,21 @@ class Conductor:
             self.trials[number] = self._log.trial(number)
             if not self._decide_all(number):
                 self._end(number, "interrupted", "the budget's hours are over", None)
+        self.tidy_up()
 
-    def _fail(self, number: int, attempt: int, failure: str, is_out_of_memory: bool) -> None:
-        """End a trial, or give it more of a GPU, once, if it had too little memory."""
-        trial, gpu = self.trials[number], self._plan.gpu
-        if not is_out_of_memory or not may_grow(trial, gpu):
-            reason = why_no_memory(failure, trial, gpu) if is_out_of_memory else failure
-            self._end(number, "failed", reason, None)
-            return
-        self._record(Released(number=number, attempt=attempt, cause="share", charged=False))
+    def tidy_up(self) -> None:
+        """Delete and fold what ended trials left; apart, so that no process waits for it."""
+        while self._to_tidy:
+            self._tidy(self._to_tidy.pop())
+            self._num_unfolded += 1
+        if self._num_unfolded >= FOLD_EVERY:
+            self._num_unfolded = 0
+            self._log.fold()
+
+    def _release(self, number: int, attempt: int, cause: Cause) -> None:
+        charged = cause in CHARGED
+        released = Released(number=number, attempt=attempt, cause=cause, charged=charged)
+        self._record(number, released)
         del self._flying[number]
         self._settle(number)
 
@@ -235,25 +237,25 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            recorded = self._memory.recorded(self.trials, self.live_losses)
+            changed, self._changed = self._changed, set()
+            recorded = self._memory.recorded(self.trials, self.live_losses, changed)
             suggestion = self._suggest(number, recorded)
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
             config, system = suggestion.config, suggestion.system_attrs
-        self._record(
-            Asked(
-                number=number,
-                config=dict(config),
-                origin=origin,
-                is_reference=origin == "reference",
-                system=system,
-            )
+        asked = Asked(
+            number=number,
+            config=dict(config),
+            origin=origin,
+            is_reference=origin == "reference",
+            system=system,
         )
+        self._record(number, asked)
         return self._envelope(number)
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
-        self._record(Attempted(number=number, attempt=attempt))
+        self._record(number, Attempted(number=number, attempt=attempt))
         return self._envelope(number)
 
     def _envelope(self, number: int) -> Envelope:
@@ -273,26 +275,23 @@ class Conductor:
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", "", epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
-            self._record(Stopped(number=number, epoch=epoch))
-            self._end(number, "stopped", "", epoch)
+            self._end(number, "stopped", "", epoch, Stopped(number=number, epoch=epoch))
         return self.trials[number].has_ended
 
-    def _end(self, number: int, state: Any, reason: str, epoch: int | None) -> None:
-        self._record(Ended(number=number, state=state, reason=reason, epoch=epoch))
-        self._tidy(self.trials[number])
+    def _end(self, number: int, state: Any, reason: str, epoch: int | None, *before: Any) -> None:
+        ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
+        self._record(number, *before, ended)
+        self._to_tidy.append(self.trials[number])
         self._flying.pop(number, None)
         self.live_losses.pop(number, None)
         if number in self._again:
             self._again.remove(number)
-        self._num_ended += 1
-        if self._num_ended % FOLD_EVERY == 0:
-            self._log.fold()
 
-    def _record(self, decision: Decision) -> None:
-        self._log.record(decision)
-        number = getattr(decision, "number", None)
-        if number is not None:
-            self.trials[number] = self._log.trial(number)
+    def _record(self, number: int, *decisions: Decision) -> None:
+        """Log what becomes true of a trial at the same moment."""
+        self._log.record(*decisions)
+        self.trials[number] = self._log.trial(number)
+        self._changed.add(number)
 
     def is_over(self) -> bool:
         """Tell whether the budget's hours are used up."""

@@ -64,6 +64,7 @@ def train_all(
                         usage=usage,
                         last=last,
                     )
+        conductor.tidy_up()
         if flag.is_set or not conductor.is_finished:
             raise KeyboardInterrupt
     except (KeyboardInterrupt, ClusterLost, NoRoom):

@@ -7,7 +7,7 @@ from itertools import compress
 from operator import attrgetter, is_not
 from typing import TypeVar, final
 
-from search.asking import RecordedTrial
+from search.asking import Recorded, RecordedTrial
 from search.coding import Key, key_of
 from search.space import SearchSpace
 
@@ -30,10 +30,16 @@ class Known:
         self._kinds = dict(sorted(space.searched))
         self._constants = dict(space.constants)
         self._gates = space.gates
+        self._source: Recorded | None = None
+        self._num_changes = 0
         self._forget()
 
     def look(self, recorded: Sequence[RecordedTrial], *, but: int) -> None:
         """Take in the trials as they are now, in any order, without the one of a number."""
+        if isinstance(recorded, Recorded) and (not recorded or recorded[-1].number < but):
+            self._follow(recorded)
+            return
+        self._source = None
         trials = sorted(recorded, key=_number)
         place = bisect_left(trials, but, key=_number)
         while place < len(trials) and trials[place].number == but:
@@ -42,12 +48,18 @@ class Known:
             self._forget()
         known = len(self._trials)
         for place in compress(range(known), map(is_not, self._trials, trials)):
-            self._count(place, -1)
             self._put(place, trials[place])
         for place in range(known, len(trials)):
-            self._trials.append(trials[place])
-            self._inside.append(None)
-            self._put(place, trials[place], is_new=True)
+            self._put(place, trials[place])
+
+    def _follow(self, recorded: Recorded) -> None:
+        """Take in what has changed of the trials that were taken in the last time."""
+        if self._source is not recorded:
+            self._forget()
+            self._source, self._num_changes = recorded, 0
+        for place in recorded.changed_since(self._num_changes):
+            self._put(place, recorded[place])
+        self._num_changes = recorded.num_changes
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -70,15 +82,21 @@ class Known:
         self._tried: Counter[Key] = Counter()
         self._lengths: Counter[int] = Counter()
 
-    def _put(self, place: int, trial: RecordedTrial, *, is_new: bool = False) -> None:
-        before, found = self._trials[place], self._inside[place]
-        if is_new or before.config is not trial.config:
-            key = key_of(self._kinds, self._constants, trial.config, self._gates)
+    def _put(self, place: int, trial: RecordedTrial) -> None:
+        """Take in the trial in a place, or behind the last one."""
+        if place == len(self._trials):
+            key = self._key_of(trial)
         else:
-            key = found[1] if found is not None else None
-        self._trials[place] = trial
-        self._inside[place] = None if key is None else (trial, key)
+            before, found = self._trials[place], self._inside[place]
+            is_same = before.config is trial.config
+            key = (found and found[1]) if is_same else self._key_of(trial)
+            self._count(place, -1)
+        self._trials[place : place + 1] = [trial]
+        self._inside[place : place + 1] = [None if key is None else (trial, key)]
         self._count(place, 1)
+
+    def _key_of(self, trial: RecordedTrial) -> Key | None:
+        return key_of(self._kinds, self._constants, trial.config, self._gates)
 
     def _count(self, place: int, change: int) -> None:
         found = self._inside[place]

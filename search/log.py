@@ -66,7 +66,8 @@ class StudyLog:
     """
 
     def __init__(self, reader: StudyReader, ownership: Ownership, replay: Replay) -> None:
-        self._reader = reader
+        self.reader = reader
+        """Reads the same study, and knows what this writes."""
         self._store = reader.store
         self._ownership = ownership
         self._replay = replay
@@ -100,7 +101,12 @@ class StudyLog:
 
     @classmethod
     def open_for_writing(
-        cls, store: Store, ownership: Ownership, *, budget: Mapping[str, Any] | None = None
+        cls,
+        store: Store,
+        ownership: Ownership,
+        *,
+        budget: Mapping[str, Any] | None = None,
+        reader: StudyReader | None = None,
     ) -> "StudyLog":
         """Take the study over: settle what the older owners left, and begin a generation.
 
@@ -108,6 +114,7 @@ class StudyLog:
             store: The study's folder.
             ownership: The claim on it; must be held until the log is not used any more.
             budget: The budget from now on; None keeps the one in force.
+            reader: What has read the study before, so that nothing is parsed twice.
 
         Raises:
             StudyLocked: If the study was taken over meanwhile.
@@ -119,9 +126,9 @@ class StudyLog:
             store.settle(folder)
         ownership.check()
         store.sweep()
-        reader = StudyReader(store)
-        history = reader.read()
-        log = cls(reader, ownership, reader.replay())
+        reader = reader or StudyReader(store)
+        replay, history = reader.read_both()
+        log = cls(reader, ownership, replay)
         ownership.check()  # else a newer owner's decisions may be in what was read
         opened = Opened(
             budget=history.budget if budget is None else budget,
@@ -202,16 +209,16 @@ class StudyLog:
             StorageError: If the storage refuses.
         """
         self._ownership.check()
-        self._reader.measured.fold(self._replay.trials, self.generation)
-        self._reader.segments.pack(self.generation, whole=False, by=self.generation)
+        self.reader.measured.fold(self._replay.trials, self.generation)
+        self.reader.segments.pack(self.generation, whole=False, by=self.generation)
 
     def history(self) -> History:
         """Return the study as it is now; raises what `StudyReader.read` raises."""
-        return self._reader.read()
+        return self.reader.read()
 
     def trial(self, number: int) -> TrialHistory:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
-        return self._reader.measured.of_trial(number, self._replay.trials[number])
+        return self.reader.measured.of_trial(number, self._replay.trials[number])
 
     def _attempt(self, decisions: tuple[Decision, ...]) -> "_Uncertain":
         preview = self._replay.preview()
@@ -258,7 +265,7 @@ class StudyLog:
         return attempt
 
     def _advance(self, attempt: "_Uncertain") -> None:
-        self._reader.segments.add(self.generation, self._sequence, attempt.logged)
+        self.reader.segments.add(self.generation, self._sequence, attempt.logged)
         self._sequence += 1
         self._replay.adopt(attempt.after)
 
@@ -268,7 +275,7 @@ class StudyLog:
             return decision
         # Seen is not yet durable, and what is logged must not depend on what can be lost.
         self._store.settle("epochs")
-        trial = self._reader.measured.of_trial(decision.number, preview.trials[decision.number])
+        trial = self.reader.measured.of_trial(decision.number, preview.trials[decision.number])
         measured = last_of(trial, decision)
         if decision.epoch is None:
             return replace(decision, epoch=measured)

@@ -1,15 +1,15 @@
 """What the sampler is told of the trials, each worked out once until it changes."""
 
-from collections.abc import Mapping
-from itertools import compress
-from operator import is_not
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
-from search.asking import RecordedTrial
+from search.asking import Recorded, RecordedTrial
 from search.candidates import best_log_skills, log_curve
 from search.history import TrialHistory
 from search.objective import Objective
 
 Losses = Mapping[str, float]
+_Of = tuple[TrialHistory, dict[int, Losses]]
 
 
 class Memory:
@@ -23,41 +23,39 @@ class Memory:
     def __init__(self, baselines: Losses, objective: Objective) -> None:
         self._baselines = baselines
         self._objective = objective
-        self._trials: list[TrialHistory] = []
+        self._recorded = Recorded()
         self._places: dict[int, int] = {}
-        self._live: dict[int, int] = {}
-        self._recorded: list[RecordedTrial] = []
+        self._of: list[_Of] = []
 
     def recorded(
-        self, trials: Mapping[int, TrialHistory], live: Mapping[int, Mapping[int, Losses]]
-    ) -> list[RecordedTrial]:
-        """Return every trial.
+        self,
+        trials: Mapping[int, TrialHistory],
+        live: Mapping[int, Mapping[int, Losses]],
+        changed: Iterable[int] | None = None,
+    ) -> Recorded:
+        """Return every trial; what is returned changes with the next call.
 
         Args:
-            trials: The newest history of each, by number, in an order that only grows; a value
-                that has changed is another.
+            trials: The newest history of each, by number, in an order that only grows.
             live: Of those in flight the losses by epoch since they were last logged.
+            changed: The numbers of those that may have changed since the last call; None for
+                any. New ones need not be named.
         """
-        histories = list(trials.values())
-        known = len(self._trials)
-        changed = set(compress(range(known), map(is_not, self._trials, histories)))
-        num_live = {number: len(losses) for number, losses in live.items() if losses}
-        for number in num_live.keys() | self._live.keys():
-            if num_live.get(number) != self._live.get(number) and number in self._places:
-                changed.add(self._places[number])
-        for place in changed:
-            self._recorded[place] = self._one(histories[place], live)
-        for trial in histories[known:]:
-            self._places[trial.number] = len(self._recorded)
-            self._recorded.append(self._one(trial, live))
-        self._trials, self._live = histories, num_live
-        return list(self._recorded)
+        for number in list(trials if changed is None else changed):
+            place = self._places.get(number)
+            now = trials[number], dict(live.get(number, {}))
+            if place is not None and not _is_same(self._of[place], now):
+                self._of[place] = now
+                self._recorded.put(place, self._one(*now))
+        for number in islice(trials, len(self._places), None):
+            place = self._places[number] = len(self._places)
+            self._of.append((trials[number], dict(live.get(number, {}))))
+            self._recorded.put(place, self._one(*self._of[place]))
+        return self._recorded
 
-    def _one(self, trial: TrialHistory, live: Mapping[int, Mapping[int, Losses]]) -> RecordedTrial:
+    def _one(self, trial: TrialHistory, live: Mapping[int, Losses]) -> RecordedTrial:
         skills, epoch = best_log_skills(trial, self._baselines, self._objective)
-        by_epoch = {m.epoch: m.losses for m in trial.measurements} | dict(
-            live.get(trial.number, {})
-        )
+        by_epoch = {m.epoch: m.losses for m in trial.measurements} | dict(live)
         measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
         return RecordedTrial(
             number=trial.number,
@@ -68,3 +66,8 @@ class Memory:
             curve=log_curve(measured, self._baselines, self._objective),
             system_attrs=trial.system,
         )
+
+
+def _is_same(one: _Of, other: _Of) -> bool:
+    """Tell whether a trial has not changed: one that has is another value."""
+    return one[0] is other[0] and one[1] == other[1]

@@ -6,8 +6,8 @@ from search.decisions import DONE
 from search.errors import StudyDiffers
 from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
-from search.reader import PREPARED, STUDY
-from search.results import StudyResult, load
+from search.reader import PREPARED, STUDY, StudyReader
+from search.results import StudyResult, load, read
 from search.shares import SHARES
 from search.study import Study
 from search.warm import WARM
@@ -15,8 +15,12 @@ from trainables.data import DataInfo, check_dataset
 from trainables.store import Store
 
 
-def stored_study(study: Study) -> StudyResult | None:
+def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult | None:
     """Return what the storage has of a study of this name, None if it has no trial of it.
+
+    Args:
+        study: The study as it is wanted now.
+        reader: What reads its folder, so that nothing is parsed twice.
 
     Raises:
         StudyDiffers: If its settings are others; only the budget may have grown.
@@ -24,7 +28,7 @@ def stored_study(study: Study) -> StudyResult | None:
     store = Store(study.folder)
     if not store.exists(STUDY):
         return None
-    stored = load(study.folder)
+    stored = read(reader or StudyReader(store))
     if not stored.trials:
         return None
     differences = study.differences(stored.study)
@@ -39,13 +43,13 @@ def stored_study(study: Study) -> StudyResult | None:
     return stored.under(study)
 
 
-def is_done(study: Study) -> bool:
+def is_done(study: Study, reader: StudyReader | None = None) -> bool:
     """Tell whether a run of this study ended in order, and a further one has nothing to do.
 
     A study whose trials have all ended is not done before its figures on the test split are
     there; one whose hours were over is, unless its budget has changed since.
     """
-    history = StudyLog.read(Store(study.folder))
+    history = (reader or StudyReader(Store(study.folder))).read()
     if not history.is_closed or history.close_reason != DONE:
         return False
     had, has = dict(history.budget), study.budget.to_dict()

@@ -1,8 +1,6 @@
 """Ray Tune as a pool of warm actors: thin adapters around the conductor, which decides."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import ray
@@ -16,8 +14,8 @@ from search.conductor import Conductor, Finished
 from search.errors import ClusterLost
 from search.losing import Lost, why_lost
 from search.place import Place
+from search.slots import Slots
 from search.usage import Usage
-from trainables.attempt import Envelope
 
 Answer = TypeVar("Answer")
 
@@ -74,46 +72,6 @@ class Unpickled:
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing."""
         return {}
-
-
-class Slots:
-    """Which attempt each of Tune's trials is at.
-
-    To Tune a trial is a place with a process, where one of ours after the other is trained: it
-    has so many at the end as ran side by side, and not as many as were tried. All that Tune does
-    for a trial that it begins or ends (a placement group, a folder, a search through all that it
-    ever had, ray 2.60) is paid once for each place, and again where a process was lost.
-    """
-
-    def __init__(self, conductor: Conductor, place: Place) -> None:
-        self._conductor = conductor
-        self._place = place
-        self._flying: dict[str, tuple[int, int]] = {}
-
-    @property
-    def num_free(self) -> int:
-        """How many more may be under way; negative where nodes have gone."""
-        return self._place.room.trials() - len(self._flying)
-
-    def fill(self, trial_id: str) -> dict[str, Any] | Finished | None:
-        """Return the request of the next attempt, which a trial of Tune's is at from now on.
-
-        None if there is none now, Finished if none will be.
-        """
-        envelope = self._conductor.ask()
-        if not isinstance(envelope, Envelope):
-            return envelope
-        self._flying[trial_id] = (envelope.number, envelope.attempt)
-        # As text: Tune resolves and flattens what it finds in a nested config.
-        return {
-            "number": envelope.number,
-            "attempt": envelope.attempt,
-            "request": json.dumps(asdict(envelope)),
-        }
-
-    def leave(self, trial_id: str) -> tuple[int, int]:
-        """Return number and attempt of what a trial of Tune's was at, which it no longer is."""
-        return self._flying.pop(trial_id)
 
 
 class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not typed
@@ -206,6 +164,17 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         """Return the Ray actor of a trial of Tune's that is being trained."""
         return self._trials[trial_id].temporary_state.ray_actor
 
+    def hand(self, trial_id: str, request: dict[str, Any]) -> None:
+        """Give the process of a trial of Tune's the next one of ours.
+
+        By a call of its own, just before Tune's next one: a process takes calls in the order in
+        which they were made. One that has died meanwhile takes neither.
+        """
+        # Every result of a process is kept until its trial ends as Tune has it (ray 2.60).
+        tracked = self._controller._trial_to_actor[self._trials[trial_id]]
+        self._controller._actor_manager.clear_actor_task_futures(tracked)
+        self.process_of(trial_id).reset_config.remote(request)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the first pending trial."""
         self._controller = tune_controller
@@ -274,6 +243,7 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         """
         go_on_or_leave(self._place)
         self._guard.call(lambda: self._place.waiting.look(self._live.num_placed), None)
+        self._guard.call(self._conductor.tidy_up, None)
         if self._guard.error is None and not self._is_interrupted():
             return False
         self._live.kill()
@@ -295,19 +265,15 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
         return has_ended and not self._goes_on(trial_id)
 
     def _goes_on(self, trial_id: str) -> bool:
-        """Give the process of a trial that has ended the next one, if there is one for it.
-
-        It gets it by a call of its own, just before Tune's next one: a process takes calls in
-        the order in which they were made. One that has died meanwhile takes neither.
-        """
+        """Give the process of a trial that has ended the next one, if there is one for it."""
         if self._slots.num_free < 0:
             return False
-        request = self._slots.fill(trial_id)
+        request = self._slots.refill(trial_id)
         if isinstance(request, Finished):
             self._last(self._live.process_of(trial_id))
             return False
         if request is None:
             return False
-        self._live.process_of(trial_id).reset_config.remote(request)
+        self._live.hand(trial_id, request)
         self._changed()
         return True

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import le
 from typing import Protocol
 
 from search.candidates import kept_points
@@ -114,6 +115,7 @@ class Tracker:
         self._all_epochs = 0
         self._points: dict[int, tuple[LivePoint, ...]] = {}
         self._front: tuple[LivePoint, ...] = ()
+        self._front_values: list[tuple[float, ...]] = []
         self._best: LivePoint | None = None
         self._reference: LivePoint | None = None
         self._begin()
@@ -189,11 +191,19 @@ class Tracker:
     def _replace(self, before: Sequence[LivePoint], after: Sequence[LivePoint]) -> None:
         """Put one trial's points in the place of those it had."""
         gone = [point for point in before if point not in after]
-        new = [point for point in after if point not in before]
+        new = [point for point in after if point not in before and not self._is_beaten(point)]
         if any(point in self._front for point in gone):
             self._update([point for points in self._points.values() for point in points])
-        else:
+        elif new:
             self._update([*self._front, *new])
+
+    def _is_beaten(self, point: LivePoint) -> bool:
+        """Tell whether a point of the front is better; true of most, which then cost no more."""
+        values = self._values(point)
+        return any(_beats(other, values) for other in self._front_values)
+
+    def _values(self, point: LivePoint) -> tuple[float, ...]:
+        return tuple(self._chooser.objective.values(point.losses).values())
 
     def _losses(self, trial: TrialHistory) -> dict[int, Mapping[str, float]]:
         """Return the losses that count, by epoch: once it has ended, those with weights kept."""
@@ -208,6 +218,7 @@ class Tracker:
         for start in range(0, len(points), CHUNK):
             front = list(self._chooser.front([*front, *points[start : start + CHUNK]]))
         self._front = tuple(front)
+        self._front_values = [self._values(point) for point in front]
         self._best = self._choose(self._front)
 
     def _choose(self, points: Sequence[LivePoint]) -> LivePoint | None:
@@ -231,6 +242,10 @@ class Tracker:
         mean = in_ended / num_ended if num_ended else float(self._epochs_each)
         unseen = max(0, self._num_trials - len(self._states))
         return unseen * mean + sum(max(mean - epochs, 0.0) for epochs in running)
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(map(le, one, other))
 
 
 class Pace:

@@ -38,6 +38,10 @@ class StudyReader:
                 names it.
             StorageError: If the storage refuses.
         """
+        return self.read_both()[1]
+
+    def read_both(self) -> tuple[Replay, History]:
+        """Return the study as it is now, also as its decisions alone; raises what `read` does."""
         study = read_study(self.store)
         for _ in range(READ_TRIES - 1):
             with suppress(Moved):
@@ -58,11 +62,11 @@ class StudyReader:
                 ) from error
         return replay
 
-    def _read(self, study: dict[str, Any]) -> History:
+    def _read(self, study: dict[str, Any]) -> tuple[Replay, History]:
         replay = self.replay()
         trials = tuple(self.measured.join(replay.trials))
         prepared = _read_sealed(self.store, PREPARED, "prepared")
-        return study_history(replay, trials, study=study, prepared=prepared)
+        return replay, study_history(replay, trials, study=study, prepared=prepared)
 
 
 def read_study(store: Store) -> dict[str, Any]:

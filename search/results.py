@@ -11,12 +11,12 @@ from search.choosing import HEAD, Chooser
 from search.decisions import DONE
 from search.errors import InputError, NoCandidate
 from search.history import History, State, TrialHistory
-from search.log import StudyLog
 from search.objective import objective_of
 from search.ownership import holder
 from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
 from search.prepared import Prepared, shared_settings
+from search.reader import StudyReader
 from search.shares import threads_of
 from search.study import Study
 from trainables.measurement import Measurement
@@ -164,8 +164,8 @@ class StudyResult:
         from trainables.keras_factory import evaluate_points
 
         settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
-        wanted = [self.to_restore(point)]
-        [(losses, metrics)] = evaluate_points(self.folder, settings, wanted, "test")
+        own = [self.to_restore(point)]
+        [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 
     @property
@@ -279,21 +279,22 @@ def load(folder: str) -> StudyResult:
         InputError: If there is no study.
         StorageError: If its records are damaged.
     """
-    store = Store(folder)
-    history = StudyLog.read(store)
+    return read(StudyReader(Store(folder)))
+
+
+def read(reader: StudyReader) -> StudyResult:
+    """Read a study by what may have read it before; raises what `load` raises."""
+    store, history = reader.store, reader.read()
     parent, _, name = store.uri.rstrip("/").rpartition("/")
-    place = {"storage": parent or "/", "name": name}  # it may have been moved
+    now = {"storage": parent or "/", "name": name}  # it may have been moved
     budget = {"budget": dict(history.budget)} if history.budget else {}
-    study = Study.from_dict({**history.study, **place, **budget})
+    study = Study.from_dict({**history.study, **now, **budget})
     runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
-    is_running = holder(store) is not None
-    return StudyResult(store.uri, study, history, is_running=is_running, runs=runs)
+    return StudyResult(store.uri, study, history, is_running=bool(holder(store)), runs=runs)
 
 
 def list_studies(storage: str) -> Iterator[str]:
     """Yield the folder of every study in a storage, by name."""
     store = Store(storage)
-    names = {path.split("/")[0] for path in store.list() if path.count("/") == 1}
-    for name in sorted(names):
-        if store.exists(f"{name}/study.json"):
-            yield store.child(name).uri
+    found = (name for name in store.folders() if store.exists(f"{name}/study.json"))
+    yield from (store.child(name).uri for name in found)

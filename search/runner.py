@@ -23,11 +23,12 @@ from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
 from search.prepared import Prepared, shared_settings
 from search.reach import check_reach
+from search.reader import StudyReader
 from search.redundancy import warn_of_redundancy
 from search.resources import check_local
-from search.results import StudyResult, load
+from search.results import StudyResult, read
 from search.scheduler import make_scheduler
-from search.searcher import Continue, RecordedTrial, Suggestion, suggest
+from search.searcher import Continue, Suggestion, suggest
 from search.settling import settled_place
 from search.signals import Flag, catch_signals
 from search.study import Study
@@ -78,6 +79,7 @@ def run(
     watcher: Watcher | None = None,
     factory: str = KERAS,
     patience: float = 0.0,
+    reader: StudyReader | None = None,
 ) -> StudyResult:
     """Run a study to its end and return its result.
 
@@ -89,6 +91,7 @@ def run(
         watcher: Who looks on.
         factory: ``module:function`` of what trains (see `trainables.run.RunFactory`).
         patience: Seconds to wait for an owner that shows no life to be given up.
+        reader: What has read the study's folder before, if anything has.
 
     Warns:
         StudyWarning: If part of what is searched makes no difference.
@@ -104,21 +107,22 @@ def run(
         Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
-    known = stored_study(study)
-    if known is None or not is_done(study):
+    reader = reader or StudyReader(Store(study.folder))
+    known = stored_study(study, reader)
+    if known is None or not is_done(study, reader):
         warn_of_redundancy(study)
         check_local(study.resources)
         prepare_environment()
         try:
             with one_at_a_time(study):
-                _run(study, known, watcher or Silent(), factory, patience)
+                _run(study, known, reader, watcher or Silent(), factory, patience)
         except KeyboardInterrupt:
             if not Store(study.folder).exists("study.json"):
                 raise
             raise Interrupted(
                 f"study {study.name!r} was interrupted; `twohead resume` continues it"
             ) from None
-    return load(study.folder)
+    return read(reader)
 
 
 _one_run = threading.Lock()
@@ -144,11 +148,12 @@ def one_at_a_time(study: Study) -> Iterator[None]:
 def _run(
     study: Study,
     known: StudyResult | None,
+    reader: StudyReader,
     watcher: Watcher,
     factory: str,
     patience: float,
 ) -> None:
-    store = Store(study.folder)
+    store = reader.store
     with catch_signals() as flag:
         data = check_data(study, known, watcher.preparing)
         earlier = () if known is not None else read_earlier(study)
@@ -163,15 +168,11 @@ def _run(
                 is_open = study.resources.is_open
                 place = None if is_open else find_place(study.resources, joined, watcher.told)
                 check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
-                log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+                budget = study.budget.to_dict()
+                log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
                 prepared = prepare(study, data, log, watcher.preparing, decoded)
                 place = place or settled_place(
-                    study,
-                    prepared,
-                    joined,
-                    ownership=ownership,
-                    notify=watcher.preparing,
-                    say=watcher.told,
+                    study, prepared, joined, ownership, watcher.preparing, watcher.told
                 )
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
@@ -251,7 +252,7 @@ class _Run:
         )
 
     def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:
-        trials: list[RecordedTrial] = [*self._warm, *recorded]
+        trials = [*self._warm, *recorded] if self._warm else recorded
         return suggest(
             name=self._study.sampler,
             space=self._prepared.space,
@@ -284,8 +285,7 @@ def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -
         "rungs": list(getattr(scheduler, "rungs", ())),
         "cpu": place.shares.cpu,
         "gpu": place.shares.gpu,
-        "gpu_usable_bytes": 0 if place.measured is None else place.measured.usable_bytes,
-        "gpu_outside_bytes": 0 if place.measured is None else place.measured.outside_bytes,
+        **({} if place.measured is None else place.measured.settings),
         "recycle_bytes": place.shares.recycle_bytes,
         "copy_data": place.is_spread,
     }

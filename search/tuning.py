@@ -14,8 +14,9 @@ from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 from search.conductor import Conductor
 from search.losing import Lost
 from search.place import Place
-from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper, Slots
+from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper
 from search.resources import Shares
+from search.slots import Slots
 from search.starting import actors_of_no_environment
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable

@@ -87,7 +87,7 @@ class Bench:
         return any(self.report(envelope, actor.step()) for _ in range(epochs))
 
     def report(self, envelope: Envelope, step: Step) -> bool:
-        return self.conductor.measured(
+        has_ended = self.conductor.measured(
             number=envelope.number,
             attempt=envelope.attempt,
             epoch=step.epoch,
@@ -95,6 +95,8 @@ class Bench:
             failure=step.failure,
             is_out_of_memory=step.is_out_of_memory,
         )
+        self.conductor.tidy_up()
+        return has_ended
 
     def ask(self) -> Envelope:
         envelope = self.conductor.ask()
@@ -117,7 +119,7 @@ class Bench:
 
     @property
     def decisions(self) -> list[Decision]:
-        segments = self.conductor._log._reader.segments.read()
+        segments = self.conductor._log.reader.segments.read()
         return [decision for _, segment in segments for decision in segment]
 
     @property

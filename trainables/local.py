@@ -88,6 +88,16 @@ class LocalFolder:
         """Tell whether there is an object or a folder of this name."""
         return self.files.exists(str(self.root / path))
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in this one, unsorted."""
+        try:
+            entries = self.files.scan(str(self.root))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [
+            name for name, is_folder in entries if is_folder and not name.startswith(TEMPORARY)
+        ]
+
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
         found: list[str] = []

@@ -67,6 +67,14 @@ class RemoteFolder:
         """Tell whether there is an object or a folder of this name."""
         return self._kind(path) != "NotFound"
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in this one, unsorted."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(self._full(""), allow_not_found=True)
+        infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
+        return [info.base_name for info in infos if info.type == FileType.Directory]
+
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
         from pyarrow.fs import FileSelector, FileType

@@ -88,7 +88,7 @@ def instrument(parts: Parts) -> Iterator[None]:
         (search.runner, "prepare", "prepare"),
         (search.runner, "stored_study", "reading"),
         (search.runner, "is_done", "reading"),
-        (search.runner, "load", "reading"),
+        (search.runner, "read", "reading"),
         (search.runner, "check_data", "checking data"),
         (search.runner, "find_place", "place"),
     ]

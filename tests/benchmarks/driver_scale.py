@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.benchmarks import noop_run
 from tests.benchmarks.driver_parts import Parts, instrument
+from tests.benchmarks.many_workers import many_workers
 from tests.benchmarks.prefilled import prefill
 
 SPACE = {
@@ -67,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--scheduler", default="pareto_asha")
     parser.add_argument("--workers", type=int, default=2, help="processes, one CPU each")
+    parser.add_argument("--played", type=int, default=0, help="workers, played by few processes")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds of a played epoch")
     parser.add_argument("--prefilled", type=int, default=0, help="trials that are there before")
     parser.add_argument("--every", type=int, default=1000, help="trials between two lines")
     parser.add_argument("--no-resume", action="store_true")
@@ -108,7 +111,8 @@ def part(options: argparse.Namespace) -> None:
         with open(os.devnull, "w") as nowhere:
             scale = Scale(PlainWatcher(Console(file=nowhere)), parts, options, joined)
             profile = cProfile.Profile() if options.profile else None
-            with instrument(parts), profile or nullcontext():
+            played = many_workers(options.played, options.pause) if options.played else None
+            with instrument(parts), played or nullcontext(), profile or nullcontext():
                 run(study, factory=noop_run.FACTORY, watcher=scale)
     if profile is not None:
         profile.dump_stats(options.profile)

@@ -158,6 +158,33 @@ def test_what_goes_wrong_in_a_training_fails_its_trial_and_leaves_the_process_wa
     assert [trial.num_attempts for trial in result.trials] == [1] * 6
 
 
+def test_tune_has_as_many_trials_as_ran_side_by_side_and_keeps_no_old_results(
+    tmp_path, monkeypatch
+):
+    from ray.tune.execution.tune_controller import TuneController
+
+    seen = []
+    step = TuneController.step
+
+    def noting_step(controller):
+        step(controller)
+        futures = controller._actor_manager._tracked_actors_to_task_futures.values()
+        seen.append((len(controller.get_trials()), max(map(len, futures), default=0)))
+
+    monkeypatch.setattr(TuneController, "step", noting_step)
+    study = stub_study(
+        tmp_path, scheduler="fifo", **numbered(20), resources={"cpu": 1, "concurrent": 2}
+    )
+
+    run(study, factory=stub_run.FACTORY)
+
+    assert [trial.state for trial in trials_of(study)] == ["complete"] * 20
+    assert max(trials for trials, _ in seen) == 2
+    # Of the trial that a process is at: its four epochs, and how it began.
+    assert max(results for _, results in seen) <= 6
+    assert len(set(stub_run.notes(tmp_path, "processes"))) == 2
+
+
 def test_a_training_that_ends_its_process_each_time_fails_after_three(tmp_path):
     write_faults(tmp_path, {0: {"kind": "os_exit", "at": 3}})
     study = stub_study(tmp_path, scheduler="fifo", **numbered(2))

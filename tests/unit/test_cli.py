@@ -44,7 +44,7 @@ def runner(monkeypatch, folder):
     module.given = []
     module.error = None
 
-    def run(study, *, watcher):
+    def run(study, *, watcher, reader):
         module.given.append(study)
         watcher.preparing("checking the data")
         if module.error is not None:
@@ -160,9 +160,9 @@ def test_weights_of_which_only_the_ratio_matters_are_warned_of_once(
     study_file.write_text(STUDY_YAML + REDUNDANT)
     run = runner.run
 
-    def run_with_warning(study, *, watcher):
+    def run_with_warning(study, *, watcher, reader):
         warn_of_redundancy(study)  # as the real one does
-        return run(study, watcher=watcher)
+        return run(study, watcher=watcher, reader=reader)
 
     runner.run = run_with_warning
 
@@ -305,7 +305,7 @@ def test_the_digits_are_drawn_once(tmp_path, monkeypatch):
 def test_resume_takes_a_study_from_where_it_lies_now(runner, tmp_path):
     write_study(tmp_path / "studies")
     moved = (tmp_path / "studies").rename(tmp_path / "moved")
-    runner.run = lambda study, *, watcher: runner.given.append(study) or load(study.folder)
+    runner.run = lambda study, **_: runner.given.append(study) or load(study.folder)
 
     status = main(["resume", str(moved / "digits"), "--trials", "9"])
 

@@ -70,6 +70,43 @@ def tracker_of(conductor, trials=24):
     return Tracker(conductor, baselines=BASELINES, num_trials=trials, num_epochs=3)
 
 
+def test_who_begins_to_look_late_sees_what_the_others_see(recorded):
+    conductor = Replayed(recorded)
+    early = tracker_of(conductor)
+    looks = 0
+
+    def look():
+        nonlocal looks
+        looks += 1
+        late = replace(tracker_of(conductor).look(), just_ended=())
+        assert replace(early.look(), just_ended=()) == late
+
+    conductor.play(look)
+
+    assert looks > 2 * len(recorded)
+
+
+def test_a_trial_that_has_not_changed_is_not_looked_at_again(recorded, monkeypatch):
+    conductor = Replayed(recorded)
+    for trial in recorded[:4]:
+        conductor.begin(trial)
+    tracker, taken = tracker_of(conductor), []
+    take_in = Tracker._take_in
+    monkeypatch.setattr(
+        Tracker, "_take_in", lambda self, one: (taken.append(one.number), take_in(self, one))
+    )
+    tracker.look()
+    taken.clear()
+
+    conductor.live_losses[2] = {1: {"c_output": 1.0, "r_output": 0.01}}
+    tracker.look()
+    conductor.live_losses[2][1] = {"c_output": 0.9, "r_output": 0.01}  # by another attempt
+    tracker.look()
+    tracker.look()
+
+    assert taken == [2, 2]
+
+
 def text_console(width=120):
     return Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
 

@@ -1,6 +1,7 @@
 """What the sampler is told of the trials."""
 
 import math
+import random
 
 import pytest
 
@@ -93,11 +94,12 @@ def test_a_trial_that_has_shown_nothing_has_no_curve():
 def test_a_trial_is_worked_out_once_until_it_changes():
     remembered = memory()
     trials = {0: history(HALF), 1: history(HALF, number=1)}
-    first = remembered.recorded(trials, {})
+    first = list(remembered.recorded(trials, {}))
 
-    same = remembered.recorded(trials, {})
-    grown = remembered.recorded(trials, {1: {2: QUARTER}})
-    ended = remembered.recorded({**trials, 0: history(HALF, state="stopped")}, {1: {2: QUARTER}})
+    same = list(remembered.recorded(trials, {}))
+    grown = list(remembered.recorded(trials, {1: {2: QUARTER}}))
+    now = {**trials, 0: history(HALF, state="stopped")}
+    ended = list(remembered.recorded(now, {1: {2: QUARTER}}))
 
     assert [one is other for one, other in zip(first, same, strict=True)] == [True, True]
     assert [one is other for one, other in zip(first, grown, strict=True)] == [True, False]
@@ -127,3 +129,23 @@ def test_the_unit_of_a_heads_loss_changes_nothing_that_is_told(unit):
     (same,) = other.recorded({0: history(scaled(HALF), scaled(QUARTER))}, {0: {3: scaled(HALF)}})
 
     assert same == one
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
+    draw = random.Random(seed)
+    kept, told, trials, live = memory(), memory(), {}, {}
+
+    for _ in range(40):
+        number = draw.randint(0, len(trials))
+        losses = [draw.choice([HALF, QUARTER]) for _ in range(draw.randint(0, 3))]
+        if number == len(trials) or draw.random() < 0.4:
+            state = draw.choice(["running", "stopped", "complete"])
+            trials[number] = history(*losses, number=number, state=state)
+            live.pop(number, None)
+        else:
+            live.setdefault(number, {})[len(live.get(number, ())) + 4] = HALF
+
+        anew = list(memory().recorded(trials, live))
+        assert list(kept.recorded(trials, live)) == anew
+        assert list(told.recorded(trials, live, changed={number})) == anew

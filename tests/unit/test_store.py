@@ -84,6 +84,15 @@ def test_list_is_sorted_recursive_and_relative(store: Store) -> None:
     assert store.list("nowhere") == []
 
 
+def test_folders_are_those_directly_inside(store: Store) -> None:
+    for path in ("b/2", "c/d/3", "a", "b/e/4"):
+        store.put(path, b"x")
+
+    assert store.folders() == ["b", "c"]
+    assert store.child("c").folders() == ["d"]
+    assert store.child("nowhere").folders() == []
+
+
 @pytest.mark.parametrize(
     ("path", "left"),
     [
