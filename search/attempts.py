@@ -9,6 +9,7 @@ from search.history import TrialHistory
 from search.peaks import larger_class, share_words
 from search.plan import Plan
 from trainables.attempt import Envelope, Kept
+from trainables.errors import StorageError, UnfitNode
 
 MOST_CHARGED = 3
 """Attempts that may be lost through the trial's own doing before it fails."""
@@ -50,6 +51,22 @@ LOST = frozenset[Cause]({"lost", "memory", "node", "preempted", "share"})
 """Causes that nobody meant."""
 
 
+def check_may_go_on(number: int, loss: Loss, detail: str) -> None:
+    """Refuse to try a trial again where no attempt could do better.
+
+    Raises:
+        StorageError: If the study's storage failed it.
+        UnfitNode: If its node can train none: it would take and lose one after the other.
+    """
+    if loss is Loss.UNFIT:
+        raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
+    if loss is Loss.STORAGE:
+        raise StorageError(
+            f"trial {number} could not be recorded: {detail}; make room or mend the storage, "
+            "then resume the study"
+        )
+
+
 def is_given_up(trial: TrialHistory) -> bool:
     """Tell whether so many attempts at a trial were lost that there is no next one."""
     return trial.charged_failures >= MOST_CHARGED or trial.node_losses >= MOST_NODE_LOSSES
@@ -88,16 +105,22 @@ def share_of(trial: TrialHistory, gpu: float) -> float:
     return (larger_class(gpu) or gpu) if has_outgrown else gpu
 
 
-def may_grow(trial: TrialHistory, gpu: float) -> bool:
-    """Tell whether a trial that had too little memory may have more: once, if there is more."""
-    return larger_class(gpu) is not None and share_of(trial, gpu) == gpu
+def why_failed(
+    failure: str, is_out_of_memory: bool, trial: TrialHistory, gpu: float
+) -> str | None:
+    """Return the reason with which a trial fails; None if it may have more of a GPU, once.
 
-
-def why_no_memory(failure: str, trial: TrialHistory, gpu: float) -> str:
-    """Say that a trial had too little memory with the largest share that it may have."""
+    Args:
+        failure: What went wrong with its newest attempt.
+        is_out_of_memory: Whether that was too little memory.
+        trial: The trial.
+        gpu: The share of a GPU that all trials of the study have at first.
+    """
     has = share_of(trial, gpu)
-    if not has:
+    if not (is_out_of_memory and has):
         return failure
+    if has == gpu and larger_class(gpu) is not None:
+        return None
     tried = f", and before {share_words(gpu)}" if has != gpu else ""
     return f"{failure}; it had {share_words(has)}{tried}"
 

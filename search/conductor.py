@@ -8,11 +8,11 @@ from search.attempts import (
     CAUSES,
     CHARGED,
     Loss,
+    check_may_go_on,
     envelope_of,
     is_given_up,
-    may_grow,
+    why_failed,
     why_given_up,
-    why_no_memory,
 )
 from search.decisions import Asked, Attempted, Cause, Decision, Ended, Origin, Released, Stopped
 from search.history import TrialHistory
@@ -23,7 +23,6 @@ from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
 from trainables.attempt import Envelope
-from trainables.errors import StorageError, UnfitNode
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -110,7 +109,11 @@ class Conductor:
         if self._flying.get(number) != attempt:
             return True
         if failure is not None:
-            self._fail(number, attempt, failure, is_out_of_memory)
+            reason = why_failed(failure, is_out_of_memory, self.trials[number], self._plan.gpu)
+            if reason is None:
+                self._release(number, attempt, "share")
+            else:
+                self._end(number, "failed", reason, None)
             return True
         self.live_losses.setdefault(number, {})[epoch] = dict(losses)
         self.changes.append(number)
@@ -134,13 +137,7 @@ class Conductor:
         """
         if self._flying.get(number) != attempt:
             return
-        if loss is Loss.UNFIT:
-            raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
-        if loss is Loss.STORAGE:
-            raise StorageError(
-                f"trial {number} could not be recorded: {detail}; make room or mend the "
-                "storage, then resume the study"
-            )
+        check_may_go_on(number, loss, detail)
         self._details[number] = detail
         self._release(number, attempt, self._own_end(number, attempt) or CAUSES[loss])
 
@@ -172,17 +169,9 @@ class Conductor:
             self._num_unfolded = 0
             self._log.fold()
 
-    def _fail(self, number: int, attempt: int, failure: str, is_out_of_memory: bool) -> None:
-        """End a trial, or give it more of a GPU, once, if it had too little memory."""
-        trial, gpu = self.trials[number], self._plan.gpu
-        if is_out_of_memory and may_grow(trial, gpu):
-            self._release(number, attempt, "share")
-            return
-        reason = why_no_memory(failure, trial, gpu) if is_out_of_memory else failure
-        self._end(number, "failed", reason, None)
-
     def _release(self, number: int, attempt: int, cause: Cause) -> None:
-        released = Released(number=number, attempt=attempt, cause=cause, charged=cause in CHARGED)
+        charged = cause in CHARGED
+        released = Released(number=number, attempt=attempt, cause=cause, charged=charged)
         self._record(number, released)
         del self._flying[number]
         self._settle(number)

@@ -29,10 +29,10 @@ class Place:
     """Knows how many trials may be under way."""
     waiting: Waiting
     """Hears how many have a place."""
-    is_ours: bool = False
-    """Whether it was started for the study: its processes have this one's environment."""
     measured: MeasuredShares | None = None
     """What the shares follow from, where the study left them to be measured."""
+    is_ours: bool = False
+    """Whether it was started for the study: its processes have this one's environment."""
 
 
 def find_place(
@@ -73,8 +73,8 @@ def find_place(
                 watch=watch,
                 room=room,
                 waiting=waiting,
-                is_ours=joined.is_ours,
                 measured=measured,
+                is_ours=joined.is_ours,
             )
         watch.check()
         waiting.look(0)

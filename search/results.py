@@ -164,8 +164,8 @@ class StudyResult:
         from trainables.keras_factory import evaluate_points
 
         settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
-        wanted = [self.to_restore(point)]
-        [(losses, metrics)] = evaluate_points(self.folder, settings, wanted, "test")
+        own = [self.to_restore(point)]
+        [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 
     @property
@@ -290,7 +290,7 @@ def read(reader: StudyReader) -> StudyResult:
     budget = {"budget": dict(history.budget)} if history.budget else {}
     study = Study.from_dict({**history.study, **now, **budget})
     runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
-    return StudyResult(store.uri, study, history, is_running=holder(store) is not None, runs=runs)
+    return StudyResult(store.uri, study, history, is_running=bool(holder(store)), runs=runs)
 
 
 def list_studies(storage: str) -> Iterator[str]:

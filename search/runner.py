@@ -172,12 +172,7 @@ def _run(
                 log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
                 prepared = prepare(study, data, log, watcher.preparing, decoded)
                 place = place or settled_place(
-                    study,
-                    prepared,
-                    joined,
-                    ownership=ownership,
-                    notify=watcher.preparing,
-                    say=watcher.told,
+                    study, prepared, joined, ownership, watcher.preparing, watcher.told
                 )
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
@@ -290,8 +285,7 @@ def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -
         "rungs": list(getattr(scheduler, "rungs", ())),
         "cpu": place.shares.cpu,
         "gpu": place.shares.gpu,
-        "gpu_usable_bytes": 0 if place.measured is None else place.measured.usable_bytes,
-        "gpu_outside_bytes": 0 if place.measured is None else place.measured.outside_bytes,
+        **({} if place.measured is None else place.measured.settings),
         "recycle_bytes": place.shares.recycle_bytes,
         "copy_data": place.is_spread,
     }

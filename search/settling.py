@@ -18,7 +18,6 @@ def settled_place(
     study: Study,
     prepared: Prepared,
     joined: Joined,
-    *,
     ownership: Ownership | None,
     notify: Say,
     say: Say,

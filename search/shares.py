@@ -39,9 +39,10 @@ class MeasuredShares:
             as_count(getattr(self, name), f"measured shares' {name}")
 
     @property
-    def usable_bytes(self) -> int:
-        """The part of a GPU's memory that is divided among trials; 0 if it was not asked."""
-        return usable_bytes(self.gpu_bytes)
+    def settings(self) -> dict[str, int]:
+        """What a trial's process must know to keep to its share; see `gpu_limit`."""
+        usable = usable_bytes(self.gpu_bytes)
+        return {"gpu_usable_bytes": usable, "gpu_outside_bytes": self.outside_bytes}
 
     def lines(self, resources: Resources) -> list[str]:
         """Say what each trial gets, a line for each share that was left to be measured."""

@@ -124,7 +124,7 @@ def _place(study: Study, prepared: Prepared, joined: Joined, watcher: Watcher) -
     say = watcher.preparing
     if not study.resources.is_open:
         return find_place(study.resources, joined, say)
-    return settled_place(study, prepared, joined, ownership=None, notify=say, say=say)
+    return settled_place(study, prepared, joined, None, say, say)
 
 
 def _check_data(study: Study, prepared: Prepared, watcher: Watcher) -> None:

@@ -138,44 +138,6 @@ def test_a_stop_that_was_logged_holds_although_nobody_heard_of_it(bench):
     assert bench.ask().number == 1
 
 
-def test_a_stop_and_the_end_that_it_brings_are_logged_at_the_same_moment(bench):
-    conductor = bench.conduct(StopAt((0, 2)))
-
-    bench.train(bench.ask())
-
-    segments = [segment for _, segment in conductor._log.reader.segments.read()]
-    assert [one.kind for one in segments[-1]] == ["stopped", "ended"]
-
-
-def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench):
-    conductor = bench.conduct()
-    bench.actor(bench.ask()).step()
-    conductor._log.record(Stopped(number=0, epoch=1))
-
-    bench.conduct()
-
-    assert bench.states == ["stopped"]
-    assert bench.ask().number == 1
-
-
-def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench):
-    conductor = bench.conduct()
-    envelope = bench.ask()
-    actor = bench.actor(envelope)
-    for _ in range(3):
-        step = actor.step()
-        given = {"number": 0, "attempt": 1, "epoch": step.epoch, "losses": step.losses}
-        conductor.measured(**given, failure=None)
-    tidied = []
-    conductor._tidy = lambda trial: tidied.append((trial.number, trial.state))
-
-    assert bench.states == ["complete"]
-    assert tidied == []
-    conductor.tidy_up()
-    conductor.tidy_up()
-    assert tidied == [(0, "complete")]
-
-
 def train_until_memory_is_short(bench, envelope):
     """Report two epochs, and that there was no memory for the third; return what it said."""
     actor = bench.actor(envelope)
@@ -233,6 +195,44 @@ def test_a_share_that_a_trial_was_given_is_its_own_after_an_interruption_too(ben
 
     envelopes = [bench.ask(), bench.ask()]
     assert [(e.number, e.attempt, e.gpu) for e in envelopes] == [(0, 3, 1.0), (1, 1, None)]
+
+
+def test_a_stop_and_the_end_that_it_brings_are_logged_at_the_same_moment(bench):
+    conductor = bench.conduct(StopAt((0, 2)))
+
+    bench.train(bench.ask())
+
+    segments = [segment for _, segment in conductor._log.reader.segments.read()]
+    assert [one.kind for one in segments[-1]] == ["stopped", "ended"]
+
+
+def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench):
+    conductor = bench.conduct()
+    bench.actor(bench.ask()).step()
+    conductor._log.record(Stopped(number=0, epoch=1))
+
+    bench.conduct()
+
+    assert bench.states == ["stopped"]
+    assert bench.ask().number == 1
+
+
+def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench):
+    conductor = bench.conduct()
+    envelope = bench.ask()
+    actor = bench.actor(envelope)
+    for _ in range(3):
+        step = actor.step()
+        given = {"number": 0, "attempt": 1, "epoch": step.epoch, "losses": step.losses}
+        conductor.measured(**given, failure=None)
+    tidied = []
+    conductor._tidy = lambda trial: tidied.append((trial.number, trial.state))
+
+    assert bench.states == ["complete"]
+    assert tidied == []
+    conductor.tidy_up()
+    conductor.tidy_up()
+    assert tidied == [(0, "complete")]
 
 
 def test_the_reference_is_trained_to_its_end_whatever_the_scheduler_says(bench):
