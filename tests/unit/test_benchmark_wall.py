@@ -471,7 +471,7 @@ def test_configs_can_be_given(tmp_path, capsys):
 
     assert (first["conv1_filters"], first["batch_size"], first["conv2_filters"]) == (8, 32, 64)
     assert wall.main(["--trials", "3", "--configs", str(path)]) == 2
-    assert "needs at least 3 configs, got 2" in capsys.readouterr().err
+    assert "needs a list of at least 3 configs, got 2" in capsys.readouterr().err
 
 
 def test_a_config_says_how_its_convolutions_pad():

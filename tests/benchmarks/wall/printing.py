@@ -53,7 +53,8 @@ def _heading(report: Report) -> list[str]:
     return [
         f"{settings['trials']} trials x {settings['epochs']} epochs, {settings['concurrent']} at "
         f"once; digits of {size}x{size}, {settings['rows']} training images. "
-        f"Configs {settings['configs']}. {report['date']}; {machine['processor']}, {machine['cores']} cores; {versions}."
+        f"Configs {settings['configs']}. {report['date']}; {machine['processor']}, "
+        f"{machine['cores']} cores; {versions}."
     ]
 
 
