@@ -26,14 +26,14 @@ def search(task: Task, tuner_id: str) -> None:
     training = PlainTraining(task)
     numbers = sorted(map(int, task.configs))
 
-    class Model(keras_tuner.HyperModel):  # type: ignore[misc]
+    class Model(keras_tuner.HyperModel):
         def build(self, hp: Any) -> Any:
             return training.build(hp.Choice("number", numbers))
 
         def fit(self, hp: Any, model: Any, callbacks: Any = (), **options: Any) -> Any:
             return training.fit(hp.get("number"), model, callbacks)
 
-    class InOrder(keras_tuner.Oracle):  # type: ignore[misc]
+    class InOrder(keras_tuner.Oracle):
         # Its grid search would let workers wait for one another (keras-tuner 1.4.8).
         def populate_space(self, trial_id: str) -> dict[str, Any]:
             return {"status": "RUNNING", "values": {"number": numbers[len(self.start_order)]}}
