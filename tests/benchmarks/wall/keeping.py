@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ def keep(folder: Path, run: Mapping[str, Any]) -> Path:
     """Write a run into a folder under a name of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(run["started"]))
-    name = f"{moment}-{run['contender']}-{run['precision']}-{run['seed']}.json"
+    name = f"{moment}-{run['contender']}-{run['precision']}-{uuid.uuid4().hex[:8]}.json"
     path = folder / name
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(run))

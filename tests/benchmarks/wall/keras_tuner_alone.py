@@ -1,9 +1,10 @@
-"""KerasTuner: one process, or its chief and workers on one machine; a grid of the numbers."""
+"""KerasTuner: one process, or its chief and workers on one machine."""
 
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,30 @@ def search(task: Task, tuner_id: str) -> None:
     training = PlainTraining(task)
     numbers = sorted(map(int, task.configs))
 
-    class Model(keras_tuner.HyperModel):  # type: ignore[misc]
+    class Model(keras_tuner.HyperModel):
         def build(self, hp: Any) -> Any:
             return training.build(hp.Choice("number", numbers))
 
         def fit(self, hp: Any, model: Any, callbacks: Any = (), **options: Any) -> Any:
             return training.fit(hp.get("number"), model, callbacks)
 
-    tuner = keras_tuner.GridSearch(
-        Model(),
+    class InOrder(keras_tuner.Oracle):
+        # Its grid search would let workers wait for one another (keras-tuner 1.4.8).
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            return {"status": "RUNNING", "values": {"number": numbers[len(self.start_order)]}}
+
+    oracle = InOrder(
         objective=[keras_tuner.Objective(f"val_{head}_loss", "min") for head in HEADS],
         max_trials=len(numbers),
+        max_consecutive_failed_trials=1,
+    )
+    if tuner_id and tuner_id != CHIEF:
+        _wait_for_chief()
+    tuner = keras_tuner.Tuner(
+        oracle,
+        Model(),
         directory=str(Path(task.folder) / "keras-tuner"),
         project_name=tuner_id or "alone",
-        max_consecutive_failed_trials=1,
     )
     tuner.search(verbose=0)
 
@@ -61,6 +72,17 @@ def run_workers(task: Task) -> None:
         chief.kill()
         sys.exit(f"a worker ended with status {failed[0]}")
     chief.wait()  # it looks every 20 s whether it may end
+
+
+def _wait_for_chief() -> None:
+    """Wait until the chief answers; a worker that is too early tries again only after a minute."""
+    address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ["KERASTUNER_ORACLE_PORT"])
+    while True:
+        try:
+            socket.create_connection(address).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
 
 
 def _muted(task: Task, name: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from tests.benchmarks.wall.stamps import part
 from tests.benchmarks.wall.task import HEADS, Task, read_task
 
 
-class Training(tune.Trainable):  # type: ignore[misc]
+class Training(tune.Trainable):
     """Trains one epoch at each step."""
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,8 @@ def _wait(
 ) -> str | None:
     """Run a command to its end; return what went wrong."""
     output = scratch / "output.txt"
-    try:
-        with output.open("wb") as file:
+    with output.open("wb") as file:
+        try:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -61,15 +60,15 @@ def _wait(
                 env=environment,
                 cwd=scratch,
             )
-            status = process.wait(timeout=limit)
+        except OSError as error:
+            return f"could not be started: {error}"
+    try:
+        status = process.wait(timeout=limit)
     except subprocess.TimeoutExpired:
         return _with_lines(f"did not end within {limit:g} s", output)
-    except OSError as error:
-        return f"could not be started: {error}"
     finally:
         kill_all(environment[TAG])
-        with suppress(UnboundLocalError):
-            process.wait()
+        process.wait()
     return _with_lines(f"ended with status {status}", output) if status else None
 
 

@@ -19,7 +19,7 @@ def main() -> None:
         from tests.benchmarks.wall.plain_keras import PlainTraining, bind_threads
     report = Reporter()
 
-    class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
+    class Reporting(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             report(epoch=epoch + 1, **{f"val_{h}_loss": logs[f"val_{h}_loss"] for h in HEADS})
 
