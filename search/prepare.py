@@ -5,6 +5,7 @@ All that can be refused is refused here.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,6 +15,7 @@ from search.conditions import DEPTH, depths_of, idle_in
 from search.decisions import Origin
 from search.errors import InputError
 from search.log import StudyLog
+from search.precision import precision_of
 from search.prepared import Prepared, shared_settings
 from search.sampling.samplers import check_installed
 from search.searcher import most_trials
@@ -22,7 +24,7 @@ from search.study import Study
 from search.wording import count
 from trainables.data import DataInfo, DataRequest
 from trainables.parameters import config_depth, reference_config, reference_training
-from trainables.probing import fast_precision, try_models, user_parameters_of
+from trainables.probing import try_models, user_parameters_of
 from trainables.spec import TrialSpec
 from trainables.store import Store
 
@@ -109,8 +111,10 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
         parameters = run_task(user_parameters_of, study.model, study.module_folder)
     space = whole_space(study, parameters)
     check_space(study, space, data)
-    precision = study.precision if study.precision != "auto" else run_task(fast_precision)
-    return Prepared(data=data, space=space, precision=precision)
+    prepared = Prepared(data=data, space=space, precision="float32")
+    tried = reference_config(study.heads) if study.model is None else corners(space)[-1]
+    settings = shared_settings(study, prepared)
+    return replace(prepared, precision=precision_of(study, tried, settings, notify))
 
 
 def data_request(study: Study) -> DataRequest:

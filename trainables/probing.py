@@ -1,7 +1,6 @@
 """What a task finds out before the first trial where it takes TensorFlow or a user's module."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from trainables.errors import InputError
@@ -38,15 +37,3 @@ def try_models(configs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     if errors and len(errors) == len(configs):
         raise errors[0]
     return list(dict.fromkeys(str(error) for error in errors))
-
-
-def fast_precision() -> str:
-    """Return ``bfloat16`` where this machine has units for it, else ``float32``.
-
-    On a CPU these are Intel's AMX tiles: with them bfloat16 was twice as fast as float32 in a
-    compiled epoch; without them it is emulated and slower.
-    """
-    flags = Path("/proc/cpuinfo")
-    if flags.exists() and "amx_bf16" in flags.read_text():
-        return "bfloat16"
-    return "float32"
