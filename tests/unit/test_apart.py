@@ -11,6 +11,9 @@ from trainables import data_decode
 from trainables.apart import _answer, apart
 from trainables.data_values import DataInfo, DataRequest
 from trainables.errors import InputError, SearchError
+from trainables.head_spec import DeclaredHead
+
+HEADS = (DeclaredHead(name="c_output", kind="classification"),)
 
 
 def is_alive(pid):
@@ -35,7 +38,7 @@ def test_what_is_printed_meanwhile_is_no_part_of_the_answer():
 
 
 def test_an_error_of_ours_arrives_as_it_was_raised(tmp_path):
-    request = DataRequest(uri=str(tmp_path / "gone.parquet"), heads=(), image_size=None)
+    request = DataRequest(uri=str(tmp_path / "gone.parquet"), heads=HEADS, image_size=None)
     info = DataInfo(fingerprint="f", image_shape=(8, 8, 1), heads=(), rows={}, baselines={})
 
     with (
