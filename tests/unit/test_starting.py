@@ -1,0 +1,137 @@
+"""A Ray of ours: what is started, how often it is tried, and what is left of a try."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import search.cluster
+from search.errors import SearchError
+from search.starting import PRELOAD, has_a_slot_per_core, num_cpus, start_ray
+from tests.stub_study import stub_study
+
+
+def arguments(folder):
+    return {
+        "address": "local",
+        "num_cpus": 1,
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": "error",
+        "object_store_memory": 80 * 2**20,
+        "_temp_dir": str(folder),
+    }
+
+
+@pytest.fixture
+def short_folder():
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="st-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def commands():
+    """Return the command line of every process below this one."""
+    found, open_pids = [], [os.getpid()]
+    while open_pids:
+        pid = open_pids.pop()
+        try:
+            listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            found += [
+                Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ") for one in listed
+            ]
+        except FileNotFoundError:
+            continue
+        open_pids += [int(one) for one in listed]
+    return found
+
+
+def running(name):
+    return [line for line in commands() if name in line]
+
+
+@pytest.mark.parametrize(
+    ("resources", "cores", "expected"),
+    [
+        pytest.param({"concurrent": 2}, 8, (True, 2), id="as_many_as_will_train"),
+        pytest.param({"concurrent": "auto"}, 8, (True, 8), id="all"),
+        pytest.param({"concurrent": 16}, 8, (True, 8), id="no_more_than_there_are"),
+        pytest.param({"concurrent": 2, "cpu": 4}, 8, (False, 8), id="several_cores_each"),
+        pytest.param({"concurrent": 1, "gpu": 1}, 8, (False, 8), id="gpu"),
+    ],
+)
+def test_processes_are_warmed_only_where_each_of_them_will_train(
+    tmp_path, monkeypatch, resources, cores, expected
+):
+    monkeypatch.setattr("search.starting.local_cores", lambda: cores)
+    study = stub_study(tmp_path, resources=resources)
+
+    assert (has_a_slot_per_core(study), num_cpus(study)) == expected
+
+
+def test_a_start_that_fails_for_another_reason_is_not_tried_again(monkeypatch):
+    import ray
+
+    tries = []
+
+    def fail(**given):
+        tries.append(os.environ.get(PRELOAD))
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.delenv(PRELOAD, raising=False)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        start_ray({}, warms=True)
+
+    assert tries == ["tensorflow,keras"]
+    assert PRELOAD not in os.environ
+
+
+def test_a_start_that_times_out_twice_is_told_in_our_words(monkeypatch):
+    import ray
+
+    tries = []
+
+    def time_out(**given):
+        tries.append(given)
+        raise Exception("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", time_out)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(SearchError, match=r"could not be started .* timed out during startup"):
+        search.cluster._init({"num_cpus": 1})
+
+    assert tries == [{"num_cpus": 1}] * 2
+
+
+@pytest.mark.slow
+def test_a_start_that_times_out_is_tried_once_more_and_nothing_is_left_of_the_first(
+    monkeypatch, short_folder
+):
+    import ray
+    from ray._private.node import Node
+
+    start = Node.start_ray_processes
+    seen = []
+
+    def time_out_once(node):
+        seen.append(len(running("gcs_server")))
+        if len(seen) == 1:
+            raise Exception("The current node timed out during startup. This could happen")
+        start(node)
+
+    monkeypatch.setattr(Node, "start_ray_processes", time_out_once)
+    start_ray(arguments(short_folder), warms=False)
+    try:
+        assert ray.is_initialized()
+        assert seen == [1, 1]  # the first one's was gone before the second one's
+        onlookers = ("dashboard/dashboard.py", "monitor.py")
+        assert [line for line in commands() if any(one in line for one in onlookers)] == []
+        assert len(running("raylet/raylet")) == 1
+    finally:
+        ray.shutdown()
+    assert running("gcs_server") == []
+    assert Node.start_ray_processes is time_out_once
