@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 State = dict[str, NDArray[Any]]
+Piece = bytes | memoryview
+"""Of bytes; a view must not change until it is written."""
 
 
 class CheckpointError(StorageError):
@@ -31,8 +33,8 @@ class Objects(Protocol):
         """Where the store lies, for messages."""
         ...
 
-    def put(self, path: str, data: bytes) -> None:
-        """Write an object, atomically and durably."""
+    def put(self, path: str, data: bytes | Sequence[Piece]) -> None:
+        """Write an object, given whole or in pieces, atomically and durably."""
         ...
 
     def get(self, path: str) -> bytes:
@@ -64,18 +66,20 @@ def save(
                 f"checkpoint {_where(store, folder)} needs arrays of plain numbers, "
                 f"got {array.dtype} as {name!r}"
             )
-    data = _pack(arrays)
-    digest = hashlib.sha256(data).hexdigest()
+    pieces = _pack(arrays)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
     manifest = {
         "format": FORMAT,
-        "bytes": len(data),
-        "sha256": digest,
+        "bytes": sum(map(len, pieces)),
+        "sha256": digest.hexdigest(),
         "arrays": {name: [str(a.dtype), list(a.shape)] for name, a in arrays.items()},
         "meta": dict(meta),
     }
-    store.put(f"{folder}/{ARRAYS}", data)
+    store.put(f"{folder}/{ARRAYS}", pieces)
     store.put(f"{folder}/{MANIFEST}", _seal(manifest))
-    return digest
+    return digest.hexdigest()
 
 
 def load(
@@ -111,14 +115,53 @@ def load(
         raise CheckpointError(f"{where} needs the arrays of its manifest, got {error}") from error
 
 
-def _pack(arrays: State) -> bytes:
-    """Return an uncompressed .npz; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+def _pack(arrays: State) -> list[Piece]:
+    """Return the pieces of an uncompressed .npz; equal arrays give equal bytes.
+
+    The arrays' own memory is among them: nothing large is copied.
+    """
+    file = _Pieces()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         for name, array in arrays.items():
+            header = np.lib.format.header_data_from_array_1_0(array)
+            rows = array.T if header["fortran_order"] else np.ascontiguousarray(array)
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
+                np.lib.format.write_array_header_1_0(member, header)
+                member.write(rows.reshape(-1).view(np.uint8).data if array.size else b"")
+    return file.pieces
+
+
+class _Pieces:
+    """A file that keeps what is written to it as it is; what is overwritten has its old size."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self._places = {0: 0}
+        self._position = 0
+
+    def write(self, data: Piece) -> int:
+        """Keep a piece at the present position."""
+        place = self._places[self._position]
+        if place < len(self.pieces) and len(self.pieces[place]) != len(data):
+            raise ValueError(f"a piece needs {len(self.pieces[place])} bytes, got {len(data)}")
+        if not len(data):
+            return 0
+        self.pieces[place : place + 1] = [data]
+        self._position += len(data)
+        self._places[self._position] = place + 1
+        return len(data)
+
+    def seek(self, position: int) -> int:
+        """Go to the beginning of a piece, or to the end."""
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        """Return the present position."""
+        return self._position
+
+    def flush(self) -> None:
+        """Do nothing."""
 
 
 def _arrays(archive: zipfile.ZipFile, declared: Mapping[str, Any]) -> State:

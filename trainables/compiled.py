@@ -1,5 +1,6 @@
 """A model with its optimizer and compiled epoch, kept by what shapes the graph and reused."""
 
+import gc
 import time
 import weakref
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from trainables.evaluation import Evaluator, block_signature, loop_over, no_rows
 from trainables.feeding import Feed, Order
 from trainables.forward import forward_of
 from trainables.heads import training_losses
+from trainables.initial import InitialState
 from trainables.isolation import GlobalGenerator, isolated
 from trainables.model import PRECISIONS, build_model
 from trainables.optimizers import make_optimizer
@@ -51,17 +53,16 @@ class Program:
         )
         self._loss_weights = tf.Variable(spec.loss_weights, dtype=tf.float32, trainable=False)
         self._random: list[Any] = []
-        self._initial = _compact(self.state())
+        self._is_fresh = True
         self._holder: weakref.ref[Holder] | None = None
         self._compile()
         built = time.perf_counter()
         self._trace()
+        state = self.state()
+        self.num_bytes = 2 * sum(array.nbytes for array in state.values())
+        """About what the program holds: the variables and, at most, their initial values."""
+        self._initial = InitialState(state, spec, seed=seed, precision=precision)
         self.seconds = {"build": built - start, "trace": time.perf_counter() - built}
-
-    @property
-    def num_bytes(self) -> int:
-        """About what the program holds: the variables and their initial values."""
-        return 2 * sum(array.nbytes for array in self._initial.values())
 
     @property
     def num_traces(self) -> tuple[int, int]:
@@ -78,8 +79,10 @@ class Program:
         if previous is not None and previous is not holder:
             previous.park()
         self._holder = weakref.ref(holder)
-        start = self._initial if state is None else state
-        write_state(self.model, self.optimizer, start, self._random)
+        if state is not None or not self._is_fresh:
+            start = self._initial.read() if state is None else state
+            write_state(self.model, self.optimizer, start, self._random)
+        self._is_fresh = False
 
     def is_held_by(self, holder: Holder) -> bool:
         """Tell whether the variables are this run's."""
@@ -132,7 +135,6 @@ class Program:
             self._evaluator.trace()
         if generator.is_used:
             self._random = [generator.state]
-            self._initial = _compact(self.state())
 
     def _run_block(
         self, total: Tensor, batch_size: Tensor, images: Tensor, labels: Tensor, order: Tensor
@@ -172,7 +174,7 @@ def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program,
     Programs are kept by all that shapes them: learning rate, loss weights and batch size do
     not. A user's function is another once its module has been imported anew. The ones used
     longest ago go when there are more than `MOST_KEPT` or when they hold more than
-    `MOST_KEPT_BYTES`.
+    `MOST_KEPT_BYTES`. One that alone holds more stays until another one is asked for.
     """
     function = None
     if isinstance(spec.model, UserModelSpec):
@@ -182,18 +184,20 @@ def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program,
     program = _kept.pop(key, None)
     is_new = program is None
     if program is None:
+        _drop_large()
         program = Program(spec, seed=seed, precision=precision)
     _kept[key] = program
-    while (
+    while len(_kept) > 1 and (
         len(_kept) > MOST_KEPT or sum(kept.num_bytes for kept in _kept.values()) > MOST_KEPT_BYTES
     ):
         _kept.popitem(last=False)
     return program, is_new
 
 
-def _compact(state: State) -> State:
-    """Return the state with arrays of zeros (optimizer slots) as views that take no memory."""
-    return {
-        name: array if array.any() else np.broadcast_to(np.zeros((), array.dtype), array.shape)
-        for name, array in state.items()
-    }
+def _drop_large() -> None:
+    """Make room for a program: one that is too large to be kept beside others goes at once."""
+    large = [key for key, program in _kept.items() if program.num_bytes > MOST_KEPT_BYTES]
+    for key in large:
+        del _kept[key]
+    if large:
+        gc.collect()  # its graphs are cycles, which otherwise are freed at some later time

@@ -1,19 +1,28 @@
-"""Brings the rows of a split to the compiled functions: held whole, or gathered in chunks."""
+"""Brings the rows of a split to the compiled functions: held whole, or read in chunks ahead."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.backend import Tensor, tf
+from trainables.backend import Tensor, tf, visible_gpus
+from trainables.row_reading import Images, aligned_images, row_reader
 from trainables.spec import HeadSpec
 
 RESIDENT_BYTES = 256 * 2**20
-"""A split whose images take less is held as one tensor."""
+"""A split whose images take less is held whole where it is not known what there is room for."""
 
-CHUNK_BYTES = 64 * 2**20
-"""About what a chunk of gathered images takes."""
+RESIDENT_SHARE = 0.5
+"""Of the memory that a process may take: what the images of a split that is held may."""
+
+CHUNK_BYTES = 32 * 2**20
+"""About what a chunk of images takes; there are two, one in use and one that is filled."""
+
+ALIGNMENT = 64
+"""Bytes; TensorFlow works on memory that is aligned so."""
 
 LABEL_TYPES = {"classification": "int32", "regression": "float32", "box": "float32"}
 
@@ -25,7 +34,7 @@ class Rows(Protocol):
     """The rows of one split."""
 
     @property
-    def images(self) -> NDArray[np.uint8]:
+    def images(self) -> Images:
         """``(rows, height, width, channels)``, 0..255; may be a memory map."""
         ...
 
@@ -54,18 +63,27 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(rows: Rows, heads: Sequence[HeadSpec]) -> Feed:
-    """Return the feed that suits the size of a split; both give the same batches."""
-    is_small = rows.images.nbytes < RESIDENT_BYTES
-    return ResidentFeed(rows, heads) if is_small else ChunkedFeed(rows, heads)
+def make_feed(rows: Rows, heads: Sequence[HeadSpec], *, memory_bytes: int | None = None) -> Feed:
+    """Return the feed that suits the size of a split; both give the same batches.
+
+    Args:
+        rows: The split.
+        heads: The heads whose labels are needed.
+        memory_bytes: What this process may take, of the GPU if it trains there; None: unknown.
+    """
+    limit = RESIDENT_SHARE * memory_bytes if memory_bytes else RESIDENT_BYTES
+    return ResidentFeed(rows, heads) if rows.images.nbytes < limit else ChunkedFeed(rows, heads)
 
 
 class ResidentFeed:
-    """Holds all rows as tensors, made once: a tensor of a memory map is a copy."""
+    """Holds all rows as tensors, made once; on a CPU the images stay where they lie mapped."""
 
     def __init__(self, rows: Rows, heads: Sequence[HeadSpec]) -> None:
         self.num_rows = len(rows.images)
-        self._images = tf.convert_to_tensor(rows.images)
+        if isinstance(rows.images.base, mmap.mmap):
+            # At random a map is read in small pieces: on a cold disk that takes thrice as long.
+            rows.images.base.madvise(mmap.MADV_WILLNEED)
+        self._images = _to_device()(rows.images)
         self._labels = tuple(map(tf.convert_to_tensor, _labels(rows, heads)))
 
     def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:
@@ -74,29 +92,68 @@ class ResidentFeed:
 
 
 class ChunkedFeed:
-    """Gathers rows from a memory map into one buffer, again and again."""
+    """Reads rows in chunks, the next one in a thread while the last one is used."""
 
     def __init__(
         self, rows: Rows, heads: Sequence[HeadSpec], *, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self.num_rows = len(rows.images)
-        self._rows = rows
+        self._shape = rows.images.shape[1:]
         self._labels = _labels(rows, heads)
         self._capacity = max(1, chunk_bytes * self.num_rows // max(1, rows.images.nbytes))
-        self._buffer = np.empty((0, *rows.images.shape[1:]), np.uint8)
+        self._read = row_reader(rows.images)
+        self._to_device = _to_device()
 
     def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:
-        """Yield chunks of whole batches; a block is only valid until the next is asked for."""
+        """Yield chunks of whole batches; a block is only valid until the next is asked for.
+
+        Raises:
+            StorageError: If rows cannot be read.
+        """
         size = max(1, self._capacity // batch_size) * batch_size
-        if len(self._buffer) < min(size, len(order)):
-            self._buffer = np.empty((size, *self._rows.images.shape[1:]), np.uint8)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            # With mode="raise" NumPy would gather into a second buffer first.
-            images = self._buffer[: len(chosen)]
-            np.take(self._rows.images, chosen, axis=0, out=images, mode="clip")
-            labels = tuple(tf.convert_to_tensor(column[chosen]) for column in self._labels)
-            yield Block(tf.convert_to_tensor(images), labels, tf.range(len(chosen), dtype="int64"))
+        chunks = [order[start : start + size] for start in range(0, max(1, len(order)), size)]
+        # Made anew for every pass: between two of them the memory is free for other things.
+        buffers = [aligned_images((len(rows), *self._shape), ALIGNMENT) for rows in chunks[:2]]
+        with ThreadPoolExecutor(1, thread_name_prefix="twohead-feed") as pool:
+            coming = pool.submit(self._gather, chunks[0], buffers[0])
+            for place, rows in enumerate(chunks, 1):
+                images = coming.result()
+                if place < len(chunks):
+                    coming = pool.submit(self._gather, chunks[place], buffers[place % 2])
+                labels = tuple(tf.convert_to_tensor(column[rows]) for column in self._labels)
+                yield Block(images, labels, tf.range(len(rows), dtype="int64"))
+
+    def _gather(self, chosen: Order, buffer: Images) -> Tensor:
+        images = buffer[: len(chosen)]
+        self._read(chosen, images)
+        return self._to_device(images)
+
+
+def _to_device() -> Callable[[Images], Tensor]:
+    """Return what makes images a tensor where this process trains."""
+    return tf.convert_to_tensor if visible_gpus() else _lent
+
+
+def _lent(images: Images) -> Tensor:
+    """Return images as a tensor on the CPU over the same memory, if that can be.
+
+    ``tf.constant`` and ``convert_to_tensor`` copy what they are given (tensorflow 2.21).
+    """
+    if not images.flags.c_contiguous or images.ctypes.data % ALIGNMENT or not images.size:
+        return tf.convert_to_tensor(images)
+    return tf.experimental.dlpack.from_dlpack(np.asarray(_Lent(images)).__dlpack__())
+
+
+class _Lent:
+    """Shows a read-only array as one that may be written, as which alone DLPack lends it.
+
+    A tensor is never written to; should it be, a map that is read-only would not let it.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        interface = images.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def _labels(rows: Rows, heads: Sequence[HeadSpec]) -> list[NDArray[np.generic]]:

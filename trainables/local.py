@@ -2,7 +2,7 @@
 
 import errno
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from trainables.local_files import LocalFiles
 
 TEMPORARY = ".tmp-"
 """First letters of every temporary name; no reader ever sees a file or folder named so."""
+
+Content = bytes | Sequence[bytes | memoryview]
+"""Of an object: whole, or in pieces, one after the other."""
 
 # EFBIG is what a file-size limit gives (RLIMIT_FSIZE), ENOSPC also means no inodes left.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -43,6 +46,11 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(f"cannot {what}: {error.strerror or error}") from error
 
 
+def pieces_of(data: Content) -> Sequence[bytes | memoryview]:
+    """Return the pieces of an object's content."""
+    return [data] if isinstance(data, bytes) else data
+
+
 class LocalFolder:
     """Objects in a local folder: each is there whole and durably, or not at all."""
 
@@ -59,7 +67,7 @@ class LocalFolder:
         """Create the folder itself with its parents; durable on return."""
         self._settle(self.root)
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object under a temporary name, then rename it; durable on return."""
         target = self.root / path
         self._place(target, data, self._rename)
@@ -135,7 +143,7 @@ class LocalFolder:
                     else:
                         self._discard(path)
 
-    def _place(self, target: Path, data: bytes, name: Callable[[str, str], bool]) -> bool:
+    def _place(self, target: Path, data: Content, name: Callable[[str, str], bool]) -> bool:
         """Write a temporary file and let ``name`` give it its name; return what that returns.
 
         The file may be swept away meanwhile, by an owner that does not know yet that it has
@@ -157,7 +165,7 @@ class LocalFolder:
         self.files.rename(temporary, target)
         return True
 
-    def _write_temporary(self, folder: Path, data: bytes) -> str:
+    def _write_temporary(self, folder: Path, data: Content) -> str:
         path = str(folder / f"{TEMPORARY}{uuid.uuid4().hex}")
         self._settle(folder)
         try:
@@ -173,11 +181,12 @@ class LocalFolder:
             raise
         return path
 
-    def _fill(self, handle: int, data: bytes) -> None:
+    def _fill(self, handle: int, data: Content) -> None:
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self.files.write(handle, rest) :]
+            for piece in pieces_of(data):
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[self.files.write(handle, rest) :]
             self.files.sync(handle)
         finally:
             self.files.close(handle)

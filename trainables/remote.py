@@ -1,8 +1,10 @@
 """Objects on a remote storage through ``pyarrow.fs``: S3, GCS and whatever else it opens."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from trainables.local import Content, pieces_of
 from trainables.remote_opening import open_filesystem
 from trainables.retrying import Progress, Retrying
 
@@ -43,10 +45,11 @@ class RemoteFolder:
     def make(self) -> None:
         """Do nothing: a folder is there with its first object."""
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object in one request; there when this returns."""
-        target = self._full(path)
-        self.retrying.call(lambda: self._write(target, data), num_bytes=len(data))
+        target, pieces = self._full(path), pieces_of(data)
+        num_bytes = sum(map(len, pieces))
+        self.retrying.call(lambda: self._write(target, pieces), num_bytes=num_bytes)
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object that should not exist yet; best effort, as the class says."""
@@ -94,14 +97,15 @@ class RemoteFolder:
         info = self.retrying.call(lambda: self.filesystem.get_file_info(target))
         return str(info.type.name)
 
-    def _write(self, target: str, data: bytes) -> None:
+    def _write(self, target: str, pieces: Sequence[bytes | memoryview]) -> None:
         try:
             stream = self.filesystem.open_output_stream(target)
         except FileNotFoundError:  # only where folders are real: an object store has none
             self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
             stream = self.filesystem.open_output_stream(target)
         with stream:
-            stream.write(data)
+            for piece in pieces:
+                stream.write(piece)
 
     def _read(self, target: str, progress: Progress) -> bytes:
         parts = []

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from trainables.errors import InputError, StorageError
-from trainables.local import TEMPORARY, LocalFolder, storage_errors
+from trainables.local import TEMPORARY, Content, LocalFolder, storage_errors
 from trainables.local_files import LocalFiles
 from trainables.remote import RemoteFolder
 from trainables.retrying import Retrying
@@ -100,8 +100,12 @@ class Store:
         with self._errors("create", ""):
             self._folder.make()
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: Content) -> None:
         """Write an object, replacing one of that name; durable on return.
+
+        Args:
+            path: Its name.
+            data: Its bytes, or pieces of them, which need no memory besides.
 
         Raises:
             StorageFull: If there is no room; the former object is unchanged.
@@ -209,7 +213,7 @@ class _Folder(Protocol):
 
     def child(self, path: str) -> "_Folder": ...
     def make(self) -> None: ...
-    def put(self, path: str, data: bytes) -> None: ...
+    def put(self, path: str, data: Content) -> None: ...
     def put_new(self, path: str, data: bytes) -> bool: ...
     def get(self, path: str) -> bytes: ...
     def exists(self, path: str) -> bool: ...
