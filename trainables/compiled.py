@@ -150,16 +150,17 @@ class Program:
         return loop_over(order, total, step)
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            outputs = self._forward(images, True)
+        def loss_of(outputs: dict[str, Tensor]) -> Tensor:
             losses = [
                 tf.reduce_mean(training_losses(head, outputs[head.name], column))
                 for head, column in zip(self._heads, labels, strict=True)
             ]
             loss = tf.tensordot(self._loss_weights, tf.stack(losses), axes=1)
-            loss += sum(tf.cast(extra, tf.float32) for extra in self.model.losses)
+            return loss + sum(tf.cast(extra, tf.float32) for extra in self.model.losses)
+
         variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        loss, gradients = self._forward.gradients(images, loss_of, variables)
+        self.optimizer.apply(gradients, variables)
         return loss
 
 

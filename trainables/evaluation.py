@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.backend import Model, Tensor, tf
 from trainables.feeding import LABEL_TYPES, Feed, Rows, make_feed
-from trainables.forward import Forward, plain
+from trainables.forward import Forward, Plain
 from trainables.heads import batch_totals, figures, totals_length
 from trainables.spec import HeadSpec
 
@@ -83,7 +83,7 @@ class Evaluator:
         return loop_over(order, totals, add)
 
     def _measure_batch(self, images: Tensor, labels: Tensor) -> Tensor:
-        outputs = self._forward(images, False)
+        outputs = self._forward(images)
         return [
             batch_totals(head, outputs[head.name], column)
             for head, column in zip(self._heads, labels, strict=True)
@@ -100,7 +100,7 @@ def evaluate_model(
         heads: What the outputs mean.
         rows: At least one row.
     """
-    evaluator = Evaluator(plain(model), heads, rows.images.shape[1:])
+    evaluator = Evaluator(Plain(model), heads, rows.images.shape[1:])
     return evaluator.evaluate(make_feed(rows, heads))
 
 
