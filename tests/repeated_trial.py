@@ -1,0 +1,54 @@
+"""Trains one trial and prints what it gave, bit by bit: ``python -m tests.repeated_trial used``.
+
+``used`` first trains others in the process: another architecture, precision, seed and study,
+and so many that the trial's own compiled epoch, which was built before them, is given up.
+"""
+
+import hashlib
+import sys
+
+from tests.unit.trials import CLASSES, NUMBER, figures, make_data, make_spec
+from trainables import compiled
+from trainables.training import KerasRun, configure_process
+
+HEADS = (CLASSES, NUMBER)
+SHAPE = (40, 40, 1)
+MODEL = {"conv1_filters": 64, "dropout": 0.2, "batch_size": 48}
+"""Large enough that the first block takes its batch in slices; the last batch is a part."""
+
+
+def spec_of(**changes):
+    return make_spec(HEADS, SHAPE, **MODEL | changes)
+
+
+def data_of(seed):
+    return make_data(HEADS, shape=SHAPE, rows=(130, 70), seed=seed)
+
+
+def wear_out():
+    """Train other trials first."""
+    KerasRun(spec=spec_of(), dataset=data_of(0), seed=3).run_epoch()
+    KerasRun(spec=spec_of(learning_rate=0.05), dataset=data_of(0), seed=3).run_epoch()
+    KerasRun(spec=spec_of(), dataset=data_of(0), seed=3, precision="bfloat16").run_epoch()
+    other = make_spec((NUMBER,), (17, 17, 1))
+    data = make_data((NUMBER,), seed=9)
+    KerasRun(spec=other, dataset=data, seed=5).run_epoch()
+    for filters in range(1, compiled.MOST_KEPT + 1):
+        KerasRun(spec=spec_of(conv2_filters=filters + 8), dataset=data_of(1), seed=3).run_epoch()
+
+
+def main():
+    configure_process(num_threads=1)
+    if sys.argv[1] == "used":
+        wear_out()
+    run = KerasRun(spec=spec_of(), dataset=data_of(0), seed=3)
+    assert run._startup["build"] > 0, "the compiled epoch was still there"
+    given = figures(run, 2)
+    digest = hashlib.sha256(repr(given).encode())
+    for name, array in sorted(run.state().items()):
+        digest.update(name.encode() + array.tobytes())
+    print(digest.hexdigest(), given[-1][0])
+
+
+if __name__ == "__main__":
+    main()
