@@ -43,6 +43,8 @@ def keras_run(request: RunRequest) -> TrialRun:
         dataset=shared_dataset(*_data_of(settings)),
         seed=request.seed,
         precision=settings["precision"],
+        # On a GPU another memory counts, which is not the one that a process is recycled for.
+        memory_bytes=None if visible_gpus() else settings.get("recycle_bytes"),
     )
 
 

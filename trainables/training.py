@@ -45,17 +45,30 @@ class KerasRun:
     trained before or trains beside it, nor on interruptions (on the same kind of CPU with
     the same number of threads and versions).
 
+    Args:
+        spec: What is trained.
+        dataset: The decoded data.
+        seed: Governs the initial weights, the shuffling and the dropout.
+        precision: ``float32`` or ``bfloat16``.
+        memory_bytes: What this process may take; decides which data are held whole.
+
     Raises:
         InputError: If the precision is unknown or a user's model does not fit.
     """
 
     def __init__(
-        self, *, spec: TrialSpec, dataset: Data, seed: int, precision: str = "float32"
+        self,
+        *,
+        spec: TrialSpec,
+        dataset: Data,
+        seed: int,
+        precision: str = "float32",
+        memory_bytes: int | None = None,
     ) -> None:
         self._spec = spec
         self._seed = seed
-        self._train = shared_feed(dataset, "train", spec.heads)
-        self._validation = shared_feed(dataset, "validation", spec.heads)
+        self._train = shared_feed(dataset, "train", spec.heads, memory_bytes)
+        self._validation = shared_feed(dataset, "validation", spec.heads, memory_bytes)
         self._program, is_new = program_for(spec, seed=seed, precision=precision)
         self._startup = dict(self._program.seconds) if is_new else {"build": 0.0, "trace": 0.0}
         self._parked: State | None = None
@@ -137,11 +150,13 @@ def permutation(num_rows: int, *, seed: int, epoch: int) -> Order:
 _feeds: dict[tuple[str, str, tuple[HeadSpec, ...]], Feed] = {}
 
 
-def shared_feed(dataset: Data, name: str, heads: tuple[HeadSpec, ...]) -> Feed:
+def shared_feed(
+    dataset: Data, name: str, heads: tuple[HeadSpec, ...], memory_bytes: int | None = None
+) -> Feed:
     """Return the feed of a split, made once per process; another data set replaces all."""
     key = (dataset.fingerprint, name, heads)
     for other in [other for other in _feeds if other[0] != key[0] or other[2] != heads]:
         del _feeds[other]
     if key not in _feeds:
-        _feeds[key] = make_feed(dataset.split(name), heads)
+        _feeds[key] = make_feed(dataset.split(name), heads, memory_bytes=memory_bytes)
     return _feeds[key]

@@ -1,6 +1,8 @@
 """Checkpoints on a real store and on one that misbehaves."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -36,6 +38,51 @@ def test_a_checkpoint_returns_what_was_saved_bit_for_bit(store):
 
 def test_equal_states_have_equal_hashes(store):
     assert save(store, "a", STATE, META) == save(store, "b", STATE, {})
+
+
+def as_numpy_writes_them(arrays):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def test_pieces_are_the_bytes_that_checkpoints_always_had(store):
+    numbers = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    arrays = STATE | {
+        "fortran": np.asfortranarray(numbers),
+        "parted": numbers[::2, ::3],
+        "zeros": np.broadcast_to(np.float32(0), (7, 3)),
+        "flags": np.array([True, False]),
+    }
+
+    save(store, FOLDER, arrays, META)
+
+    written = store.get(f"{FOLDER}/{ARRAYS}")
+    assert written == as_numpy_writes_them(arrays)
+    store.put(f"{FOLDER}/{ARRAYS}", as_numpy_writes_them(arrays))
+    assert set(load(store, FOLDER)[0]) == set(arrays)
+
+
+def test_large_arrays_are_not_copied_on_their_way_to_the_store():
+    array = np.zeros(100_000, np.float32)
+    pieces = []
+
+    class Recorder:
+        uri = "memory"
+
+        def put(self, path, data):
+            pieces.extend([] if isinstance(data, bytes) else data)
+
+        def get(self, path):
+            raise FileNotFoundError(path)
+
+    save(Recorder(), FOLDER, {"large": array}, META)
+
+    (large,) = [piece for piece in pieces if len(piece) == array.nbytes]
+    assert np.shares_memory(np.frombuffer(large, np.float32), array)
 
 
 def test_the_manifest_is_written_last():

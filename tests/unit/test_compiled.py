@@ -19,7 +19,7 @@ from tests.unit.trials import (
     make_spec,
     same,
 )
-from trainables import compiled, feeding, training
+from trainables import compiled, feeding, initial, training
 from trainables.checkpoint import load, save
 from trainables.compiled import program_for
 from trainables.errors import InputError
@@ -163,6 +163,53 @@ def test_programs_are_kept_up_to_a_number_and_a_size(monkeypatch):
     assert (again is programs[2], is_new) == (True, False)
     assert [program.num_bytes > 0 for program in programs] == [True] * 3
     assert 1 <= len(compiled._kept) <= 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("change", [{}, RICH], ids=["plain", "rich"])
+def test_initial_weights_that_are_not_kept_are_made_again_bit_by_bit(
+    change, precision, monkeypatch
+):
+    monkeypatch.setattr(initial, "KEPT_BYTES", 0)
+    spec = make_spec(**change)
+    run = fresh(spec, make_data(spec.heads), precision=precision)
+    expected = {name: array.copy() for name, array in run.state().items()}
+    run.run_epoch()
+
+    again = KerasRun(spec=spec, dataset=make_data(spec.heads), seed=3, precision=precision)
+
+    assert again._program is run._program
+    assert not any(name.startswith("model/") for name in again._program._initial._kept)
+    assert list(again.state()) == list(expected)
+    assert same(again.state(), expected)
+
+
+def test_a_state_that_was_read_does_not_change_when_training_goes_on():
+    spec = make_spec(**RICH)
+    run = fresh(spec, make_data(spec.heads))
+    run.run_epoch()
+    state = run.state()
+    before = {name: array.copy() for name, array in state.items()}
+
+    run.run_epoch()
+
+    assert same(state, before)
+    assert not same(run.state(), before)
+
+
+def test_a_program_too_large_to_be_kept_beside_others_stays_until_another_is_asked_for(
+    monkeypatch,
+):
+    monkeypatch.setattr(compiled, "MOST_KEPT_BYTES", 1)
+    make = partial(program_for, seed=0, precision="float32")
+
+    first, _ = make(make_spec())
+    again, is_new = make(make_spec(learning_rate=0.5))
+    make(make_spec(conv1_filters=2))
+
+    assert (again is first, is_new) == (True, False)
+    assert len(compiled._kept) == 1
+    assert first not in compiled._kept.values()
 
 
 def test_a_program_that_is_no_longer_kept_leaves_no_graph_behind():
