@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import InputError
 from search.runner import Silent, run
 from search.shares import SHARES
 from tests import gpu_stub, stub_run
+from tests.driven_study import Driver
+from tests.driver import FAILED
 from tests.gpu_stub import begun, meet
 from tests.several_nodes import joined, nodes_of_ray
 from tests.stub_study import numbered, stub_study, table, trials_of, write_faults
@@ -144,15 +145,15 @@ def write_shares_of(study, body):
     write_shares(Store(study.folder), MeasuredShares.from_dict(body))
 
 
-def test_a_model_that_no_gpu_has_room_for_is_refused_before_the_first_trial(nodes, tmp_path):
-    space = {"conv1_filters": 64, "r_output_units": 16384, "batch_size": 4, "pool_size": 2}
-    changes = {"image_size": (64, 64), "start_with": (), "budget": {"trials": 2, "epochs": 1}}
-    study = study_of(tmp_path, space=space, **changes)
+def test_a_model_that_no_gpu_has_room_for_is_refused_before_the_first_trial(tmp_path):
+    stub_study(tmp_path)
+    small = {"TWOHEAD_SIMULATED_GPU": "1", "TWOHEAD_SIMULATED_GPU_BYTES": "500000000"}
+    plan = {"scheduler": "fifo", **numbered(2), "resources": {"gpu": "auto"}}
 
-    message = (
-        r"the config .*conv1_filters=64, .* takes up to .* GiB, and there are GPUs with 4.0 GiB"
-    )
-    with pytest.raises(InputError, match=message):
-        ran(study)
+    driver = Driver(tmp_path, plan, **small)
 
-    assert trials_of(study) == ()
+    assert driver.wait() == FAILED
+    assert "needs a GPU with room for every trial, but the config conv1_filters=" in driver.err
+    assert "there are GPUs with 458 MiB for trials: make its model or its batch" in driver.err
+    assert "Traceback" not in driver.err
+    assert trials_of(stub_study(tmp_path)) == ()
