@@ -38,6 +38,11 @@ class InitialState:
             for name in weights:
                 del self._kept[name]
 
+    @property
+    def num_bytes(self) -> int:
+        """What the kept arrays take; a view of one zero takes nothing."""
+        return sum(array.nbytes for array in self._kept.values() if 0 not in array.strides)
+
     def read(self) -> State:
         """Return all of it; what it takes to make it again is given back with it."""
         if len(self._kept) == len(self._names):

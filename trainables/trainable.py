@@ -112,7 +112,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
 
 
 def _resident_bytes() -> int:
-    """Return what this process holds, pages of mapped files apart: the system takes them back."""
+    """Return what this process alone holds: mapped images are the machine's to drop."""
     with open("/proc/self/statm") as statm:
         _, resident, shared, *_ = map(int, statm.read().split())
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")

@@ -169,6 +169,17 @@ def test_string_labels_become_classes_in_sorted_order_and_bfloat16_is_exact_enou
     check_losses(result, rel=2e-2)
 
 
+def test_a_precision_left_open_is_measured_and_written_down(tmp_path):
+    data = two_heads(tmp_path / "data.parquet")
+
+    result = run(tmp_path, data, {"c": CLASS, "b": BOX}, precision="auto")
+
+    assert result.prepared.precision in ("float32", "bfloat16")
+    again = search.load(result.study.folder)
+    assert again.prepared.precision == result.prepared.precision
+    check_losses(result, rel=2e-2)
+
+
 def test_a_users_own_model_is_searched_tested_and_read_back(tmp_path):
     (tmp_path / "own_models.py").write_text(MODELS)
     space = {"filters": {"choice": [4, 6]}, "norm": {"choice": [True, False]}, "batch_size": 16}

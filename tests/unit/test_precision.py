@@ -6,6 +6,7 @@ import pytest
 
 from search import precision
 from search.errors import InputError
+from trainables.apart import apart
 from trainables.parameters import reference_config
 from trainables.precision import Blocks, are_within_noise, fast_precision
 from trainables.spec import HeadSpec, TrialSpec
@@ -59,7 +60,8 @@ def test_what_is_trained_to_find_out_can_be_learnt_by_every_kind_of_head():
 
 @pytest.mark.slow
 def test_a_machine_gets_an_answer():
-    assert fast_precision(reference_config(HEADS), SETTINGS, 1) in {"float32", "bfloat16"}
+    with apart(fast_precision, reference_config(HEADS), SETTINGS, 1) as answer:
+        assert answer() in {"float32", "bfloat16"}
 
 
 def test_a_study_that_names_its_precision_tries_nothing(monkeypatch):
@@ -84,9 +86,14 @@ def test_where_it_is_left_open_a_task_tries_it_with_a_trials_threads(monkeypatch
     assert said == ["trying bfloat16 against float32", "training in bfloat16"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused_by_name():
-    with pytest.raises(InputError, match="conv1_filters"):
-        fast_precision({**reference_config(HEADS), "conv1_filters": 0}, SETTINGS, 1)
+    config = {**reference_config(HEADS), "conv1_filters": 0}
+    with (
+        apart(fast_precision, config, SETTINGS, 1) as answer,
+        pytest.raises(InputError, match="conv1_filters"),
+    ):
+        answer()
 
 
 @pytest.mark.parametrize(
