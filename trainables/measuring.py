@@ -93,7 +93,7 @@ def _held(spec: TrialSpec, num_rows: int) -> int:
     from trainables.feeding import CHUNK_BYTES, RESIDENT_BYTES
 
     whole = num_rows * math.prod(spec.model.image_shape)
-    return whole if whole < RESIDENT_BYTES else CHUNK_BYTES
+    return whole if whole < RESIDENT_BYTES else 2 * CHUNK_BYTES  # one in use, one coming
 
 
 def speed(settings: Mapping[str, Any], job: Job) -> Iterator[Any]:
