@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -177,7 +178,8 @@ def test_a_set_larger_than_the_memory_that_is_left_trains_in_chunks(is_held, wor
     np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, (4096, 256, 256, 1)).flush()
 
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), str(int(is_held))],
+        [sys.executable, "-m", "tests.unit.test_feeding", str(tmp_path), str(int(is_held))],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
