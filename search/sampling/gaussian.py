@@ -106,7 +106,7 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
         rows = np.sort(rng.permutation(len(values))[:FIT_POINTS])
         places, values, variances = places[rows], values[rows], variances[rows]
     num = places.shape[1]
-    squares = (places.T[:, :, None] - places.T[:, None, :]) ** 2
+    squares = ((places.T[:, :, None] - places.T[:, None, :]) ** 2).reshape(num, -1)
     median = np.append(np.full(num, 0.5 * math.log(num) / 2 + 0.2), math.log(NOISE_MEDIAN))
     spread = np.append(np.full(num, LENGTH_SPREAD), NOISE_SPREAD)
     known = TREND * parabolas(places) @ parabolas(places).T + np.diag(variances)
@@ -130,13 +130,13 @@ def _likelihood(at: Array, squares: Array, values: Array, known: Array) -> tuple
 
     Args:
         at: Shape ``(parameters + 1,)``: logarithms of the length scales and of the noise.
-        squares: Shape ``(parameters, points, points)``: squared distances along each parameter.
+        squares: Shape ``(parameters, points * points)``: squared distances along each parameter.
         values: Shape ``(points,)``.
         known: Shape ``(points, points)``: covariances that do not depend on ``at``.
     """
     num = len(squares)
     shrunk, noise = np.exp(-2 * at[:num]), math.exp(at[num])
-    distances = np.tensordot(shrunk, squares, axes=1)
+    distances = (shrunk @ squares).reshape(known.shape)
     root = np.sqrt(distances)
     covariance = _matern(distances) + known
     covariance[np.diag_indices_from(covariance)] += noise
@@ -146,7 +146,7 @@ def _likelihood(at: Array, squares: Array, values: Array, known: Array) -> tuple
     outer = inverse - np.outer(weights, weights)
     by_distance = outer * (5 / 3 * (1 + _ROOT5 * root) * np.exp(-_ROOT5 * root))
     slope = np.empty(num + 1)
-    slope[:num] = 0.5 * np.tensordot(squares, by_distance, axes=2) * shrunk
+    slope[:num] = 0.5 * (squares @ by_distance.ravel()) * shrunk
     slope[num] = 0.5 * float(np.trace(outer)) * noise
     return 0.5 * float(values @ weights + log_determinant), slope
 

@@ -9,6 +9,8 @@ DIRECTIONS = 32
 """Rays along which the volume is measured."""
 SAMPLES = 24
 """Draws from what is believed of a config, half of them mirrored."""
+TOGETHER = 32
+"""Candidates at once: what they need then stays in the cache, at a third of the time."""
 STRETCH = 1.8
 """How much farther than what is believed the draws go; each counts for less the less it is
 believed. Late in a study only what is unlikely improves, and 24 plain draws would see nothing."""
@@ -40,26 +42,43 @@ def expected_improvement(
     half = rng.standard_normal((SAMPLES // 2, num_heads))
     draws = np.vstack([half, -half]) * STRETCH
     odds = STRETCH**num_heads * np.exp(((draws / STRETCH) ** 2 - draws**2).sum(axis=1) / 2)
-    scale = reference - best
-    there = _reach((reference - front) / scale, directions).max(axis=0, initial=0.0)
-    drawn = mean[:, None, :] + np.sqrt(variance)[:, None, :] * draws
-    reached = _reach((reference - drawn) / scale, directions)
-    gained = np.maximum(reached - there, 0.0).mean(axis=2)
-    return np.asarray(gained @ odds / len(odds))
+    rays = 1 / (directions * (reference - best))
+    there = _reach(reference - front, rays).max(axis=0, initial=0.0)
+    room, width = reference - mean, np.sqrt(variance)
+    volumes = np.empty((len(mean), len(draws)))
+    for start in range(0, len(mean), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        drawn = room[part, None, :] - width[part, None, :] * draws
+        volumes[part] = _volume(drawn, rays, there)
+    return np.asarray((volumes - (there**num_heads).mean()) @ odds / len(odds))
 
 
-def _reach(points: Array, directions: Array) -> Array:
-    """Return how far points reach along each direction, to the power of the number of heads.
+def _volume(points: Array, rays: Array, there: Array) -> Array:
+    """Return the volume that each point covers together with what is covered already.
+
+    Args:
+        points: Shape ``(..., heads)``: by how much each is better than the reference.
+        rays: See `_reach`.
+        there: Shape ``(directions,)``: what is reached already along each direction.
+
+    Returns:
+        Shape ``(...,)``.
+    """
+    reached = np.maximum(_reach(points, rays), there)
+    return np.asarray((reached ** rays.shape[1]).mean(axis=-1))
+
+
+def _reach(points: Array, rays: Array) -> Array:
+    """Return how far points reach along each direction.
 
     Args:
         points: Shape ``(..., heads)``; what is not above 0 everywhere reaches nowhere.
-        directions: Shape ``(directions, heads)``.
+        rays: Shape ``(directions, heads)``: what a unit of each head is worth along each.
 
     Returns:
         Shape ``(..., directions)``.
     """
-    least = np.full((*points.shape[:-1], len(directions)), np.inf)
-    for head, along in enumerate(directions.T):
-        np.minimum(least, points[..., head, None] / along, out=least)
-    np.maximum(least, 0.0, out=least)
-    return np.asarray(least ** len(directions[0]))
+    least = points[..., 0, None] * rays[:, 0]
+    for head in range(1, len(rays[0])):
+        np.minimum(least, points[..., head, None] * rays[:, head], out=least)
+    return np.asarray(np.maximum(least, 0.0, out=least))

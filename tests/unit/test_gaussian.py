@@ -105,6 +105,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(num, num_p
     seen = observed(num, num_parameters, noise=0.3, seed=seed)
     known = np.diag(rng.random(num) * 0.1)
     squares = (seen.places.T[:, :, None] - seen.places.T[:, None, :]) ** 2
+    squares = squares.reshape(num_parameters, -1)
     at = np.append(rng.normal(size=num_parameters) * 0.5, -2.0)
 
     def height(at):
@@ -120,7 +121,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences(num, num_p
 def test_the_likelihood_is_that_of_a_normal_distribution():
     # One point: -log N(1; 0, 1 + 0.5), but for the constant log(2 pi) / 2.
     height, _ = _likelihood(
-        np.array([0.0, np.log(0.5)]), np.zeros((1, 1, 1)), np.array([1.0]), np.zeros((1, 1))
+        np.array([0.0, np.log(0.5)]), np.zeros((1, 1)), np.array([1.0]), np.zeros((1, 1))
     )
 
     assert height == pytest.approx(0.5 * (1 / 1.5 + np.log(1.5)))
