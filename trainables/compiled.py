@@ -4,7 +4,7 @@ import gc
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,20 +13,15 @@ from numpy.typing import NDArray
 from trainables.backend import Tensor, tf, visible_gpus
 from trainables.evaluation import Evaluator, block_signature, loop_over, no_rows
 from trainables.feeding import Feed, Order
-from trainables.forward import forward_of
 from trainables.heads import training_losses
-from trainables.initial import InitialState
-from trainables.isolation import GlobalGenerator, isolated
-from trainables.model import PRECISIONS, build_model
-from trainables.optimizers import make_optimizer
-from trainables.spec import TrialSpec, UserModelSpec
-from trainables.state import State, read_state, write_state
-from trainables.user_model import load_function
+from trainables.network import make_network, network_key
+from trainables.spec import TrialSpec
+from trainables.state import State
 
 MOST_KEPT = 8
 MOST_KEPT_BYTES = 256 * 2**20
-"""Few and small: of 48 random configs of the default space, whose dropout and widths shape the
-graph, no two had an architecture in common. Kept programs serve spaces of few choices."""
+"""48 random configs of the default space need about as many programs as are kept; users' own
+models and those with batch normalisation one for each architecture, of which few come again."""
 
 GRAPH_BYTES = 16 * 2**20
 """What the graphs of a small model add to a process's memory: 14 to 21 MB (tensorflow 2.21)."""
@@ -41,54 +36,83 @@ class Holder(Protocol):
 
 
 class Program:
-    """The graph of one architecture, optimizer, seed and precision, and its variables."""
+    """Compiled training and evaluation of a network, whose variables go from run to run."""
 
     def __init__(self, spec: TrialSpec, *, seed: int, precision: str) -> None:
         start = time.perf_counter()
         self._heads = spec.heads
         self._image_shape = spec.model.image_shape
-        self._seed = seed
-        self._policy = PRECISIONS[precision]
-        self.model = build_model(spec.model, seed=seed, precision=precision)
-        self._forward = forward_of(spec.model, self.model)
-        self.optimizer = make_optimizer(
-            spec.optimizer,
-            learning_rate=spec.learning_rate,
-            variables=self.model.trainable_variables,
-        )
+        self._network = make_network(spec, seed=seed, precision=precision)
         self._loss_weights = tf.Variable(spec.loss_weights, dtype=tf.float32, trainable=False)
-        self._random: list[Any] = []
-        self._is_fresh = True
         self._holder: weakref.ref[Holder] | None = None
+        self._seen: set[tuple[str, int]] = set()
         self._compile()
         built = time.perf_counter()
         self._trace()
-        state = self.state()
-        self._initial = InitialState(state, spec, seed=seed, precision=precision)
-        variables = sum(array.nbytes for array in state.values())
-        self.num_bytes = GRAPH_BYTES + variables + self._initial.num_bytes
-        """About what the program holds: graphs, variables and the kept initial values."""
-        self.seconds = {"build": built - start, "trace": time.perf_counter() - built}
+        self._unpaid = {"build": built - start, "trace": time.perf_counter() - built}
+
+    @property
+    def num_bytes(self) -> int:
+        """About what the program holds: graphs, variables and kept initial values."""
+        return GRAPH_BYTES + self._network.num_bytes
+
+    @property
+    def resting_bytes(self) -> int:
+        """About what it holds while no run has its variables."""
+        return GRAPH_BYTES + self._network.resting_bytes
 
     @property
     def num_traces(self) -> tuple[int, int]:
         """How often the epoch and the evaluation were traced; once each is right."""
         return int(self._epoch.experimental_get_tracing_count()), self._evaluator.num_traces
 
-    def claim(self, holder: Holder, state: Mapping[str, NDArray[Any]] | None = None) -> None:
-        """Hand the variables to a run; at ``state``, or as a fresh build has them.
+    def begin(self, holder: Holder, spec: TrialSpec, seed: int) -> dict[str, float]:
+        """Hand the variables to a run, as a fresh build of its architecture has them.
+
+        Returns:
+            Seconds spent on ``build`` and ``trace``: 0 for what this process had done before.
+        """
+        start = time.perf_counter()
+        self.claim(holder, spec, seed=seed)
+        spent, self._unpaid = self._unpaid, {"build": 0.0, "trace": 0.0}
+        architecture = spec.architecture_key(), seed
+        if architecture not in self._seen:
+            self._seen.add(architecture)
+            spent["build"] += time.perf_counter() - start
+        return spent
+
+    def claim(
+        self,
+        holder: Holder,
+        spec: TrialSpec,
+        *,
+        seed: int = 0,
+        state: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Hand the variables to a run; at ``state``, or as a fresh build of the seed has them.
 
         A run that holds them and is still alive saves its own first, so that any number of
         runs may share a program without seeing one another.
+
+        Raises:
+            InputError: If it is not a state of this spec; then the variables are as they were.
         """
         previous = self._holder() if self._holder else None
         if previous is not None and previous is not holder:
             previous.park()
         self._holder = weakref.ref(holder)
-        if state is not None or not self._is_fresh:
-            start = self._initial.read() if state is None else state
-            write_state(self.model, self.optimizer, start, self._random)
-        self._is_fresh = False
+        if state is None:
+            self._network.start(spec, seed)
+        else:
+            self._network.write(spec, state)
+        self._network.set_training(spec)
+        self._loss_weights.assign(spec.loss_weights)
+
+    def rest(self) -> None:
+        """Give back the variables' memory, if no run that is alive has them."""
+        if self._holder is not None and self._holder() is None:
+            self._holder = None
+            self._network.rest()
 
     def is_held_by(self, holder: Holder) -> bool:
         """Tell whether the variables are this run's."""
@@ -96,12 +120,7 @@ class Program:
 
     def state(self) -> State:
         """Return the variables' values."""
-        return read_state(self.model, self.optimizer, self._random)
-
-    def set_training(self, *, learning_rate: float, loss_weights: tuple[float, ...]) -> None:
-        """Set what varies without another graph."""
-        self.optimizer.learning_rate.assign(learning_rate)
-        self._loss_weights.assign(loss_weights)
+        return self._network.state()
 
     def train(self, feed: Feed, order: Order, batch_size: int) -> float:
         """Train on the rows in this order; return the mean loss of a row."""
@@ -118,7 +137,7 @@ class Program:
     def _compile(self) -> None:
         jit_compile = visible_gpus() > 0  # on a CPU XLA is 2-4 times slower (tensorflow 2.21)
         self._evaluator = Evaluator(
-            self._forward, self._heads, self._image_shape, jit_compile=jit_compile
+            self._network.forward, self._heads, self._image_shape, jit_compile=jit_compile
         )
         self._step = tf.function(self._train_batch, autograph=False, jit_compile=jit_compile)
         self._epoch = tf.function(
@@ -133,14 +152,11 @@ class Program:
 
     def _trace(self) -> None:
         """Trace and optimise both graphs on no rows: nothing is trained."""
-        with isolated(seed=self._seed, dtype_policy=self._policy):
-            generator = GlobalGenerator()
-            empty = no_rows(self._heads, self._image_shape)
+        empty = no_rows(self._heads, self._image_shape)
+        with self._network.tracing():
             self._epoch.get_concrete_function()
             self._epoch(np.float64(0.0), np.int64(1), *empty)
             self._evaluator.trace()
-        if generator.is_used:
-            self._random = [generator.state]
 
     def _run_block(
         self, total: Tensor, batch_size: Tensor, images: Tensor, labels: Tensor, order: Tensor
@@ -161,34 +177,27 @@ class Program:
                 tf.reduce_mean(training_losses(head, outputs[head.name], column))
                 for head, column in zip(self._heads, labels, strict=True)
             ]
-            loss = tf.tensordot(self._loss_weights, tf.stack(losses), axes=1)
-            return loss + sum(tf.cast(extra, tf.float32) for extra in self.model.losses)
+            return tf.tensordot(self._loss_weights, tf.stack(losses), axes=1)
 
-        variables = self.model.trainable_variables
-        loss, gradients = self._forward.gradients(images, loss_of, variables)
-        self.optimizer.apply(gradients, variables)
+        loss, gradients = self._network.forward.gradients(images, loss_of)
+        self._network.apply(gradients)
         return loss
 
 
-_Key = tuple[str, Callable[..., Any] | None, int, str]
-_kept: OrderedDict[_Key, Program] = OrderedDict()
+_kept: OrderedDict[Hashable, Program] = OrderedDict()
 
 
-def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program, bool]:
-    """Return the program of a spec and whether it was built just now.
+def program_for(spec: TrialSpec, *, seed: int, precision: str) -> Program:
+    """Return the program of a spec, built now if none is kept that fits.
 
-    Programs are kept by all that shapes them: learning rate, loss weights and batch size do
-    not. A user's function is another once its module has been imported anew. The ones used
-    longest ago go when there are more than `MOST_KEPT` or when they hold more than
-    `MOST_KEPT_BYTES`. One that alone holds more stays until another one is asked for.
+    The ones used longest ago go when there are more than `MOST_KEPT` or when they hold more
+    than `MOST_KEPT_BYTES`. One that alone holds more stays until another one is asked for.
     """
-    function = None
-    if isinstance(spec.model, UserModelSpec):
-        with isolated(seed=seed, dtype_policy=PRECISIONS.get(precision, "float32")):
-            function = load_function(spec.model.target)
-    key = (spec.architecture_key(), function, seed, precision)
+    key = network_key(spec, seed=seed, precision=precision)
+    for other, kept in _kept.items():
+        if other != key:
+            kept.rest()
     program = _kept.pop(key, None)
-    is_new = program is None
     if program is None:
         _drop_large()
         program = Program(spec, seed=seed, precision=precision)
@@ -197,7 +206,7 @@ def program_for(spec: TrialSpec, *, seed: int, precision: str) -> tuple[Program,
         len(_kept) > MOST_KEPT or sum(kept.num_bytes for kept in _kept.values()) > MOST_KEPT_BYTES
     ):
         _kept.popitem(last=False)
-    return program, is_new
+    return program
 
 
 def _drop_large() -> None:

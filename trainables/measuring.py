@@ -75,9 +75,9 @@ def peak(settings: Mapping[str, Any], job: Job) -> Answer:
     limit = 0 if is_simulated() else int(job["gpu_bytes"] * LIMIT_SHARE)
     spec, run = _run(settings, job, limit)
     run.run_epoch()
-    program, _ = program_for(spec, seed=SEED, precision=settings["precision"])
+    program = program_for(spec, seed=SEED, precision=settings["precision"])
     # Half of what a program holds are initial values, which stay in the machine's memory.
-    kept = min(MOST_KEPT_BYTES, (MOST_KEPT - 1) * program.num_bytes) // 2
+    kept = min(MOST_KEPT_BYTES, (MOST_KEPT - 1) * program.resting_bytes) // 2
     held = sum(_held(spec, rows) for rows in job["rows"])
     if not limit:
         return {"peak_bytes": _resident_peak() + held, "kept_bytes": kept, "outside_bytes": 0}

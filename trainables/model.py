@@ -103,7 +103,7 @@ class _Builder:
         )(inputs)
         if self._spec.dropout:
             name = f"{head.name}_dropout"
-            seed = _layer_seed(self._seed, name)
+            seed = layer_seed(self._seed, name)
             hidden = layers.Dropout(self._spec.dropout, seed=seed, **self._common(name))(hidden)
         return layers.Dense(
             head.units,
@@ -118,7 +118,7 @@ class _Builder:
         return {"kernel_initializer": self._initializer(name), "kernel_regularizer": penalty}
 
     def _initializer(self, name: str) -> Any:
-        return keras.initializers.GlorotUniform(seed=_layer_seed(self._seed, name))
+        return keras.initializers.GlorotUniform(seed=layer_seed(self._seed, name))
 
     def _common(self, name: str) -> dict[str, Any]:
         return {"name": self._name(name), "dtype": self._policy}
@@ -134,7 +134,8 @@ def layer_name(name: str, heads: Sequence[HeadSpec]) -> str:
     return name
 
 
-def _layer_seed(seed: int, name: str) -> int:
+def layer_seed(seed: int, name: str) -> int:
+    """Return what a layer draws with: by the seed and its name, not by the other layers."""
     sequence = np.random.SeedSequence(seed % 2**64, spawn_key=tuple(name.encode()))
     return int(sequence.generate_state(1)[0] >> 1)
 

@@ -29,6 +29,11 @@ def read_state(model: Model, optimizer: Any | None = None, random: Sequence[Any]
     return {name: _read(variable) for name, variable in _named(model, optimizer, random)}
 
 
+def read_random(random: Sequence[Any]) -> State:
+    """Return the part of a state that holds what draws and is none of the model's."""
+    return {name: _read(variable) for name, variable in _group("random", random)}
+
+
 def write_state(
     model: Model,
     optimizer: Any,
@@ -61,11 +66,19 @@ def _named(
         "optimizer": optimizer.variables if optimizer else [],
         "random": random,
     }
+    return [named for group, variables in groups.items() for named in _group(group, variables)]
+
+
+def _group(group: str, variables: Sequence[Any]) -> list[tuple[str, Any]]:
     return [
-        (f"{group}/{index:04d}/{_role(variable, group)}", variable)
-        for group, variables in groups.items()
+        (state_name(group, index, _role(variable, group)), variable)
         for index, variable in enumerate(variables)
     ]
+
+
+def state_name(group: str, index: int, role: str) -> str:
+    """Return the name of a variable in a state; its place counts within its group."""
+    return f"{group}/{index:04d}/{role}"
 
 
 def _role(variable: Any, group: str) -> str:
@@ -80,8 +93,22 @@ def _read(variable: Any) -> NDArray[Any]:
 
 
 def _assign(variables: Sequence[tuple[str, Any]], state: Mapping[str, NDArray[Any]]) -> None:
-    expected = {name: _description(_read(variable)) for name, variable in variables}
-    received = {name: _description(array) for name, array in state.items()}
+    arrays = {name: _read(variable) for name, variable in variables}
+    check_state(state, {name: (array.dtype, array.shape) for name, array in arrays.items()})
+    for name, variable in variables:
+        variable.assign(state[name])
+
+
+def check_state(
+    state: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[Any, tuple[int, ...]]]
+) -> None:
+    """Make sure that a state has just these names, each with its type and shape.
+
+    Raises:
+        InputError: If it has not.
+    """
+    expected = {name: _description(*one) for name, one in wanted.items()}
+    received = {name: _description(array.dtype, array.shape) for name, array in state.items()}
     if expected != received:
         names = sorted({*expected, *received})
         first = next(name for name in names if expected.get(name) != received.get(name))
@@ -89,9 +116,7 @@ def _assign(variables: Sequence[tuple[str, Any]], state: Mapping[str, NDArray[An
             f"state needs {expected.get(first, 'nothing')} as {first!r}, "
             f"got {received.get(first, 'nothing')}"
         )
-    for name, variable in variables:
-        variable.assign(state[name])
 
 
-def _description(array: NDArray[Any]) -> str:
-    return f"{array.dtype}{list(array.shape)}"
+def _description(dtype: Any, shape: tuple[int, ...]) -> str:
+    return f"{np.dtype(dtype)}{list(shape)}"

@@ -11,6 +11,7 @@ from trainables.backend import configure_process, visible_gpus
 from trainables.compiled import program_for
 from trainables.evaluation import evaluate_model
 from trainables.feeding import Feed, Order, Rows, make_feed
+from trainables.model import build_model
 from trainables.run import EpochResult
 from trainables.spec import HeadSpec, TrialSpec
 from trainables.state import State, load_weights
@@ -69,12 +70,11 @@ class KerasRun:
         self._seed = seed
         self._train = shared_feed(dataset, "train", spec.heads, memory_bytes)
         self._validation = shared_feed(dataset, "validation", spec.heads, memory_bytes)
-        self._program, is_new = program_for(spec, seed=seed, precision=precision)
-        self._startup = dict(self._program.seconds) if is_new else {"build": 0.0, "trace": 0.0}
+        self._precision = precision
+        self._program = program_for(spec, seed=seed, precision=precision)
         self._parked: State | None = None
         self._epoch = 0
-        self._program.claim(self)
-        self._set_training()
+        self._startup = self._program.begin(self, spec, seed)
 
     @property
     def epoch(self) -> int:
@@ -83,9 +83,10 @@ class KerasRun:
 
     @property
     def model(self) -> Any:
-        """The Keras model with this run's present weights; valid until another run starts."""
-        self._take_over()
-        return self._program.model
+        """A Keras model with this run's present weights."""
+        model = build_model(self._spec.model, seed=self._seed, precision=self._precision)
+        load_weights(model, self.state())
+        return model
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch more and measure it; a loss that is not finite is returned as it is."""
@@ -120,9 +121,8 @@ class KerasRun:
             InputError: If it is not a state of this spec; then nothing is changed.
         """
         self._take_over()
-        self._program.claim(self, state)
+        self._program.claim(self, self._spec, state=state)
         self._epoch = epoch
-        self._set_training()
 
     def park(self) -> None:
         """Keep the state while another run uses the program."""
@@ -131,14 +131,8 @@ class KerasRun:
     def _take_over(self) -> None:
         if self._program.is_held_by(self):
             return
-        self._program.claim(self, self._parked)
+        self._program.claim(self, self._spec, seed=self._seed, state=self._parked)
         self._parked = None
-        self._set_training()
-
-    def _set_training(self) -> None:
-        self._program.set_training(
-            learning_rate=self._spec.learning_rate, loss_weights=self._spec.loss_weights
-        )
 
 
 def permutation(num_rows: int, *, seed: int, epoch: int) -> Order:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.trials import (
     BOX,
     CLASSES,
+    ELASTIC,
     RICH,
     alone,
     figures,
@@ -27,6 +28,8 @@ from trainables.feeding import ChunkedFeed, ResidentFeed
 from trainables.store import Store
 from trainables.training import KerasRun
 
+KINDS = [pytest.param(ELASTIC, id="elastic"), pytest.param(RICH, id="keras")]
+
 
 @pytest.fixture(autouse=True)
 def fresh_process():
@@ -36,8 +39,9 @@ def fresh_process():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_chunked_data_give_the_same_bits_as_resident_data(precision, monkeypatch):
-    spec = make_spec(**RICH)
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunked_data_give_the_same_bits_as_resident_data(kind, precision, monkeypatch):
+    spec = make_spec(**kind)
     data = make_data(spec.heads)
     resident = fresh(spec, data, precision=precision)
     expected = figures(resident, 2), resident.state()
@@ -61,15 +65,18 @@ def test_chunked_data_give_the_same_bits_as_resident_data(precision, monkeypatch
     [
         pytest.param({"learning_rate": 0.1, "r_output_loss_weight": 5.0}, id="same_graph"),
         pytest.param({"batch_size": 7}, id="other_batch"),
-        pytest.param({"conv1_filters": 3}, id="other_model"),
+        pytest.param({"conv1_filters": 3, "r_output_units": 12}, id="other_widths"),
+        pytest.param({"conv1_filters": 90, "dropout": 0.6, "l2": 0.1}, id="larger"),
+        pytest.param({"pool_size": 3}, id="other_graph"),
     ],
 )
-def test_a_trial_gives_the_same_bits_whatever_ran_before(other):
-    spec = make_spec(**RICH)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trial_gives_the_same_bits_whatever_ran_before(kind, other):
+    spec = make_spec(**kind)
     data = make_data(spec.heads)
     expected = alone(spec, 2)
 
-    before = fresh(make_spec(**RICH | other), data)
+    before = fresh(make_spec(**kind | other), data)
     before.run_epoch()
     after = KerasRun(spec=spec, dataset=data, seed=3)
     result = figures(after, 2), after.state()
@@ -79,8 +86,16 @@ def test_a_trial_gives_the_same_bits_whatever_ran_before(other):
 
 
 @pytest.mark.slow
-def test_two_runs_of_one_graph_may_take_turns():
-    spec, other = make_spec(**RICH), make_spec(learning_rate=0.05, batch_size=9, **RICH)
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        pytest.param(RICH, {}, id="keras"),
+        pytest.param(ELASTIC, {}, id="elastic"),
+        pytest.param(ELASTIC, {"conv2_filters": 7, "c_output_units": 3}, id="other_widths"),
+    ],
+)
+def test_two_runs_of_one_graph_may_take_turns(kind, change):
+    spec, other = make_spec(**kind), make_spec(learning_rate=0.05, batch_size=9, **kind | change)
     data = make_data(spec.heads)
     expected = [alone(s, 2)[0] for s in (spec, other)]
     compiled._kept.clear()
@@ -96,8 +111,9 @@ def test_two_runs_of_one_graph_may_take_turns():
 
 
 @pytest.mark.slow
-def test_an_interrupted_trial_continues_bit_by_bit():
-    spec = make_spec(**RICH)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupted_trial_continues_bit_by_bit(kind):
+    spec = make_spec(**kind)
     data = make_data(spec.heads)
     whole = fresh(spec, data)
     figures(whole, 2)
@@ -127,19 +143,36 @@ def test_a_state_read_while_another_run_is_active_is_its_own():
     assert figures(second, 1) == figures(first, 1)
 
 
-def test_reuse_traces_and_builds_nothing():
+@pytest.mark.parametrize("kind", KINDS)
+def test_reuse_traces_and_builds_nothing(kind):
     data = make_data((CLASSES, BOX))
-    first = fresh(make_spec(), data)
+    first = fresh(make_spec(**kind), data)
     started = first.run_epoch().seconds
 
     for change in ({"learning_rate": 0.1}, {"batch_size": 11}, {"c_output_loss_weight": 0.0}):
-        run = KerasRun(spec=make_spec(**change), dataset=data, seed=3)
+        run = KerasRun(spec=make_spec(**kind | change), dataset=data, seed=3)
         seconds = run.run_epoch().seconds
         assert (seconds["build"], seconds["trace"]) == (0.0, 0.0)
 
     assert run._program.num_traces == (1, 1)
     assert set(started) == {"build", "trace", "train", "validate"}
     assert min(started.values()) > 0
+
+
+def test_other_widths_trace_nothing_and_are_built_once():
+    data = make_data((CLASSES, BOX))
+    first = fresh(make_spec(**ELASTIC), data)
+    first.run_epoch()
+
+    for change in ({"conv2_filters": 9}, {"c_output_units": 2}, {"dropout": 0.7}, {"l2": 0.5}):
+        run = KerasRun(spec=make_spec(**ELASTIC | change), dataset=data, seed=3)
+        seconds = run.run_epoch().seconds
+        assert (seconds["build"] > 0, seconds["trace"]) == (True, 0.0)
+    again = KerasRun(spec=make_spec(**ELASTIC | {"conv2_filters": 9}), dataset=data, seed=3)
+
+    assert again.run_epoch().seconds["build"] == 0.0
+    assert again._program is first._program
+    assert again._program.num_traces == (1, 1)
 
 
 def test_start_up_is_charged_to_the_first_epoch_only():
@@ -152,21 +185,41 @@ def test_start_up_is_charged_to_the_first_epoch_only():
 
 
 def test_programs_are_kept_up_to_a_number_and_a_size(monkeypatch):
-    specs = [make_spec(conv1_filters=n) for n in (2, 3, 4)]
+    specs = [make_spec(conv1_filters=n, batch_norm=True) for n in (2, 3, 4)]
     monkeypatch.setattr(compiled, "MOST_KEPT", 2)
 
-    programs = [program_for(spec, seed=0, precision="float32")[0] for spec in specs]
-    again, is_new = program_for(specs[2], seed=0, precision="float32")
+    programs = [program_for(spec, seed=0, precision="float32") for spec in specs]
+    again = program_for(specs[2], seed=0, precision="float32")
     monkeypatch.setattr(compiled, "MOST_KEPT_BYTES", programs[1].num_bytes + programs[2].num_bytes)
     program_for(specs[0], seed=0, precision="float32")
 
-    assert (again is programs[2], is_new) == (True, False)
+    assert again is programs[2]
     assert [program.num_bytes > 0 for program in programs] == [True] * 3
     assert 1 <= len(compiled._kept) <= 2
 
 
+def test_a_program_that_no_run_holds_gives_its_memory_back():
+    data = make_data((CLASSES, BOX))
+    run = fresh(make_spec(**ELASTIC), data)
+    program = run._program
+    held = program.num_bytes
+
+    other = KerasRun(spec=make_spec(**ELASTIC | {"pool_size": 3}), dataset=data, seed=3)
+    while_alive = program.num_bytes
+    del run
+    last = KerasRun(spec=make_spec(**ELASTIC | {"pool_size": 1}), dataset=data, seed=3)
+
+    assert (while_alive, program.num_bytes) == (held, program.resting_bytes)
+    assert program.resting_bytes < held
+    assert sum(array.size for array in program.state().values()) < 40
+    again = KerasRun(spec=make_spec(**ELASTIC), dataset=data, seed=3)
+    expected = alone(make_spec(**ELASTIC), 1)
+    assert (again._program is program, figures(again, 1)) == (True, expected[0])
+    assert len({id(one._program) for one in (other, last, again)}) == 3
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("change", [{}, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize("change", [{"batch_norm": True}, RICH], ids=["plain", "rich"])
 def test_initial_weights_that_are_not_kept_are_made_again_bit_by_bit(
     change, precision, monkeypatch
 ):
@@ -179,13 +232,15 @@ def test_initial_weights_that_are_not_kept_are_made_again_bit_by_bit(
     again = KerasRun(spec=spec, dataset=make_data(spec.heads), seed=3, precision=precision)
 
     assert again._program is run._program
-    assert not any(name.startswith("model/") for name in again._program._initial._kept)
+    initial_state = again._program._network._initial
+    assert not any(name.startswith("model/") for name in initial_state._kept)
     assert list(again.state()) == list(expected)
     assert same(again.state(), expected)
 
 
-def test_a_state_that_was_read_does_not_change_when_training_goes_on():
-    spec = make_spec(**RICH)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_that_was_read_does_not_change_when_training_goes_on(kind):
+    spec = make_spec(**kind)
     run = fresh(spec, make_data(spec.heads))
     run.run_epoch()
     state = run.state()
@@ -203,11 +258,11 @@ def test_a_program_too_large_to_be_kept_beside_others_stays_until_another_is_ask
     monkeypatch.setattr(compiled, "MOST_KEPT_BYTES", 1)
     make = partial(program_for, seed=0, precision="float32")
 
-    first, _ = make(make_spec())
-    again, is_new = make(make_spec(learning_rate=0.5))
-    make(make_spec(conv1_filters=2))
+    first = make(make_spec(batch_norm=True))
+    again = make(make_spec(batch_norm=True, learning_rate=0.5))
+    make(make_spec(batch_norm=True, conv1_filters=2))
 
-    assert (again is first, is_new) == (True, False)
+    assert again is first
     assert len(compiled._kept) == 1
     assert first not in compiled._kept.values()
 
@@ -227,12 +282,13 @@ def test_a_program_that_is_no_longer_kept_leaves_no_graph_behind():
     assert count_graphs() == before
 
 
-def test_seed_and_precision_have_programs_of_their_own():
+@pytest.mark.parametrize(("kind", "num"), [(RICH, 3), (ELASTIC, 2)], ids=["keras", "elastic"])
+def test_precisions_and_seeds_of_keras_models_have_programs_of_their_own(kind, num):
     keys = [(0, "float32"), (1, "float32"), (0, "bfloat16")]
 
-    programs = {program_for(make_spec(), seed=s, precision=p)[0] for s, p in keys}
+    programs = {program_for(make_spec(**kind), seed=s, precision=p) for s, p in keys}
 
-    assert len(programs) == 3
+    assert len(programs) == num
 
 
 @pytest.mark.parametrize(
@@ -241,17 +297,20 @@ def test_seed_and_precision_have_programs_of_their_own():
         pytest.param(lambda s: s.pop("model/0000/kernel"), "got nothing", id="missing"),
         pytest.param(lambda s: s.update(more=np.zeros(1)), "needs nothing as 'more'", id="more"),
         pytest.param(
-            lambda s: s.update({"model/0001/bias": np.zeros(9, "f")}),
-            r"needs float32\[4\] as 'model/0001/bias', got float32\[9\]",
+            lambda s: s.update({"model/0000/kernel": np.zeros(9, "f")}),
+            r"needs float32\[3, 3, 1, 4\] as 'model/0000/kernel', got float32\[9\]",
             id="shape",
         ),
         pytest.param(
-            lambda s: s.update({"model/0001/bias": np.zeros(4)}), r"got float64\[4\]", id="type"
+            lambda s: s.update({"model/0000/kernel": np.zeros((3, 3, 1, 4))}),
+            r"got float64\[3, 3, 1, 4\]",
+            id="type",
         ),
     ],
 )
-def test_a_state_of_another_model_is_refused_and_changes_nothing(change, message):
-    spec = make_spec()
+@pytest.mark.parametrize("kind", [{}, {"batch_norm": True}], ids=["elastic", "keras"])
+def test_a_state_of_another_model_is_refused_and_changes_nothing(kind, change, message):
+    spec = make_spec(**kind)
     run = fresh(spec, make_data(spec.heads))
     state = run.state()
     before = dict(state)

@@ -5,9 +5,10 @@ import pytest
 
 from trainables import forward
 from trainables.backend import tf
-from trainables.forward import Plain, forward_of
+from trainables.elastic import ElasticNetwork
+from trainables.forward import Plain, topology_of
 from trainables.model import build_model
-from trainables.spec import HeadSpec, ModelSpec, UserModelSpec
+from trainables.spec import HeadSpec, ModelSpec, TrialSpec
 
 CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
 BOX = HeadSpec(name="r_output", kind="box", units=4)
@@ -35,30 +36,46 @@ def reset_dropout(model):
             layer.seed_generator.state.assign([3, 0])
 
 
-def worked_out(function, model, images, loss=loss_of):
+def of_keras(model):
+    return Plain(model), model.variables
+
+
+def of_ours(spec, model, precision="float32"):
+    """Return our function of the model's present values, and its variables."""
+    trial = TrialSpec(model=spec, loss_weights=(1.0,) * len(spec.heads))
+    network = ElasticNetwork(trial, precision)
+    network.set_training(trial)
+    variables = list(network._variables.values())
+    for variable, value in zip(variables, model.variables, strict=True):
+        variable.assign(value)
+    return network.forward, variables
+
+
+def worked_out(function, variables, images, loss=loss_of):
     """Return outputs, loss, gradients, and what dropout's generators hold afterwards."""
-    reset_dropout(model)
 
     @tf.function(autograph=False)
     def run():
         outputs = function(images)
-        return outputs, *function.gradients(images, loss, model.trainable_variables)
+        return outputs, *function.gradients(images, loss)
 
     outputs, value, gradients = run()
-    seeds = [v.numpy() for v in model.variables if "seed" in v.path]
+    seeds = [np.asarray(v) for v in variables if v.dtype == "int64"]
     arrays = [np.asarray(tf.cast(gradient, tf.float32)) for gradient in gradients]
     return {k: np.asarray(v) for k, v in outputs.items()}, float(value), arrays, seeds
 
 
 def assert_same(spec, images, loss=loss_of, model=None):
     model = model or build_model(spec, seed=1)
-    ours = worked_out(forward_of(spec, model), model, images, loss)
-    theirs = worked_out(Plain(model), model, images, loss)
+    reset_dropout(model)
+    ours = worked_out(*of_ours(spec, model), images, loss)
+    theirs = worked_out(*of_keras(model), images, loss)
     for head, expected in theirs[0].items():
         np.testing.assert_allclose(ours[0][head], expected, rtol=1e-4, atol=1e-6)
     assert ours[1] == pytest.approx(theirs[1], rel=1e-4)
     for array, expected in zip(ours[2], theirs[2], strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
+    assert len(ours[3]) == len(theirs[3]) == (len(spec.heads) if spec.dropout else 0)
     for state, expected in zip(ours[3], theirs[3], strict=True):
         np.testing.assert_array_equal(state, expected)
 
@@ -111,9 +128,8 @@ def test_a_negative_bias_silences_the_same_pixels_as_in_keras():
 
 def test_penalties_on_kernels_are_added_to_their_gradients():
     spec = spec_of(l2=0.3)
-    model = build_model(spec, seed=1)
 
-    assert_same(spec, images_of(spec, 8), lambda o: loss_of(o) + sum(model.losses), model)
+    assert_same(spec, images_of(spec, 8))
 
 
 def test_heads_may_be_named_like_our_own_layers():
@@ -129,38 +145,24 @@ def test_bfloat16_is_as_near_to_float32_as_the_keras_model_is(chunk_bytes, monke
     spec = spec_of(image_shape=(32, 32, 1), conv_filters=(8, 8))
     images = images_of(spec, 64)
     exact, model = build_model(spec, seed=1), build_model(spec, seed=1, precision="bfloat16")
-    truth = worked_out(Plain(exact), exact, images)[2]
+    truth = worked_out(*of_keras(exact), images)[2]
 
-    def error(function):
-        found = worked_out(function, model, images)[2]
+    def error(function, variables):
+        found = worked_out(function, variables, images)[2]
         return [
             np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(found, truth, strict=True)
         ]
 
-    ours, theirs = error(forward_of(spec, model)), error(Plain(model))
+    ours, theirs = error(*of_ours(spec, model, "bfloat16")), error(*of_keras(model))
     assert np.mean(ours) <= 1.1 * np.mean(theirs)
     assert max(ours) < 0.1
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param(spec_of(batch_norm=True), id="batch_norm"),
-        pytest.param(
-            UserModelSpec(target="m:f", image_shape=(9, 9, 1), heads=(CLASSES,), arguments=()),
-            id="users_own",
-        ),
-    ],
-)
-def test_a_model_whose_order_matters_is_called_as_it_is(spec):
-    assert isinstance(forward_of(spec, None), Plain)
-
-
 def test_large_outputs_are_sliced_by_their_bytes_and_small_ones_not():
     large = spec_of(image_shape=(64, 64, 1), conv_filters=(64, 8))
-    function = forward_of(large, build_model(large, seed=0))
-    halves = forward_of(large, build_model(large, seed=0, precision="bfloat16"))
+    medium = spec_of(image_shape=(64, 64, 1), conv_filters=(16, 8))
 
-    first, second = tf.zeros((1, 64, 64, 1)), tf.zeros((1, 31, 31, 64))
-    assert (function._num_chunks(first, 1), function._num_chunks(second, 2)) == (16, 1)
-    assert halves._num_chunks(first, 1) == 8
+    assert topology_of(large, "float32").num_chunks == (16, 1)
+    assert topology_of(large, "bfloat16").num_chunks == (16, 1)
+    assert topology_of(medium, "float32").num_chunks == (4, 1)
+    assert topology_of(spec_of(), "float32").num_chunks == (1, 1)

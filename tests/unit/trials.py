@@ -57,7 +57,10 @@ def make_spec(heads=(CLASSES, BOX), shape=(17, 17, 1), **config):
     return TrialSpec.from_config(values | config, image_shape=shape, heads=heads)
 
 
-RICH = {"dropout": 0.3, "batch_norm": True, "l2": 1e-3}
+ELASTIC = {"dropout": 0.3, "l2": 1e-3}
+"""Of any widths trained by one graph."""
+RICH = {**ELASTIC, "batch_norm": True}
+"""Trained by a graph of its own."""
 
 
 def fresh(spec, data, **options):
