@@ -1,7 +1,8 @@
 """Trains one trial and prints what it gave, bit by bit: ``python -m tests.repeated_trial used``.
 
-``used`` first trains others in the process: another architecture, precision, seed and study,
-and so many that the trial's own compiled epoch, which was built before them, is given up.
+``used`` first trains others in the process: other widths, precision, seed and study, with the
+graph that the trial then takes. ``given_up`` trains so many of other kinds after them that this
+graph is given up and traced again.
 """
 
 import hashlib
@@ -33,16 +34,27 @@ def wear_out():
     other = make_spec((NUMBER,), (17, 17, 1))
     data = make_data((NUMBER,), seed=9)
     KerasRun(spec=other, dataset=data, seed=5).run_epoch()
+    for filters in (3, 40):
+        changes = {"conv2_filters": filters, "age_units": filters, "dropout": 0.5}
+        KerasRun(spec=spec_of(**changes), dataset=data_of(1), seed=4).run_epoch()
+
+
+def give_up():
+    """Train so many others of other kinds that no graph is kept which was before them."""
     for filters in range(1, compiled.MOST_KEPT + 1):
-        KerasRun(spec=spec_of(conv2_filters=filters + 8), dataset=data_of(1), seed=3).run_epoch()
+        other = spec_of(conv1_filters=8, conv2_filters=filters, batch_norm=True)
+        KerasRun(spec=other, dataset=data_of(1), seed=3).run_epoch()
 
 
 def main():
     configure_process(num_threads=1)
-    if sys.argv[1] == "used":
+    kind = sys.argv[1]
+    if kind != "fresh":
         wear_out()
+    if kind == "given_up":
+        give_up()
     run = KerasRun(spec=spec_of(), dataset=data_of(0), seed=3)
-    assert run._startup["build"] > 0, "the compiled epoch was still there"
+    assert (run._startup["trace"] == 0) == (kind == "used"), run._startup
     given = figures(run, 2)
     digest = hashlib.sha256(repr(given).encode())
     for name, array in sorted(run.state().items()):
