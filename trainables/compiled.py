@@ -18,7 +18,7 @@ from trainables.network import make_network, network_key
 from trainables.spec import TrialSpec
 from trainables.state import State
 
-MOST_KEPT = 8
+MOST_KEPT = 12
 MOST_KEPT_BYTES = 256 * 2**20
 """48 random configs of the default space need about as many programs as are kept; users' own
 models and those with batch normalisation one for each architecture, of which few come again."""
