@@ -99,6 +99,13 @@ class Player:
         self.acknowledged.decisions.extend(log.record(*decisions))
         self.acknowledged.pending = None
 
+    def together(self, log: StudyLog, *decisions: Decision) -> None:
+        self.acknowledged.pending = decisions
+        with log.together():
+            logged = [one for decision in decisions for one in log.record(decision)]
+        self.acknowledged.decisions.extend(logged)
+        self.acknowledged.pending = None
+
     def measure(self, number: int, attempt: int, epochs: range, generation: int) -> None:
         actor = self.store()
         for epoch in epochs:
@@ -130,7 +137,7 @@ class Player:
             self.record(log, Attempted(number=1, attempt=2))
             self.measure(1, 2, range(2, 4), 1)
             self.record(log, Stopped(number=1, epoch=3))
-            self.record(
+            self.together(
                 log,
                 Ended(number=1, state="stopped", epoch=3),
                 Asked(number=2, config={"lr": 0.3}),

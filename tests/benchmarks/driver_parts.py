@@ -62,6 +62,7 @@ def instrument(parts: Parts) -> Iterator[None]:
     import ray
     from ray.tune.execution.tune_controller import TuneController
 
+    import search.cluster
     import search.runner
     from search.conductor import Conductor
     from search.log import StudyLog
@@ -91,6 +92,7 @@ def instrument(parts: Parts) -> Iterator[None]:
         (search.runner, "read", "reading"),
         (search.runner, "check_data", "checking data"),
         (search.runner, "find_place", "place"),
+        (search.cluster, "_init", "Ray's start"),
     ]
     main = threading.main_thread()
     with ExitStack() as stack:

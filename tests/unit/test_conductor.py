@@ -206,6 +206,22 @@ def test_a_stop_and_the_end_that_it_brings_are_logged_at_the_same_moment(bench):
     assert [one.kind for one in segments[-1]] == ["stopped", "ended"]
 
 
+def test_an_end_and_what_is_tried_next_can_be_logged_at_the_same_moment(bench):
+    conductor = bench.conduct()
+    envelope = bench.ask()
+    step = bench.actor(envelope).step()
+    final = Step(epoch=3, losses=step.losses, failure="NaN")
+
+    with conductor.together():
+        assert bench.report(envelope, final)
+        assert bench.ask().number == 1
+        assert bench.states == ["running"]
+
+    assert bench.states == ["failed", "running"]
+    segments = [segment for _, segment in conductor._log.reader.segments.read()]
+    assert [one.kind for one in segments[-1]] == ["ended", "asked"]
+
+
 def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench):
     conductor = bench.conduct()
     bench.actor(bench.ask()).step()
