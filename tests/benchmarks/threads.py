@@ -10,6 +10,8 @@ OWN_CLOCK = 6
 CLOCK_OF_PROCESS = 2
 """How Linux names the processor clock of a thread of this process, and of any process."""
 
+AGENTS = ("ray::Dashboard", "ray::RuntimeEnv")
+
 
 def of_threads() -> Counter[str]:
     """Return the processor seconds of this process by name of the thread.
@@ -33,7 +35,9 @@ def of_children() -> Counter[str]:
     for process in _descendants(os.getpid()):
         try:
             name = Path(f"/proc/{process}/comm").read_text().strip()
-            seconds[name] += _seconds(process, CLOCK_OF_PROCESS)
+            # A worker has the name of what it is at.
+            is_worker = name.startswith("ray::") and not name.startswith(AGENTS)
+            seconds["workers" if is_worker else name] += _seconds(process, CLOCK_OF_PROCESS)
         except OSError:
             continue
     return seconds
