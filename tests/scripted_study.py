@@ -31,7 +31,7 @@ from trainables.store import Store
 FOLDER = "/studies/digits"
 STUDY = {"name": "digits", "heads": ["c_output", "r_output"]}
 PREPARED = {"fingerprint": "abc"}
-EPOCHS = {0: 4, 1: 3, 2: 3, 3: 0}
+EPOCHS = {0: 4, 1: 3, 2: 3, 3: 1}
 """Where each trial is at the study's end."""
 STATES = {0: "complete", 1: "stopped", 2: "complete", 3: "failed"}
 
@@ -160,6 +160,7 @@ class Player:
             log.fold()
             self.record(log, Extended(budget={"trials": 4, "epochs": 4}))
             self.record(log, Asked(number=3, config={"lr": 0.4}))
+            self.measure(3, 1, range(1, 2), 2)
             self.record(log, Ended(number=3, state="failed", reason="loss became NaN"))
             self.record(log, Attempted(number=0, attempt=2))
             self.measure(0, 2, range(4, 5), 2)
