@@ -541,12 +541,12 @@ def test_attempts_lost_under_several_drivers_are_counted_together(bench):
 
 def test_the_log_is_folded_now_and_then(bench, monkeypatch):
     monkeypatch.setattr("search.conductor.FOLD_EVERY", 2)
-    bench.conduct(trials=5, epochs=1)
+    bench.conduct(trials=5, epochs=2)
 
     bench.finish()
 
     assert len(bench.store.list("trials")) == 4
-    assert len(bench.store.list("epochs")) == 1
+    assert len(bench.store.list("epochs")) == 2
     assert bench.states == ["complete"] * 5
 
 
