@@ -66,7 +66,7 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
 
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
-    its packages it serves nobody, and nothing waits until it could: half of the whole start.
+    its packages it serves nobody, and Ray does not wait until it could.
     """
     from ray._private import utils
     from ray._private.node import Node
