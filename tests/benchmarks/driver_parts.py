@@ -76,6 +76,7 @@ def instrument(parts: Parts) -> Iterator[None]:
         (Conductor, "ask", "conductor: ask"),
         (Conductor, "_take_up", "taking up"),
         (StudyLog, "record", "record"),
+        (StudyLog, "_write", "record"),
         (StudyLog, "trial", "record"),
         (StudyLog, "fold", "fold"),
         (StudyLog, "open_for_writing", "opening"),
