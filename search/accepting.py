@@ -1,7 +1,10 @@
 """Up to which epoch an attempt counts that another one, or an end, follows."""
 
+from dataclasses import replace
+
 from search.decisions import Accepted, Ended, Released
 from search.history import TrialHistory
+from trainables.errors import InputError
 
 
 def is_open(trial: TrialHistory) -> bool:
@@ -20,8 +23,24 @@ def accepted(trial: TrialHistory) -> Accepted:
     )
 
 
-def last_of(trial: TrialHistory, decision: Ended | Released) -> int:
-    """Return the last measured epoch that an end, or a release, can count up to."""
+def completed(decision: Ended | Released, trial: TrialHistory) -> Ended | Released:
+    """Return an end, or a release, with the last epoch that counts: by itself the last measured.
+
+    Raises:
+        InputError: If it says one that was not measured.
+    """
+    measured = _last_of(trial, decision)
+    if decision.epoch is None:
+        return replace(decision, epoch=measured)
+    if decision.epoch > measured:
+        raise InputError(
+            f"trial {decision.number} has {measured} measured epochs, "
+            f"it cannot be {decision.kind} after {decision.epoch}"
+        )
+    return decision
+
+
+def _last_of(trial: TrialHistory, decision: Ended | Released) -> int:
     if isinstance(decision, Ended):
         return len(trial.measurements)
     newest = trial.attempts[-1]

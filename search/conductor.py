@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from search.attempts import (
@@ -91,6 +92,10 @@ class Conductor:
             if len(self.trials) < self._plan.trials:
                 return self._next()
         return None if self._flying else Finished()
+
+    def together(self) -> AbstractContextManager[None]:
+        """Log all that is decided meanwhile at once, when this is left; act on it only then."""
+        return self._log.together()
 
     def measured(
         self,

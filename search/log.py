@@ -1,12 +1,11 @@
 """The study's record: what was decided, joined with what the actors measured; the only truth."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
-from search.accepting import accepted, is_open, last_of
+from search.accepting import accepted, completed, is_open
 from search.decisions import (
-    Accepted,
     Asked,
     Attempted,
     Closed,
@@ -18,6 +17,7 @@ from search.decisions import (
     Stopped,
     Tested,
 )
+from search.draft import Draft
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
 from search.history import History, TrialHistory
 from search.ownership import Ownership
@@ -28,7 +28,6 @@ from trainables.record import DamagedRecord, seal, unseal
 from trainables.store import Store
 
 __all__ = [
-    "Accepted",
     "Asked",
     "Attempted",
     "Closed",
@@ -42,7 +41,6 @@ __all__ = [
     "StudyLog",
     "StudyReader",
     "Tested",
-    "TrialHistory",
 ]
 
 
@@ -72,7 +70,8 @@ class StudyLog:
         self._ownership = ownership
         self._replay = replay
         self._sequence = 0
-        self._uncertain: _Uncertain | None = None
+        self._uncertain: Draft | None = None
+        self._gathered: Draft | None = None
 
     @classmethod
     def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
@@ -159,8 +158,6 @@ class StudyLog:
     def ensure(self) -> None:
         """Make sure that what is decided without a record is still this process' to decide.
 
-        Looks at the storage only if the last sign of life is not recent.
-
         Raises:
             StudyLocked: If another process has taken over.
             StorageError: If the storage had to be asked and cannot be.
@@ -195,9 +192,28 @@ class StudyLog:
         landed = self._settle_uncertain()
         if landed is not None and landed.given == decisions:
             return landed.logged
-        attempt = self._attempt(decisions)
-        self._write(attempt)
-        return attempt.logged
+        draft = self._draft(decisions)
+        if self._gathered is None:
+            self._write(draft)
+        else:
+            self._gathered = self._gathered.and_then(draft)
+        return draft.logged
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Log all that is recorded meanwhile at once, also if something is raised meanwhile.
+
+        It is durable when this is left, not before: nothing may be done meanwhile that follows
+        from it. Leaving it raises what `record` raises.
+        """
+        self._settle_uncertain()
+        self._gathered = Draft(given=(), logged=(), after=self._replay.preview())
+        try:
+            yield
+        finally:
+            draft, self._gathered = self._gathered, None
+            if draft.logged:
+                self._write(draft)
 
     def fold(self) -> None:
         """Fold ended trials and pack the log: fewer objects, the same study.
@@ -218,10 +234,14 @@ class StudyLog:
 
     def trial(self, number: int) -> TrialHistory:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
-        return self.reader.measured.of_trial(number, self._replay.trials[number])
+        return self.reader.measured.of_trial(number, self._now.trials[number])
 
-    def _attempt(self, decisions: tuple[Decision, ...]) -> "_Uncertain":
-        preview = self._replay.preview()
+    @property
+    def _now(self) -> Replay:
+        return self._replay if self._gathered is None else self._gathered.after
+
+    def _draft(self, decisions: tuple[Decision, ...]) -> Draft:
+        preview = self._now.preview()
         logged = []
         try:
             for decision in decisions:
@@ -230,25 +250,25 @@ class StudyLog:
         except (DamagedRecord, InputError):
             self._ownership.check()  # a newer owner may have tidied away what was looked for
             raise
-        return _Uncertain(given=decisions, logged=tuple(logged), after=preview)
+        return Draft(given=decisions, logged=tuple(logged), after=preview)
 
-    def _write(self, attempt: "_Uncertain") -> None:
+    def _write(self, draft: Draft) -> None:
         path = segment_path(self.generation, self._sequence)
-        data = encode_segment(self.generation, self._sequence, attempt.logged)
+        data = encode_segment(self.generation, self._sequence, draft.logged)
         try:
             if not self._store.put_new(path, data):
                 raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
             # A new owner reads after it has claimed: what is here without a newer claim, it sees.
             self._ownership.check()
         except StorageError:
-            self._uncertain = attempt
+            self._uncertain = draft
             raise
-        self._advance(attempt)
+        self._advance(draft)
 
-    def _settle_uncertain(self) -> "_Uncertain | None":
+    def _settle_uncertain(self) -> Draft | None:
         """Find out whether the write that failed last has become visible all the same."""
-        attempt = self._uncertain
-        if attempt is None:
+        draft = self._uncertain
+        if draft is None:
             return None
         path = segment_path(self.generation, self._sequence)
         try:
@@ -256,18 +276,18 @@ class StudyLog:
         except FileNotFoundError:
             self._uncertain = None
             return None
-        if found != encode_segment(self.generation, self._sequence, attempt.logged):
+        if found != encode_segment(self.generation, self._sequence, draft.logged):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._store.settle("log")
         self._ownership.check()
         self._uncertain = None
-        self._advance(attempt)
-        return attempt
+        self._advance(draft)
+        return draft
 
-    def _advance(self, attempt: "_Uncertain") -> None:
-        self.reader.segments.add(self.generation, self._sequence, attempt.logged)
+    def _advance(self, draft: Draft) -> None:
+        self.reader.segments.add(self.generation, self._sequence, draft.logged)
         self._sequence += 1
-        self._replay.adopt(attempt.after)
+        self._replay.adopt(draft.after)
 
     def _complete(self, decision: Decision, preview: Replay) -> Decision:
         """Fill in, or check, up to which epoch an end or a release counts."""
@@ -276,22 +296,4 @@ class StudyLog:
         # Seen is not yet durable, and what is logged must not depend on what can be lost.
         self._store.settle("epochs")
         trial = self.reader.measured.of_trial(decision.number, preview.trials[decision.number])
-        measured = last_of(trial, decision)
-        if decision.epoch is None:
-            return replace(decision, epoch=measured)
-        if decision.epoch > measured:
-            raise InputError(
-                f"trial {decision.number} has {measured} measured epochs, "
-                f"it cannot be {decision.kind} after {decision.epoch}"
-            )
-        return decision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Uncertain:
-    """Decisions on their way into the log."""
-
-    given: tuple[Decision, ...]
-    logged: tuple[Decision, ...]
-    after: Replay
-    """The state once they are in it."""
+        return completed(decision, trial)

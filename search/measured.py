@@ -103,13 +103,12 @@ class MeasurementFiles:
         listing = self._list()
         touched = set()
         for number in sorted(listing.epochs.keys() & trials.keys()):
-            if trials[number].ended is not None:
-                touched.add(number // BLOCK_SIZE)
+            if trials[number].ended is None:
+                continue
+            touched.add(number // BLOCK_SIZE)
+            if not _is_one_object(number, trials[number], listing):
                 self._fold(number, trials[number], listing, generation)
-                for path in listing.epochs[number]:
-                    if measurement.place(path)[0] <= generation:
-                        self._store.delete(path)
-                        self._objects.pop(path, None)
+                self._delete(_epochs_of(number, listing, generation))
         for block in touched | {number // BLOCK_SIZE for number in listing.singles}:
             numbers = range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
             if all(n in trials and trials[n].ended is not None for n in numbers):
@@ -203,9 +202,11 @@ class MeasurementFiles:
             for n, (by, path) in listing.singles.items()
             if n // BLOCK_SIZE == block and by <= generation
         ]
+        numbers = range(first, first + BLOCK_SIZE)
+        if block not in listing.blocks:
+            singles += [p for n in numbers for p in _epochs_of(n, listing, generation)]
         if not singles:
             return
-        numbers = range(first, first + BLOCK_SIZE)
         histories = [self._join(n, trials[n], listing) for n in numbers]
         body = {"first": first, "trials": [_body(h) for h in histories if h.measurements]}
         path = _folded_path(f"{first:06d}-{first + BLOCK_SIZE - 1:06d}", generation)
@@ -215,8 +216,12 @@ class MeasurementFiles:
         for by, number, name in replaced:
             if number // BLOCK_SIZE == block and by <= generation and name != path:
                 singles.append(name)
-        for name in singles:
-            self._store.delete(name)
+        self._delete(singles)
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._store.delete(path)
+            self._objects.pop(path, None)
 
     def _list(self) -> _Listing:
         """List epochs before folded trials: what is folded meanwhile is in one of the two."""
@@ -234,6 +239,19 @@ class MeasurementFiles:
                 if older[1]:
                     listing.outdated.append((older[0], first, older[1]))
         return listing
+
+
+def _is_one_object(number: int, decisions: TrialDecisions, listing: _Listing) -> bool:
+    """Tell whether an ended trial is one epoch: folded by itself it would be one object, too."""
+    is_new = number not in listing.singles and number // BLOCK_SIZE not in listing.blocks
+    last = decisions.ended and decisions.ended.epoch
+    return is_new and last == len(listing.epochs[number]) == 1
+
+
+def _epochs_of(number: int, listing: _Listing, generation: int) -> list[str]:
+    """Return the epochs of a trial that no owner after this generation measured."""
+    paths = listing.epochs.get(number, [])
+    return [path for path in paths if measurement.place(path)[0] <= generation]
 
 
 def _body(history: TrialHistory) -> dict[str, Any]:

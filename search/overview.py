@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from search.attempts import LOST, WORDS
+from search.columns import Column, fit, side_by_side
 from search.errors import NoCandidate
 from search.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.objective import HEADS, objective_of
@@ -15,8 +16,6 @@ from search.report import best_line, counts_text, searched_names
 from search.results import StudyResult
 from search.wording import clean, count, number, value
 
-GAP = 2
-"""Columns of the terminal between those of a table."""
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
 
@@ -93,16 +92,16 @@ def best_points(result: StudyResult) -> dict[int, Point]:
     return {number: point for number, (_, point) in best.items()}
 
 
-def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> list[Table]:
+def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> list[Group]:
     """Return the trials as one table, or as several if the terminal is narrow."""
     names = searched_names(result) if result.has_begun else ()
     first = _trial_columns(result, points)
     configs = [_config_column(name, result.trials) for name in names]
     for gap in (2, 1):
-        if sum(_width(column) + gap for column in [*first, *configs]) <= width + gap:
-            return [_table([*first, *configs], gap)]
-    groups = _fit(_width(first[0]), configs, width)
-    return [_table(first), *(_table([first[0], *group]) for group in groups)]
+        if sum(column.width + gap for column in [*first, *configs]) <= width + gap:
+            return [side_by_side([*first, *configs], gap)]
+    groups = fit(first[0].width, configs, width)
+    return [side_by_side(first), *(side_by_side([first[0], *group]) for group in groups)]
 
 
 def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:
@@ -207,26 +206,32 @@ def _print_front(console: Console, result: StudyResult) -> None:
     console.print(Text.assemble((f"front ({heads}): ", "dim"), "; ".join(words)))
 
 
-Column = tuple[str, list[Text]]
-"""A heading, of several lines perhaps, and the cells."""
-
-
 def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column]:
     """Return the columns that say how each trial went."""
-    columns: list[Column] = [
-        ("#", [Text(f"{t.number}{'*' if t.is_reference else ''}") for t in result.trials]),
-        ("state", [Text(t.state, style=_STYLES.get(t.state, "cyan")) for t in result.trials]),
-        ("epochs", [Text(str(t.num_epochs)) for t in result.trials]),
-        ("best", [Text(_epoch_of(points.get(t.number))) for t in result.trials]),
+    trials = result.trials
+    columns = [
+        Column(
+            heading="#",
+            cells=[f"{t.number}{'*' if t.is_reference else ''}" for t in trials],
+            is_text=True,
+        ),
+        Column(
+            heading="state",
+            cells=[t.state for t in trials],
+            styles=[_STYLES.get(t.state, "cyan") for t in trials],
+            is_text=True,
+        ),
+        Column(heading="epochs", cells=[str(t.num_epochs) for t in trials]),
+        Column(heading="best", cells=[_epoch_of(points.get(t.number)) for t in trials]),
     ]
+    found = [points.get(trial.number) for trial in trials]
     for head in result.heads:
-        found = [points.get(trial.number) for trial in result.trials]
-        cells = [Text("-" if p is None else number(p.losses[head])) for p in found]
-        columns.append((_folded(head), cells))
-    columns.append(("skill", [Text(_skill(result, points.get(t.number))) for t in result.trials]))
-    if len({node for trial in result.trials for node in trial.nodes}) > 1:
-        cells = [Text(clean(" ".join(trial.nodes) or "-")) for trial in result.trials]
-        columns.append(("node", cells))
+        cells = ["-" if p is None else number(p.losses[head]) for p in found]
+        columns.append(Column(heading=_folded(head), cells=cells))
+    columns.append(Column(heading="skill", cells=[_skill(result, p) for p in found]))
+    if len({node for trial in trials for node in trial.nodes}) > 1:
+        cells = [clean(" ".join(trial.nodes) or "-") for trial in trials]
+        columns.append(Column(heading="node", cells=cells, is_text=True))
     return columns
 
 
@@ -246,40 +251,10 @@ def _skill(result: StudyResult, point: Point | None) -> str:
 
 
 def _config_column(name: str, trials: Sequence[TrialRecord]) -> Column:
-    cells = [Text(value(t.config[name]) if name in t.config else "-") for t in trials]
-    return _folded(name), cells
+    cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
+    return Column(heading=_folded(name), cells=cells)
 
 
 def _folded(name: str) -> str:
     """Return a name in lines of one word, so that its column is narrow."""
     return clean(name).replace("_", "_\n")
-
-
-def _width(column: Column) -> int:
-    heading, cells = column
-    return max([*map(len, heading.split("\n")), *(len(cell) for cell in cells)])
-
-
-def _fit(first: int, columns: Sequence[Column], width: int) -> list[list[Column]]:
-    """Deal columns out to tables of at most ``width``, each beside a column of ``first``."""
-    groups: list[list[Column]] = []
-    used = width
-    for column in columns:
-        if not groups or used + GAP + _width(column) > width:
-            groups.append([])
-            used = first
-        groups[-1].append(column)
-        used += GAP + _width(column)
-    return groups
-
-
-def _table(columns: Sequence[Column], gap: int = GAP) -> Table:
-    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
-    for heading, _ in columns:
-        left = heading in {"#", "state", "node"}
-        table.add_column(
-            Text(heading), justify="left" if left else "right", no_wrap=True, vertical="bottom"
-        )
-    for row in zip(*(cells for _, cells in columns), strict=True):
-        table.add_row(*row)
-    return table

@@ -262,29 +262,28 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
 
     def _take_in(self, trial_id: str, result: dict[str, Any]) -> bool:
         self._usage.seen(result["process"], result["began_at"])
-        has_ended = self._conductor.measured(
-            number=result["number"],
-            attempt=result["attempt"],
-            epoch=result["epoch"],
-            losses=result["losses"],
-            failure=result["failure"],
-            is_out_of_memory=result["is_out_of_memory"],
-        )
+        with self._conductor.together():
+            has_ended = self._conductor.measured(
+                number=result["number"],
+                attempt=result["attempt"],
+                epoch=result["epoch"],
+                losses=result["losses"],
+                failure=result["failure"],
+                is_out_of_memory=result["is_out_of_memory"],
+            )
+            request = self._next(trial_id) if has_ended else None
         if has_ended:
             self._usage.ended(result["process"], result["number"], result["attempt"])
         self._changed()
-        return has_ended and not self._goes_on(trial_id)
-
-    def _goes_on(self, trial_id: str) -> bool:
-        """Give the process of a trial that has ended the next one, if there is one for it."""
-        if self._slots.num_free < 0 or self._live.is_short:
-            return False
-        request = self._slots.refill(trial_id)
         if isinstance(request, Finished):
             self._last(self._live.process_of(trial_id))
+        if isinstance(request, dict):
+            self._live.hand(trial_id, request)
             return False
-        if request is None:
-            return False
-        self._live.hand(trial_id, request)
-        self._changed()
-        return True
+        return has_ended
+
+    def _next(self, trial_id: str) -> dict[str, Any] | Finished | None:
+        """Return what the process of a trial that has ended is to do next, if anything."""
+        if self._slots.num_free < 0 or self._live.is_short:
+            return None
+        return self._slots.refill(trial_id)

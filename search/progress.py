@@ -220,7 +220,9 @@ class Tracker:
         self._best = self._choose(self._front)
 
     def _choose(self, points: Sequence[LivePoint]) -> LivePoint | None:
-        return self._chooser.pick(points) if points else None
+        if len(points) < 2:
+            return points[0] if points else None
+        return self._chooser.pick(points)
 
     def _ended(self, trial: TrialHistory) -> EndedTrial:
         return EndedTrial(

@@ -22,9 +22,8 @@ class Slots:
     def __init__(self, conductor: Conductor, place: Place) -> None:
         self._conductor = conductor
         self._place = place
-        self._flying: dict[str, tuple[int, int]] = {}
-        self._shares: dict[str, Any] = {}
-        self._aside: list[dict[str, Any]] = []
+        self._flying: dict[str, Envelope] = {}
+        self._aside: list[Envelope] = []
 
     @property
     def num_free(self) -> int:
@@ -36,41 +35,34 @@ class Slots:
 
         None if there is none now, Finished if none will be.
         """
-        request = self._aside.pop() if self._aside else self._next()
-        if isinstance(request, dict):
-            self._shares[trial_id] = request.get("gpu")
-            self._put(trial_id, request)
-        return request
+        return self._put(trial_id, self._aside.pop() if self._aside else self._conductor.ask())
 
     def refill(self, trial_id: str) -> dict[str, Any] | Finished | None:
         """Return the request of the next attempt, for a trial of Tune's whose last one has ended.
 
         One that takes another share of a GPU is kept for a new trial of Tune's.
         """
-        request = self._next()
-        if isinstance(request, dict):
-            if request.get("gpu") != self._shares[trial_id]:
-                self._aside.append(request)
-                return None
-            self._put(trial_id, request)
-        return request
+        found = self._conductor.ask()
+        if isinstance(found, Envelope) and found.gpu != self._flying[trial_id].gpu:
+            self._aside.append(found)
+            return None
+        return self._put(trial_id, found)
 
     def leave(self, trial_id: str) -> tuple[int, int]:
         """Return number and attempt of what a trial of Tune's was at, which it no longer is."""
-        self._shares.pop(trial_id, None)
-        return self._flying.pop(trial_id)
+        left = self._flying.pop(trial_id)
+        return left.number, left.attempt
 
-    def _next(self) -> dict[str, Any] | Finished | None:
-        envelope = self._conductor.ask()
-        if not isinstance(envelope, Envelope):
-            return envelope
+    def _put(
+        self, trial_id: str, found: Envelope | Finished | None
+    ) -> dict[str, Any] | Finished | None:
+        if not isinstance(found, Envelope):
+            return found
+        self._flying[trial_id] = found
         # As text: Tune resolves and flattens what it finds in a nested config.
         return {
-            "number": envelope.number,
-            "attempt": envelope.attempt,
-            "request": json.dumps(asdict(envelope)),
-            **({} if envelope.gpu is None else {"gpu": envelope.gpu}),
+            "number": found.number,
+            "attempt": found.attempt,
+            "request": json.dumps(asdict(found)),
+            **({} if found.gpu is None else {"gpu": found.gpu}),
         }
-
-    def _put(self, trial_id: str, request: dict[str, Any]) -> None:
-        self._flying[trial_id] = (request["number"], request["attempt"])

@@ -18,7 +18,6 @@ ONLOOKERS = ("start_api_server", "start_monitor", "start_log_monitor")
 without a dashboard only counts its use; the autoscaler's, of a Ray of one node; the one that
 brings the driver what others print."""
 
-
 TIMED_OUT = "timed out during startup"
 """In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy (ray 2.60)."""
 
@@ -64,7 +63,12 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
 
 @contextmanager
 def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
-    """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start."""
+    """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
+
+    One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
+    its packages it serves nobody, and Ray does not wait until it could.
+    """
+    from ray._private import utils
     from ray._private.node import Node
 
     start = Node.start_head_processes
@@ -78,6 +82,7 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         for name in ONLOOKERS:
             if hasattr(Node, name):
                 stack.enter_context(_replaced(Node, name, _nothing))
+        stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", ImportError))
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield

@@ -31,7 +31,7 @@ from trainables.store import Store
 FOLDER = "/studies/digits"
 STUDY = {"name": "digits", "heads": ["c_output", "r_output"]}
 PREPARED = {"fingerprint": "abc"}
-EPOCHS = {0: 4, 1: 3, 2: 3, 3: 0}
+EPOCHS = {0: 4, 1: 3, 2: 3, 3: 1}
 """Where each trial is at the study's end."""
 STATES = {0: "complete", 1: "stopped", 2: "complete", 3: "failed"}
 
@@ -99,6 +99,13 @@ class Player:
         self.acknowledged.decisions.extend(log.record(*decisions))
         self.acknowledged.pending = None
 
+    def together(self, log: StudyLog, *decisions: Decision) -> None:
+        self.acknowledged.pending = decisions
+        with log.together():
+            logged = [one for decision in decisions for one in log.record(decision)]
+        self.acknowledged.decisions.extend(logged)
+        self.acknowledged.pending = None
+
     def measure(self, number: int, attempt: int, epochs: range, generation: int) -> None:
         actor = self.store()
         for epoch in epochs:
@@ -130,7 +137,7 @@ class Player:
             self.record(log, Attempted(number=1, attempt=2))
             self.measure(1, 2, range(2, 4), 1)
             self.record(log, Stopped(number=1, epoch=3))
-            self.record(
+            self.together(
                 log,
                 Ended(number=1, state="stopped", epoch=3),
                 Asked(number=2, config={"lr": 0.3}),
@@ -153,6 +160,7 @@ class Player:
             log.fold()
             self.record(log, Extended(budget={"trials": 4, "epochs": 4}))
             self.record(log, Asked(number=3, config={"lr": 0.4}))
+            self.measure(3, 1, range(1, 2), 2)
             self.record(log, Ended(number=3, state="failed", reason="loss became NaN"))
             self.record(log, Attempted(number=0, attempt=2))
             self.measure(0, 2, range(4, 5), 2)

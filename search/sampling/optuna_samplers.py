@@ -62,9 +62,21 @@ class _Shown(FrozenTrial):  # type: ignore[misc] # Optuna's types are not follow
 
 
 def random(request: Request) -> Answer:
-    """Draw each parameter by itself; looks at no other trial."""
+    """Draw each parameter by itself; looks at no other trial.
+
+    As a study of Optuna's does it, without the study, which takes twice the time of the draw.
+    """
     distributions = _distributions(request.kinds)
-    return _draw(request, distributions, [], lambda seed: optuna.samplers.RandomSampler(seed=seed))
+    for redraw in range(1 + REDRAWS):
+        sampler = optuna.samplers.RandomSampler(seed=request.sub_seed(redraw))
+        drawn = {
+            name: 0 if one.single() else sampler.sample_independent(None, None, name, one)
+            for name, one in distributions.items()
+        }
+        key = request.prune(tuple(clamp(kind, drawn[n]) for n, kind in request.kinds.items()))
+        if key not in request.tried:
+            break
+    return key, {}
 
 
 class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc] # as above

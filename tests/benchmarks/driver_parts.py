@@ -62,6 +62,7 @@ def instrument(parts: Parts) -> Iterator[None]:
     import ray
     from ray.tune.execution.tune_controller import TuneController
 
+    import search.cluster
     import search.runner
     from search.conductor import Conductor
     from search.log import StudyLog
@@ -75,6 +76,7 @@ def instrument(parts: Parts) -> Iterator[None]:
         (Conductor, "ask", "conductor: ask"),
         (Conductor, "_take_up", "taking up"),
         (StudyLog, "record", "record"),
+        (StudyLog, "_write", "record"),
         (StudyLog, "trial", "record"),
         (StudyLog, "fold", "fold"),
         (StudyLog, "open_for_writing", "opening"),
@@ -91,6 +93,7 @@ def instrument(parts: Parts) -> Iterator[None]:
         (search.runner, "read", "reading"),
         (search.runner, "check_data", "checking data"),
         (search.runner, "find_place", "place"),
+        (search.cluster, "_init", "Ray's start"),
     ]
     main = threading.main_thread()
     with ExitStack() as stack:

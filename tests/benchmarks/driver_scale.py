@@ -2,9 +2,9 @@
 
 ``python -m tests.benchmarks.driver_scale --trials 10000`` runs a study of trainings that take no
 time (`noop_run`) on a Ray of its own: the real runner, searcher, scheduler, record and Ray Tune,
-real processes. It prints what each thousand trials took, where the driver's time went, its memory
-and what lies on the disk; then it lets one more trial run under a grown budget, in a new process,
-and prints when that was ready to hand it out.
+real processes. It prints what each thousand trials took, where the driver's time went and which
+threads used the processor, its memory and what lies on the disk; then it lets one more trial run
+under a grown budget, in a new process, and prints when that was ready to hand it out.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from tests.benchmarks import noop_run
 from tests.benchmarks.driver_parts import Parts, instrument
 from tests.benchmarks.many_workers import many_workers
 from tests.benchmarks.prefilled import prefill
+from tests.benchmarks.threads import of_children, of_threads
 
 SPACE = {
     "conv1_filters": {"int": [4, 64]},
@@ -105,11 +106,11 @@ def part(options: argparse.Namespace) -> None:
     from tests.stub_study import embedded_ray
 
     study = study_of(options)
-    with embedded_ray(Path(options.folder) / "ray", options.workers):
-        joined = time.time() - options.began
+    os.environ["RAY_TMPDIR"] = f"{options.folder}/ray"
+    with embedded_ray(Path(options.folder) / "ray") if options.played else nullcontext():
         parts = Parts()
         with open(os.devnull, "w") as nowhere:
-            scale = Scale(PlainWatcher(Console(file=nowhere)), parts, options, joined)
+            scale = Scale(PlainWatcher(Console(file=nowhere)), parts, options)
             profile = cProfile.Profile() if options.profile else None
             played = many_workers(options.played, options.pause) if options.played else None
             with instrument(parts), played or nullcontext(), profile or nullcontext():
@@ -123,17 +124,15 @@ def part(options: argparse.Namespace) -> None:
 class Scale:
     """Looks on beside the lines that a user has, and takes note of time and memory."""
 
-    def __init__(
-        self, watcher: Any, parts: Parts, options: argparse.Namespace, joined: float
-    ) -> None:
+    def __init__(self, watcher: Any, parts: Parts, options: argparse.Namespace) -> None:
         self._watcher = watcher
         self._parts = parts
         self._options = options
-        self._joined = joined
         self._ready = 0.0
         self._before = 0
         self._calls = 0
         self._rows: list[tuple[int, float, float, int, int]] = []
+        self._used: list[tuple[Counter[str], Counter[str]]] = []
 
     def preparing(self, what: str) -> None:
         self._watcher.preparing(what)
@@ -163,7 +162,9 @@ class Scale:
     def report(self, folder: Path) -> None:
         """Print what was noted."""
         self._note()
-        print(f"Ray up {self._joined:.1f} s after the command, ready {self._ready:.1f} s after it")
+        start, used = self._at_start[0].get("Ray's start", 0.0), sum(self._used[0][1].values())
+        print(f"ready {self._ready:.1f} s after the command, of which Ray's start {start:.1f};")
+        print(f"  its processes had used {used:.2f} s of the processor by then")
         if self._before:
             for name, seconds in sorted(self._at_start[0].items(), key=lambda one: -one[1])[:9]:
                 print(f"  {name:>20} {seconds:6.2f} s, processor {self._at_start[1][name]:6.2f} s")
@@ -177,6 +178,7 @@ class Scale:
                 f" {1000 * (next_[2] - cpu) / max(new, 1):20.2f} {next_[4] / 2**20:13.0f}"
             )
         self._print_parts()
+        self._print_used()
         files = [path for path in folder.rglob("*") if path.is_file()]
         kinds = Counter(path.relative_to(folder).parts[0] for path in files)
         size = sum(path.stat().st_size for path in files)
@@ -194,7 +196,18 @@ class Scale:
                 f"   {self._parts.calls[name] / trials:6.2f} calls"
             )
 
+    def _print_used(self) -> None:
+        """Print who used the processor from the second line of the table on, per result."""
+        first, last = (1, -2) if len(self._rows) > 3 else (0, -1)
+        results = max(1, self._rows[last][3] - self._rows[first][3])
+        print(f"processor milliseconds of each of {results} results:")
+        for title, which in (("threads of the driver", 0), ("its Ray's processes", 1)):
+            used = self._used[last][which] - self._used[first][which]
+            each = [f"{name} {1000 * s / results:.2f}" for name, s in used.most_common(12)]
+            print(f"  {title}, {1000 * sum(used.values()) / results:.2f}: {', '.join(each)}")
+
     def _note(self) -> None:
+        self._used.append((of_threads(), of_children()))
         self._rows.append(
             (
                 len(self._conductor.trials),

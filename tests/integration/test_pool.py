@@ -3,8 +3,11 @@
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +15,8 @@ import search.place
 import search.tuning
 from search.errors import StorageError
 from search.opening import is_done
+from search.pool import Guard, ResultStopper
+from search.reader import StudyReader
 from search.runner import Silent, run
 from tests import stub_run
 from tests.fragile_actor import FragileActor
@@ -26,6 +31,7 @@ from tests.stub_study import (
     trials_of,
     write_faults,
 )
+from trainables.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +129,51 @@ def assert_charged_once(trials, landed, num_idle):
     for trial in trials:
         assert len(trial.attempts) == 1 + len(trial.releases) - (trial.number == SEEN_BY_NOBODY)
         assert all(release.cause == "lost" and release.charged for release in trial.releases)
+
+
+def test_a_trials_end_and_the_next_trial_are_logged_at_the_same_moment(tmp_path):
+    study = stub_study(tmp_path, scheduler="fifo", **numbered(3))
+
+    run(study, factory=stub_run.FACTORY)
+
+    segments = [segment for _, segment in StudyReader(Store(study.folder)).segments.read()]
+    kinds = [[decision.kind for decision in segment] for segment in segments]
+    assert kinds == [["opened"], ["asked"], *[["ended", "asked"]] * 2, ["ended"], ["closed"]]
+
+
+class Watched:
+    """Takes note of the order in which things happen."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    @contextmanager
+    def together(self):
+        yield
+        self.seen.append("durable")
+
+    def measured(self, **result):
+        return True
+
+    def refill(self, trial_id):
+        return {"number": 1}
+
+    def hand(self, trial_id, request):
+        self.seen.append("handed")
+
+
+def test_nothing_is_told_or_handed_out_before_it_is_durable():
+    watched = Watched([])
+    watched.num_free, watched.is_short = 1, False
+    usage = SimpleNamespace(seen=lambda *_: None, ended=lambda *_: watched.seen.append("noted"))
+    told = partial(watched.seen.append, "told")
+    stopper = ResultStopper(watched, watched, bool, Guard(), told, usage, watched, None, None)
+    keys = ("number", "attempt", "epoch", "losses", "failure", "is_out_of_memory")
+
+    has_ended = stopper("a", dict.fromkeys((*keys, "process", "began_at")))
+
+    assert not has_ended
+    assert watched.seen == ["durable", "noted", "told", "handed"]
 
 
 def test_what_goes_wrong_in_a_training_fails_its_trial_and_leaves_the_process_warm(tmp_path):

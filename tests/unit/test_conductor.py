@@ -206,6 +206,22 @@ def test_a_stop_and_the_end_that_it_brings_are_logged_at_the_same_moment(bench):
     assert [one.kind for one in segments[-1]] == ["stopped", "ended"]
 
 
+def test_an_end_and_what_is_tried_next_can_be_logged_at_the_same_moment(bench):
+    conductor = bench.conduct()
+    envelope = bench.ask()
+    step = bench.actor(envelope).step()
+    final = Step(epoch=3, losses=step.losses, failure="NaN")
+
+    with conductor.together():
+        assert bench.report(envelope, final)
+        assert bench.ask().number == 1
+        assert bench.states == ["running"]
+
+    assert bench.states == ["failed", "running"]
+    segments = [segment for _, segment in conductor._log.reader.segments.read()]
+    assert [one.kind for one in segments[-1]] == ["ended", "asked"]
+
+
 def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench):
     conductor = bench.conduct()
     bench.actor(bench.ask()).step()
@@ -525,12 +541,12 @@ def test_attempts_lost_under_several_drivers_are_counted_together(bench):
 
 def test_the_log_is_folded_now_and_then(bench, monkeypatch):
     monkeypatch.setattr("search.conductor.FOLD_EVERY", 2)
-    bench.conduct(trials=5, epochs=1)
+    bench.conduct(trials=5, epochs=2)
 
     bench.finish()
 
     assert len(bench.store.list("trials")) == 4
-    assert len(bench.store.list("epochs")) == 1
+    assert len(bench.store.list("epochs")) == 2
     assert bench.states == ["complete"] * 5
 
 

@@ -81,7 +81,11 @@ def test_a_whole_study_is_read_back(played: Disk) -> None:
     assert [m.attempt for m in stopped.measurements] == [1, 2, 2]
     assert stopped.system == {"tpe:seed": 7}
     assert [(m.generation, m.attempt) for m in moved.measurements] == [(1, 1), (1, 1), (2, 2)]
-    assert (failed.reason, failed.measurements, failed.resumable) == ("loss became NaN", (), ())
+    assert (failed.reason, len(failed.measurements), failed.resumable) == (
+        "loss became NaN",
+        1,
+        (),
+    )
 
 
 @pytest.mark.usefixtures("small_packs")
@@ -112,6 +116,41 @@ def test_folding_changes_nothing_that_is_read(folded: bool, store: Store) -> Non
 
     assert StudyLog.read(store) == before == log.history()
     assert bool(store.list("epochs")) is not folded
+
+
+@pytest.mark.usefixtures("small_packs")
+def test_trials_of_one_epoch_are_folded_only_with_their_block(store: Store) -> None:
+    log = open_log(store)
+    for number, left in enumerate([["000000"], []]):
+        ask(log, number)
+        measure(log, number, 1, 1)
+        log.record(Ended(number=number, state="complete"))
+        before = StudyLog.read(store)
+
+        log.fold()
+
+        assert [path.split("/")[1].split("-")[1] for path in store.list("epochs")] == left
+        assert StudyLog.read(store) == before
+    assert store.list("trials") == ["trials/000000-000001.json"]
+    log.fold()
+    assert store.list("trials") == ["trials/000000-000001.json"]
+
+
+@pytest.mark.usefixtures("small_packs")
+def test_what_comes_too_late_for_a_packed_trial_of_one_epoch_is_deleted(store: Store) -> None:
+    log = open_log(store)
+    for number in range(2):
+        ask(log, number)
+        measure(log, number, 1, 1)
+        log.record(Ended(number=number, state="complete"))
+    log.fold()
+    before = StudyLog.read(store)
+
+    measure(log, 0, 1, 1)
+    log.fold()
+
+    assert store.list("epochs") == []
+    assert StudyLog.read(store) == before
 
 
 def test_an_end_takes_all_that_is_measured_unless_told(store: Store) -> None:

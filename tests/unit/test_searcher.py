@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.asking import sub_seed
 from search.sampling.coding import key_of
 from search.sampling.optuna_samplers import GENERATION, POPULATION, STARTUP_TRIALS
 from search.searcher import RecordedTrial, Suggestion, suggest
@@ -102,6 +103,24 @@ def test_what_is_recorded_of_the_number_itself_is_not_looked_at():
     own = trial(len(STARTED), before, state="running")
 
     assert ask(recorded=[*STARTED, own], number=len(STARTED)) == before
+
+
+def test_random_draws_what_a_study_of_optunas_draws():
+    import optuna
+
+    one = SearchSpace(parameters=(("alone", Choice(values=(8,))), *SMALL.parameters))
+    suggested = ask(one, name="random", seed=3).config
+
+    optuna.logging.set_verbosity(logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(sub_seed(3, 0, 0)))
+    drawn = study.ask(
+        {
+            "a": optuna.distributions.CategoricalDistribution((0, 1, 2)),
+            "alone": optuna.distributions.IntDistribution(0, 0),
+            "b": optuna.distributions.IntDistribution(1, 4),
+        }
+    ).params
+    assert suggested == {"alone": 8, "a": "xyz"[drawn["a"]], "b": drawn["b"]}
 
 
 def test_random_does_not_depend_on_what_is_recorded():

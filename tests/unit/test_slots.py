@@ -10,9 +10,15 @@ from search.slots import Slots
 from trainables.attempt import Envelope
 
 
-def envelope(number, attempt=1):
+def envelope(number, attempt=1, gpu=None):
     return Envelope(
-        number=number, attempt=attempt, generation=1, config={"units": 4}, seed=0, epochs=3
+        number=number,
+        attempt=attempt,
+        generation=1,
+        config={"units": 4},
+        seed=0,
+        epochs=3,
+        gpu=gpu,
     )
 
 
@@ -47,20 +53,17 @@ def test_a_slot_for_which_there_is_nothing_stays_at_what_it_was(answer):
     assert slots.leave("a") == (0, 1)
 
 
-def test_a_trial_that_takes_another_share_waits_for_a_slot_of_its_own(monkeypatch):
-    slots = slots_of()
-    requests = [
-        {"number": 0, "attempt": 1},
-        {"number": 0, "attempt": 2, "gpu": 0.5},
-        {"number": 1, "attempt": 1},
-        {"number": 2, "attempt": 1, "gpu": 0.5},
-    ]
-    monkeypatch.setattr(slots, "_next", lambda: requests.pop(0))
+def test_a_trial_that_takes_another_share_waits_for_a_slot_of_its_own():
+    slots = slots_of(
+        envelope(0), envelope(0, attempt=2, gpu=0.5), envelope(2, gpu=0.25), envelope(1)
+    )
     slots.fill("a")
 
     assert slots.refill("a") is None
     assert slots.leave("a") == (0, 1)
-    assert slots.fill("b") == {"number": 0, "attempt": 2, "gpu": 0.5}
+    request = slots.fill("b")
+    assert (request["number"], request["attempt"], request["gpu"]) == (0, 2, 0.5)
     assert slots.refill("b") is None
-    assert slots.fill("c") == {"number": 1, "attempt": 1}
+    assert slots.fill("c")["number"] == 2
+    assert "gpu" not in slots.fill("d")
     assert slots.leave("b") == (0, 2)

@@ -131,6 +131,7 @@ def test_a_start_that_times_out_is_tried_once_more_and_nothing_is_left_of_the_fi
         onlookers = ("dashboard/dashboard.py", "monitor.py")
         assert [line for line in commands() if any(one in line for one in onlookers)] == []
         assert len(running("raylet/raylet")) == 1
+        assert all(" --minimal" in line for line in running("dashboard/agent.py"))
     finally:
         ray.shutdown()
     assert running("gcs_server") == []
