@@ -103,6 +103,7 @@ def ray_for(
     with outliving(bool(joined_address())):  # read when Ray is imported, and again below
         import ray
 
+    flag.check()
     owned = not ray.is_initialized()
     leave = ray.shutdown
     with _short_folder(owned) as folder, _without_foreign_lines(owned):
