@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search.cluster import run_task
+from search.cluster import is_on_ours, run_task
 from search.errors import ClusterLost
-from search.nodes import Failed, living_nodes, on_each_node
+from search.nodes import Failed, Node, living_nodes, on_each_node
 from search.study import Study
 from trainables.precision import fast_precision
 from trainables.reasons import reason_of
@@ -36,7 +36,7 @@ def precision_of(
     notify("trying bfloat16 against float32")
     cpu = study.resources.cpu
     arguments = (dict(config), dict(settings), 1 if cpu == "auto" else cpu)
-    found = (_on_gpu if study.resources.gpu else _on_cpu)(*arguments)
+    found = _on_cpu(*arguments) if _are_on_cpu(study) else _on_gpu(*arguments)
     if isinstance(found, Failed):
         notify(f"training in float32: bfloat16 could not be tried ({found.reason})")
         return "float32"
@@ -44,9 +44,18 @@ def precision_of(
     return found
 
 
+def _are_on_cpu(study: Study) -> bool:
+    """Tell whether trials take no GPU, for sure."""
+    gpu = study.resources.gpu
+    return not gpu or (gpu == "auto" and is_on_ours() and not _with_gpu())
+
+
+def _with_gpu() -> list[Node]:
+    return [node for node in living_nodes() if node.resources.get("GPU")]
+
+
 def _on_gpu(*arguments: Any) -> str | Failed:
-    nodes = [node for node in living_nodes() if node.resources.get("GPU")][:1]
-    asked = on_each_node(fast_precision, *arguments, seconds=SECONDS, nodes=nodes)
+    asked = on_each_node(fast_precision, *arguments, seconds=SECONDS, nodes=_with_gpu()[:1])
     return next(iter(asked.values()), Failed(reason="no node has a GPU now"))
 
 

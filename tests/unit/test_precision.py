@@ -149,3 +149,26 @@ def test_where_trials_take_a_gpu_a_node_with_one_tries(monkeypatch, answer, expe
     study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu=0.5))
 
     assert precision.precision_of(study, {}, SETTINGS, str) == expected
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "resources", "expected"),
+    [
+        pytest.param(True, {"CPU": 4.0}, "bfloat16", id="trials_train_on_the_cpu"),
+        pytest.param(True, {"CPU": 4.0, "GPU": 1.0}, "float32", id="trials_take_the_gpu"),
+        pytest.param(False, {"CPU": 4.0}, "float32", id="nodes_with_a_gpu_may_come"),
+    ],
+)
+def test_where_the_gpu_is_left_open_it_is_tried_where_trials_will_run(
+    monkeypatch, is_ours, resources, expected
+):
+    node = SimpleNamespace(resources=resources)
+    monkeypatch.setattr(precision, "living_nodes", lambda: [node])
+    monkeypatch.setattr(precision, "is_on_ours", lambda: is_ours)
+    monkeypatch.setattr(precision, "run_task", lambda *task: "bfloat16")
+    monkeypatch.setattr(
+        precision, "on_each_node", lambda *_, nodes, seconds: {id(one): "float32" for one in nodes}
+    )
+    study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu="auto"))
+
+    assert precision.precision_of(study, {}, SETTINGS, str) == expected
