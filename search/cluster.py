@@ -103,6 +103,7 @@ def ray_for(
     with outliving(bool(joined_address())):  # read when Ray is imported, and again below
         import ray
 
+    flag.check()
     owned = not ray.is_initialized()
     leave = ray.shutdown
     with _short_folder(owned) as folder, _without_foreign_lines(owned):
@@ -132,7 +133,7 @@ def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
     use, and a user's module is imported as it is now. On a Ray of ours it is no process of
     Ray's: those are warm, and kept for trials.
     """
-    if any(joined.is_ours for joined in _joined):
+    if is_on_ours():
         with apart(function, *arguments) as wait:
             return wait()
     import ray
@@ -151,6 +152,11 @@ def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
         text = " ".join(str(error).split())[:400]
         raise SearchError(f"a task of Ray was lost: {text}; run it again") from error
     return answer
+
+
+def is_on_ours() -> bool:
+    """Tell whether the Ray that is joined now is one of ours: it will never have other nodes."""
+    return any(joined.is_ours for joined in _joined)
 
 
 def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from trainables.errors import SearchError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -66,6 +68,14 @@ class Flag:
             if self.is_set and not was_set:
                 raise KeyboardInterrupt
 
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` if a signal has come, whatever became of it then.
+
+        An import of pyarrow and pandas swallows it, for one (pyarrow 23): the run would go on.
+        """
+        if self.is_set:
+            raise KeyboardInterrupt
+
     def look(self) -> bool:
         """Tell whether a signal has come, or raise ``KeyboardInterrupt`` if nothing needs order.
 
@@ -84,12 +94,19 @@ class Flag:
 
 @contextmanager
 def catch_signals() -> Iterator[Flag]:
-    """Yield a flag for the time of a run, and give the signals back at its end."""
+    """Yield a flag for the time of a run, and give the signals back at its end.
+
+    A foreign error after a signal comes of that: what was cut short does not work any more.
+    """
     former = {number: signal.getsignal(number) for number in SIGNALS}
     flag = Flag()
     flag.install()
     try:
         yield flag
+    except Exception as error:
+        if not isinstance(error, SearchError):
+            flag.check()
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in former.items():

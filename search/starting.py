@@ -1,8 +1,10 @@
 """How a Ray of ours is started: without what nobody asks, and with warm processes."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from search.resources import local_cores
@@ -55,10 +57,32 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
             return
         except BaseException as error:
             for node in nodes:
-                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+                _end(node)
             ray.shutdown()
             if is_last or TIMED_OUT not in str(error):
                 raise
+
+
+def _end(node: Any) -> None:
+    """End a node that has begun to start, and what its processes have begun.
+
+    A raylet's agents that have not joined it yet would outlive it for minutes (ray 2.60).
+    """
+    owned = [one.process.pid for some in node.all_processes.values() for one in some]
+    begun = [pid for parent in owned for pid in _children(parent)]
+    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+    for pid in begun:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that one has begun; none where the system does not tell."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, listed.read_text().split())
+    return found
 
 
 @contextmanager

@@ -66,14 +66,13 @@ def apart(function: Callable[..., Answer], *arguments: Any) -> Iterator[Callable
 
 def _wait(process: "subprocess.Popen[bytes]", name: str) -> Any:
     assert process.stdout is not None
-    data = process.stdout.read()
-    status = process.wait()
-    if not data:
+    try:
+        answer, error = pickle.load(process.stdout)
+    except (EOFError, pickle.UnpicklingError) as cut_off:
         raise SearchError(
-            f"the process of {name} was lost (status {status}); if memory was short, make room, "
-            "and run it again"
-        )
-    answer, error = pickle.loads(data)
+            f"the process of {name} was lost (status {process.wait()}); if memory was short, make "
+            "room, and run it again"
+        ) from cut_off
     if error is not None:
         raise error
     return answer
@@ -100,10 +99,10 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         data = _answer(function, arguments)
-    except KeyboardInterrupt:
-        return
-    answer.write(data)
-    answer.flush()
+        answer.write(data)
+        answer.flush()
+    finally:
+        os._exit(0)  # what a user's module has begun in other threads may never end
 
 
 def _end_with(asked: int) -> None:

@@ -185,10 +185,21 @@ class Child:
         while not line.endswith(b"\n"):
             more = os.read(self._answers, 2**16)
             if not more:
-                return {"failed": "the process that tried it was killed", "is_memory": True}
+                return self._how_it_died()
             line += more
         found: Answer = json.loads(line)
         return found
+
+    def _how_it_died(self) -> Answer:
+        """Say what ended the child; what is out of memory is killed, or ends itself by SIGABRT."""
+        seen = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        assert seen is not None
+        if seen.si_code == os.CLD_EXITED:
+            how = f"ended with status {seen.si_status}"
+            return {"failed": f"the process that tried it {how}", "is_memory": False}
+        is_memory = seen.si_status in (signal.SIGKILL, signal.SIGABRT)
+        how = f"was killed by {signal.Signals(seen.si_status).name}"
+        return {"failed": f"the process that tried it {how}", "is_memory": is_memory}
 
     def go(self) -> None:
         """Let the child go on."""

@@ -3,7 +3,7 @@
 import math
 import traceback
 
-from trainables.errors import SearchError
+from trainables.errors import InputError, SearchError
 from trainables.run import EpochResult
 
 
@@ -38,8 +38,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that no memory was left, of the machine or of a GPU.
 
     TensorFlow raises ``ResourceExhaustedError``; what XLA raises may be of any class, with the
-    status' name at the beginning of its text or after a colon.
+    status' name at the beginning of its text or after a colon. A user's model may have raised
+    it while it was built, which is an error of ours with that as its cause.
     """
+    if isinstance(error, InputError) and error.__cause__ is not None:
+        return is_out_of_memory(error.__cause__)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     return "RESOURCE_EXHAUSTED" in str(error)

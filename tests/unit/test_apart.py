@@ -12,6 +12,7 @@ from trainables.apart import _answer, apart
 from trainables.data_values import DataInfo, DataRequest
 from trainables.errors import InputError, SearchError
 from trainables.head_spec import DeclaredHead
+from trainables.probing import user_parameters_of
 
 HEADS = (DeclaredHead(name="c_output", kind="classification"),)
 
@@ -84,6 +85,26 @@ def test_nothing_is_left_of_a_call_that_nobody_waits_for():
 
     with pytest.raises(LookupError, match="something else"):
         leave_early()
+
+    assert children() == []
+
+
+THREADS = """
+import threading
+
+threading.Thread(target=threading.Event().wait).start()
+
+
+def build(*, image_shape, heads, units=4): ...
+"""
+
+
+@pytest.mark.timeout(120)
+def test_threads_of_a_users_module_that_never_end_keep_nobody_waiting(tmp_path):
+    (tmp_path / "busy.py").write_text(THREADS)
+
+    with apart(user_parameters_of, "busy:build", str(tmp_path)) as wait:
+        assert wait() == {"units": 4}
 
     assert children() == []
 

@@ -13,6 +13,7 @@ from trainables.attempt import Attempt, Envelope, Kept
 from trainables.errors import StorageError, UnfitNode
 from trainables.run import EpochResult
 from trainables.store import Store
+from trainables.user_model import UserModelError
 
 CONFIG = {"learning_rate": 0.01, "conv1_filters": 16}
 
@@ -345,6 +346,20 @@ def test_running_out_of_memory_is_called_so(store, scripted, error):
     step = make(store).step()
 
     assert step.failure.startswith("out of memory: ")
+    assert step.is_out_of_memory
+
+
+def test_a_users_model_that_ran_out_of_memory_while_it_was_built_is_called_so(store, scripted):
+    lack = type("ResourceExhaustedError", (Exception,), {})("failed to allocate 3 GB")
+
+    def run_epoch(self):
+        raise UserModelError("model 'mine:build' failed with it (mine.py:7)") from lack
+
+    scripted((), run_epoch=run_epoch)
+
+    step = make(store).step()
+
+    assert step.failure == "out of memory: model 'mine:build' failed with it (mine.py:7)"
     assert step.is_out_of_memory
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from search import precision
-from search.errors import InputError
+from search.errors import ClusterLost, InputError, SearchError
+from search.nodes import Failed
 from trainables.apart import apart
 from trainables.parameters import reference_config
 from trainables.precision import Blocks, are_within_noise, fast_precision
@@ -86,6 +87,41 @@ def test_where_it_is_left_open_a_task_tries_it_with_a_trials_threads(monkeypatch
     assert said == ["trying bfloat16 against float32", "training in bfloat16"]
 
 
+def failing(error):
+    def fail(*task):
+        raise error
+
+    return fail
+
+
+CPU_STUDY = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu=0))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(MemoryError("30 GB"), "out of memory: 30 GB", id="no_memory"),
+        pytest.param(SearchError("its process was lost"), "its process was lost", id="killed"),
+        pytest.param(InputError("n needs to be odd"), "n needs to be odd", id="cannot_be_built"),
+    ],
+)
+def test_where_it_cannot_be_tried_a_study_trains_in_float32_and_says_why(
+    monkeypatch, error, reason
+):
+    monkeypatch.setattr(precision, "run_task", failing(error))
+    said = []
+
+    assert precision.precision_of(CPU_STUDY, {}, SETTINGS, said.append) == "float32"
+    assert said[1:] == [f"training in float32: bfloat16 could not be tried ({reason})"]
+
+
+def test_a_ray_that_goes_away_meanwhile_ends_the_study(monkeypatch):
+    monkeypatch.setattr(precision, "run_task", failing(ClusterLost("gone")))
+
+    with pytest.raises(ClusterLost, match="gone"):
+        precision.precision_of(CPU_STUDY, {}, SETTINGS, str)
+
+
 @pytest.mark.slow
 def test_what_cannot_be_trained_is_refused_by_name():
     config = {**reference_config(HEADS), "conv1_filters": 0}
@@ -98,7 +134,7 @@ def test_what_cannot_be_trained_is_refused_by_name():
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
-    [("bfloat16", "bfloat16"), (SimpleNamespace(reason="died"), "float32"), (None, "float32")],
+    [("bfloat16", "bfloat16"), (Failed(reason="died"), "float32"), (None, "float32")],
     ids=["a_node_answers", "a_node_fails", "no_node_has_one"],
 )
 def test_where_trials_take_a_gpu_a_node_with_one_tries(monkeypatch, answer, expected):
@@ -111,5 +147,28 @@ def test_where_trials_take_a_gpu_a_node_with_one_tries(monkeypatch, answer, expe
         lambda *_, nodes, seconds: {id(node): answer for node in nodes},
     )
     study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu=0.5))
+
+    assert precision.precision_of(study, {}, SETTINGS, str) == expected
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "resources", "expected"),
+    [
+        pytest.param(True, {"CPU": 4.0}, "bfloat16", id="trials_train_on_the_cpu"),
+        pytest.param(True, {"CPU": 4.0, "GPU": 1.0}, "float32", id="trials_take_the_gpu"),
+        pytest.param(False, {"CPU": 4.0}, "float32", id="nodes_with_a_gpu_may_come"),
+    ],
+)
+def test_where_the_gpu_is_left_open_it_is_tried_where_trials_will_run(
+    monkeypatch, is_ours, resources, expected
+):
+    node = SimpleNamespace(resources=resources)
+    monkeypatch.setattr(precision, "living_nodes", lambda: [node])
+    monkeypatch.setattr(precision, "is_on_ours", lambda: is_ours)
+    monkeypatch.setattr(precision, "run_task", lambda *task: "bfloat16")
+    monkeypatch.setattr(
+        precision, "on_each_node", lambda *_, nodes, seconds: {id(one): "float32" for one in nodes}
+    )
+    study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu="auto"))
 
     assert precision.precision_of(study, {}, SETTINGS, str) == expected

@@ -1,12 +1,16 @@
 """SIGINT and SIGTERM during a run."""
 
+import contextlib
 import os
 import signal
 import threading
 
 import pytest
 
+from search.cluster import ray_for
+from search.errors import StudyLocked
 from search.signals import SIGNALS, catch_signals
+from tests.stub_study import stub_study
 
 both = pytest.mark.parametrize("number", SIGNALS, ids=["int", "term"])
 
@@ -121,3 +125,43 @@ def test_after_a_run_was_interrupted_nothing_is_raised_for_it_again():
             send(signal.SIGINT)
         with flag.held():
             pass
+
+
+def test_a_signal_that_an_import_has_swallowed_ends_the_run_before_ray_is_started(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("search.cluster._init", lambda *given, **options: reached.append(given))
+    reached = []
+
+    def work(flag):
+        with contextlib.suppress(KeyboardInterrupt):  # as the import of pandas by pyarrow does
+            send(signal.SIGINT)
+        with ray_for(stub_study(tmp_path), str, flag):
+            reached.append("behind it")
+
+    with catch_signals() as flag, pytest.raises(KeyboardInterrupt):
+        work(flag)
+
+    assert reached == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(AttributeError("half imported"), KeyboardInterrupt, id="foreign"),
+        pytest.param(StudyLocked("taken over"), StudyLocked, id="ours"),
+    ],
+)
+def test_a_foreign_error_after_a_swallowed_signal_is_the_signals(error, expected):
+    def work():
+        with catch_signals() as flag:
+            flag.is_set = True
+            raise error
+
+    with pytest.raises(expected):
+        work()
+
+
+def test_an_error_without_a_signal_is_raised_as_it_is():
+    with pytest.raises(AttributeError, match="half"), catch_signals():
+        raise AttributeError("half imported")

@@ -8,6 +8,7 @@ import pytest
 import search.cluster
 from search.errors import SearchError
 from search.starting import PRELOAD, has_a_slot_per_core, num_cpus, start_ray
+from tests.processes import is_alive, wait_until
 from tests.stub_study import stub_study
 
 
@@ -34,15 +35,14 @@ def short_folder():
 
 
 def commands():
-    """Return the command line of every process below this one."""
-    found, open_pids = [], [os.getpid()]
+    """Return the command line of every process below this one, by its id."""
+    found, open_pids = {}, [os.getpid()]
     while open_pids:
         pid = open_pids.pop()
         try:
             listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            found += [
-                Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ") for one in listed
-            ]
+            for one in listed:
+                found[int(one)] = Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ")
         except FileNotFoundError:
             continue
         open_pids += [int(one) for one in listed]
@@ -50,7 +50,7 @@ def commands():
 
 
 def running(name):
-    return [line for line in commands() if name in line]
+    return [pid for pid, line in commands().items() if name in line]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,36 @@ def test_a_start_that_times_out_is_tried_once_more_and_nothing_is_left_of_the_fi
         assert ray.is_initialized()
         assert seen == [1, 1]  # the first one's was gone before the second one's
         onlookers = ("dashboard/dashboard.py", "monitor.py")
-        assert [line for line in commands() if any(one in line for one in onlookers)] == []
+        assert [one for one in onlookers if running(one)] == []
         assert len(running("raylet/raylet")) == 1
         assert all(" --minimal" in line for line in running("dashboard/agent.py"))
     finally:
         ray.shutdown()
     assert running("gcs_server") == []
     assert Node.start_ray_processes is time_out_once
+
+
+def agents():
+    """Return the processes that a raylet begins by itself; it is begun with their commands."""
+    lines = commands().items()
+    return [pid for pid, line in lines if "/agent" in line and "raylet/raylet" not in line]
+
+
+@pytest.mark.slow
+def test_what_a_start_that_fails_late_has_begun_ends_with_it(monkeypatch, short_folder):
+    from ray._private.node import Node
+
+    start = Node.start_ray_processes
+    seen = {}
+
+    def fail_late(node):
+        start(node)
+        wait_until(lambda: len(agents()) == 2)
+        seen.update(commands())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Node, "start_ray_processes", fail_late)
+    with pytest.raises(KeyboardInterrupt):
+        start_ray(arguments(short_folder), warms=False)
+
+    wait_until(lambda: not any(map(is_alive, seen)), 30)
