@@ -100,8 +100,9 @@ def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> l
     for gap in (2, 1):
         if sum(column.width + gap for column in [*first, *configs]) <= width + gap:
             return [side_by_side([*first, *configs], gap)]
-    groups = fit(first[0].width, configs, width)
-    return [side_by_side(first), *(side_by_side([first[0], *group]) for group in groups)]
+    number, *others = first
+    groups = [*fit(number.width, others, width), *fit(number.width, configs, width)]
+    return [side_by_side([number, *group]) for group in groups]
 
 
 def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:

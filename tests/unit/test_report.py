@@ -13,7 +13,7 @@ from search.as_json import best_to_dict, study_to_dict, to_text
 from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.log import Attempted, Closed, Ended, Released, StudyLog
-from search.overview import print_list, print_show, state_of
+from search.overview import best_points, print_list, print_show, state_of, trial_tables
 from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
 from search.results import load
@@ -213,6 +213,17 @@ def test_show_puts_configs_in_tables_of_their_own_where_it_is_narrow(result):
 
     assert sum(line.startswith("0*") for line in wide.splitlines()) == 1
     assert sum(line.startswith("0*") for line in narrow.splitlines()) == 2
+
+
+def test_on_a_terminal_narrower_than_a_table_nothing_is_cut(result):
+    def text_at(width):
+        tables = trial_tables(result, best_points(result), width)
+        return shown(lambda console, tables: console.print(*tables, sep="\n"), tables, width=width)
+
+    narrow = text_at(30)
+
+    assert "…" not in narrow
+    assert set(narrow.split()) == set(text_at(200).split())
 
 
 def test_show_of_a_study_without_trials_says_so(tmp_path):
