@@ -12,6 +12,8 @@ from search.points import Figures, Point, TrialRecord
 from search.redundancy import study_warnings
 from search.report import checkpoint_of, skills_of
 from search.results import StudyResult
+from search.shares import read_shares
+from trainables.store import Store
 
 
 def to_text(values: Mapping[str, Any]) -> str:
@@ -76,12 +78,19 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
         "study": result.study.to_dict(),
         "warnings": list(study_warnings(result.study)),
         "prepared": result.prepared.to_dict() if result.has_begun else None,
+        "shares": _shares(result),
         "trials": [_trial(trial) for trial in result.trials],
         "front": [point_to_dict(result, point) for point in result.pareto()],
         "best": best,
         "ledger": make_ledger(result.trials, result.runs).to_dict(),
         "runs": [_run_to_dict(run) for run in result.runs],
     }
+
+
+def _shares(result: StudyResult) -> dict[str, Any] | None:
+    """Return what was measured for the trials; None where their shares are fixed."""
+    shares = read_shares(Store(result.folder)) if result.study.resources.is_open else None
+    return None if shares is None else shares.to_dict()
 
 
 def _run_to_dict(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from search.objective import HEADS, objective_of
 from search.points import Point, TrialRecord
 from search.report import best_line, counts_text, searched_names
 from search.results import StudyResult
+from search.shares import read_shares
 from search.wording import clean, count, number, value
+from trainables.store import Store
 
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
@@ -74,6 +76,8 @@ def head_lines(result: StudyResult) -> list[str]:
         lines.insert(3, f"rows     {rows}; images {shape}, {result.prepared.precision}")
         baselines = (f"{clean(head)} {number(loss)}" for head, loss in result.baselines.items())
         lines.insert(4, f"baseline {', '.join(baselines)} (the best constant prediction)")
+    if study.resources.is_open and (shares := read_shares(Store(result.folder))) is not None:
+        lines += [f"shares   {line}" for line in shares.lines(study.resources)]
     return lines
 
 

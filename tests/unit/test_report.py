@@ -17,6 +17,7 @@ from search.overview import best_points, print_list, print_show, state_of, trial
 from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
 from search.results import load
+from search.shares import MeasuredShares, write_shares
 from search.wording import change, clean, duration, number
 from tests.finished_study import (
     REFERENCE_CONFIG,
@@ -213,6 +214,21 @@ def test_show_puts_configs_in_tables_of_their_own_where_it_is_narrow(result):
 
     assert sum(line.startswith("0*") for line in wide.splitlines()) == 1
     assert sum(line.startswith("0*") for line in narrow.splitlines()) == 2
+
+
+def test_show_says_what_was_measured_for_the_trials(tmp_path):
+    study = write_study(tmp_path, resources={"cpu": "auto"})
+    before = load(study.folder)
+    assert "shares" not in shown(print_show, before)
+    assert study_to_dict(before, "finished")["shares"] is None
+    shares = MeasuredShares(cpu=2, gpu=0, speeds={1: 90.0, 2: 131.2})
+
+    write_shares(Store(study.folder), shares)
+    result = load(study.folder)
+
+    line = "shares   2 threads for each trial (images a second on a full node, by threads of a"
+    assert line in shown(print_show, result)
+    assert study_to_dict(result, "finished")["shares"] == shares.to_dict()
 
 
 def test_on_a_terminal_narrower_than_a_table_nothing_is_cut(result):
