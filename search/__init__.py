@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from search.confirming.confirmation import Confirmation
 from search.errors import InputError, NoCandidate, SearchError, StudyLocked
+from search.loading import load
 from search.points import TrialRecord
-from search.results import StudyResult, load
+from search.results import StudyResult
 from search.space import SearchSpace
 from search.study import Study
 

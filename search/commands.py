@@ -16,11 +16,12 @@ from rich.text import Text
 from search import as_json, defaults
 from search.confirming.report import confirmation_to_dict, print_confirmation
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
+from search.loading import list_studies, load, read
 from search.overview import print_list, print_show, state_of
 from search.reader import StudyReader
 from search.redundancy import study_warnings
 from search.report import print_best, print_end, print_interrupted
-from search.results import StudyResult, list_studies, load, read
+from search.results import StudyResult
 from search.study import Study
 from search.wording import clean, number, short_path
 from trainables.store import Store

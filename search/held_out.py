@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.decisions import Tested
+from search.loading import read
 from search.log import StudyLog
-from search.results import read
 from search.watching import ClusterWatch
 
 Figures = list[tuple[dict[str, float], dict[str, float]]]

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from search.decisions import DONE
 from search.errors import StudyDiffers
+from search.loading import load, read
 from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
 from search.reader import PREPARED, STUDY, StudyReader
-from search.results import StudyResult, load, read
+from search.results import StudyResult
 from search.shares import SHARES
 from search.study import Study
 from search.warm import WARM

@@ -1,8 +1,7 @@
-"""What a study found: trials, points, the best config and its model; read from its folder."""
+"""What a study found: trials, points, the best config and its model."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,9 @@ from search.decisions import DONE
 from search.errors import InputError, NoCandidate
 from search.history import History, State, TrialHistory
 from search.objective import objective_of
-from search.ownership import holder
 from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
 from search.prepared import Prepared, shared_settings
-from search.reader import StudyReader
 from search.shares import threads_of
 from search.study import Study
 from trainables.measurement import Measurement
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class StudyResult:
-    """A study at one moment, read from its folder; made by `load` or `search.run`."""
+    """A study at one moment, read from its folder; made by `search.load` or `search.run`."""
 
     def __init__(
         self,
@@ -267,34 +264,3 @@ class StudyResult:
         ]
         found = ", ".join(states) or "no trials yet"
         return f"study {self.study.name!r} has no point to choose: {found}"
-
-
-def load(folder: str) -> StudyResult:
-    """Read a study from its folder, also while it runs.
-
-    Args:
-        folder: ``<storage>/<name>``, a path or a URI.
-
-    Raises:
-        InputError: If there is no study.
-        StorageError: If its records are damaged.
-    """
-    return read(StudyReader(Store(folder)))
-
-
-def read(reader: StudyReader) -> StudyResult:
-    """Read a study by what may have read it before; raises what `load` raises."""
-    store, history = reader.store, reader.read()
-    parent, _, name = store.uri.rstrip("/").rpartition("/")
-    now = {"storage": parent or "/", "name": name}  # it may have been moved
-    budget = {"budget": dict(history.budget)} if history.budget else {}
-    study = Study.from_dict({**history.study, **now, **budget})
-    runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
-    return StudyResult(store.uri, study, history, is_running=bool(holder(store)), runs=runs)
-
-
-def list_studies(storage: str) -> Iterator[str]:
-    """Yield the folder of every study in a storage, by name."""
-    store = Store(storage)
-    found = (name for name in store.folders() if store.exists(f"{name}/study.json"))
-    yield from (store.child(name).uri for name in found)

@@ -14,6 +14,7 @@ from search.decoding import decoding
 from search.errors import Interrupted, SearchError
 from search.fitting import own_ends, train_all
 from search.held_out import Measure, evaluate, measure_in, test_chosen
+from search.loading import read
 from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
@@ -26,7 +27,7 @@ from search.reach import check_reach
 from search.reader import StudyReader
 from search.redundancy import warn_of_redundancy
 from search.resources import check_local
-from search.results import StudyResult, read
+from search.results import StudyResult
 from search.scheduler import make_scheduler
 from search.searcher import Continue, Suggestion, suggest
 from search.settling import settled_place

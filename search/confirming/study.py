@@ -6,9 +6,10 @@ from search.confirming.confirmation import Confirmation
 from search.confirming.plan import check_extent, fresh_seeds, leading_points, trainings_of
 from search.confirming.record import is_done, read_confirmation, record_of
 from search.errors import StudyLocked
+from search.loading import load
 from search.ownership import holder
 from search.policies import DEFAULT_POLICY
-from search.results import StudyResult, load
+from search.results import StudyResult
 from trainables.store import Store
 
 if TYPE_CHECKING:

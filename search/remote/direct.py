@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from search.errors import InputError, SearchError
+from search.loading import load
 from search.points import Point
 from search.remote.job_request import check_no_secret
-from search.results import load
 from trainables.retrying import within
 
 READ_SECONDS = 20.0

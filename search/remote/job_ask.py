@@ -10,6 +10,7 @@ from typing import Any
 
 from search.cli import main
 from search.errors import InputError, NoCandidate, SearchError
+from search.loading import list_studies, load
 from search.overview import state_of
 from search.remote.answers import error_to_plain, point_to_plain
 from search.remote.job_request import (
@@ -19,7 +20,7 @@ from search.remote.job_request import (
     our_version,
     storage_here,
 )
-from search.results import StudyResult, list_studies, load
+from search.results import StudyResult
 
 RELAYED = ("best", "show", "list", "doctor")
 """Commands that only read, and print alike wherever they run."""

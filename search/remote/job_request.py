@@ -222,7 +222,7 @@ def _digits(storage: str, name: str, changes: Mapping[str, Any]) -> Study:
 
 def _stored(storage: str, name: str) -> Study:
     from search.defaults import with_moved_data
-    from search.results import load
+    from search.loading import load
 
     study = load(folder_here(storage, name)).study
     return with_moved_data(replace(study, storage=storage, name=name))

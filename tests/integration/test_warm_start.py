@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.candidates import best_log_skills
-from search.results import load
+from search.loading import load
 from search.runner import Silent, run
 from search.searcher import RecordedTrial, suggest
 from search.warm_sources import read_earlier

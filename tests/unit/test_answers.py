@@ -12,6 +12,7 @@ from search.errors import (
     StudyDiffers,
     StudyLocked,
 )
+from search.loading import load
 from search.remote.answers import (
     MARK,
     error_of,
@@ -21,7 +22,6 @@ from search.remote.answers import (
     point_to_plain,
     to_log,
 )
-from search.results import load
 from tests.finished_study import write_study
 
 ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}

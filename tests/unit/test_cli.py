@@ -13,9 +13,10 @@ import search.commands
 from search.cli import main
 from search.defaults import digits_study, write_data
 from search.errors import Interrupted
+from search.loading import load
 from search.points import Figures
 from search.redundancy import warn_of_redundancy
-from search.results import StudyResult, load
+from search.results import StudyResult
 from search.study import Study
 from tests.finished_study import SPACE, write_study
 from trainables.digits import write_digits

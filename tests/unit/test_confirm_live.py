@@ -9,8 +9,8 @@ from rich.console import Console
 from search.confirming.live import ConfirmWatcher
 from search.confirming.plan import leading_points, trainings_of
 from search.confirming.record import record_of
+from search.loading import load
 from search.log import StudyLog
-from search.results import load
 from tests.confirmed_study import write_confirmation
 from tests.finished_study import write_study
 

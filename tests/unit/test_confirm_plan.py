@@ -15,8 +15,8 @@ from search.confirming.plan import (
     trainings_of,
 )
 from search.errors import InputError, NoCandidate
+from search.loading import load
 from search.policies import POLICIES
-from search.results import load
 from search.settings import LARGEST_SEED
 from tests.finished_study import SPACE, TRIALS, Script, config_of, write_study
 

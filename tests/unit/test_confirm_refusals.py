@@ -12,8 +12,8 @@ from search.cli import main
 from search.confirming.plan import leading_points
 from search.confirming.record import record_of
 from search.errors import StorageError, StudyDiffers, StudyLocked
+from search.loading import load
 from search.ownership import claim, hold
-from search.results import load
 from tests.confirmed_study import write_confirmation
 from tests.finished_study import Script, make_study, write_study
 from trainables.digits import write_digits

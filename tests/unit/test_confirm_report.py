@@ -13,8 +13,8 @@ from search.as_json import best_to_dict, to_text
 from search.cli import main
 from search.confirming.plan import leading_points, trainings_of
 from search.confirming.record import confirmed_point, is_done, read_confirmation, record_of
+from search.loading import list_studies, load
 from search.report import print_best
-from search.results import list_studies, load
 from tests.confirmed_study import confirmed, write_confirmation
 from tests.finished_study import BASELINES, SPACE, write_study
 

@@ -6,10 +6,10 @@ import pytest
 
 from search.cli import main
 from search.errors import InputError
+from search.loading import load
 from search.remote import job as cluster_job
 from search.remote.answers import from_log, point_of
 from search.remote.job_ask import relay, tell
-from search.results import load
 from tests.finished_study import write_study
 from tests.processes import wait_until
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from search.as_json import best_to_dict, study_to_dict, to_text
 from search.errors import NoCandidate
 from search.ledger import make_ledger
+from search.loading import load
 from search.log import Attempted, Closed, Ended, Released, StudyLog
 from search.overview import best_points, print_list, print_show, state_of, trial_tables
 from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
-from search.results import load
 from search.shares import MeasuredShares, write_shares
 from search.wording import change, clean, duration, number
 from tests.finished_study import (

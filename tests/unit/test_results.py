@@ -9,7 +9,7 @@ import pytest
 
 import search
 from search.errors import InputError, NoCandidate
-from search.results import list_studies, load
+from search.loading import list_studies, load
 from search.study import Study
 from tests.finished_study import SPACE, Script, make_study, write_study
 

@@ -1,0 +1,41 @@
+"""Reads studies from their folders."""
+
+import json
+from collections.abc import Iterator
+
+from search.ownership import holder
+from search.reader import StudyReader
+from search.results import StudyResult
+from search.study import Study
+from trainables.store import Store
+
+
+def load(folder: str) -> StudyResult:
+    """Read a study from its folder, also while it runs.
+
+    Args:
+        folder: ``<storage>/<name>``, a path or a URI.
+
+    Raises:
+        InputError: If there is no study.
+        StorageError: If its records are damaged.
+    """
+    return read(StudyReader(Store(folder)))
+
+
+def read(reader: StudyReader) -> StudyResult:
+    """Read a study by what may have read it before; raises what `load` raises."""
+    store, history = reader.store, reader.read()
+    parent, _, name = store.uri.rstrip("/").rpartition("/")
+    now = {"storage": parent or "/", "name": name}  # it may have been moved
+    budget = {"budget": dict(history.budget)} if history.budget else {}
+    study = Study.from_dict({**history.study, **now, **budget})
+    runs = tuple(json.loads(store.get(path)) for path in store.list("runs"))
+    return StudyResult(store.uri, study, history, is_running=bool(holder(store)), runs=runs)
+
+
+def list_studies(storage: str) -> Iterator[str]:
+    """Yield the folder of every study in a storage, by name."""
+    store = Store(storage)
+    found = (name for name in store.folders() if store.exists(f"{name}/study.json"))
+    yield from (store.child(name).uri for name in found)
