@@ -1,5 +1,6 @@
 """A study whose owners and actors are called by hand: the real conductor, record and attempts."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -137,15 +138,19 @@ class Cut(BaseException):
 
 
 class Counter:
-    """Counts the writes to a store, and cuts before one of them."""
+    """Counts the writes to a store, and cuts before one of them.
+
+    Those of the thread that made it: signs of life come from another one, by the clock.
+    """
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self.count = 0
         self.cut_at = -1
         self.is_on = True
 
     def tick(self) -> None:
-        if not self.is_on:
+        if not self.is_on or threading.get_ident() != self._thread:
             return
         if self.count == self.cut_at:
             raise Cut

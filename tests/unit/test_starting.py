@@ -131,7 +131,9 @@ def test_a_start_that_times_out_is_tried_once_more_and_nothing_is_left_of_the_fi
         onlookers = ("dashboard/dashboard.py", "monitor.py")
         assert [one for one in onlookers if running(one)] == []
         assert len(running("raylet/raylet")) == 1
-        assert all(" --minimal" in line for line in running("dashboard/agent.py"))
+        # The raylet's own command holds the agent's, which may not have begun yet.
+        agents = [line for line in commands().values() if "dashboard/agent.py" in line]
+        assert [" --minimal" in line for line in agents] == [True] * max(1, len(agents))
     finally:
         ray.shutdown()
     assert running("gcs_server") == []
