@@ -20,7 +20,7 @@ MEANINGS = {
     "trace": "epoch compiled",
     "train": "gradient steps",
     "validate": "exact losses on the validation rows",
-    "save": "weights written",
+    "save": "weights written, superseded ones deleted",
 }
 
 

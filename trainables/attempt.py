@@ -121,7 +121,9 @@ class Attempt:
             UnfitNode: If no trial of this study can be trained on this node.
         """
         epoch = 1
+        began = time.perf_counter()
         self._drop_superseded()
+        dropping = time.perf_counter() - began
         try:
             run = self._run = self._run or self._open()
             epoch = run.epoch + 1
@@ -129,7 +131,7 @@ class Attempt:
             reason = not_finite(result, epoch)
             if reason:
                 return Step(epoch=epoch, losses=result.losses, failure=reason)
-            self._record(run, result)
+            self._record(run, result, dropping)
         except CheckpointError as error:  # a state that cannot be kept is the model's fault
             return self._failed(epoch, error)
         except (StorageError, UnfitNode):
@@ -186,13 +188,17 @@ class Attempt:
             run.load_state(state, kept.epoch)
             return
 
-    def _record(self, run: TrialRun, result: EpochResult) -> None:
+    def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> None:
         started = self._clock()
         kept = self._save(run, result) if self._is_due(run, started) else None
         saved = self._clock()
         if kept:
             self._last_save = (saved, saved - started)
-        seconds = {**self._opening(result), **result.seconds, "save": saved - started}
+        seconds = {
+            **self._opening(result),
+            **result.seconds,
+            "save": saved - started + dropping,
+        }
         write_measurement(
             self._store,
             Measurement(

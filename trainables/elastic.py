@@ -52,7 +52,8 @@ class ElasticNetwork:
         self._learning_rate = tf.Variable(0.0, trainable=False)
         self._dropout = tf.Variable(0.0, trainable=False)
         self._l2 = tf.Variable(0.0, trainable=False)
-        self._num_bytes = 0
+        self._large = [entry.name for entry in entries if entry.is_large]
+        self._num_bytes = self._resting_bytes = 0
         penalised = [self._variables[entry.name] for entry in entries if entry.is_penalised]
         self.forward = Reordered(
             topology,
@@ -70,17 +71,15 @@ class ElasticNetwork:
 
     @property
     def resting_bytes(self) -> int:
-        """Nothing: the variables are empty then."""
-        return 0
+        """What is left then."""
+        return self._resting_bytes
 
     def rest(self) -> None:
-        """Empty the variables."""
-        slots = [slot for slots in self._slots.values() for slot in slots]
-        for variable in [*self._variables.values(), *slots]:
-            variable.assign(
-                np.zeros([s or 0 for s in variable.shape], variable.dtype.as_numpy_dtype)
-            )
-        self._num_bytes = 0
+        """Empty the variables that are large; to empty all would take as long as to fill them."""
+        for name in self._large:
+            for variable in (self._variables[name], *self._slots[name]):
+                variable.assign(_nothing(variable.shape, variable.dtype.as_numpy_dtype))
+        self._num_bytes = self._resting_bytes
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         """Take one step of the optimizer."""
@@ -123,8 +122,13 @@ class ElasticNetwork:
 
     def _hold(self, spec: TrialSpec) -> None:
         entries = layout(_model_of(spec))
+        self._num_bytes = self._bytes_of(entries)
+        small = tuple(entry for entry in entries if not entry.is_large)
+        self._resting_bytes = self._bytes_of(small)
+
+    def _bytes_of(self, entries: tuple[Entry, ...]) -> int:
         slotted = tuple(entry for entry in entries if entry.is_trainable)
-        self._num_bytes = num_bytes(entries) + self._rule.num_slots * num_bytes(slotted)
+        return num_bytes(entries) + self._rule.num_slots * num_bytes(slotted)
 
     def _named(self) -> list[tuple[str, Any]]:
         roles = [(name.rpartition("/")[2], one) for name, one in self._variables.items()]

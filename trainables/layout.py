@@ -48,6 +48,11 @@ class Entry:
         return self.role == "kernel" and self.kind != "output"
 
     @property
+    def is_large(self) -> bool:
+        """Whether it may take much: one row for each pixel that the convolutions leave."""
+        return self.kind == "dense" and self.role == "kernel"
+
+    @property
     def loose_shape(self) -> tuple[int | None, ...]:
         """The shape without what a config may change: with widths, and what they multiply."""
         if self.kind == "conv":
