@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.backend import Tensor, tf
-from trainables.errors import InputError
 from trainables.forward import Reordered, Topology, topology_of
 from trainables.layout import Entry, layout, num_bytes
-from trainables.model import PRECISIONS
+from trainables.model import policy_of
 from trainables.optimizers import RULES
 from trainables.spec import ModelSpec, TrialSpec
 from trainables.state import State, check_state, state_name
@@ -95,8 +94,9 @@ class ElasticNetwork:
 
     def start(self, spec: TrialSpec, seed: int) -> None:
         """Set all variables to what `build_model` and a new optimizer have."""
-        self._hold(spec)
-        for entry in layout(_model_of(spec)):
+        entries = layout(_model_of(spec))
+        self._hold(entries)
+        for entry in entries:
             self._variables[entry.name].assign(entry.initial(seed))
             for slot in self._slots.get(entry.name, ()):
                 slot.assign(tf.zeros(entry.shape))
@@ -108,8 +108,9 @@ class ElasticNetwork:
 
     def write(self, spec: TrialSpec, state: Mapping[str, NDArray[Any]]) -> None:
         """Set all variables; raises InputError, and changes nothing, if they do not fit."""
-        check_state(state, self._wanted(spec))
-        self._hold(spec)
+        entries = layout(_model_of(spec))
+        check_state(state, self._wanted(entries))
+        self._hold(entries)
         for name, variable in self._named():
             variable.assign(state[name])
 
@@ -120,8 +121,7 @@ class ElasticNetwork:
         self._dropout.assign(model.dropout)
         self._l2.assign(model.l2)
 
-    def _hold(self, spec: TrialSpec) -> None:
-        entries = layout(_model_of(spec))
+    def _hold(self, entries: tuple[Entry, ...]) -> None:
         self._num_bytes = self._bytes_of(entries)
         small = tuple(entry for entry in entries if not entry.is_large)
         self._resting_bytes = self._bytes_of(small)
@@ -139,8 +139,7 @@ class ElasticNetwork:
             *((state_name("optimizer", i, "variable"), one) for i, one in enumerate(optimizer)),
         ]
 
-    def _wanted(self, spec: TrialSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
-        entries = layout(_model_of(spec))
+    def _wanted(self, entries: tuple[Entry, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
         slots = [
             entry for entry in entries if entry.is_trainable for _ in range(self._rule.num_slots)
         ]
@@ -167,8 +166,7 @@ def _nothing(loose_shape: Iterable[int | None], dtype: Any) -> NDArray[Any]:
 
 
 def _topology(spec: TrialSpec, precision: str) -> Topology:
-    if precision not in PRECISIONS:
-        raise InputError(f"precision needs to be one of {list(PRECISIONS)}, got {precision!r}")
+    policy_of(precision)
     return topology_of(_model_of(spec), precision)
 
 

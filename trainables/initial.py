@@ -43,11 +43,6 @@ class InitialState:
         """What the kept arrays take; a view of one zero takes nothing."""
         return sum(array.nbytes for array in self._kept.values() if 0 not in array.strides)
 
-    def add(self, state: State) -> None:
-        """Keep what was found to belong to the state, too."""
-        self._names += list(state)
-        self._kept |= state
-
     def read(self) -> State:
         """Return all of it; what it takes to make it again is given back with it."""
         if len(self._kept) == len(self._names):

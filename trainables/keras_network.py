@@ -13,22 +13,22 @@ from trainables.isolation import GlobalGenerator, isolated
 from trainables.model import PRECISIONS, build_model
 from trainables.optimizers import make_optimizer
 from trainables.spec import TrialSpec
-from trainables.state import State, read_random, read_state, write_state
+from trainables.state import State, read_state, write_state
 
 
 class KerasNetwork:
     """Implements `trainables.network.Network` for one architecture, optimizer and seed."""
 
     def __init__(self, spec: TrialSpec, *, seed: int, precision: str) -> None:
+        self._spec = spec
         self._seed = seed
-        self._policy = PRECISIONS[precision]
+        self._precision = precision
         self._model = build_model(spec.model, seed=seed, precision=precision)
         self._variables = self._model.trainable_variables
         self._optimizer = make_optimizer(
             spec.optimizer, learning_rate=spec.learning_rate, variables=self._variables
         )
         self._random: list[Any] = []
-        self._initial = InitialState(self.state(), spec, seed=seed, precision=precision)
         self._is_fresh = True
         self.forward = Plain(self._model)
 
@@ -51,13 +51,15 @@ class KerasNetwork:
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        """Trace under the model's own seed and dtype policy."""
-        with isolated(seed=self._seed, dtype_policy=self._policy):
+        """Trace under the model's own seed and dtype policy; only then all variables are known."""
+        with isolated(seed=self._seed, dtype_policy=PRECISIONS[self._precision]):
             generator = GlobalGenerator()
             yield
         if generator.is_used:
             self._random = [generator.state]
-            self._initial.add(read_random(self._random))
+        self._initial = InitialState(
+            self.state(), self._spec, seed=self._seed, precision=self._precision
+        )
 
     def start(self, spec: TrialSpec, seed: int) -> None:
         """Set all variables to what they were when it was built."""
@@ -72,6 +74,7 @@ class KerasNetwork:
     def write(self, spec: TrialSpec, state: Mapping[str, NDArray[Any]]) -> None:
         """Set all variables; raises InputError, and changes nothing, if they do not fit."""
         write_state(self._model, self._optimizer, state, self._random)
+        self._is_fresh = False
 
     def set_training(self, spec: TrialSpec) -> None:
         """Set the learning rate."""

@@ -47,11 +47,17 @@ def build_model(
         >>> build_model(REFERENCE.model, seed=0).count_params()
         28354123
     """
+    policy = policy_of(precision)
+    if isinstance(spec, UserModelSpec):
+        return _user_model(spec, seed, policy)
+    return _Builder(spec, seed, policy).build()
+
+
+def policy_of(precision: str) -> str:
+    """Return the dtype policy of a precision; raises InputError if there is none."""
     if precision not in PRECISIONS:
         raise InputError(f"precision needs to be one of {list(PRECISIONS)}, got {precision!r}")
-    if isinstance(spec, UserModelSpec):
-        return _user_model(spec, seed, PRECISIONS[precision])
-    return _Builder(spec, seed, PRECISIONS[precision]).build()
+    return PRECISIONS[precision]
 
 
 class _Builder:

@@ -29,11 +29,6 @@ def read_state(model: Model, optimizer: Any | None = None, random: Sequence[Any]
     return {name: _read(variable) for name, variable in _named(model, optimizer, random)}
 
 
-def read_random(random: Sequence[Any]) -> State:
-    """Return the part of a state that holds what draws and is none of the model's."""
-    return {name: _read(variable) for name, variable in _group("random", random)}
-
-
 def write_state(
     model: Model,
     optimizer: Any,
@@ -66,12 +61,9 @@ def _named(
         "optimizer": optimizer.variables if optimizer else [],
         "random": random,
     }
-    return [named for group, variables in groups.items() for named in _group(group, variables)]
-
-
-def _group(group: str, variables: Sequence[Any]) -> list[tuple[str, Any]]:
     return [
         (state_name(group, index, _role(variable, group)), variable)
+        for group, variables in groups.items()
         for index, variable in enumerate(variables)
     ]
 
