@@ -6,7 +6,7 @@ from typing import Any
 from search.conditions import DEPTH, block_of, depths_of, gates_of, idle_in
 from search.errors import InputError
 from search.keys import Path, Problem, Problems, hint, problem, refused, shown
-from search.kinds import check_constant, is_number
+from search.kinds import check_constant, is_number, is_plain
 from search.rules import DEPTH_RULE, MOST_BLOCKS, Heads, fit, value_rule
 from search.space import Choice, Constant, Float, Int, Parameter, SearchSpace, ends, to_plain
 from trainables.parameters import (
@@ -246,15 +246,11 @@ def _of_function(
             problems.add(("model", name), f"needs a default in the model function: {why}")
     problems.refuse_any()
     # What a function's default is need not be a plain value; it is left to the function.
-    return {name: value for name, value in known.items() if name in named or _is_plain(value)}
-
-
-def _is_plain(value: object) -> bool:
-    try:
-        check_constant(value, "default")
-    except InputError:
-        return False
-    return True
+    return {
+        name: check_constant(value, "default") if is_plain(value) else value
+        for name, value in known.items()
+        if name in named or is_plain(value)
+    }
 
 
 def _is_zero(value: Parameter | Constant) -> bool:

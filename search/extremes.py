@@ -12,6 +12,7 @@ from search.prepared import Prepared
 from search.space import SearchSpace
 from search.study import Study
 from trainables.footprint import Footprint, footprint
+from trainables.parameters import REFERENCE_TRIAL
 
 SHAPING = ("pool_size", "kernel_size", "batch_norm", "optimizer", "padding")
 """Parameters of which the largest value need not make the largest model: all are counted."""
@@ -45,7 +46,7 @@ def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
     space = prepared.space
     first = [
         Candidate(name=_name(origin, config), config=config, is_reference=origin == "reference")
-        for config, origin in first_configs(study, space)
+        for config, origin in first_configs(study, space, prepared.reference)
     ]
     if study.model is not None:
         found = [Candidate(name=_name("space", one), config=one) for one in corners(space)]
@@ -99,6 +100,6 @@ def _values(kind: Any) -> tuple[Any, ...]:
 
 def _name(origin: str, config: Mapping[str, Any]) -> str:
     if origin == "reference":
-        return "the reference trial (`reference: false` leaves it out)"
+        return REFERENCE_TRIAL
     named = ", ".join(f"{name}={value}" for name, value in config.items())
     return f"the config {named} of {'start_with' if origin == 'start_with' else 'the space'}"

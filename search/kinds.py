@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 
 from search.errors import InputError
 from search.keys import shown
+from trainables.plain_values import make_plain, plain
 
 MOST_CHOICES = 1000
 MOST_STEPS = 2**53
@@ -37,6 +38,7 @@ class Float:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
+        make_plain(self)
         for name in ("low", "high", "step"):
             value = getattr(self, name)
             if value is not None:
@@ -82,6 +84,7 @@ class Int:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
+        make_plain(self)
         for name in ("low", "high", "step"):
             object.__setattr__(self, name, _whole(getattr(self, name), f"int's {name}"))
         _check_range(self)
@@ -112,6 +115,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        make_plain(self)
         if isinstance(self.values, str | bytes) or not isinstance(self.values, Sequence):
             raise InputError(f"choice needs a list of values, got {shown(self.values)}")
         object.__setattr__(self, "values", tuple(self.values))
@@ -145,6 +149,7 @@ def from_plain(value: Any) -> Parameter | Constant:
     """
     if isinstance(value, Float | Int | Choice):
         return value
+    value = plain(value)
     if not isinstance(value, Mapping):
         return check_constant(value, "constant")
     kinds = [key for key in value if key in (*_KINDS, Choice.kind)]
@@ -188,17 +193,46 @@ def ends(parameter: Parameter | Constant) -> tuple[Any, Any]:
     return parameter, parameter
 
 
+def middle(parameter: Parameter | Constant) -> Constant:
+    """Return the value half way between the ends, by orders of magnitude on a log scale.
+
+    On the parameter's steps; of a choice the first value.
+
+    Example:
+        >>> middle(Int(low=8, high=128, log=True)), middle(Float(low=0.0, high=0.5)), middle(3)
+        (32, 0.25, 3)
+    """
+    if isinstance(parameter, Choice):
+        return parameter.values[0]
+    if not isinstance(parameter, Float | Int):
+        return parameter
+    low, high = parameter.low, parameter.high
+    half = math.sqrt(low) * math.sqrt(high) if parameter.log else low + (high - low) / 2
+    if parameter.step is not None:
+        half = low + math.floor((half - low) / parameter.step + SAME_STEP) * parameter.step
+    half = min(max(half, low), high)
+    return int(half) if isinstance(parameter, Int) else half
+
+
+def described_middle(parameter: Parameter | Constant) -> str:
+    """Return in words which value `middle` takes."""
+    if isinstance(parameter, Choice):
+        return "the first of its choices"
+    return "the middle of its range" if isinstance(parameter, Float | Int) else "constant"
+
+
 def is_number(value: object) -> bool:
     """Tell whether a value is an int or a float, and no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_constant(value: object, what: str) -> Constant:
-    """Return the value if it is a plain one.
+    """Return the value as a plain one.
 
     Raises:
-        InputError: If it is not, is not finite, or is beyond 64 bits.
+        InputError: If it is none, is not finite, or is beyond 64 bits.
     """
+    value = plain(value)
     if not isinstance(value, bool | int | float | str):
         raise InputError(f"{what} needs a number, text, true or false, got {shown(value)}")
     if is_number(value):
@@ -206,6 +240,15 @@ def check_constant(value: object, what: str) -> Constant:
     elif isinstance(value, str) and not is_text(value):
         raise InputError(f"{what} needs text that UTF-8 can write, got {shown(value)}")
     return value
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value could be a constant."""
+    try:
+        check_constant(value, "value")
+    except InputError:
+        return False
+    return True
 
 
 def is_text(value: str) -> bool:

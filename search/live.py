@@ -201,7 +201,7 @@ def make_tracker(study: Study, prepared: Prepared, conductor: Running) -> Tracke
     return Tracker(
         conductor,
         baselines={head.name: prepared.data.baselines[head.name] for head in study.heads},
-        num_trials=num_trials(study, prepared.space),
+        num_trials=num_trials(study, prepared),
         num_epochs=study.budget.epochs,
         objective=objective_of(study),
     )
@@ -212,7 +212,7 @@ def opening_line(study: Study, prepared: Prepared) -> str:
     rows = [f"{num} {split}" for split, num in prepared.data.rows.items() if num]
     shape = "x".join(str(side) for side in prepared.data.image_shape)
     trials, epochs = (
-        count(num_trials(study, prepared.space), "trial"),
+        count(num_trials(study, prepared), "trial"),
         count(study.budget.epochs, "epoch"),
     )
     return f"{', '.join(rows)} images of {shape}; {trials} x {epochs}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from search.errors import InputError
 from search.pareto import SKILL_FLOOR, Array, log_skill
+from trainables.plain_values import make_plain
 
 TOLERANCE_PERCENT = 5.0
 """Within this of the best, points count as equal on a head in ``lexicographic``."""
@@ -34,6 +35,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check that only known heads are named, and the ranges."""
+        make_plain(self)
         if not isinstance(self.exponents, Mapping):
             raise InputError(f"exponents needs numbers by head, got {self.exponents!r}")
         if isinstance(self.order, str) or not isinstance(self.order, Sequence):

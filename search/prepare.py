@@ -14,6 +14,7 @@ from search.completion import complete, default_space
 from search.conditions import DEPTH, depths_of, idle_in
 from search.decisions import Origin
 from search.errors import InputError
+from search.kinds import check_constant, described_middle, is_plain, middle
 from search.log import StudyLog
 from search.precision import precision_of
 from search.prepared import Prepared, shared_settings
@@ -21,12 +22,18 @@ from search.sampling.samplers import check_installed
 from search.searcher import most_trials
 from search.space import SearchSpace, ends
 from search.study import Study
-from search.wording import count
+from search.wording import count, value
 from trainables.data import DataInfo, DataRequest
-from trainables.parameters import config_depth, reference_config, reference_training
+from trainables.parameters import (
+    REFERENCE_TRIAL,
+    config_depth,
+    reference_config,
+    reference_training,
+)
 from trainables.probing import try_models, user_parameters_of
 from trainables.spec import TrialSpec
 from trainables.store import Store
+from trainables.user_model import REQUIRED
 
 SHAPING = ("pool_size", "kernel_size")
 """Parameters that decide, besides the depth, whether an image is large enough."""
@@ -89,11 +96,8 @@ def prepare(
     known = log.history().prepared
     prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)
     if study.model is not None:
-        notify("building the corners of the space")
-        configs = [config for _, config in _trial_configs(study, prepared.space)]
-        for reason in run_task(try_models, configs, shared_settings(study, prepared)):
-            notify(f"some configs cannot be built: {reason}")
-    most = num_trials(study, prepared.space)
+        _try_own_model(study, prepared, notify)
+    most = num_trials(study, prepared)
     if most < study.budget.trials:
         size = count(prepared.space.size or 0, "config")
         notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
@@ -110,11 +114,61 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
         notify("looking at the model function")
         parameters = run_task(user_parameters_of, study.model, study.module_folder)
     space = whole_space(study, parameters)
-    check_space(study, space, data)
-    prepared = Prepared(data=data, space=space, precision="float32")
+    reference = None if parameters is None else reference_of_function(study, space, parameters)
+    check_space(study, space, data, reference)
+    prepared = Prepared(data=data, space=space, precision="float32", reference=reference)
+    if study.reference and parameters is not None:
+        notify(_reference_in_words(prepared, parameters))
     tried = reference_config(study.heads) if study.model is None else corners(space)[-1]
     settings = shared_settings(study, prepared)
     return replace(prepared, precision=precision_of(study, tried, settings, notify))
+
+
+def reference_of_function(
+    study: Study, space: SearchSpace, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the config at which a user's own function is the study's reference.
+
+    The function at its defaults, whatever the space says, trained as every reference. A
+    parameter without a default has its constant, or the `middle` of what is searched. A default
+    that is no plain value is left to the function.
+
+    Args:
+        study: The study.
+        space: Complete.
+        parameters: Of the function: names with defaults, or ``REQUIRED``.
+    """
+    training = reference_training(study.heads)
+    config = {}
+    for name, kind in space.parameters:
+        given = parameters.get(name, training.get(name))
+        if given is REQUIRED:
+            config[name] = middle(kind)
+        elif is_plain(given):
+            config[name] = check_constant(given, "default")
+    return _counting(space, config)
+
+
+def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> str:
+    """Return what the reference trial of a user's own function is."""
+    config, kinds = prepared.reference or {}, dict(prepared.space.parameters)
+    told = [
+        f"{name} {value(config[name])} ({described_middle(kinds[name])})"
+        for name, default in parameters.items()
+        if default is REQUIRED and name in config
+    ]
+    besides = f"; without a default: {', '.join(told)}" if told else ""
+    return f"the reference trial is the model function at its defaults{besides}"
+
+
+def _try_own_model(study: Study, prepared: Prepared, notify: Callable[[str], None]) -> None:
+    """Build a user's model at the reference and at what decides whether it can be built."""
+    notify("building the corners of the space")
+    configs = [config for _, config in _trial_configs(study, prepared.space, prepared.reference)]
+    settings = shared_settings(study, prepared)
+    reference = prepared.reference if study.reference else None
+    for reason in run_task(try_models, configs, settings, reference):
+        notify(f"some configs cannot be built: {reason}")
 
 
 def data_request(study: Study) -> DataRequest:
@@ -144,7 +198,12 @@ def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> Sea
     return complete(named, study.heads, model_parameters=model_parameters)
 
 
-def check_space(study: Study, space: SearchSpace, data: DataInfo) -> None:
+def check_space(
+    study: Study,
+    space: SearchSpace,
+    data: DataInfo,
+    reference: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse what the data has no room for: batches, and blocks of the built-in model.
 
     That ``start_with`` lies in the space the study has checked itself.
@@ -154,7 +213,7 @@ def check_space(study: Study, space: SearchSpace, data: DataInfo) -> None:
     """
     problems = _batch_problems(study, data)
     if study.model is None:
-        for name, config in _trial_configs(study, space):
+        for name, config in _trial_configs(study, space, reference):
             try:
                 parse(study, config, data)
             except InputError as error:
@@ -183,40 +242,52 @@ def _counting(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in idle}
 
 
-def first_configs(study: Study, space: SearchSpace) -> tuple[tuple[dict[str, Any], Origin], ...]:
+def first_configs(
+    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None = None
+) -> tuple[tuple[dict[str, Any], Origin], ...]:
     """Return the configs to try before any suggestion, each with where it comes from.
 
-    The reference trial is the built-in architecture, also where the study has its own model. A
-    config that is there already is not tried again: all trials of a study share its seed.
+    A config that is there already is not tried again: all trials of a study share its seed.
+
+    Args:
+        study: The study.
+        space: Complete.
+        reference: See `Prepared`; None for the built-in architecture.
     """
     first: list[tuple[dict[str, Any], Origin]] = []
     if study.reference:
-        first.append((reference_config(study.heads), "reference"))
-    tried = [config for config, _ in first] if study.model is None else []
+        first.append((dict(reference or reference_config(study.heads)), "reference"))
+    is_foreign = study.model is not None and reference is None
+    tried = [] if is_foreign else [config for config, _ in first]
     for config in study.start_with:
-        whole = _whole_config(study, space, config)
+        whole = _whole_config(study, space, config, reference)
         if whole not in tried:
             tried.append(whole)
             first.append((whole, "start_with"))
     return tuple(first)
 
 
-def num_trials(study: Study, space: SearchSpace) -> int:
+def num_trials(study: Study, prepared: Prepared) -> int:
     """Return how many trials a study makes: its budget, or as many as there are configs to try.
 
     All trials share the study's seed: a config tried twice would only be the same again.
     """
-    configs = [config for config, _ in first_configs(study, space)]
+    first = first_configs(study, prepared.space, prepared.reference)
     budget: int = study.budget.trials
-    most = most_trials(space, configs)
+    most = most_trials(prepared.space, [config for config, _ in first])
     return budget if most is None else min(budget, most)
 
 
-def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+def _whole_config(
+    study: Study,
+    space: SearchSpace,
+    config: Mapping[str, Any],
+    reference: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """Fill in what a config leaves out: as in the space where constant, else the reference's.
 
     Of a searched depth the reference's two blocks, or as many as it names, if the space has them.
-    A user's own function has its own defaults for what is searched.
+    A user's own function beside the built-in reference has its own defaults for what is searched.
     """
     names = [name for name, _ in space.parameters]
     depths = depths_of(dict(space.parameters).get(DEPTH))
@@ -227,7 +298,7 @@ def _whole_config(study: Study, space: SearchSpace, config: Mapping[str, Any]) -
     known = (
         reference_config(study.heads, depth)
         if study.model is None
-        else reference_training(study.heads)
+        else reference or reference_training(study.heads)
     )
     whole = _counting(space, {**known, **dict(space.constants), **config})
     ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
@@ -239,18 +310,17 @@ def _nearest(depths: Sequence[int], wanted: int) -> int:
     return min((depth for depth in depths if depth >= wanted), default=depths[-1])
 
 
-def _trial_configs(study: Study, space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
+def _trial_configs(
+    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the configs that decide whether all others can be built, each with its name.
 
-    Of a user's own function these are its own; the reference trial does not call it.
+    The reference of a user's own function is not among them: it is always built.
     """
     if study.reference and study.model is None:
-        yield (
-            "the reference trial (`reference: false` leaves it out)",
-            reference_config(study.heads),
-        )
+        yield REFERENCE_TRIAL, reference_config(study.heads)
     for index, config in enumerate(study.start_with):
-        yield f"start_with[{index}]", _whole_config(study, space, config)
+        yield f"start_with[{index}]", _whole_config(study, space, config, reference)
     known = dict(space.parameters)
     shaping: dict[str, tuple[Any, ...]] = {
         name: ends(known[name]) for name in SHAPING if name in known

@@ -19,14 +19,19 @@ class Prepared:
     """Complete: one entry for every parameter of the model and of training."""
     precision: str
     """``float32`` or ``bfloat16``, whatever the study left open."""
+    reference: Mapping[str, Any] | None = None
+    """With a user's own model: the config at which the function is the reference. None: the
+    reference is the built-in architecture, as it also was beside a user's own model in records
+    that do not say."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {
+        values = {
             "data": self.data.to_dict(),
             "space": self.space.to_mapping(),
             "precision": self.precision,
         }
+        return values if self.reference is None else {**values, "reference": dict(self.reference)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Prepared":
@@ -35,6 +40,7 @@ class Prepared:
             data=DataInfo.from_dict(values["data"]),
             space=SearchSpace.from_mapping(values["space"]),
             precision=str(values["precision"]),
+            reference=values.get("reference"),
         )
 
 
@@ -47,6 +53,7 @@ def shared_settings(study: Study, prepared: Prepared) -> dict[str, Any]:
         "image_shape": list(prepared.data.image_shape),
         "heads": [head.to_dict() for head in prepared.data.heads],
         "model": study.model,
+        "reference_model": None if prepared.reference is None else study.model,
         "module_folder": study.module_folder,
         "precision": prepared.precision,
     }

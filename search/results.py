@@ -17,6 +17,7 @@ from search.prepared import Prepared, shared_settings
 from search.shares import threads_of
 from search.study import Study
 from trainables.measurement import Measurement
+from trainables.plain_values import plain
 from trainables.store import Store
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class StudyResult:
         """
         policy = policy if head is None else HEAD
         told = {"exponents": exponents, "head": head}
-        given = {**options, **{name: said for name, said in told.items() if said is not None}}
+        said = {name: value for name, value in told.items() if value is not None}
+        given = plain({**options, **said})
         points = self.points()
         if not points:
             raise NoCandidate(self._why_none())

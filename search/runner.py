@@ -230,12 +230,12 @@ class _Run:
         hours = study.budget.hours
         plan = Plan(
             seed=study.seed,
-            trials=num_trials(study, prepared.space),
+            trials=num_trials(study, prepared),
             epochs=study.budget.epochs,
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,
             objective=self._objective,
-            first=first_configs(study, prepared.space),
+            first=first_configs(study, prepared.space, prepared.reference),
             gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from search.keys import Path, Problems, refused, shown, unknown_keys
 from search.kinds import is_number as is_number
+from trainables.plain_values import make_plain, plain
 
 Value = TypeVar("Value")
 GPU_FRACTIONS = (0.25, 0.5)
@@ -35,6 +36,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        make_plain(self)
         problems = Problems()
         with problems.at():
             read_whole(self, ("budget", "trials"), least=1, most=1_000_000)
@@ -82,6 +84,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        make_plain(self)
         problems = Problems()
         if self.cpu != "auto":
             with problems.at():
@@ -135,6 +138,7 @@ class Validation:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        make_plain(self)
         problems = Problems()
         if not is_number(self.share) or not 0 < self.share < 1:
             path = ("validation", "share")
@@ -180,6 +184,7 @@ def whole(value: object, path: Path, *, least: int, most: int, rule: str | None 
     Raises:
         InputError: If it is none, or out of range.
     """
+    value = plain(value)
     is_whole = is_number(value) and (isinstance(value, int) or value.is_integer())  # type: ignore[attr-defined]
     if not is_whole or not least <= value <= most:  # type: ignore[operator]
         rule = rule or f"needs a whole number from {least} to {most}"

@@ -19,6 +19,7 @@ from search.kinds import (
     from_plain,
     to_plain,
 )
+from trainables.plain_values import plain
 
 __all__ = [
     "MOST_CHOICES",
@@ -124,6 +125,7 @@ class SearchSpace:
             raise InputError.of(problems)
 
     def _problems(self, config: Mapping[str, Any]) -> Iterator[str]:
+        config = plain(config)
         idle = idle_in(self.gates, config) if DEPTH in config else set()
         for name in sorted(idle & config.keys()):
             yield f"{name} shapes nothing: {DEPTH} is {shown(config[DEPTH])}"
@@ -154,7 +156,7 @@ class SearchSpace:
         such_as = "{learning_rate: {float: [0.001, 0.01]}}"
         problems = Problems()
         parameters = []
-        for name, value in check_mapping(values, ("space",), such_as).items():
+        for name, value in check_mapping(plain(values), ("space",), such_as).items():
             with problems.at("space", str(name)):
                 parameters.append((cast(str, name), from_plain(value)))
         problems.refuse_any()

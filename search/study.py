@@ -92,7 +92,7 @@ class Study:
     """Of the suggestions, the initial weights and the shuffling; 0 to 2**32 - 1."""
 
     reference: bool = True
-    """Whether trial 0 is the reference architecture."""
+    """Whether trial 0 is the reference: the built-in model, or ``model`` at its defaults."""
 
     storage: str = "studies"
     """A folder or URI; the study lies in ``<storage>/<name>``."""

@@ -25,6 +25,7 @@ from search.settings import LARGEST_SEED, Budget, Resources, Validation, read_va
 from search.space import SearchSpace
 from trainables.data_values import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.head_spec import KINDS, DeclaredHead
+from trainables.plain_values import plain
 from trainables.spec import UserModelSpec
 
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -204,7 +205,7 @@ def _read_reference(value: Any) -> bool:
     return value
 
 
-READERS: dict[str, Callable[[Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "name": _read_name,
     "data": _read_place("data"),
     "heads": _read_heads,
@@ -225,4 +226,11 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "storage": _read_place("storage"),
     "module_folder": _read_folder,
 }
+
+
+def _of_plain(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: read(plain(value))
+
+
+READERS = {name: _of_plain(read) for name, read in _READERS.items()}
 """Of each field: from what was given to its value; raises an `InputError`."""

@@ -29,7 +29,8 @@ class Known:
     epoch: int = 0
     """Finished epochs at that point."""
     is_foreign: bool = False
-    """Whether it trained another model than its study's: the reference beside a user's own."""
+    """Whether it trained another model than its study's: the built-in reference beside
+    a user's own."""
 
     def with_config(self, config: Mapping[str, Any]) -> "Known":
         """Return the same of another config."""
@@ -90,7 +91,8 @@ def _read(folder: str, study: Study, at: Path) -> Earlier:
     _check_heads(folder, prepared, study, at)
     baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
     model = history.study.get("model")
-    known = _known(history, baselines, objective_of(study), model)
+    has_foreign = model is not None and prepared.reference is None
+    known = _known(history, baselines, objective_of(study), has_foreign=has_foreign)
     return Earlier(folder=folder, model=model, trials=tuple(known))
 
 
@@ -102,7 +104,11 @@ def _check_heads(folder: str, prepared: Prepared, study: Study, at: Path) -> Non
 
 
 def _known(
-    history: History, baselines: Mapping[str, float], objective: Objective, model: str | None
+    history: History,
+    baselines: Mapping[str, float],
+    objective: Objective,
+    *,
+    has_foreign: bool,
 ) -> Iterator[Known]:
     for trial in history.trials:
         skills, epoch = _point(trial, baselines, objective)
@@ -111,7 +117,7 @@ def _known(
             config=trial.config,
             log_skills=skills,
             epoch=epoch,
-            is_foreign=trial.is_reference and model is not None,
+            is_foreign=trial.is_reference and has_foreign,
         )
 
 

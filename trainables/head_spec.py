@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainables.errors import InputError
+from trainables.plain_values import make_plain
 
 HeadKind = Literal["classification", "regression", "box"]
 
@@ -135,6 +136,7 @@ class DeclaredHead:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
+        make_plain(self)
         units = self.units if self.units is not None else SMALLEST_UNITS.get(self.kind, 1)
         self.resolve(units)
         who = f"head {self.name!r}"

@@ -51,13 +51,16 @@ def keras_run(request: RunRequest) -> TrialRun:
 def trial_spec(
     config: Mapping[str, Any], settings: Mapping[str, Any], *, is_reference: bool
 ) -> TrialSpec:
-    """Parse a config with the heads and the image shape of the study's data."""
+    """Parse a config with the heads and the image shape of the study's data.
+
+    The reference trial may be of another model than the others; see `search.prepared`.
+    """
     height, width, channels = settings["image_shape"]
     return TrialSpec.from_config(
         config,
         image_shape=(height, width, channels),
         heads=tuple(HeadSpec(**head) for head in settings["heads"]),
-        model=None if is_reference else settings["model"],
+        model=settings["reference_model" if is_reference else "model"],
     )
 
 

@@ -21,6 +21,9 @@ REFERENCE_TRAINING: dict[str, Any] = {
     "optimizer": "adam",
 }
 
+REFERENCE_TRIAL = "the reference trial (`reference: false` leaves it out)"
+"""The subject of messages about it."""
+
 
 def weight_name(head: str) -> str:
     """Return the name of the parameter that weighs a head's training loss."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from trainables.errors import InputError
 from trainables.imports import add_import_folder
+from trainables.parameters import REFERENCE_TRIAL
 from trainables.user_model import user_parameters
 
 
@@ -14,26 +15,45 @@ def user_parameters_of(model: str, folder: str | None) -> dict[str, Any]:
     return user_parameters(model)
 
 
-def try_models(configs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[str]:
+def try_models(
+    configs: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    reference: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Build the model of each config once.
+
+    Args:
+        configs: At least one.
+        settings: Of the study; see ``search.prepared.shared_settings``.
+        reference: The config of the reference trial, if it calls the user's function.
 
     Returns:
         Why some cannot be built, each reason once; trials with such a config will fail.
 
     Raises:
-        InputError: If none can be built; the message says what the function was given.
+        InputError: If none can be built, or the reference cannot; the message says what the
+            function was given.
     """
-    from trainables.keras_factory import trial_spec
-    from trainables.model import build_model
-
     add_import_folder(settings["module_folder"])
     errors: list[InputError] = []
     for config in configs:
         try:
-            spec = trial_spec(config, settings, is_reference=False)
-            build_model(spec.model, seed=0, precision=settings["precision"])
+            _build(config, settings)
         except InputError as error:
             errors.append(error)
+    if reference is not None and len(errors) < len(configs):
+        try:
+            _build(reference, settings)
+        except InputError as error:
+            raise InputError(f"{REFERENCE_TRIAL}: {error}") from error
     if errors and len(errors) == len(configs):
         raise errors[0]
     return list(dict.fromkeys(str(error) for error in errors))
+
+
+def _build(config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    from trainables.keras_factory import trial_spec
+    from trainables.model import build_model
+
+    spec = trial_spec(config, settings, is_reference=False)
+    build_model(spec.model, seed=0, precision=settings["precision"])

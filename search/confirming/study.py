@@ -10,6 +10,7 @@ from search.loading import load
 from search.ownership import holder
 from search.policies import DEFAULT_POLICY
 from search.results import StudyResult
+from trainables.plain_values import plain
 from trainables.store import Store
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def confirm(
         StorageError: If a record is damaged or cannot be written.
         Interrupted: On SIGINT or SIGTERM.
     """
+    seeds, top = plain(seeds), plain(top)
     check_extent(seeds, top)
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {name: plain(value) for name, value in options.items() if value is not None}
     policy = "head" if "head" in options else policy
     result = load(folder)
     if result.is_running:

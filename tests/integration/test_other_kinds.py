@@ -197,7 +197,11 @@ def test_a_users_own_model_is_searched_tested_and_read_back(tmp_path):
     )
 
     assert [trial.is_reference for trial in result.trials] == [True, False, False]
-    assert "conv1_filters" in result.trials[0].config
+    trained = {"learning_rate": 1e-3, "batch_size": 32, "optimizer": "adam"}
+    weights = {"c_loss_weight": 1.0, "b_loss_weight": 1.0}
+    # The function's own, not the built-in network: it gives no defaults here.
+    assert result.trials[0].config == {"filters": 4, "norm": True, **trained, **weights}
+    assert result.reference().config == result.trials[0].config
     assert result.trials[1].config["filters"] == 6
     assert result.trials[1].config["batch_size"] == 16
     assert result.best().test is not None

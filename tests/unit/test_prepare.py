@@ -1,5 +1,6 @@
 """What is settled, and refused, before the first trial."""
 
+import numpy as np
 import pytest
 
 from search.errors import InputError
@@ -9,11 +10,14 @@ from search.prepare import (
     corners,
     first_configs,
     num_trials,
+    reference_of_function,
     whole_space,
 )
+from search.prepared import Prepared, shared_settings
 from search.space import SearchSpace
 from search.study import Study
 from trainables.data_values import DataInfo
+from trainables.user_model import REQUIRED
 
 HEADS = {"c_output": {"kind": "classification"}, "r_output": {"kind": "box"}}
 
@@ -31,6 +35,10 @@ def data(of, *, side=32, rows=100):
         rows={"train": rows, "validation": 10, "test": 0},
         baselines={"c_output": 2.3, "r_output": 0.1},
     )
+
+
+def prepared_of(of, space, reference=None):
+    return Prepared(data=data(of), space=space, precision="float32", reference=reference)
 
 
 def check(of, **facts):
@@ -64,11 +72,80 @@ def test_a_config_to_start_with_is_tried_once_and_not_beside_the_same_reference(
     ]
 
 
-def test_beside_a_users_model_the_reference_is_another_config():
-    own = study(model="package.module:build", space={"dropout": 0.0}, start_with=[{}])
-    first = first_configs(own, whole_space(own, {"dropout": 0.1}))
+FUNCTION = {"filters": REQUIRED, "dropout": 0.1, "act": np.str_("relu"), "sizes": (3, 3)}
+OWN = {
+    "filters": {"int": [8, 128], "log": True},
+    "dropout": {"float": [0.2, 0.5]},
+    "batch_size": 64,
+}
+TRAINED = {
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "c_output_loss_weight": 1.0,
+    "r_output_loss_weight": 1.0,
+}
+
+
+def own_study(**changes):
+    return study(**{"model": "package.module:build", "space": OWN, **changes})
+
+
+def test_the_reference_of_a_users_model_is_the_function_at_its_defaults():
+    own = own_study()
+    space = whole_space(own, FUNCTION)
+
+    reference = reference_of_function(own, space, FUNCTION)
+
+    # A default outside the space holds, and one that is no plain value is the function's.
+    assert reference == {"filters": 32, "dropout": 0.1, "act": "relu", **TRAINED}
+    assert first_configs(own, space, reference) == ((reference, "reference"),)
+    assert prepared_of(own, space, reference).to_dict()["reference"] == reference
+
+
+@pytest.mark.parametrize(
+    ("searched", "value"),
+    [
+        pytest.param({"int": [8, 128]}, 68, id="whole"),
+        pytest.param({"int": [1, 1000], "log": True}, 31, id="whole_log"),
+        pytest.param({"int": [0, 10], "step": 4}, 4, id="on_its_steps"),
+        pytest.param({"float": [0.01, 1.0], "log": True}, 0.1, id="real_log"),
+        pytest.param({"float": [0.0, 1.0], "step": 0.4}, 0.4, id="real_on_its_steps"),
+        pytest.param({"choice": ["wide", "deep"]}, "wide", id="first_choice"),
+        pytest.param(7, 7, id="constant"),
+    ],
+)
+def test_without_a_default_a_parameter_is_at_the_middle_of_the_space(searched, value):
+    own = own_study(space={"filters": searched})
+    reference = reference_of_function(own, whole_space(own, FUNCTION), FUNCTION)
+
+    assert reference["filters"] == value
+    assert type(reference["filters"]) is type(value)
+
+
+def test_what_start_with_leaves_out_is_the_functions_default_and_the_reference_is_tried_once():
+    own = own_study(start_with=[{"filters": 16}, {"filters": 32, "batch_size": 32}])
+    space = whole_space(own, {**FUNCTION, "dropout": 0.2})
+    reference = reference_of_function(own, space, {**FUNCTION, "dropout": 0.2})
+
+    first = first_configs(own, space, reference)
 
     assert [origin for _, origin in first] == ["reference", "start_with"]
+    assert (first[1][0]["filters"], first[1][0]["dropout"]) == (16, 0.2)
+
+
+def test_a_record_that_names_no_reference_keeps_the_built_in_one_beside_a_users_model():
+    own = own_study(start_with=[{}])
+    recorded = prepared_of(own, whole_space(own, FUNCTION), None).to_dict()
+
+    prepared = Prepared.from_dict(recorded)
+    first = first_configs(own, prepared.space, prepared.reference)
+
+    assert "reference" not in recorded
+    assert [origin for _, origin in first] == ["reference", "start_with"]
+    assert first[0][0]["conv1_filters"] == 64
+    settings = shared_settings(own, prepared)
+    assert (settings["model"], settings["reference_model"]) == ("package.module:build", None)
 
 
 def test_a_config_to_start_with_has_the_blocks_of_the_space():
@@ -124,8 +201,8 @@ def test_a_study_of_few_configs_ends_when_all_have_been_tried():
     of = study(space=small, start_with=first, budget={"trials": 24})
 
     # The reference and the first of the configs to start with do not lie in the space.
-    assert num_trials(of, whole_space(of, None)) == 4 + 2
-    assert num_trials(study(budget={"trials": 24}), whole_space(study(), None)) == 24
+    assert num_trials(of, prepared_of(of, whole_space(of, None))) == 4 + 2
+    assert num_trials(study(), prepared_of(study(), whole_space(study(), None))) == 24
 
 
 def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):

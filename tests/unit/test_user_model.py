@@ -8,7 +8,9 @@ import pytest
 
 from trainables.backend import keras, tf
 from trainables.errors import InputError
+from trainables.keras_factory import trial_spec
 from trainables.model import build_model
+from trainables.probing import try_models
 from trainables.spec import HeadSpec, UserModelSpec
 from trainables.user_model import REQUIRED, UserModelError, user_parameters
 
@@ -176,3 +178,34 @@ def test_parameters_of_a_users_function_are_its_keywords(user):
         "dropout": 0.1,
         "fault": "",
     }
+
+
+def settings(**changes):
+    return {
+        "image_shape": [32, 32, 1],
+        "heads": [CLASSES.to_dict(), BOX.to_dict()],
+        "model": "my_models:build",
+        "reference_model": "my_models:build",
+        "module_folder": None,
+        "precision": "float32",
+        **changes,
+    }
+
+
+def test_the_reference_beside_a_users_model_is_of_the_model_that_the_record_says(user):
+    recorded_before = settings(reference_model=None)
+
+    now = trial_spec({"filters": 4}, settings(), is_reference=True)
+    then = trial_spec({"conv1_filters": 4}, recorded_before, is_reference=True)
+
+    assert (now.model.target, now.model.arguments) == ("my_models:build", (("filters", 4),))
+    assert then.model.conv_filters == (4, 64)
+    assert trial_spec({"filters": 4}, recorded_before, is_reference=False).model == now.model
+
+
+def test_a_reference_that_cannot_be_built_is_refused_and_other_configs_are_told(user):
+    sound, never = {"filters": 4}, {"filters": 4, "fault": "raise"}
+
+    assert len(try_models([sound, never], settings(), reference=sound)) == 1
+    with pytest.raises(InputError, match=r"^the reference trial \(`reference: false` .*my own"):
+        try_models([sound], settings(), reference=never)
