@@ -23,7 +23,7 @@ from search.objective import every_head
 from search.plan import Plan
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Continue, RecordedTrial, Suggestion
-from trainables.attempt import Envelope
+from trainables.attempt import Envelope, Step
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -78,8 +78,8 @@ class Conductor:
         self._num_unfolded = 0
         self.trials: dict[int, TrialHistory] = {}
         """The newest known history of each trial, by number."""
-        self.live_losses: dict[int, dict[int, dict[str, float]]] = {}
-        """Of each trial in flight: epoch -> loss of each head."""
+        self.live: dict[int, dict[int, Step]] = {}
+        """Of each trial in flight: epoch -> what it gave."""
         self.changes: list[int] = []
         """The trial of each change of these two; only grows."""
         self._take_up()
@@ -97,32 +97,24 @@ class Conductor:
         """Log all that is decided meanwhile at once, when this is left; act on it only then."""
         return self._log.together()
 
-    def measured(
-        self,
-        *,
-        number: int,
-        attempt: int,
-        epoch: int,
-        losses: Mapping[str, float],
-        failure: str | None,
-        is_out_of_memory: bool = False,
-    ) -> bool:
-        """Take in one result; return whether the attempt ends with it.
+    def measured(self, number: int, attempt: int, step: Step) -> bool:
+        """Take in what one epoch of an attempt gave; return whether the attempt ends with it.
 
         A result of an attempt that is not in flight changes nothing.
         """
         if self._flying.get(number) != attempt:
             return True
-        if failure is not None:
-            reason = why_failed(failure, is_out_of_memory, self.trials[number], self._plan.gpu)
+        if step.failure is not None:
+            trial = self.trials[number]
+            reason = why_failed(step.failure, step.is_out_of_memory, trial, self._plan.gpu)
             if reason is None:
                 self._release(number, attempt, "share")
             else:
                 self._end(number, "failed", reason, None)
             return True
-        self.live_losses.setdefault(number, {})[epoch] = dict(losses)
+        self.live.setdefault(number, {})[step.epoch] = step
         self.changes.append(number)
-        if self._decide(number, epoch, losses):
+        if self._decide(number, step.epoch, step.losses):
             return True
         self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
         return False
@@ -234,7 +226,7 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            recorded = self._memory.recorded(self.trials, self.live_losses, self.changes)
+            recorded = self._memory.recorded(self.trials, self.live, self.changes)
             suggestion = self._suggest(number, recorded)
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
@@ -279,7 +271,7 @@ class Conductor:
         self._record(number, *before, ended)
         self._to_tidy.append(self.trials[number])
         self._flying.pop(number, None)
-        self.live_losses.pop(number, None)
+        self.live.pop(number, None)
         if number in self._again:
             self._again.remove(number)
 

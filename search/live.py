@@ -9,13 +9,14 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from search.metrics import point_words, short_words
 from search.objective import objective_of
 from search.panel import View, render
 from search.prepare import num_trials
 from search.prepared import Prepared
 from search.progress import EndedTrial, LivePoint, Pace, Progress, Running, Tracker
 from search.study import Study
-from search.wording import change, clean, count, duration, number
+from search.wording import clean, count, duration
 
 REFRESHES_PER_SECOND = 2.0
 """Of the panel; trials share the processor with it."""
@@ -230,16 +231,8 @@ def ended_line(trial: EndedTrial, reference: LivePoint | None, *, is_short: bool
     best = f"best @{trial.best.epoch}" if is_short else f"(best: epoch {trial.best.epoch})"
     where = "" if trial.best.epoch == trial.num_epochs else f" {best}"
     against = None if trial.is_reference else reference
-    return clean(f"{said}{where}: {losses_text(trial.best, against)}")
-
-
-def losses_text(point: LivePoint, reference: LivePoint | None) -> str:
-    """Return a point's losses, each with its change against the reference's."""
-    words = []
-    for head, loss in point.losses.items():
-        against = change(loss, reference.losses[head]) if reference else ""
-        words.append(f"{head} {number(loss)}" + (f" ({against})" if against else ""))
-    return ", ".join(words)
+    words = short_words(trial.best) if is_short else point_words(trial.best, against)
+    return f"{clean(f'{said}{where}')}: {words}"
 
 
 def summary_line(progress: Progress, pace: Pace) -> str:
@@ -256,5 +249,5 @@ def summary_line(progress: Progress, pace: Pace) -> str:
         return clean(said)
     against = None if best.is_reference else progress.reference
     name = "the reference" if best.is_reference else f"trial {best.number}"
-    losses = losses_text(best, against)
-    return clean(f"{said}; best: {name} after {count(best.epoch, 'epoch')}: {losses}")
+    words = point_words(best, against)
+    return f"{clean(said)}; best: {name} after {count(best.epoch, 'epoch')}: {words}"

@@ -7,9 +7,12 @@ from search.asking import Recorded, RecordedTrial
 from search.candidates import best_log_skills, log_curve
 from search.history import TrialHistory
 from search.objective import Objective
+from trainables.attempt import Step
 
 Losses = Mapping[str, float]
-_Of = tuple[TrialHistory, dict[int, Losses]]
+Live = Mapping[int, Step]
+"""By epoch, what a trial in flight gave since it was last logged."""
+_Of = tuple[TrialHistory, dict[int, Step]]
 
 
 class Memory:
@@ -31,14 +34,14 @@ class Memory:
     def recorded(
         self,
         trials: Mapping[int, TrialHistory],
-        live: Mapping[int, Mapping[int, Losses]],
+        live: Mapping[int, Live],
         changes: Sequence[int] | None = None,
     ) -> Recorded:
         """Return every trial; what is returned changes with the next call.
 
         Args:
             trials: The newest history of each, by number, in an order that only grows.
-            live: Of those in flight the losses by epoch since they were last logged.
+            live: Of those in flight, by number.
             changes: The number of each that has changed, again and again, from the first call
                 on; None if any may have. New ones need not be named.
         """
@@ -56,9 +59,10 @@ class Memory:
             self._recorded.put(place, self._one(*self._of[place]))
         return self._recorded
 
-    def _one(self, trial: TrialHistory, live: Mapping[int, Losses]) -> RecordedTrial:
+    def _one(self, trial: TrialHistory, live: Live) -> RecordedTrial:
         skills, epoch = best_log_skills(trial, self._baselines, self._objective)
-        by_epoch = {m.epoch: m.losses for m in trial.measurements} | dict(live)
+        logged = {m.epoch: m.losses for m in trial.measurements}
+        by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}
         measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
         return RecordedTrial(
             number=trial.number,

@@ -10,6 +10,7 @@ from search.attempts import LOST, WORDS
 from search.columns import Column, fit, side_by_side
 from search.errors import NoCandidate
 from search.ledger import MEANINGS, WORK, Ledger, make_ledger
+from search.metrics import own_metric, point_words
 from search.objective import HEADS, objective_of
 from search.points import Point, TrialRecord
 from search.report import best_line, counts_text, searched_names
@@ -155,23 +156,22 @@ def print_list(console: Console, rows: Sequence[tuple[str, StudyResult | str]]) 
     table.add_column("study", overflow="fold")
     table.add_column("state", no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
-    table.add_column("best losses", overflow="fold")
+    table.add_column("best", overflow="fold")
     for name, found in rows:
         if isinstance(found, str):
             table.add_row(clean(name), Text("unreadable", style="red"), "", Text(clean(found)))
             continue
         ended = sum(trial.state != "running" for trial in found.trials)
         done = f"{ended}/{found.study.budget.trials}"
-        table.add_row(clean(name), state_of(found), done, Text(_best_losses(found)))
+        table.add_row(clean(name), state_of(found), done, Text(_best_words(found)))
     console.print(table)
 
 
-def _best_losses(result: StudyResult) -> str:
+def _best_words(result: StudyResult) -> str:
     try:
-        best = result.best()
+        return point_words(result.best())
     except NoCandidate:
         return "-"
-    return clean(", ".join(f"{head} {number(loss)}" for head, loss in best.losses.items()))
 
 
 def _taken_up_line(result: StudyResult) -> str:
@@ -202,13 +202,27 @@ def _print_front(console: Console, result: StudyResult) -> None:
         return
     best = result.best()
     console.print(Text(best_line(best, result.reference()), style="bold green"), soft_wrap=True)
+    console.print(Text(f"  {point_words(best)}"))
     words = [
         f"trial {point.number} @{point.epoch} "
-        + " ".join(number(point.losses[head]) for head in result.heads)
+        + " ".join(_short_figures(point, head) for head in result.heads)
         for point in front
     ]
-    heads = " ".join(clean(head) for head in result.heads)
+    heads = " ".join(_named_figures(front[0], head) for head in result.heads)
     console.print(Text.assemble((f"front ({heads}): ", "dim"), "; ".join(words)))
+
+
+def _named_figures(point: Point, head: str) -> str:
+    """Return what `_short_figures` gives of a head."""
+    found = own_metric(point.metrics, head)
+    return clean(f"{head} {found[0].label}/loss" if found else f"{head} loss")
+
+
+def _short_figures(point: Point, head: str) -> str:
+    """Return a head's own metric and its loss, without names."""
+    found = own_metric(point.metrics, head)
+    metric = f"{found[0].in_digits(found[1])}/" if found else ""
+    return f"{metric}{number(point.losses[head])}"
 
 
 def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column]:
@@ -231,13 +245,26 @@ def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column
     ]
     found = [points.get(trial.number) for trial in trials]
     for head in result.heads:
-        cells = ["-" if p is None else number(p.losses[head]) for p in found]
-        columns.append(Column(heading=_folded(head), cells=cells))
+        columns += _head_columns(head, found)
     columns.append(Column(heading="skill", cells=[_skill(result, p) for p in found]))
     if len({node for trial in trials for node in trial.nodes}) > 1:
         cells = [clean(" ".join(trial.nodes) or "-") for trial in trials]
         columns.append(Column(heading="node", cells=cells, is_text=True))
     return columns
+
+
+def _head_columns(head: str, points: Sequence[Point | None]) -> list[Column]:
+    """Return a column of a head's own metric, if it was recorded, and one of its loss."""
+    losses = ["-" if p is None else number(p.losses[head]) for p in points]
+    metrics = [None if p is None else own_metric(p.metrics, head) for p in points]
+    label = next((found[0].label for found in metrics if found), "")
+    if not label:
+        return [Column(heading=f"{_folded(head)}\nloss", cells=losses)]
+    cells = ["-" if found is None else found[0].in_digits(found[1]) for found in metrics]
+    return [
+        Column(heading=f"{_folded(head)}\n{label}", cells=cells),
+        Column(heading="loss", cells=losses),
+    ]
 
 
 def _epoch_of(point: Point | None) -> str:

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.metrics import own_metric
 from search.progress import LivePoint, Pace, Progress
 from search.wording import change, clean, count, duration, number
 
@@ -17,8 +18,12 @@ MOST_FRONT = 6
 """Rows of the front that are shown."""
 MOST_NEWS = 2
 """Trials that ended last."""
+BESIDE_HEADS = 24
+"""Columns that the names of trials, the borders and the word ``best`` take."""
 HEAD_WIDTH = 19
-"""Columns that a loss and its change take."""
+"""Columns that a head's own metric and its loss take."""
+CHANGE_WIDTH = 8
+"""Columns that the change of a loss takes."""
 _FRAMES = "|/-\\"
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
@@ -103,24 +108,40 @@ def _progress(progress: Progress, pace: Pace, width: int) -> list[RenderableType
 
 
 def _front(progress: Progress, heads: tuple[str, ...], width: int) -> RenderableType:
-    """Draw the points of the front, and the reference trial below."""
-    shown = heads[: max(1, (width - 30) // HEAD_WIDTH)]
+    """Draw the points of the front, and the reference trial below.
+
+    Each head takes its own metric and its loss; where there is room for all heads, the change of
+    the loss against the reference's, too.
+    """
+    room = width - BESIDE_HEADS
+    has_change = len(heads) * (HEAD_WIDTH + CHANGE_WIDTH) <= room
+    shown = heads[: max(1, room // HEAD_WIDTH)]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("front so far" if len(progress.front) > 1 else "best so far", no_wrap=True)
     for head in shown:
-        table.add_column(Text(clean(head)), justify="right", no_wrap=True, max_width=14)
-        table.add_column("", justify="right", no_wrap=True, min_width=6)
-    table.add_column(f"+{len(heads) - len(shown)} heads" if len(shown) < len(heads) else "")
+        name = f"{clean(head)}\n{_label(progress, head)}"
+        table.add_column(Text(name), justify="right", no_wrap=True, max_width=14)
+        table.add_column("\nloss", justify="right", no_wrap=True)
+        if has_change:
+            table.add_column("", justify="right", no_wrap=True, min_width=6)
+    hidden = len(heads) - len(shown)
+    table.add_column(f"+{hidden}{' heads' if room >= HEAD_WIDTH else ''}" if hidden else "")
     points = choose_rows(progress.front, progress.best)
     for point in points:
-        table.add_row(*_cells(point, progress, shown))
-    hidden = len(progress.front) - len(points)
-    if hidden:
-        table.add_row(Text(f"and {hidden} more", style="dim"))
+        table.add_row(*_cells(point, progress, shown, has_change=has_change))
+    more = len(progress.front) - len(points)
+    if more:
+        table.add_row(Text(f"and {more} more", style="dim"))
     reference = progress.reference
     if reference is not None and reference not in points:
-        table.add_row(*_cells(reference, progress, shown), style="dim")
+        table.add_row(*_cells(reference, progress, shown, has_change=has_change), style="dim")
     return table
+
+
+def _label(progress: Progress, head: str) -> str:
+    """Return the name of a head's own metric; empty where none was recorded."""
+    found = [own_metric(point.metrics, head) for point in progress.front]
+    return next((metric[0].label for metric in found if metric), "")
 
 
 def choose_rows(front: Sequence[LivePoint], best: LivePoint | None) -> list[LivePoint]:
@@ -138,17 +159,27 @@ def choose_rows(front: Sequence[LivePoint], best: LivePoint | None) -> list[Live
     return [front[place] for place in sorted(places)]
 
 
-def _cells(point: LivePoint, progress: Progress, heads: Sequence[str]) -> list[Text]:
+def _cells(
+    point: LivePoint, progress: Progress, heads: Sequence[str], *, has_change: bool
+) -> list[Text]:
     is_best = point == progress.best
+    style = "bold" if is_best else ""
     name = "reference" if point.is_reference else f"trial {point.number}"
-    cells = [Text(f"{name} @{point.epoch}", style="bold" if is_best else "")]
+    cells = [Text(f"{name} @{point.epoch}", style=style)]
     for head in heads:
-        loss = point.losses[head]
-        cells.append(Text(number(loss), style="bold" if is_best else ""))
-        against = progress.reference
-        words = "" if against is None or point.is_reference else change(loss, against.losses[head])
-        cells.append(Text(words, style="green" if words.startswith("-") else "red"))
+        found = own_metric(point.metrics, head)
+        cells.append(Text("-" if found is None else found[0].in_digits(found[1]), style=style))
+        cells.append(Text(number(point.losses[head]), style=style))
+        if has_change:
+            cells.append(_change(point, progress.reference, head))
     return [*cells, Text("best" if is_best else "", style="bold green")]
+
+
+def _change(point: LivePoint, reference: LivePoint | None, head: str) -> Text:
+    words = ""
+    if reference is not None and not point.is_reference:
+        words = change(point.losses[head], reference.losses[head])
+    return Text(words, style="green" if words.startswith("-") else "red")
 
 
 def _news(news: Sequence[str]) -> list[RenderableType]:

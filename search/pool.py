@@ -1,6 +1,7 @@
 """Ray Tune as a pool of warm actors: thin adapters around the conductor, which decides."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import ray
@@ -16,6 +17,7 @@ from search.losing import Lost, why_lost
 from search.place import Place
 from search.slots import Slots
 from search.usage import Usage
+from trainables.attempt import Step
 
 Answer = TypeVar("Answer")
 
@@ -263,14 +265,8 @@ class ResultStopper(Unpickled, Stopper):  # type: ignore[misc] # ray is not type
     def _take_in(self, trial_id: str, result: dict[str, Any]) -> bool:
         self._usage.seen(result["process"], result["began_at"])
         with self._conductor.together():
-            has_ended = self._conductor.measured(
-                number=result["number"],
-                attempt=result["attempt"],
-                epoch=result["epoch"],
-                losses=result["losses"],
-                failure=result["failure"],
-                is_out_of_memory=result["is_out_of_memory"],
-            )
+            step = Step(**{item.name: result[item.name] for item in fields(Step)})
+            has_ended = self._conductor.measured(result["number"], result["attempt"], step)
             request = self._next(trial_id) if has_ended else None
         if has_ended:
             self._usage.ended(result["process"], result["number"], result["attempt"])

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import le
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from search.candidates import kept_points
 from search.choosing import Chooser
 from search.history import State, TrialHistory
 from search.objective import Objective, every_head
+from trainables.attempt import Step
+from trainables.measurement import Measurement
 
 CHUNK = 256
 """Points that are compared with the front at once; bounds the memory of a comparison."""
@@ -20,7 +22,7 @@ class Running(Protocol):
     """What is read of a `search.conductor.Conductor`."""
 
     trials: dict[int, TrialHistory]
-    live_losses: dict[int, dict[int, dict[str, float]]]
+    live: dict[int, dict[int, Step]]
     changes: list[int]
 
     @property
@@ -36,6 +38,8 @@ class LivePoint:
     epoch: int
     losses: Mapping[str, float]
     """Validation loss by head name."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """By ``val_<head>_<metric>``."""
     is_reference: bool
 
 
@@ -168,14 +172,18 @@ class Tracker:
 
     def _counted(self, trial: TrialHistory) -> tuple[LivePoint, ...]:
         """Count a trial and its epochs as they are now, and return its points."""
-        losses = self._losses(trial)
-        self._count(trial, len(trial.measurements) if trial.has_ended else len(losses))
+        figures = self._figures(trial)
+        self._count(trial, len(trial.measurements) if trial.has_ended else len(figures))
         return tuple(
             LivePoint(
-                number=trial.number, epoch=epoch, losses=one, is_reference=trial.is_reference
+                number=trial.number,
+                epoch=epoch,
+                losses=one.losses,
+                metrics=one.metrics,
+                is_reference=trial.is_reference,
             )
-            for epoch, one in sorted(losses.items())
-            if all(math.isfinite(loss) for loss in one.values())
+            for epoch, one in sorted(figures.items())
+            if all(math.isfinite(loss) for loss in one.losses.values())
         )
 
     def _count(self, trial: TrialHistory, epochs: int) -> None:
@@ -203,12 +211,12 @@ class Tracker:
     def _values(self, point: LivePoint) -> tuple[float, ...]:
         return tuple(self._chooser.objective.values(point.losses).values())
 
-    def _losses(self, trial: TrialHistory) -> dict[int, Mapping[str, float]]:
-        """Return the losses that count, by epoch: once it has ended, those with weights kept."""
+    def _figures(self, trial: TrialHistory) -> dict[int, Measurement | Step]:
+        """Return the epochs that count: once it has ended, those with weights kept."""
         if trial.has_ended:
-            return {m.epoch: m.losses for m in kept_points(trial)}
-        known: dict[int, Mapping[str, float]] = {m.epoch: m.losses for m in trial.measurements}
-        return {**known, **self._conductor.live_losses.get(trial.number, {})}
+            return {m.epoch: m for m in kept_points(trial)}
+        known = {m.epoch: m for m in trial.measurements}
+        return {**known, **self._conductor.live.get(trial.number, {})}
 
     def _update(self, points: Sequence[LivePoint]) -> None:
         """Make the front of these points, and choose the best."""

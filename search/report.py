@@ -8,21 +8,22 @@ from rich.text import Text
 
 from search.confirming.report import confirmed_line
 from search.errors import NoCandidate
-from search.objective import HEADS
-from search.points import Figures, Point
-from search.results import StudyResult
-from search.wording import (
-    change,
-    clean,
-    count,
-    duration,
-    head_metrics,
-    number,
-    quoted,
-    short_path,
-    value,
+from search.metrics import (
+    BALANCED,
+    HasFigures,
+    metric_words,
+    own_metric,
+    point_words,
+    recorded,
 )
+from search.objective import HEADS
+from search.points import Point
+from search.results import StudyResult
+from search.wording import change, clean, count, duration, number, quoted, short_path, value
 from trainables.store import Store
+
+SAME_ACCURACY = 0.01
+"""Nearer than this to the accuracy, the balanced accuracy says nothing more."""
 
 
 def print_end(console: Console, result: StudyResult, seconds: float | None = None) -> None:
@@ -108,16 +109,18 @@ def best_line(point: Point, reference: Point | None) -> str:
 
 
 def figures_table(result: StudyResult, point: Point, reference: Point | None) -> Table:
-    """Return a row per head: on the validation split, then on the test split if measured."""
+    """Return a row per head: on the validation split, then on the test split if measured.
+
+    Each begins with the head's own metric, its loss beside it.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     compared = reference if reference is not None and not point.is_reference else None
+    beside = ("reference",) if compared else ()
     table.add_column("validation", overflow="fold")
-    for name in ("loss", *(("reference", "change") if compared else ()), "skill"):
+    table.add_column("metric", no_wrap=True)
+    for name in (*beside, "loss", *beside, *(("change",) if compared else ()), "skill"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("figures", ratio=1)
-    measured = Figures(losses=point.losses, metrics=point.metrics)
-    other = Figures(losses=compared.losses, metrics=compared.metrics) if compared else None
-    _add_rows(table, result, measured, other)
+    _add_rows(table, result, point, compared)
     if point.test is not None:
         table.add_row(Text("test", style="dim"))
         _add_rows(table, result, point.test, compared.test if compared else None)
@@ -163,9 +166,12 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
     lines = []
     for names in by_point.values():
         other = point.others[names[0]]
-        losses = {**other.losses, **_sums(result, other.losses)}
-        here = {**point.losses, **_sums(result, point.losses)}
-        figures = ", ".join(_against(name, loss, here[name]) for name, loss in losses.items())
+        here = _sums(result, point.losses)
+        sums = [
+            _against(name, value, here[name])
+            for name, value in _sums(result, other.losses).items()
+        ]
+        figures = ", ".join([point_words(other, point), *sums])
         lines.append(
             f"{', '.join(names)}: trial {other.number} epoch {other.epoch} instead, {figures}"
         )
@@ -212,7 +218,9 @@ def _sums(result: StudyResult, losses: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if name not in result.heads}
 
 
-def _add_rows(table: Table, result: StudyResult, figures: Figures, other: Figures | None) -> None:
+def _add_rows(
+    table: Table, result: StudyResult, figures: HasFigures, other: HasFigures | None
+) -> None:
     """Add a row per head with its figures on one split, next to the reference's if it has any.
 
     And a row for the total, if that is minimised.
@@ -222,11 +230,31 @@ def _add_rows(table: Table, result: StudyResult, figures: Figures, other: Figure
     beside = {**other.losses, **_sums(result, other.losses)} if other else {}
     has_reference = any(column.header == "reference" for column in table.columns)
     for name, baseline in baselines.items():
-        row = [Text(clean(name)), Text(number(losses[name]), style="bold")]
+        row = [Text(clean(name)), *_metric_cells(figures, other, name, has_reference)]
+        row.append(Text(number(losses[name]), style="bold"))
         if has_reference:
             row += _compared(losses[name], beside.get(name))
-        row.append(Text(number(losses[name] / baseline)))
-        table.add_row(*row, Text(head_metrics(figures.metrics, name)))
+        table.add_row(*row, Text(number(losses[name] / baseline)))
+        if balanced := _balanced_words(figures, name):
+            table.add_row("", balanced)
+
+
+def _metric_cells(
+    figures: HasFigures, other: HasFigures | None, head: str, has_reference: bool
+) -> list[Text]:
+    """Return a head's own metric with its name and, if there is one, the reference's."""
+    cells = [Text(metric_words(figures.metrics, head) or "-", style="bold")]
+    if has_reference:
+        found = own_metric(other.metrics, head) if other else None
+        cells.append(Text("-" if found is None else found[0].in_digits(found[1]), style="dim"))
+    return cells
+
+
+def _balanced_words(figures: HasFigures, head: str) -> str:
+    """Return the balanced accuracy of classes that are not predicted equally well; else empty."""
+    found, balanced = own_metric(figures.metrics, head), recorded(figures.metrics, head, BALANCED)
+    is_same = found is None or balanced is None or abs(found[1] - balanced) < SAME_ACCURACY
+    return "" if is_same else f"{BALANCED.label} {BALANCED.in_digits(balanced or 0.0)}"
 
 
 def _compared(loss: float, reference: float | None) -> Sequence[Text]:

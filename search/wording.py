@@ -4,13 +4,11 @@ import math
 import os
 import shlex
 import unicodedata
-from collections.abc import Mapping
 from typing import Any
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that a terminal obeys, hides, or cannot encode."""
 
-_METRICS = {"iou": "IoU", "mae": "MAE", "balanced_accuracy": "balanced"}
 LARGEST_CHANGE = 10.0
 """A loss that many times the reference's, or more, is told as a factor."""
 
@@ -101,22 +99,6 @@ def count(num: int, noun: str) -> str:
         ('1 epoch', '9 epochs')
     """
     return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
-
-
-def head_metrics(metrics: Mapping[str, float], head: str) -> str:
-    """Return one head's metrics, whether they are named ``val_<head>_...`` or ``<head>_...``.
-
-    Example:
-        >>> head_metrics({"val_c_output_accuracy": 0.912, "val_r_output_iou": 0.8}, "c_output")
-        'accuracy 0.912'
-    """
-    found = []
-    for name, figure in metrics.items():
-        plain = name.removeprefix("val_")
-        if plain.startswith(f"{head}_"):
-            metric = plain.removeprefix(f"{head}_")
-            found.append(f"{_METRICS.get(metric, metric.replace('_', ' '))} {figure:.3f}")
-    return clean(", ".join(found))
 
 
 def short_path(path: str) -> str:

@@ -88,14 +88,7 @@ class Bench:
         return any(self.report(envelope, actor.step()) for _ in range(epochs))
 
     def report(self, envelope: Envelope, step: Step) -> bool:
-        has_ended = self.conductor.measured(
-            number=envelope.number,
-            attempt=envelope.attempt,
-            epoch=step.epoch,
-            losses=step.losses,
-            failure=step.failure,
-            is_out_of_memory=step.is_out_of_memory,
-        )
+        has_ended = self.conductor.measured(envelope.number, envelope.attempt, step)
         self.conductor.tidy_up()
         return has_ended
 

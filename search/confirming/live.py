@@ -11,8 +11,9 @@ from rich.text import Text
 from search.confirming.plan import Training
 from search.history import TrialHistory
 from search.live import can_draw
+from search.metrics import point_words
 from search.progress import Running
-from search.wording import clean, count, duration, number
+from search.wording import clean, count, duration
 
 
 class ConfirmWatcher:
@@ -99,7 +100,7 @@ class ConfirmWatcher:
     def _epochs_of(self, place: int) -> int:
         assert self._conductor is not None, "it has started"
         trial = self._conductor.trials.get(place)
-        live = self._conductor.live_losses.get(place, {})
+        live = self._conductor.live.get(place, {})
         return max([0, *live, len(trial.measurements) if trial else 0])
 
     def _print(self, line: str) -> None:
@@ -112,6 +113,5 @@ def ended_line(training: Training, trial: TrialHistory) -> str:
     said = f"{name} with seed {training.seed}"
     if trial.state != "complete":
         return f"{said} failed: {trial.reason or trial.state}"
-    losses = trial.measurements[-1].losses
-    words = ", ".join(f"{head} {number(loss)}" for head, loss in losses.items())
+    words = point_words(trial.measurements[-1])
     return f"{said} after {count(training.epoch, 'epoch')}: {words}"

@@ -152,7 +152,7 @@ class Watched:
         yield
         self.seen.append("durable")
 
-    def measured(self, **result):
+    def measured(self, number, attempt, step):
         return True
 
     def refill(self, trial_id):
@@ -168,7 +168,7 @@ def test_nothing_is_told_or_handed_out_before_it_is_durable():
     usage = SimpleNamespace(seen=lambda *_: None, ended=lambda *_: watched.seen.append("noted"))
     told = partial(watched.seen.append, "told")
     stopper = ResultStopper(watched, watched, bool, Guard(), told, usage, watched, None, None)
-    keys = ("number", "attempt", "epoch", "losses", "failure", "is_out_of_memory")
+    keys = ("number", "attempt", "epoch", "losses", "metrics", "failure", "is_out_of_memory")
 
     has_ended = stopper("a", dict.fromkeys((*keys, "process", "began_at")))
 
@@ -284,7 +284,7 @@ class Curious(Silent):
         self.conductor = conductor
 
     def changed(self):
-        if self.conductor.live_losses:
+        if self.conductor.live:
             raise LookupError("an error of our own")
 
 

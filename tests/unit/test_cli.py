@@ -354,7 +354,7 @@ def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, cap
     lines = capsys.readouterr().out.splitlines()
     assert status == 0
     assert lines[1].split()[:3] == ["digits", "finished", "6/6"]
-    assert "c_output 0.402, r_output 0.00312" in lines[1]
+    assert "c_output accuracy 0.899 (loss 0.402), r_output IoU 0.844 (loss 0.00312)" in lines[1]
     assert lines[2].split()[:2] == ["torn", "unreadable"]
 
 

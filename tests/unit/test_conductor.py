@@ -238,9 +238,7 @@ def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench):
     envelope = bench.ask()
     actor = bench.actor(envelope)
     for _ in range(3):
-        step = actor.step()
-        given = {"number": 0, "attempt": 1, "epoch": step.epoch, "losses": step.losses}
-        conductor.measured(**given, failure=None)
+        conductor.measured(0, 1, actor.step())
     tidied = []
     conductor._tidy = lambda trial: tidied.append((trial.number, trial.state))
 
@@ -427,10 +425,9 @@ def test_results_of_an_attempt_that_was_given_up_change_nothing(bench):
     bench.ask()
     before = bench.decisions
 
-    assert bench.conductor.measured(
-        number=0, attempt=1, epoch=2, losses={"c_output": 0.0, "r_output": 0.0}, failure=None
-    )
-    assert bench.conductor.measured(number=0, attempt=1, epoch=2, losses={}, failure="late")
+    late = Step(epoch=2, losses={"c_output": 0.0, "r_output": 0.0})
+    assert bench.conductor.measured(0, 1, late)
+    assert bench.conductor.measured(0, 1, Step(epoch=2, failure="late"))
 
     assert bench.decisions == before
     assert bench.conductor.in_flight == (0,)
@@ -555,7 +552,7 @@ def test_what_is_known_of_the_trials_is_always_what_the_log_says(bench):
     bench.finish()
 
     assert tuple(bench.conductor.trials.values()) == bench.trials
-    assert bench.conductor.live_losses == {}
+    assert bench.conductor.live == {}
     assert {type(one) for one in bench.decisions[1:]} <= {
         Asked,
         Attempted,

@@ -47,7 +47,7 @@ class Story:
     def suggest(self, number, recorded):
         conductor = self.bench.conductor
         anew = Memory(BASELINES, conductor._objective)
-        assert list(recorded) == list(anew.recorded(conductor.trials, conductor.live_losses))
+        assert list(recorded) == list(anew.recorded(conductor.trials, conductor.live))
         known = Known(SPACE)
         known.look(list(recorded), but=number)
         self.known.look(recorded, but=number)

@@ -37,7 +37,7 @@ def replayed(recorded, file, *, before=0):
     trainings, trials = recorded
     clock = SimpleNamespace(now=100.0)
     console = Console(file=file, width=200, force_terminal=file.isatty())
-    conductor = SimpleNamespace(trials={}, live_losses={}, in_flight=())
+    conductor = SimpleNamespace(trials={}, live={}, in_flight=())
     conductor.trials.update({trial.number: trial for trial in trials[:before]})
     with ConfirmWatcher(console, clock=lambda: clock.now) as watcher:
         watcher.preparing("checking the data")
@@ -56,10 +56,13 @@ def test_a_line_is_printed_for_each_training_that_ends(recorded):
         "checking the data",
         "4 trainings with fresh seeds",
         "starting the workers",
-        "trial 4 with seed 1 after 3 epochs: c_output 0.4, r_output 0.003",
-        "the reference trial with seed 1 after 3 epochs: c_output 0.5, r_output 0.005",
+        "trial 4 with seed 1 after 3 epochs: "
+        "c_output accuracy 0.900 (loss 0.4), r_output IoU 0.850 (loss 0.003)",
+        "the reference trial with seed 1 after 3 epochs: "
+        "c_output accuracy 0.875 (loss 0.5), r_output IoU 0.750 (loss 0.005)",
         f"trial 4 with seed 2 failed: {NAN}",
-        "the reference trial with seed 2 after 3 epochs: c_output 0.52, r_output 0.0052",
+        "the reference trial with seed 2 after 3 epochs: "
+        "c_output accuracy 0.870 (loss 0.52), r_output IoU 0.740 (loss 0.0052)",
         "measuring on the test split",
     ]
 
@@ -76,7 +79,7 @@ def test_a_terminal_shows_how_much_is_left(recorded):
     console = Console(file=Terminal(), width=200, force_terminal=True)
     clock = SimpleNamespace(now=100.0)
     watcher = ConfirmWatcher(console, clock=lambda: clock.now)
-    conductor = SimpleNamespace(trials={}, live_losses={0: {1: {}}}, in_flight=(0,))
+    conductor = SimpleNamespace(trials={}, live={0: {1: {}}}, in_flight=(0,))
     watcher.started(trainings, conductor)
     watcher.changed()
 
@@ -89,7 +92,7 @@ def test_a_terminal_shows_how_much_is_left(recorded):
 
 def test_epochs_that_a_failed_training_will_never_have_are_not_waited_for(recorded):
     trainings, trials = recorded
-    conductor = SimpleNamespace(trials={}, live_losses={}, in_flight=())
+    conductor = SimpleNamespace(trials={}, live={}, in_flight=())
     watcher = ConfirmWatcher(Console(file=io.StringIO()), clock=lambda: 100.0)
     watcher.started(trainings, conductor)
 

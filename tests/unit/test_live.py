@@ -13,6 +13,7 @@ from search.objective import weighted_total
 from search.panel import MOST_FRONT, choose_rows
 from search.progress import LivePoint, Pace, Progress, Tracker
 from tests.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
+from trainables.attempt import Step
 from trainables.store import Store
 
 
@@ -30,7 +31,7 @@ class Replayed:
     def __init__(self, trials):
         self._recorded = trials
         self.trials = {}
-        self.live_losses = {}
+        self.live = {}
         self.changes = []
         self.in_flight = ()
 
@@ -39,8 +40,10 @@ class Replayed:
             self.begin(trial)
             changed()
             for measurement in trial.measurements:
-                self.live_losses.setdefault(trial.number, {})[measurement.epoch] = dict(
-                    measurement.losses
+                self.live.setdefault(trial.number, {})[measurement.epoch] = Step(
+                    epoch=measurement.epoch,
+                    losses=measurement.losses,
+                    metrics=measurement.metrics,
                 )
                 self.changes.append(trial.number)
                 changed()
@@ -54,7 +57,7 @@ class Replayed:
 
     def end(self, trial):
         self.trials[trial.number] = trial
-        self.live_losses.pop(trial.number, None)
+        self.live.pop(trial.number, None)
         self.in_flight = tuple(n for n in self.in_flight if n != trial.number)
         self.changes.append(trial.number)
 
@@ -103,7 +106,7 @@ def test_a_trial_that_has_not_changed_is_not_looked_at_again(recorded, monkeypat
     taken.clear()
 
     for loss in (1.0, 0.9):  # the second by another attempt
-        conductor.live_losses[2] = {1: {"c_output": loss, "r_output": 0.01}}
+        conductor.live[2] = {1: Step(epoch=1, losses={"c_output": loss, "r_output": 0.01})}
         conductor.changes.append(2)
         tracker.look()
     tracker.look()
@@ -137,12 +140,17 @@ def test_plain_lines_tell_each_phase_and_each_ended_trial_once(study, recorded):
         "decoding the images",
         "digits: 4000 train, 500 validation, 500 test images of 32x32x1; 24 trials x 3 epochs",
         "starting the workers",
-        "trial 0 (reference) complete after 3 epochs: c_output 0.5034, r_output 0.00512",
-        "trial 1 complete after 3 epochs: c_output 0.3121 (-38 %), r_output 0.00402 (-21 %)",
-        "trial 2 stopped after 1 epoch: c_output 1.9 (+277 %), r_output 0.021 (+310 %)",
+        "trial 0 (reference) complete after 3 epochs: "
+        "c_output accuracy 0.874 (loss 0.5034), r_output IoU 0.744 (loss 0.00512)",
+        "trial 1 complete after 3 epochs: "
+        "c_output accuracy 0.922 (loss 0.3121, -38 %), r_output IoU 0.799 (loss 0.00402, -21 %)",
+        "trial 2 stopped after 1 epoch: "
+        "c_output accuracy 0.525 (loss 1.9, +277 %), r_output IoU -0.050 (loss 0.021, +310 %)",
         "trial 3 failed after 1 epoch: val_c_output_loss became NaN in epoch 2",
-        "trial 4 complete after 3 epochs: c_output 0.402 (-20 %), r_output 0.00312 (-39 %)",
-        "trial 5 stopped after 2 epochs: c_output 0.81 (+61 %), r_output 0.0072 (+41 %)",
+        "trial 4 complete after 3 epochs: "
+        "c_output accuracy 0.899 (loss 0.402, -20 %), r_output IoU 0.844 (loss 0.00312, -39 %)",
+        "trial 5 stopped after 2 epochs: "
+        "c_output accuracy 0.797 (loss 0.81, +61 %), r_output IoU 0.640 (loss 0.0072, +41 %)",
         "measuring the best model on the test split",
     ]
 
@@ -254,7 +262,7 @@ def live_picture(study, recorded, width):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [40, 64, 80, 120])
 def test_the_panel_shows_the_front_next_to_the_reference_at_any_width(study, recorded, width):
     shown = live_picture(study, recorded, width)
 
@@ -262,7 +270,14 @@ def test_the_panel_shows_the_front_next_to_the_reference_at_any_width(study, rec
     assert "6 of 24 trials" in shown
     assert "trial 4 @3" in shown
     assert "reference @3" in shown
-    assert "-20 %" in shown
+    assert ("-20 %" in shown) == (width >= 80)
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    heads = "c_output r_output" if width > 40 else "c_output"
+    labels = "accuracy loss IoU loss" if width > 40 else "accuracy loss"
+    assert any(heads in line for line in lines)
+    assert f"│ front so far {labels}" in "\n".join(lines)
+    assert "0.899 0.402" in "\n".join(lines)
+    assert "…" not in "\n".join(lines[lines.index(next(x for x in lines if heads in x)) :][:6])
 
 
 def test_the_panel_says_what_is_done_before_the_first_trial(study):

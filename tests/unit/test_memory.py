@@ -8,6 +8,7 @@ import pytest
 from search.history import TrialHistory
 from search.memory import Memory
 from search.objective import every_head
+from trainables.attempt import Step
 from trainables.measurement import Measurement
 
 BASELINES = {"c_output": 2.0, "r_output": 8.0}
@@ -17,6 +18,10 @@ QUARTER = {"c_output": 0.5, "r_output": 2.0}
 
 def memory():
     return Memory(BASELINES, every_head(tuple(BASELINES)))
+
+
+def step(epoch, losses):
+    return Step(epoch=epoch, losses=losses)
 
 
 def measured(epoch, losses, attempt=1):
@@ -69,7 +74,7 @@ def test_a_trial_is_told_with_its_curve_and_its_best_point():
 
 
 def test_what_a_trial_in_flight_has_shown_since_it_was_logged_is_told():
-    (told,) = memory().recorded({0: history(HALF)}, {0: {2: QUARTER}})
+    (told,) = memory().recorded({0: history(HALF)}, {0: {2: step(2, QUARTER)}})
 
     assert rounded(told.curve) == [[0.5, 0.5], [0.25, 0.25]]
     assert told.state == "running"
@@ -97,9 +102,9 @@ def test_a_trial_is_worked_out_once_until_it_changes():
     first = list(remembered.recorded(trials, {}))
 
     same = list(remembered.recorded(trials, {}))
-    grown = list(remembered.recorded(trials, {1: {2: QUARTER}}))
+    grown = list(remembered.recorded(trials, {1: {2: step(2, QUARTER)}}))
     now = {**trials, 0: history(HALF, state="stopped")}
-    ended = list(remembered.recorded(now, {1: {2: QUARTER}}))
+    ended = list(remembered.recorded(now, {1: {2: step(2, QUARTER)}}))
 
     assert [one is other for one, other in zip(first, same, strict=True)] == [True, True]
     assert [one is other for one, other in zip(first, grown, strict=True)] == [True, False]
@@ -112,7 +117,7 @@ def test_a_trial_that_was_taken_up_again_is_running_with_all_that_it_has_shown()
     remembered = memory()
     remembered.recorded({0: history(HALF, state="stopped")}, {})
 
-    (told,) = remembered.recorded({0: history(HALF)}, {0: {2: QUARTER}})
+    (told,) = remembered.recorded({0: history(HALF)}, {0: {2: step(2, QUARTER)}})
 
     assert told.state == "running"
     assert rounded(told.curve) == [[0.5, 0.5], [0.25, 0.25]]
@@ -125,8 +130,10 @@ def test_the_unit_of_a_heads_loss_changes_nothing_that_is_told(unit):
 
     other = Memory(scaled(BASELINES), every_head(tuple(BASELINES)))
 
-    (one,) = memory().recorded({0: history(HALF, QUARTER)}, {0: {3: HALF}})
-    (same,) = other.recorded({0: history(scaled(HALF), scaled(QUARTER))}, {0: {3: scaled(HALF)}})
+    (one,) = memory().recorded({0: history(HALF, QUARTER)}, {0: {3: step(3, HALF)}})
+    (same,) = other.recorded(
+        {0: history(scaled(HALF), scaled(QUARTER))}, {0: {3: step(3, scaled(HALF))}}
+    )
 
     assert same == one
 
@@ -144,7 +151,8 @@ def test_what_is_kept_from_question_to_question_equals_what_is_made_anew(seed):
             trials[number] = history(*losses, number=number, state=state)
             live.pop(number, None)
         else:
-            live.setdefault(number, {})[len(live.get(number, ())) + 4] = HALF
+            epoch = len(live.get(number, ())) + 4
+            live.setdefault(number, {})[epoch] = step(epoch, HALF)
 
         anew = list(memory().recorded(trials, live))
         assert list(kept.recorded(trials, live)) == anew

@@ -54,8 +54,8 @@ def test_best_shows_both_losses_next_to_the_references(result):
     lines = squeezed(shown(print_best, result, result.best()))
 
     assert lines[0] == "best: trial 4 after 3 epochs, chosen by geometric_mean"
-    assert "c_output 0.402 0.5034 -20 % 0.1746 accuracy 0.899, balanced 0.899" in lines
-    assert "r_output 0.00312 0.00512 -39 % 0.1072 IoU 0.844" in lines
+    assert "c_output accuracy 0.899 0.874 0.402 0.5034 -20 % 0.1746" in lines
+    assert "r_output IoU 0.844 0.744 0.00312 0.00512 -39 % 0.1072" in lines
 
 
 def test_best_shows_figures_on_the_test_split_where_there_are_any(tmp_path, result):
@@ -64,7 +64,7 @@ def test_best_shows_figures_on_the_test_split_where_there_are_any(tmp_path, resu
     with_test = shown(print_best, result, result.best())
     without = shown(print_best, untested, untested.best())
 
-    assert "c_output 0.47 0.43 +9 % 0.2042 accuracy 0.910" in squeezed(with_test)
+    assert "c_output accuracy 0.910 0.910 0.47 0.43 +9 % 0.2042" in squeezed(with_test)
     assert "test" not in squeezed(without)
 
 
@@ -79,8 +79,8 @@ def test_best_shows_why_and_what_one_would_give_up_by_another_policy(result):
     lines = others_lines(result, result.best())
 
     assert lines == [
-        "lexicographic, head:c_output: trial 1 epoch 3 instead, c_output 0.3121 (-22 %), "
-        "r_output 0.00402 (+29 %)",
+        "lexicographic, head:c_output: trial 1 epoch 3 instead, "
+        "c_output accuracy 0.922 (loss 0.3121, -22 %), r_output IoU 0.799 (loss 0.00402, +29 %)",
         "the same by ideal_point, head:r_output",
     ]
 
@@ -93,7 +93,7 @@ def test_a_total_is_shown_beside_the_heads_it_is_made_of(tmp_path):
 
     assert "goal     total (1 x c_output + 10 x r_output)" in text
     # 0.3121 + 10 * 0.00402 against 0.5034 + 10 * 0.00512
-    assert "total 0.3523 0.5546 -36 % 0.1359" in " ".join(text.split())
+    assert "total - - 0.3523 0.5546 -36 % 0.1359" in " ".join(text.split())
     assert "trial 4 epoch 3 instead" in text
     assert "goal     total" in shown(print_show, result)
 
@@ -203,14 +203,14 @@ def test_show_prints_a_row_per_trial_with_state_losses_and_reason(result):
 
     rows = [line.split() for line in text.splitlines()]
     first = next(row for row in rows if row[:1] == ["0*"])
-    assert first[1:7] == ["complete", "3", "@3", "0.5034", "0.00512", "0.196"]
+    assert first[1:7] == ["complete", "3", "@3", "0.874", "0.5034", "0.744"]
     failed = next(row for row in rows if row[:2] == ["3", "failed"])
     assert failed[2:6] == ["1", "-", "-", "-"]
     assert "trial 3 failed: val_c_output_loss became NaN in epoch 2" in text
 
 
 def test_show_puts_configs_in_tables_of_their_own_where_it_is_narrow(result):
-    wide, narrow = shown(print_show, result), shown(print_show, result, width=80)
+    wide, narrow = (shown(print_show, result, width=width) for width in (140, 80))
 
     assert sum(line.startswith("0*") for line in wide.splitlines()) == 1
     assert sum(line.startswith("0*") for line in narrow.splitlines()) == 2
