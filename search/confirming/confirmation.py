@@ -66,12 +66,22 @@ class Candidate:
     @property
     def losses(self) -> dict[str, Spread]:
         """Validation loss by head over the seeds; empty if none was trained."""
-        return _spreads([one.figures for one in self.trained])
+        return _spreads([one.figures.losses for one in self.trained if one.figures])
+
+    @property
+    def metrics(self) -> dict[str, Spread]:
+        """Validation metrics over the seeds, by ``val_<head>_<metric>``."""
+        return _spreads([one.figures.metrics for one in self.trained if one.figures])
 
     @property
     def test(self) -> dict[str, Spread]:
-        """The same on the test split; empty without one."""
-        return _spreads([one.test for one in self.trained])
+        """Loss by head on the test split; empty without one."""
+        return _spreads([one.test.losses for one in self.trained if one.test])
+
+    @property
+    def test_metrics(self) -> dict[str, Spread]:
+        """Metrics on the test split, by ``<head>_<metric>``; empty without one."""
+        return _spreads([one.test.metrics for one in self.trained if one.test])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,10 +280,10 @@ def _mean_log_skills(confirmed: Confirmation, candidate: Candidate) -> Array:
     return np.asarray(confirmed.chooser.log_skills(figures).mean(axis=0))
 
 
-def _spreads(figures: Sequence[Figures | None]) -> dict[str, Spread]:
-    found = [one.losses for one in figures if one is not None]
-    heads = found[0] if found else ()
-    return {head: spread_of([losses[head] for losses in found]) for head in heads}
+def _spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Return the spread of every figure that each of some mappings has."""
+    names = [name for name in (found[0] if found else ()) if all(name in one for one in found)]
+    return {name: spread_of([one[name] for one in found]) for name in names}
 
 
 def _exp(value: float) -> float:

@@ -1,6 +1,7 @@
 """What is printed of a confirmation: a table, its verdict, and one line beside the best."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,17 @@ from rich.text import Text
 from search.confirming.confirmation import Candidate, Confirmation, Spread, spread_of
 from search.confirming.record import confirmed_point
 from search.confirming.verdict import percent
+from search.metrics import HasFigures, own_metric
 from search.points import Figures, Point
 from search.results import StudyResult
 from search.wording import clean, count, number, value
+
+WIDE = 110
+"""Columns of a terminal from which on all columns of the table have room."""
+Row = tuple[str, ...]
+Rows = Sequence[Row]
+Digits = Callable[[float], str]
+"""Puts a figure into words."""
 
 
 def print_confirmation(console: Console, confirmed: Confirmation) -> None:
@@ -29,7 +38,7 @@ def print_confirmation(console: Console, confirmed: Confirmation) -> None:
         "dim",
     )
     _line(console, "")
-    console.print(figures_table(confirmed))
+    console.print(figures_table(confirmed, console.width))
     differing = config_table(confirmed)
     if differing.row_count:
         _line(console, "")
@@ -50,21 +59,51 @@ def _goal(confirmed: Confirmation) -> str:
     return "" if is_usual else f" of {clean(objective.in_words())}"
 
 
-def figures_table(confirmed: Confirmation) -> Table:
-    """Return a row per candidate and head: in the study, and again with fresh seeds."""
+def figures_table(confirmed: Confirmation, width: int = WIDE) -> Table:
+    """Return the rows of each candidate: in the study, and again with fresh seeds.
+
+    Args:
+        confirmed: What became of the leading points.
+        width: Columns of the terminal. Below ``WIDE`` a candidate's name has a row of its own,
+            and the least and the most give way to the test split.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    has_test = any(one.test for one in confirmed.candidates)
-    for name in ("rank", "was"):
+    is_wide, has_test = width >= WIDE, any(one.test for one in confirmed.candidates)
+    for name in ("rank", "was") if is_wide else ():
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("trial", "validation"):
+    for name in ("trial", "validation") if is_wide else ("validation",):
         table.add_column(name, overflow="fold")
-    for name in ("in the study", "again", "least .. most", *(["test, again"] if has_test else [])):
+    is_shown = {
+        "in the study": True,
+        "again": True,
+        "least .. most": is_wide or not has_test,
+        "test, again": has_test,
+    }
+    columns = [name for name, is_here in is_shown.items() if is_here]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for rank, candidate in enumerate(confirmed.candidates, start=1):
-        for index, row in enumerate(_rows(confirmed, candidate, has_test=has_test)):
-            first = (str(rank), str(candidate.was), _point_name(candidate))
-            table.add_row(*(first if index == 0 else ("", "", "")), *row)
+        rows = [
+            (name, *(cells[column] for column in columns))
+            for name, cells in _rows(confirmed, candidate)
+        ]
+        for row in _named(rows, rank, candidate) if is_wide else _below(rows, rank, candidate):
+            table.add_row(*row)
     return table
+
+
+def _named(rows: Rows, rank: int, candidate: Candidate) -> Iterable[Row]:
+    """Yield a candidate's rows, the first with its name in columns of its own."""
+    first = (str(rank), str(candidate.was), _point_name(candidate))
+    for index, row in enumerate(rows):
+        yield (*(first if index == 0 else ("", "", "")), *row)
+
+
+def _below(rows: Rows, rank: int, candidate: Candidate) -> Iterable[Row]:
+    """Yield a candidate's name, and its rows below."""
+    yield (f"{rank}. {_point_name(candidate)}, was {candidate.was}",)
+    for name, *cells in rows:
+        yield (f"  {name}", *cells)
 
 
 def config_table(confirmed: Confirmation) -> Table:
@@ -88,11 +127,18 @@ def confirmed_line(result: StudyResult, point: Point) -> str:
         return ""
     if not candidate.trained:
         return f"failed with {count(len(candidate.failed), 'fresh seed')}"
-    figures = ", ".join(
-        f"{clean(head)} {_mean(spread)}" for head, spread in candidate.losses.items()
-    )
+    figures = ", ".join(_again_words(candidate, head) for head in candidate.losses)
     failed = f"; failed with {len(candidate.failed)} more" if candidate.failed else ""
     return f"{figures} ({count(len(candidate.trained), 'fresh seed')}){failed}"
+
+
+def _again_words(candidate: Candidate, head: str) -> str:
+    """Return what fresh seeds gave for one head: its own metric, its loss beside it."""
+    found, loss = own_metric(candidate.metrics, head), _mean(candidate.losses[head])
+    if found is None:
+        return clean(f"{head} loss {loss}")
+    metric, spread = found
+    return clean(f"{head} {metric.label} {_mean(spread, metric.in_digits)} (loss {loss})")
 
 
 def confirmed_to_dict(result: StudyResult, point: Point) -> dict[str, Any] | None:
@@ -137,7 +183,10 @@ def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
 def _again(candidate: Candidate) -> dict[str, Any]:
     return {
         "losses": {head: _spread(spread) for head, spread in candidate.losses.items()},
+        "metrics": {name: _spread(spread) for name, spread in candidate.metrics.items()},
         "test": {head: _spread(spread) for head, spread in candidate.test.items()} or None,
+        "test_metrics": {name: _spread(one) for name, one in candidate.test_metrics.items()}
+        or None,
         "trainings": [
             {
                 "seed": repeat.seed,
@@ -150,47 +199,77 @@ def _again(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _rows(confirmed: Confirmation, candidate: Candidate, *, has_test: bool) -> Iterable[list[str]]:
-    """Yield the cells of each head, of a total if that is minimised, and of all together."""
+def _rows(
+    confirmed: Confirmation, candidate: Candidate
+) -> Iterable[tuple[str, Mapping[str, str]]]:
+    """Yield the name and the cells of each head, of a total if it is minimised, and of all.
+
+    Of a head first its own metric, then its loss.
+    """
     again = _spreads(confirmed, [one.figures for one in candidate.trained])
     test = _spreads(confirmed, [one.test for one in candidate.trained])
-    for name, study_value in _values(confirmed, candidate.point).items():
-        yield [
-            clean(name),
-            number(study_value),
-            _mean(again.get(name)),
-            _range(again.get(name)),
-            *([_mean(test.get(name))] if has_test else []),
-        ]
+    for figure, study_value in _values(confirmed, candidate.point).items():
+        yield (
+            clean(figure.label),
+            {
+                "in the study": figure.digits(study_value),
+                "again": _cell(again, figure),
+                "least .. most": _range(again.get(figure), figure.digits),
+                "test, again": _cell(test, figure),
+            },
+        )
     if len(confirmed.heads) > 1:
         skill = confirmed.skill(candidate)
-        yield [
+        yield (
             "skill",
-            number(confirmed.study_skill(candidate)),
-            _mean_and_share(skill),
-            _range(skill),
-            *([""] if has_test else []),
-        ]
+            {
+                "in the study": number(confirmed.study_skill(candidate)),
+                "again": _mean_and_share(skill),
+                "least .. most": _range(skill),
+                "test, again": "",
+            },
+        )
 
 
-def _values(confirmed: Confirmation, figures: Figures | Point) -> dict[str, float]:
-    """Return the losses by head, and what is minimised besides: the total, if it is."""
-    losses = {head: figures.losses[head] for head in confirmed.heads}
-    return {**losses, **confirmed.chooser.objective.values(figures.losses)}
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """What a row of the table shows."""
+
+    label: str
+    digits: Digits = number
 
 
-def _spreads(confirmed: Confirmation, figures: Iterable[Figures | None]) -> dict[str, Spread]:
+def _values(confirmed: Confirmation, figures: HasFigures) -> dict[_Figure, float]:
+    """Return each head's own metric and loss, and what is minimised besides: the total."""
+    values: dict[_Figure, float] = {}
+    for head in confirmed.heads:
+        if found := own_metric(figures.metrics, head):
+            metric, value = found
+            values[_Figure(f"{head} {metric.label}", metric.in_digits)] = value
+        values[_Figure(f"{head} loss")] = figures.losses[head]
+    sums = confirmed.chooser.objective.values(figures.losses)
+    return values | {
+        _Figure(name): one for name, one in sums.items() if name not in figures.losses
+    }
+
+
+def _spreads(confirmed: Confirmation, figures: Iterable[Figures | None]) -> dict[_Figure, Spread]:
     found = [_values(confirmed, one) for one in figures if one is not None]
     names = found[0] if found else ()
     return {name: spread_of([values[name] for values in found]) for name in names}
 
 
-def _mean(spread: Spread | None) -> str:
-    if spread is None:
+def _cell(spreads: Mapping[_Figure, Spread], figure: _Figure) -> str:
+    """Return mean and deviation of a figure; nothing of one that was not recorded."""
+    if not spreads:
         return "failed"
+    return _mean(spreads[figure], figure.digits) if figure in spreads else "-"
+
+
+def _mean(spread: Spread, digits: Digits = number) -> str:
     if spread.deviation is None:
-        return number(spread.mean)
-    return f"{number(spread.mean)} ± {number(float(f'{spread.deviation:.2g}'))}"
+        return digits(spread.mean)
+    return f"{digits(spread.mean)} ± {number(float(f'{spread.deviation:.2g}'))}"
 
 
 def _mean_and_share(spread: Spread | None) -> str:
@@ -200,8 +279,8 @@ def _mean_and_share(spread: Spread | None) -> str:
     return f"{number(spread.mean)}{share}"
 
 
-def _range(spread: Spread | None) -> str:
-    return "" if spread is None else f"{number(spread.least)} .. {number(spread.most)}"
+def _range(spread: Spread | None, digits: Digits = number) -> str:
+    return "" if spread is None else f"{digits(spread.least)} .. {digits(spread.most)}"
 
 
 def _spread(spread: Spread | None) -> dict[str, Any] | None:

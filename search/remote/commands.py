@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.client import Client
-from search.points import Point
+from search.metrics import point_words
 from search.remote.job_request import DEFAULT_STORAGE, is_place
 from search.remote.values import StudyStatus, Submitted
 from search.study import Study
 from search.study_yaml import said_storage
-from search.wording import clean, duration, number, quoted, value
+from search.wording import clean, duration, quoted, value
 
 STYLES = {
     "running": "cyan",
@@ -66,11 +66,11 @@ def studies(args: Namespace, console: Console) -> int:
     table.add_column("study", overflow="fold")
     table.add_column("state", no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
-    table.add_column("best losses", overflow="fold")
+    table.add_column("best", overflow="fold")
     table.add_column("job", overflow="fold")
     for one in found:
         state = Text(one.state, style=STYLES.get(one.state, ""))
-        best = "-" if one.best is None else _losses(one.best)
+        best = "-" if one.best is None else point_words(one.best)
         table.add_row(clean(one.name), state, _trials(one), Text(best), clean(one.job_id))
     console.print(table)
     return 0
@@ -164,7 +164,9 @@ def _print_status(console: Console, one: StudyStatus) -> None:
         lines.append(("trials", f"{_trials(one)} ended"))
     if one.best is not None:
         best = one.best
-        lines.append(("best", f"trial {best.number} after epoch {best.epoch}: {_losses(best)}"))
+        lines.append(
+            ("best", f"trial {best.number} after epoch {best.epoch}: {point_words(best)}")
+        )
         config = ", ".join(f"{name} {value(given)}" for name, given in best.config.items())
         lines.append(("config", config))
     if one.folder:
@@ -184,10 +186,6 @@ def _print_status(console: Console, one: StudyStatus) -> None:
 
 def _trials(one: StudyStatus) -> str:
     return "-" if one.num_trials is None else f"{one.num_ended} of {one.num_trials}"
-
-
-def _losses(point: Point) -> str:
-    return clean(", ".join(f"{head} {number(loss)}" for head, loss in point.losses.items()))
 
 
 def _where(address: str | None) -> str:

@@ -63,8 +63,10 @@ def test_the_table_shows_the_studys_figure_apart_from_those_of_the_fresh_seeds(r
         == "trial 4 keeps its lead: 30 % ahead of the reference trial (spread 1.2 %, 2 seeds)"
     )
     assert "rank was trial validation in the study again least .. most test, again" in lines
-    assert "1 1 trial 4 @3 c_output 0.402 0.41 ± 0.014 0.4 .. 0.42 0.42 ± 0.014" in lines, lines
-    assert "r_output 0.00312 0.0031 ± 0.00014 0.003 .. 0.0032 0.0031 ± 0.00014" in lines
+    assert "1 1 trial 4 @3 c_output accuracy 0.899 0.897 ± 0.0035 0.895 .. 0.900 -" in lines
+    assert "c_output loss 0.402 0.41 ± 0.014 0.4 .. 0.42 0.42 ± 0.014" in lines
+    assert "r_output IoU 0.844 0.845 ± 0.0071 0.840 .. 0.850 -" in lines
+    assert "r_output loss 0.00312 0.0031 ± 0.00014 0.003 .. 0.0032 0.0031 ± 0.00014" in lines
 
 
 def test_a_total_has_a_row_of_its_own_where_it_is_minimised(tmp_path):
@@ -98,9 +100,13 @@ def test_the_parameters_that_differ_stand_side_by_side(result):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_of_the_tables_is_wider_than_the_terminal(result, width):
-    text = shown(lambda console: console.print(report.figures_table(read(result))), width=width)
+    table = report.figures_table(read(result), width)
+    text = shown(lambda console: console.print(table), width=width)
 
+    lines = squeezed(text)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert any("c_output accuracy 0.899 0.897 ± 0.0035" in line for line in lines)
+    assert any("reference @3" in line for line in lines)
 
 
 def test_a_candidate_whose_trainings_all_failed_has_no_figures():
@@ -108,7 +114,7 @@ def test_a_candidate_whose_trainings_all_failed_has_no_figures():
 
     lines = squeezed(shown(report.print_confirmation, found))
 
-    assert "2 1 trial 4 @3 c 0.1 failed" in lines
+    assert "2 1 trial 4 @3 c loss 0.1 failed" in lines
 
 
 def test_one_json_object_holds_all(result):
@@ -117,6 +123,7 @@ def test_one_json_object_holds_all(result):
     first = values["candidates"][0]
     assert (values["leader"], values["first_in_study"], values["seeds"]) == (4, 4, [1, 2])
     assert first["losses"]["c_output"]["mean"] == pytest.approx(0.41)
+    assert first["metrics"]["val_r_output_iou"]["mean"] == pytest.approx(0.845)
     assert 0 < first["skill"]["deviation_share"] < 0.1
     assert first["study"]["losses"]["c_output"] == 0.402
     assert [one["seed"] for one in first["trainings"]] == [1, 2]
@@ -132,7 +139,11 @@ def test_best_mentions_the_confirmed_figures_in_one_line(result):
     lines = squeezed(shown(print_best, result, result.best()))
     values = best_to_dict(result, result.best())
 
-    assert "again c_output 0.41 ± 0.014, r_output 0.0031 ± 0.00014 (2 fresh seeds)" in lines
+    again = " ".join(lines[lines.index(next(x for x in lines if x.startswith("again"))) :][:2])
+    assert again.startswith(
+        "again c_output accuracy 0.897 ± 0.0035 (loss 0.41 ± 0.014), "
+        "r_output IoU 0.845 ± 0.0071 (loss 0.0031 ± 0.00014) (2 fresh seeds)"
+    )
     assert values["confirmed"]["losses"]["c_output"]["num"] == 2
 
 
