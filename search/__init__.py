@@ -9,6 +9,7 @@ Example:
 """
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.confirming.confirmation import Confirmation
@@ -38,7 +39,11 @@ __all__ = [
 ]
 
 
-def run(study: Study, *, progress: bool = True) -> StudyResult:
+def run(
+    study: "Study | StudyResult | str | os.PathLike[str] | Mapping[str, Any]",
+    *,
+    progress: bool = True,
+) -> StudyResult:
     """Run a study to its end and return its result; resume it, or extend it, if it is there.
 
     A finished study is only read. One whose budget has grown goes on; any other difference
@@ -46,7 +51,8 @@ def run(study: Study, *, progress: bool = True) -> StudyResult:
     TensorFlow nor Ray; this call loads Ray.
 
     Args:
-        study: What to search.
+        study: What to search: a `Study`, the path of a study file, a mapping with its keys, or
+            the result of a study that is to go on.
         progress: Whether to show a live view on a terminal, or lines elsewhere.
 
     Raises:
@@ -54,6 +60,7 @@ def run(study: Study, *, progress: bool = True) -> StudyResult:
         StudyLocked: If another process runs it.
         SearchError: If it was interrupted, or its storage failed.
     """
+    study = Study.of(study)
     from search.runner import run as run_study
 
     if not progress:
@@ -67,7 +74,12 @@ def run(study: Study, *, progress: bool = True) -> StudyResult:
 
 
 def confirm(
-    folder: str, *, seeds: int = 2, top: int = 3, progress: bool = True, **policy: Any
+    folder: "str | os.PathLike[str] | StudyResult | Study",
+    *,
+    seeds: int = 2,
+    top: int = 3,
+    progress: bool = True,
+    **policy: Any,
 ) -> Confirmation:
     """Train the leading points of a study again with fresh seeds: a winner must survive its luck.
 
@@ -75,7 +87,7 @@ def confirm(
     that follow the study's own. What an earlier call trained counts.
 
     Args:
-        folder: The study's, such as ``result.folder``.
+        folder: What `load` takes: the study's folder, its name or its result.
         seeds: How many fresh ones, 1 to 100.
         top: How many points, one of each trial, 1 to 100.
         progress: Whether to show a live view on a terminal, or lines elsewhere.

@@ -199,7 +199,7 @@ def _add_cluster_yaml(commands: Any) -> None:
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", metavar="STUDY_DIR", help="the study's folder, such as studies/digits"
+        "folder", metavar="STUDY", help="its folder, or its name where it lies in ./studies"
     )
 
 
@@ -246,11 +246,12 @@ def _make_printable() -> None:
 def fail(error: Exception, *, show: bool) -> int:
     """Say in one message what went wrong, and return the exit status."""
     from trainables.errors import InputError, SearchError
+    from trainables.uri_keys import without_keys_in
 
     if isinstance(error, SearchError):
         _complain(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
-    text = "".join(traceback.format_exception(error))
+    text = without_keys_in("".join(traceback.format_exception(error)))
     said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if show:
         sys.stderr.write(text)

@@ -1,7 +1,7 @@
 """Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, final
@@ -50,14 +50,19 @@ class Client:
         self._questions = Questions(self._connection)
         self._jobs = StudyJobs(self._connection, self._questions)
 
-    def submit(self, study: Study, *, storage: str | None = None) -> Submitted:
+    def submit(
+        self,
+        study: Study | str | os.PathLike[str] | Mapping[str, Any],
+        *,
+        storage: str | None = None,
+    ) -> Submitted:
         """Have the cluster run a study, or go on with it; return at once.
 
         The default storage means the cluster's own. If the study has a model function of
         its own, the modules of its folder go along.
 
         Args:
-            study: What to search.
+            study: What to search: a `Study`, a study file's path, or a mapping with its keys.
             storage: A URI, or a path on the cluster; None: the study's.
 
         Raises:
@@ -65,8 +70,7 @@ class Client:
             StudyLocked: If the cluster runs a study of this name already.
             ClusterError: If the cluster cannot be reached or refuses.
         """
-        if not isinstance(study, Study):
-            raise InputError(f"submit needs a Study, such as of Study.from_yaml, got {study!r}")
+        study = Study.of(study)
         said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         request = JobRequest(

@@ -16,8 +16,8 @@ from rich.text import Text
 from search import as_json, defaults
 from search.confirming.report import confirmation_to_dict, print_confirmation
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
-from search.loading import list_studies, load, read
-from search.overview import print_list, print_show, state_of
+from search.loading import list_studies, load, read, study_folder
+from search.overview import print_list, print_show
 from search.reader import StudyReader
 from search.redundancy import study_warnings
 from search.report import print_best, print_end, print_interrupted
@@ -42,7 +42,7 @@ def run(args: Namespace, console: Console) -> int:
 
 def resume(args: Namespace, console: Console) -> int:
     """Run a study on, from the folder in which it lies now."""
-    reader = StudyReader(Store(args.folder))
+    reader = StudyReader(Store(study_folder(args.folder)))
     result = read(reader)
     storage, _, name = result.folder.rpartition("/")
     study = replace(result.study, storage=storage, name=name)
@@ -90,7 +90,7 @@ def show(args: Namespace, console: Console) -> int:
     """Print a whole study."""
     result = load(args.folder)
     if args.json:
-        _print_json(console, as_json.study_to_dict(result, state_of(result)))
+        _print_json(console, as_json.study_to_dict(result, result.state))
     else:
         print_show(console, result)
     return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from search.errors import InputError
+from trainables.uri_keys import without_keys_in
 
 Path = tuple[str | int, ...]
 """The keys that lead to a value, from the top of a study: ``("start_with", 0, "l2")``."""
@@ -46,6 +47,7 @@ def problem(path: Path, text: str) -> Problem:
         >>> problem(("space", "l2"), "float needs low <= high, got low=2, high=1").message
         'space.l2: float needs low <= high, got low=2, high=1'
     """
+    text = without_keys_in(text)
     separator = " " if text.startswith(_PREDICATES) else ": "
     return Problem(path, f"{dotted(path)}{separator}{text}")
 
@@ -138,6 +140,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except (ValueError, RecursionError):
         text = f"a {type(value).__name__} too large to show"
+    text = without_keys_in(text)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 

@@ -1,26 +1,54 @@
 """Reads studies from their folders."""
 
 import json
+import os
 from collections.abc import Iterator
 
+from search.errors import InputError
+from search.keys import shown
 from search.ownership import holder
-from search.reader import StudyReader
+from search.reader import STUDY, StudyReader
 from search.results import StudyResult
-from search.study import Study
+from search.study import DEFAULT_STORAGE, Study
+from search.study_fields import NAME
 from trainables.store import Store
 
 
-def load(folder: str) -> StudyResult:
+def load(folder: "str | os.PathLike[str] | StudyResult | Study") -> StudyResult:
     """Read a study from its folder, also while it runs.
 
     Args:
-        folder: ``<storage>/<name>``, a path or a URI.
+        folder: ``<storage>/<name>``, a path or a URI; the name alone of a study in ``studies``;
+            or a study or its result, to read it again.
 
     Raises:
         InputError: If there is no study.
         StorageError: If its records are damaged.
     """
-    return read(StudyReader(Store(folder)))
+    return read(StudyReader(Store(study_folder(folder))))
+
+
+def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
+    """Return the folder of a study: of its path, its URI, its name in ``studies``, or itself.
+
+    A folder of that name here comes before the one in ``studies``.
+
+    Raises:
+        InputError: If it is no text, or a name of neither; the message says both places.
+    """
+    if isinstance(given, StudyResult | Study):
+        return given.folder
+    if not isinstance(given, str | os.PathLike):
+        rule = "a study needs its folder, such as 'studies/digits', its name or its result"
+        raise InputError(f"{rule}, got {shown(given)}")
+    said = os.fspath(given)
+    if not NAME.fullmatch(said) or os.path.isfile(os.path.join(said, STUDY)):
+        return said
+    beside = os.path.join(DEFAULT_STORAGE, said)
+    if os.path.isfile(os.path.join(beside, STUDY)):
+        return beside
+    places = f"{os.path.abspath(said)} and {os.path.abspath(beside)}"
+    raise InputError(f"there is no study {said!r}: looked for {STUDY} in {places}")
 
 
 def read(reader: StudyReader) -> StudyResult:

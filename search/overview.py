@@ -22,15 +22,6 @@ from trainables.store import Store
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
 
-def state_of(result: StudyResult) -> str:
-    """Return where a study stands: running, finished, interrupted or not begun."""
-    if result.is_running:
-        return "running"
-    if result.is_finished:
-        return "finished"
-    return "interrupted" if result.trials else "not begun"
-
-
 def print_show(console: Console, result: StudyResult) -> None:
     """Print a study: what it is, its trials, its front, and where its time went."""
     for line in head_lines(result):
@@ -62,7 +53,7 @@ def head_lines(result: StudyResult) -> list[str]:
     budget = f"{study.budget.trials} trials x {study.budget.epochs} epochs"
     hours = "" if study.budget.hours is None else f", at most {study.budget.hours:g} hours"
     lines = [
-        f"study    {clean(study.name)}, {state_of(result)}: {counts_text(result)}",
+        f"study    {clean(study.name)}, {result.state}: {counts_text(result)}",
         f"folder   {clean(result.folder)}",
         f"data     {clean(study.data)}",
         f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
@@ -163,7 +154,7 @@ def print_list(console: Console, rows: Sequence[tuple[str, StudyResult | str]]) 
             continue
         ended = sum(trial.state != "running" for trial in found.trials)
         done = f"{ended}/{found.study.budget.trials}"
-        table.add_row(clean(name), state_of(found), done, Text(_best_words(found)))
+        table.add_row(clean(name), found.state, done, Text(_best_words(found)))
     console.print(table)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from search.decisions import Released
 from search.history import State
+from search.metrics import point_words
+from search.wording import count, one_line
 from trainables.measurement import Measurement
 
 
@@ -18,6 +20,9 @@ class Figures:
 
     metrics: Mapping[str, float]
     """By ``<head>_<metric>``."""
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: point_words(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,15 @@ class Point:
     others: Mapping[str, "Point"] = field(default_factory=dict)
     """What the other policies would have chosen: by policy, and ``head:<head>`` for each head."""
 
+    @property
+    def name(self) -> str:
+        """The trial and the epoch in words."""
+        reference = " (reference)" if self.is_reference else ""
+        return f"trial {self.number}{reference} after {count(self.epoch, 'epoch')}"
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: f"{self.name}: {point_words(self)}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
@@ -71,6 +85,16 @@ class TrialRecord:
     def num_epochs(self) -> int:
         """Epochs that were measured."""
         return len(self.measurements)
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        reference = " (reference)" if self.is_reference else ""
+        said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
+        said += f", {self.reason}" if self.reason else ""
+        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
+        return f"{said}{last}"
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from search.replay import Replay
 from search.segments import Moved, SegmentFiles
 from trainables.record import DamagedRecord, unseal
 from trainables.store import Store
+from trainables.uri_keys import without_keys
 
 STUDY = "study.json"
 PREPARED = "prepared.json"
@@ -79,7 +80,19 @@ def read_study(store: Store) -> dict[str, Any]:
     study = _read_sealed(store, STUDY, "study")
     if study is None:
         raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
-    return study
+    return _without_keys(study)
+
+
+def _without_keys(study: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the keys that were in URIs when they were still taken."""
+    places = {name: study[name] for name in ("data", "storage", "warm_start") if name in study}
+    return {
+        **study,
+        **{
+            name: without_keys(place) if isinstance(place, str) else list(map(without_keys, place))
+            for name, place in places.items()
+        },
+    }
 
 
 def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from search.candidates import kept_points
@@ -10,12 +11,14 @@ from search.choosing import HEAD, Chooser
 from search.decisions import DONE
 from search.errors import InputError, NoCandidate
 from search.history import History, State, TrialHistory
+from search.metrics import point_words
 from search.objective import objective_of
 from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
 from search.prepared import Prepared, shared_settings
 from search.shares import threads_of
 from search.study import Study
+from search.wording import count, one_line
 from trainables.measurement import Measurement
 from trainables.plain_values import plain
 from trainables.store import Store
@@ -50,6 +53,32 @@ class StudyResult:
         self._prepared = None if known is None else Prepared.from_dict(known)
         self.trials = tuple(self._record(trial) for trial in history.trials)
         """Every trial, by number."""
+
+    def __repr__(self) -> str:
+        return self._described
+
+    @cached_property
+    def _described(self) -> str:
+        """What `repr` gives: of a moment, so it is made once; it reads no file."""
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        trials = count(len(self.trials), "trial")
+        said = f"{self.study.name!r}: {self.state}, {trials} of {self.study.budget.trials}"
+        points = self.points() if self.has_begun else ()
+        if not points:
+            return said
+        best = self.chooser.pick(self.chooser.front(points))
+        return f"{said}, best {best.name}: {point_words(best)}"
+
+    @property
+    def state(self) -> str:
+        """Where it stands: running, finished, interrupted or not begun."""
+        if self.is_running:
+            return "running"
+        if self.is_finished:
+            return "finished"
+        return "interrupted" if self.trials else "not begun"
 
     def under(self, study: Study) -> "StudyResult":
         """Return the same with another budget, and lying where ``study`` says."""

@@ -1,20 +1,26 @@
 """A study: data, heads, space, budget, resources; checked as a whole when it is made."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from search.completion import complete, default_space, read_first, read_named
-from search.keys import Problem, Problems, check_mapping, unknown_keys
+from search.errors import InputError
+from search.keys import Problem, Problems, check_mapping, shown, unknown_keys
 from search.objective import HEADS, objective_problems
 from search.sampling.samplers import misfit
 from search.settings import Budget, Resources, Validation
 from search.space import SearchSpace
 from search.study_fields import HEAD_KEYS, READERS
+from search.wording import count, one_line
 from trainables.head_spec import DeclaredHead
 from trainables.imports import user_folder_of
+from trainables.uri_keys import check_no_key
 
+DEFAULT_STORAGE = "studies"
+"""Where studies lie that do not say it, in the current folder."""
 NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
 NO_DIFFERENCE = ("budget", "storage", "module_folder")
@@ -94,7 +100,7 @@ class Study:
     reference: bool = True
     """Whether trial 0 is the reference: the built-in model, or ``model`` at its defaults."""
 
-    storage: str = "studies"
+    storage: str = DEFAULT_STORAGE
     """A folder or URI; the study lies in ``<storage>/<name>``."""
 
     module_folder: str | None = None
@@ -114,6 +120,15 @@ class Study:
         problems.refuse_any()
         if self.model is not None and self.module_folder is None:
             object.__setattr__(self, "module_folder", user_folder_of(self.model.partition(":")[0]))
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        heads = ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
+        num_trials, num_epochs = count(self.budget.trials, "trial"), self.budget.epochs
+        budget = f"{num_trials} x {count(num_epochs, 'epoch')}"
+        return f"{self.name!r}: {heads}; {budget}; {self.sampler}, {self.scheduler}"
 
     @property
     def folder(self) -> str:
@@ -138,7 +153,29 @@ class Study:
         """
         from search.study_yaml import read_study_file
 
+        check_no_key("a study file", os.fspath(path))
         return read_study_file(Path(path), changes)
+
+    @classmethod
+    def of(cls, given: Any) -> "Study":
+        """Return the study that is given, or that a study file or a mapping describes.
+
+        Args:
+            given: A `Study`; the path of a study file; a mapping with its keys; or what
+                `search.load` returned, to go on with that study.
+
+        Raises:
+            InputError: If it is none of them, or the study cannot be.
+        """
+        given = getattr(given, "study", given)
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, Mapping):
+            return cls.from_dict(given)
+        if isinstance(given, str | os.PathLike):
+            return cls.from_yaml(os.fspath(given))
+        rule = "a study needs a Study, the path of a study file or a mapping with its keys"
+        raise InputError(f"{rule}, got {shown(given)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Study":

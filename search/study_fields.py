@@ -12,6 +12,7 @@ from search.keys import (
     Problem,
     Problems,
     check_mapping,
+    dotted,
     problem,
     refused,
     shown,
@@ -27,6 +28,7 @@ from trainables.data_values import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.head_spec import KINDS, DeclaredHead
 from trainables.plain_values import plain
 from trainables.spec import UserModelSpec
+from trainables.uri_keys import check_no_key
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
@@ -36,11 +38,11 @@ MOST_HEAD_UNITS = 2**20
 HEAD_KEYS = tuple(item.name for item in fields(DeclaredHead) if item.name != "name")
 """What may be said of a head."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def _read_name(value: Any) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         rule = "needs 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
         raise refused(("name",), f"{rule}, got {shown(value)}")
     return value
@@ -54,6 +56,7 @@ def _place(value: Any, at: Path) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or not path.strip() or "\0" in path or not is_text(path):
         raise refused(at, f"needs a path or a URI, got {shown(value)}")
+    check_no_key(dotted(at), path)
     # Absolute, so that a study can be resumed from any folder.
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 

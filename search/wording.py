@@ -4,17 +4,24 @@ import math
 import os
 import shlex
 import unicodedata
+from collections.abc import Callable
 from typing import Any
+
+from trainables.uri_keys import without_keys_in
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that a terminal obeys, hides, or cannot encode."""
 
+LONGEST_LINE = 300
+"""Characters of a `repr`."""
 LARGEST_CHANGE = 10.0
 """A loss that many times the reference's, or more, is told as a factor."""
 
 
 def clean(text: object, *, keep_lines: bool = False) -> str:
     r"""Return text that no terminal takes for a command: what is not printable is escaped.
+
+    A key or a password in a URI is left out.
 
     Args:
         text: Anything; names, labels, reasons and paths may come from strangers' data.
@@ -28,8 +35,25 @@ def clean(text: object, *, keep_lines: bool = False) -> str:
         letter
         if unicodedata.category(letter) not in _HIDDEN or (keep_lines and letter == "\n")
         else letter.encode("unicode_escape").decode("ascii")
-        for letter in str(text)
+        for letter in without_keys_in(str(text))
     )
+
+
+def one_line(value: object, describe: Callable[[], str]) -> str:
+    """Return the `repr` of a value: its type and its words, in one line of bounded length.
+
+    Whatever the value holds, this raises nothing: a debugger and a notebook call it, too.
+
+    Args:
+        value: What is described.
+        describe: Returns the words.
+    """
+    try:
+        words = clean(describe())
+    except Exception as error:
+        words = f"({type(error).__name__})"
+    cut = f"{words[:LONGEST_LINE]}..." if len(words) > LONGEST_LINE else words
+    return f"<{type(value).__name__} {cut}>"
 
 
 def number(value: float | None) -> str:

@@ -8,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from tests.processes import wait_until
 
 BUCKET = "studies"
@@ -84,7 +86,7 @@ class ObjectStore:
 
     def uri(self, name: str) -> str:
         options = f"endpoint_override=127.0.0.1:{self.port}&scheme=http"
-        return f"s3://testing:testing@{BUCKET}/{name}?{options}"
+        return f"s3://{BUCKET}/{name}?{options}"
 
     def end(self) -> None:
         for process in (self.relay, self.server):
@@ -94,8 +96,12 @@ class ObjectStore:
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
+    """Yield the server; this process has its keys, which no URI may hold, in the environment."""
     store = ObjectStore()
     try:
-        yield store
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in CREDENTIALS.items():
+                patch.setenv(name, value)
+            yield store
     finally:
         store.end()

@@ -12,6 +12,7 @@ from trainables.local import TEMPORARY, Content, LocalFolder, storage_errors
 from trainables.local_files import LocalFiles
 from trainables.remote import RemoteFolder
 from trainables.retrying import Retrying
+from trainables.uri_keys import check_no_key
 
 __all__ = ["LocalFiles", "Store"]
 
@@ -32,7 +33,7 @@ class Store:
         retrying: How long a remote storage that fails is tried again.
 
     Raises:
-        InputError: If the URI is empty or no file system takes it.
+        InputError: If the URI is empty, holds a key, or no file system takes it.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -54,6 +55,7 @@ class Store:
         text = str(uri)
         if not text.strip() or "\0" in text:
             raise InputError(f"storage needs a path or a URI, got {text!r}")
+        check_no_key("storage", text)
         local = None if filesystem is not None else _local_path(text)
         self._folder: _Folder
         if local is not None:

@@ -2,16 +2,18 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from search.choosing import Chooser
+from search.metrics import own_metric, point_words
 from search.pareto import Array
 from search.points import Figures, Point
 from search.policies import Options, choose
+from search.wording import count, number, one_line
 
 LARGEST_EXPONENT = 700.0
 """Below the logarithm of the largest float."""
@@ -29,6 +31,14 @@ class Repeat:
     failure: str = ""
     """Why it failed."""
 
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        if self.figures is None:
+            return f"seed {self.seed} failed: {self.failure}"
+        return f"seed {self.seed}: {point_words(self.figures)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
@@ -41,6 +51,27 @@ class Spread:
     most: float
     num: int
 
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        ends = f"{number(self.least)} .. {number(self.most)}"
+        return f"{self.in_digits()} ({ends}, {count(self.num, 'seed')})"
+
+    def in_digits(self, digits: Callable[[float], str] = number) -> str:
+        """Return mean and deviation.
+
+        Args:
+            digits: Puts the mean into words.
+
+        Example:
+            >>> spread_of([0.4, 0.42]).in_digits(), spread_of([0.4]).in_digits()
+            ('0.41 ± 0.014', '0.4')
+        """
+        if self.deviation is None:
+            return digits(self.mean)
+        return f"{digits(self.mean)} ± {number(float(f'{self.deviation:.2g}'))}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -52,6 +83,23 @@ class Candidate:
     """Its rank in the study, from 1."""
     repeats: tuple[Repeat, ...]
     """By seed; those that have ended."""
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        heads = ", ".join(self.in_words(head) for head in self.losses)
+        failed = f"; {len(self.failed)} failed" if self.failed else ""
+        seeds = count(len(self.trained), "fresh seed")
+        return f"{self.point.name}, was {self.was}: {heads} ({seeds}){failed}"
+
+    def in_words(self, head: str) -> str:
+        """Return what fresh seeds gave for one head: its own metric, its loss beside it."""
+        found, loss = own_metric(self.metrics, head), self.losses[head].in_digits()
+        if found is None:
+            return f"{head} loss {loss}"
+        metric, spread = found
+        return f"{head} {metric.label} {spread.in_digits(metric.in_digits)} (loss {loss})"
 
     @property
     def trained(self) -> tuple[Repeat, ...]:
@@ -106,6 +154,9 @@ class Confirmation:
     """By their rank now. It comes from the fresh seeds alone: from the mean log skill of each
     value of the objective, to which the policy is applied. A candidate that failed with some
     seed comes after those that never did."""
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: f"{self.name!r}: {self.verdict}")
 
     @property
     def baselines(self) -> Mapping[str, float]:

@@ -127,18 +127,9 @@ def confirmed_line(result: StudyResult, point: Point) -> str:
         return ""
     if not candidate.trained:
         return f"failed with {count(len(candidate.failed), 'fresh seed')}"
-    figures = ", ".join(_again_words(candidate, head) for head in candidate.losses)
+    figures = clean(", ".join(candidate.in_words(head) for head in candidate.losses))
     failed = f"; failed with {len(candidate.failed)} more" if candidate.failed else ""
     return f"{figures} ({count(len(candidate.trained), 'fresh seed')}){failed}"
-
-
-def _again_words(candidate: Candidate, head: str) -> str:
-    """Return what fresh seeds gave for one head: its own metric, its loss beside it."""
-    found, loss = own_metric(candidate.metrics, head), _mean(candidate.losses[head])
-    if found is None:
-        return clean(f"{head} loss {loss}")
-    metric, spread = found
-    return clean(f"{head} {metric.label} {_mean(spread, metric.in_digits)} (loss {loss})")
 
 
 def confirmed_to_dict(result: StudyResult, point: Point) -> dict[str, Any] | None:
@@ -263,13 +254,7 @@ def _cell(spreads: Mapping[_Figure, Spread], figure: _Figure) -> str:
     """Return mean and deviation of a figure; nothing of one that was not recorded."""
     if not spreads:
         return "failed"
-    return _mean(spreads[figure], figure.digits) if figure in spreads else "-"
-
-
-def _mean(spread: Spread, digits: Digits = number) -> str:
-    if spread.deviation is None:
-        return digits(spread.mean)
-    return f"{digits(spread.mean)} ± {number(float(f'{spread.deviation:.2g}'))}"
+    return spreads[figure].in_digits(figure.digits) if figure in spreads else "-"
 
 
 def _mean_and_share(spread: Spread | None) -> str:

@@ -1,5 +1,6 @@
 """Confirms a study: trains its leading points again where needed, and compares."""
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search.confirming.confirmation import Confirmation
@@ -10,6 +11,7 @@ from search.loading import load
 from search.ownership import holder
 from search.policies import DEFAULT_POLICY
 from search.results import StudyResult
+from search.study import Study
 from trainables.plain_values import plain
 from trainables.store import Store
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def confirm(
-    folder: str,
+    folder: str | os.PathLike[str] | StudyResult | Study,
     *,
     seeds: int = 2,
     top: int = 3,
@@ -32,7 +34,7 @@ def confirm(
     What was trained for an earlier call is taken as it is, also if that was interrupted.
 
     Args:
-        folder: The study's.
+        folder: See `search.load`.
         seeds: How many.
         top: How many points, one of each trial; the reference's comes on top.
         policy: Which points lead; see `StudyResult.best`.

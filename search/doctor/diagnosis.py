@@ -38,8 +38,8 @@ from search.doctor.rules import (
 )
 from search.doctor.versions import declared_bounds, judge_versions
 from search.errors import InputError, SearchError
-from search.remote.job_request import check_no_secret
 from search.resources import joined_address
+from trainables.uri_keys import check_no_key
 
 MACHINE, WAY, CLUSTER = "this machine", "the way to the cluster", "the cluster"
 JOB = "Look into the job with `ray job logs`, and whether the head has this release"
@@ -83,7 +83,7 @@ def _far(address: str, storage: str | None) -> list[Part]:
     """Return the findings of a cluster that this machine reaches through its dashboard only."""
     from search.client import Client
 
-    check_no_secret("--storage", storage or "")
+    check_no_key("--storage", storage or "")
     argv = ["doctor", "--json", *(["--storage", storage] if storage else [])]
     try:
         with Client(address) as client:

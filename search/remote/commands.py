@@ -14,9 +14,9 @@ from rich.text import Text
 
 from search.client import Client
 from search.metrics import point_words
-from search.remote.job_request import DEFAULT_STORAGE, is_place
+from search.remote.job_request import is_place
 from search.remote.values import StudyStatus, Submitted
-from search.study import Study
+from search.study import DEFAULT_STORAGE, Study
 from search.study_yaml import said_storage
 from search.wording import clean, duration, quoted, value
 

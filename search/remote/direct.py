@@ -7,8 +7,8 @@ from typing import Any, final
 from search.errors import InputError, SearchError
 from search.loading import load
 from search.points import Point
-from search.remote.job_request import check_no_secret
 from trainables.retrying import within
+from trainables.uri_keys import check_no_key
 
 READ_SECONDS = 20.0
 """So long a study may take to be read before the cluster is asked: it is nearer to its storage."""
@@ -50,5 +50,5 @@ def checked_storage(storage: str | None) -> str:
         return ""
     if not isinstance(storage, str):
         raise InputError(f"storage needs a URI or a path as text, got {storage!r}")
-    check_no_secret("storage", storage)
+    check_no_key("storage", storage)
     return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))

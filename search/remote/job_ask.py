@@ -11,16 +11,15 @@ from typing import Any
 from search.cli import main
 from search.errors import InputError, NoCandidate, SearchError
 from search.loading import list_studies, load
-from search.overview import state_of
 from search.remote.answers import error_to_plain, point_to_plain
 from search.remote.job_request import (
-    DEFAULT_STORAGE,
     STORAGE,
     folder_here,
     our_version,
     storage_here,
 )
 from search.results import StudyResult
+from search.study import DEFAULT_STORAGE
 
 RELAYED = ("best", "show", "list", "doctor")
 """Commands that only read, and print alike wherever they run."""
@@ -78,7 +77,7 @@ def _point(storage: str, *, name: str, policy: Mapping[str, Any]) -> dict[str, A
 def _study(storage: str, *, name: str) -> dict[str, Any]:
     """Tell what decides how a study is gone on with."""
     result = load(folder_here(storage, name))
-    return {"model": result.study.model, "state": state_of(result)}
+    return {"model": result.study.model, "state": result.state}
 
 
 def _status(storage: str, *, name: str) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def _summary(result: StudyResult) -> dict[str, Any]:
     except NoCandidate:
         best = None
     return {
-        "state": state_of(result),
+        "state": result.state,
         "folder": result.folder,
         "ended": sum(trial.state != "running" for trial in result.trials),
         "trials": result.study.budget.trials,

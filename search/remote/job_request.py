@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from search.errors import InputError
-from search.study import Study
+from search.study import DEFAULT_STORAGE, Study
+from search.study_fields import NAME
 from trainables.imports import JOB
+from trainables.plain_values import plain
 
 REQUEST_FILE = "study.json"
 """The request, among the files of its job."""
@@ -20,12 +21,6 @@ CODE_FOLDER = "own-code"
 """The user's modules, among the files of their job; no name that Python could import."""
 STORAGE = "TWOHEAD_STORAGE"
 """On the nodes: where studies lie that do not say it themselves."""
-
-DEFAULT_STORAGE = str(Study.__dataclass_fields__["storage"].default)
-"""Of a study that names none."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SECRET = re.compile(r"://[^/@]*:[^/@]*@|[?&](access_key|secret_key|sas_token|token)=", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +42,7 @@ class JobRequest:
     def to_json(self) -> str:
         """Return the request as it travels."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(values, sort_keys=True)
+        return json.dumps(plain(values), sort_keys=True)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -180,22 +175,9 @@ def check_name(name: str) -> None:
     Raises:
         InputError: Saying what one looks like.
     """
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
         rule = "the name of a study, such as 'digits', or its folder as an absolute path or a URI"
         raise InputError(f"a study on a cluster needs {rule}, got {name!r}")
-
-
-def check_no_secret(what: str, place: str) -> None:
-    """Refuse a place that has a secret in it: all who reach the cluster would see it.
-
-    Raises:
-        InputError: Without the place.
-    """
-    if _SECRET.search(place):
-        raise InputError(
-            f"{what} needs a URI without a password or key in it, which the cluster's job list, "
-            "logs and files would show: give the nodes an instance profile, or AWS_* variables"
-        )
 
 
 def check_places(study: Study) -> None:

@@ -4,7 +4,7 @@ import json
 import secrets
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, final
 
@@ -15,6 +15,8 @@ from search.remote.job import COMMAND
 from search.remote.jobs_api import Job
 from search.remote.values import Answer
 from search.wording import clean
+from trainables.plain_values import plain
+from trainables.uri_keys import check_no_key
 
 KIND = "twohead"
 """The key of a job's metadata that says what it is to us."""
@@ -104,9 +106,24 @@ class Questions:
 
 def _as_text(asked: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(asked)
+        text = json.dumps(plain(asked))
     except (TypeError, ValueError) as error:
         raise InputError(f"a question to a cluster needs plain values, got {error}") from None
+    # It travels as a job's command line, which all who reach the cluster see.
+    for place in _texts(asked):
+        check_no_key("a question to a cluster", place)
+    return text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def why_no_answer(job: Job, log: str) -> str:

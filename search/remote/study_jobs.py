@@ -10,12 +10,13 @@ from typing import final
 from search.errors import ClusterError, InputError, StudyLocked
 from search.remote.connection import Connection
 from search.remote.job import COMMAND
-from search.remote.job_request import REQUEST_FILE, JobRequest, check_no_secret, check_place
+from search.remote.job_request import REQUEST_FILE, JobRequest, check_place
 from search.remote.jobs_api import Job
 from search.remote.own_code import pack
 from search.remote.questions import KIND, Questions
 from search.remote.values import Submitted
 from search.wording import clean
+from trainables.uri_keys import check_no_key
 
 STOP_SECONDS = 120
 """How long a driver may take to end in order; Ray kills it then."""
@@ -51,7 +52,7 @@ class StudyJobs:
             ClusterError: If the cluster cannot be reached or refuses.
         """
         for what, place in (("storage", request.storage), *(("data", p) for p in apart_from)):
-            check_no_secret(what, place)
+            check_no_key(what, place)
         if request.storage:
             check_place("storage", request.storage)
         self.refuse_running(request.name, request.storage)

@@ -99,7 +99,8 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        pytest.param(lambda c: c.submit("study.yaml"), "submit needs a Study", id="file"),
+        pytest.param(lambda c: c.submit("none.yaml"), "none.yaml does not exist", id="file"),
+        pytest.param(lambda c: c.submit(5), "the path of a study file or a mapping", id="what"),
         pytest.param(lambda c: c.resume(5), "study on a cluster needs the name", id="number"),
         pytest.param(lambda c: c.best("../x"), "study on a cluster needs the name", id="relative"),
         pytest.param(lambda c: c.submit_digits(trials="5"), "trials", id="trials"),

@@ -93,7 +93,7 @@ def test_folders_of_one_name_that_are_not_shared_are_told_apart(tmp_path):
 def test_a_uri_that_nothing_opens_is_a_finding_and_its_key_is_not_shown():
     told = write_probe("nowhere://user:canary-key@host/studies", "run", "here")
 
-    assert told["write"].startswith("storage needs a path or a URI")
+    assert told["write"].startswith("storage needs a URI without a password or key")
     assert "canary-key" not in told["write"]
 
 

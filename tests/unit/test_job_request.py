@@ -8,7 +8,6 @@ from search.remote import job_request
 from search.remote.job_request import (
     JobRequest,
     check_name,
-    check_no_secret,
     check_places,
     folder_here,
     storage_here,
@@ -134,25 +133,6 @@ def test_the_default_storage_means_the_clusters(storage, there, tmp_path, monkey
     found = storage_there(make_study(storage=storage).storage)
 
     assert found == (str(tmp_path / "beside") if there is None else there)
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "s3://KEY:canary@bucket/studies",
-        "s3://bucket/x?access_key=canary",
-        "s3://bucket/x?region=eu&secret_key=canary",
-    ],
-)
-def test_a_place_with_a_secret_is_refused_without_repeating_it(place):
-    with pytest.raises(InputError, match="without a password or key") as caught:
-        check_no_secret("storage", place)
-
-    assert "canary" not in str(caught.value)
-
-
-def test_a_place_without_a_secret_passes():
-    check_no_secret("storage", "s3://bucket/x@2?region=eu-central-1&endpoint_override=h:9000")
 
 
 @pytest.mark.parametrize("field", ["data", "warm_start"])

@@ -14,7 +14,7 @@ from search.errors import NoCandidate
 from search.ledger import make_ledger
 from search.loading import load
 from search.log import Attempted, Closed, Ended, Released, StudyLog
-from search.overview import best_points, print_list, print_show, state_of, trial_tables
+from search.overview import best_points, print_list, print_show, trial_tables
 from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
 from search.shares import MeasuredShares, write_shares
@@ -263,7 +263,7 @@ def test_show_of_a_study_without_trials_says_so(tmp_path):
 def test_state_of_a_study_is_read_from_its_trials(tmp_path, trials, closed, expected):
     result = load(write_study(tmp_path, trials, tested=(), closed=closed).folder)
 
-    assert state_of(result) == expected
+    assert result.state == expected
 
 
 def test_overhead_is_what_neither_work_nor_start_up_explains(result):
