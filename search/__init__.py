@@ -9,16 +9,29 @@ Example:
 """
 
 import os
+import sys
 from collections.abc import Mapping
+from os.path import dirname, realpath
 from typing import TYPE_CHECKING, Any
 
-from search.confirming.confirmation import Confirmation
-from search.errors import InputError, NoCandidate, SearchError, StudyLocked
-from search.loading import load
-from search.points import TrialRecord
-from search.results import StudyResult
-from search.space import SearchSpace
-from search.study import Study
+try:
+    from search.confirming.confirmation import Confirmation
+    from search.errors import InputError, NoCandidate, SearchError, StudyLocked
+    from search.loading import load
+    from search.points import TrialRecord
+    from search.results import StudyResult
+    from search.space import SearchSpace
+    from search.study import Study
+except ImportError as error:
+    # A file of the user's own is named here; of one called search.py we never hear.
+    found = sys.modules.get("trainables")
+    file = getattr(found, "__file__", None) or ""
+    if not file or dirname(dirname(realpath(file))) == dirname(dirname(realpath(__file__))):
+        raise
+    raise ImportError(
+        f"{file} hides the package 'trainables' of twohead-search: rename it, or start Python "
+        "with -P"
+    ) from error
 
 if TYPE_CHECKING:
     from search.client import Client

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from search.cluster_token import private_token
@@ -19,6 +18,7 @@ from search.starting import has_a_slot_per_core, num_cpus, start_ray
 from search.study import Study
 from search.watching import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 from trainables.apart import apart
+from trainables.imports import hiding_file
 
 Answer = TypeVar("Answer")
 
@@ -49,8 +49,6 @@ SHORT = 32
 """Bytes of a temporary folder whose sockets, some 70 further on, still have legal names."""
 PATIENT = 0.75
 """The share of the time after which Ray's own processes end themselves without a head."""
-PACKAGES = Path(__file__).parents[1]
-"""The folder that our packages lie in."""
 
 _joined: list["Joined"] = []
 """The Ray that this process has joined, while a study runs on it."""
@@ -205,7 +203,7 @@ def _no_ray(address: str, why: str) -> str:
 def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     address = joined_address()
-    if "://" not in address and any(hides_ours(path) for path in (os.getcwd(), sys.path[0])):
+    if "://" not in address and any(hiding_file(path) for path in (os.getcwd(), sys.path[0])):
         shared["job_config"] = _pathless()
     if address:
         return shared
@@ -222,14 +220,6 @@ def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
         gpu = study.resources.gpu
         arguments["num_gpus"] = 1 if gpu == "auto" else max(1, round(gpu))
     return arguments
-
-
-def hides_ours(folder: str, packages: Path = PACKAGES) -> bool:
-    """Tell whether something in this folder would be imported in the place of our packages."""
-    if not os.path.isdir(folder) or os.path.samefile(folder, packages):
-        return False
-    names = ("search", "search.py", "trainables", "trainables.py")
-    return any(os.path.exists(os.path.join(folder, name)) for name in names)
 
 
 def _pathless() -> Any:

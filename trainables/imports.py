@@ -94,6 +94,18 @@ def import_folder(folder: str | None) -> Iterator[None]:
         _Found.folder, _Found.was_on_path = before
 
 
+def hiding_file(folder: str) -> str | None:
+    """Return what in a folder Python would import in the place of our packages; None if nothing.
+
+    A script's own folder, and the current one, come before all others on ``sys.path``.
+    """
+    if not os.path.isdir(folder) or os.path.samefile(folder, _OURS):
+        return None
+    names = (name + ending for name in _OUR_NAMES for ending in (".py", ""))
+    paths = (os.path.join(folder, name) for name in names)
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
 def import_function(target: str) -> Callable[..., Any]:
     """Return what ``package.module:function`` names, of the program's own modules."""
     module, _, name = target.partition(":")
@@ -161,9 +173,11 @@ def _refuse_taken_name(top: str) -> None:
     loaded = sys.modules.get(top)
     if loaded is None or _is_users(top) or not _is_moved(top):
         return
+    spec = _spec_in_folder(top)
+    own = f", {spec.origin}" if spec is not None else ""
     raise InputError(
         f"model needs a module of a name that is not taken, got {top!r}, which is "
-        f"{_file_of(loaded) or 'built into Python'} in this process: rename your own module"
+        f"{_file_of(loaded) or 'built into Python'} in this process: rename your own module{own}"
     )
 
 

@@ -1,6 +1,7 @@
 """Whether this machine, or a cluster, is fit: collects facts, judges them, and says what to do."""
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ from search.doctor.rules import (
 from search.doctor.versions import declared_bounds, judge_versions
 from search.errors import InputError, SearchError
 from search.resources import joined_address
+from trainables.imports import hiding_file
 from trainables.uri_keys import check_no_key
 
 MACHINE, WAY, CLUSTER = "this machine", "the way to the cluster", "the cluster"
@@ -76,7 +78,18 @@ def examine(address: str | None, storage: str | None) -> list[Part]:
         return [(MACHINE, examine_machine("", with_token=True)), *_far(address, storage)]
     if joined_address():
         return [(CLUSTER, examine_joined(storage))]
-    return [(MACHINE, examine_machine(storage or "studies", with_token=False))]
+    machine = examine_machine(storage or "studies", with_token=False)
+    return [(MACHINE, [*machine, *hidden_packages(os.getcwd())])]
+
+
+def hidden_packages(folder: str) -> list[Finding]:
+    """Return the finding of a file that hides our packages from scripts here; none without."""
+    file = hiding_file(folder)
+    if file is None:
+        return []
+    what = f"{file} is what a script or `python -m` that is started here imports in our place"
+    cure = f"Rename {file}, or start Python with -P"
+    return [finding("imports", [("", Problem(what=what, cure=cure, state="warn"))], "")]
 
 
 def _far(address: str, storage: str | None) -> list[Part]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import search.cluster
-from search.cluster import PACKAGES, check_answers, hides_ours, prepare_environment
+from search.cluster import check_answers, prepare_environment
 from search.errors import InputError, SearchError
 from search.resources import joined_address
 from search.runner import one_at_a_time
@@ -60,21 +60,6 @@ def test_a_ray_that_cannot_be_found_is_bad_input(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(InputError, match=r"got 'auto' \(Could not find any .* instance\.\)$"):
         search.cluster._init({})
-
-
-@pytest.mark.parametrize("name", ["search", "trainables", "search.py", "trainables.py"])
-def test_a_folder_with_something_of_our_names_hides_ours(tmp_path, name):
-    assert not hides_ours(str(tmp_path))
-
-    (tmp_path / name).mkdir()
-
-    assert hides_ours(str(tmp_path))
-
-
-def test_the_folder_of_our_own_packages_and_none_at_all_hide_nothing(tmp_path):
-    assert not hides_ours(str(PACKAGES))
-    assert not hides_ours("")
-    assert not hides_ours(str(tmp_path / "missing"))
 
 
 def test_only_a_folder_that_hides_ours_is_kept_from_the_workers(tmp_path, monkeypatch):
