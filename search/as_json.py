@@ -62,7 +62,7 @@ def point_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
 def _other(result: StudyResult, point: Point) -> dict[str, Any]:
     """Return what another policy would have chosen; the rest of it is among the trials."""
     whole = point_to_dict(result, point)
-    return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "test")}
+    return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "metrics", "test")}
 
 
 def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:

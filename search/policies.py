@@ -187,7 +187,7 @@ def choose(
 
 
 def _options(policy: str, heads: tuple[str, ...], options: Mapping[str, Any]) -> Options:
-    if policy not in POLICIES:
+    if not isinstance(policy, str) or policy not in POLICIES:
         raise InputError(f"policy needs to be one of {list(POLICIES)}, got {policy!r}")
     unknown = sorted(set(options) - set(OPTIONS[policy]))
     if unknown:

@@ -22,6 +22,8 @@ from search.results import StudyResult
 from search.wording import change, clean, count, duration, number, quoted, short_path, value
 from trainables.store import Store
 
+LABEL_WIDTH = 9
+"""Columns of what stands before a line."""
 SAME_ACCURACY = 0.01
 """Nearer than this to the accuracy, the balanced accuracy says nothing more."""
 
@@ -55,10 +57,9 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     reference = result.reference()
     _line(console, best_line(point, reference), "bold green")
     if point.why:
-        console.print(Text.assemble(("why      ", "dim"), clean(point.why)))
+        _labelled(console, "why", clean(point.why))
     if result.study.objective != HEADS:
-        words = clean(result.chooser.objective.in_words())
-        console.print(Text.assemble(("goal     ", "dim"), words))
+        _labelled(console, "goal", clean(result.chooser.objective.in_words()))
     _line(console, "")
     console.print(figures_table(result, point, reference))
     if point.test is None and result.has_test_split:
@@ -70,11 +71,11 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
         console.print(searched)
     constants = fixed_text(result, point)
     if constants:
-        console.print(Text.assemble(("fixed    ", "dim"), constants))
+        _labelled(console, "fixed", constants)
     _print_others(console, result, point)
     confirmed = confirmed_line(result, point)
     if confirmed:
-        console.print(Text.assemble(("again    ", "dim"), confirmed))
+        _labelled(console, "again", confirmed)
     _line(console, f"weights  {clean(checkpoint_of(result, point))}")
 
 
@@ -173,15 +174,20 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
         ]
         figures = ", ".join([point_words(other, point), *sums])
         lines.append(
-            f"{', '.join(names)}: trial {other.number} epoch {other.epoch} instead, {figures}"
+            f"{', '.join(names)}: trial {other.number}{_reference(other)} epoch {other.epoch} "
+            f"instead, {figures}"
         )
     return [*lines, *([f"the same by {', '.join(same)}"] if same else [])]
+
+
+def _reference(point: Point) -> str:
+    return " (the reference)" if point.is_reference else ""
 
 
 def _print_others(console: Console, result: StudyResult, point: Point) -> None:
     """Print what the other policies would have chosen, with the changes against this point."""
     for index, line in enumerate(others_lines(result, point)):
-        console.print(Text.assemble(("others   " if index == 0 else " " * 9, "dim"), line))
+        _labelled(console, "others" if index == 0 else "", line)
 
 
 def _against(name: str, loss: float, here: float) -> str:
@@ -261,6 +267,15 @@ def _compared(loss: float, reference: float | None) -> Sequence[Text]:
     words = "" if reference is None else change(loss, reference)
     style = "green" if words.startswith("-") else "red"
     return [Text(number(reference), style="dim"), Text(words, style=style)]
+
+
+def _labelled(console: Console, label: str, words: str) -> None:
+    """Print words behind a label; their further lines begin below the first."""
+    table = Table.grid(padding=0)
+    table.add_column(width=LABEL_WIDTH, no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    table.add_row(label, Text(words))
+    console.print(table)
 
 
 def _line(console: Console, line: str, style: str = "") -> None:

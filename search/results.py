@@ -151,7 +151,7 @@ class StudyResult:
             NoCandidate: If no trial has a point; the message counts what became of them.
             InputError: If the policy or an option is unknown.
         """
-        policy = policy if head is None else HEAD
+        policy = plain(policy) if head is None else HEAD
         told = {"exponents": exponents, "head": head}
         said = {name: value for name, value in told.items() if value is not None}
         given = plain({**options, **said})

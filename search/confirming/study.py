@@ -53,7 +53,7 @@ def confirm(
     seeds, top = plain(seeds), plain(top)
     check_extent(seeds, top)
     options = {name: plain(value) for name, value in options.items() if value is not None}
-    policy = "head" if "head" in options else policy
+    policy = "head" if "head" in options else plain(policy)
     result = load(folder)
     if result.is_running:
         _refuse_running(result)

@@ -322,6 +322,7 @@ def test_json_of_best_holds_every_promised_key(result):
         "epoch": 3,
         "losses": {"c_output": 0.3121, "r_output": 0.00402},
         "skills": {"c_output": 0.3121 / 2.302, "r_output": 0.00402 / 0.0291},
+        "metrics": dict(point.others["lexicographic"].metrics),
         "test": None,
     }
 

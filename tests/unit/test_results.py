@@ -222,6 +222,8 @@ def test_the_reference_is_best_only_if_nothing_beats_it(tmp_path):
 
 
 def test_an_unknown_policy_or_head_is_refused_with_what_there_is(result):
+    with pytest.raises(InputError, match=r"policy needs to be one of .*, got \['head'\]"):
+        result.best(["head"])
     with pytest.raises(InputError, match=r"policy needs to be one of .*'geometric_mean'.*'sum'"):
         result.best("sum")
     with pytest.raises(InputError, match=r"heads among \['c_output', 'r_output'\], got \['x'\]"):
