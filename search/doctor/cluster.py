@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from search.doctor import ask as doctor_ask
 from search.doctor import node as doctor_node
@@ -18,6 +17,7 @@ from search.doctor import token as doctor_token
 from search.doctor.facts import ClusterFacts, Place
 from search.doctor.silence import silence_of
 from search.nodes import Failed, Node, living_nodes, on_each_node
+from trainables.uri_keys import without_keys
 
 FACTS_SECONDS = 25.0
 STORAGE_SECONDS = 20.0
@@ -75,12 +75,8 @@ def cluster_storage() -> str:
 
 
 def shown_storage(uri: str) -> str:
-    """Return a storage without user, password and options, so that no key is shown."""
-    if "://" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host, query="", fragment=""))
+    """Return a storage without its options, and without a key: it is refused when tried."""
+    return without_keys(uri).partition("?")[0]
 
 
 @contextmanager
