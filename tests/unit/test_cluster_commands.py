@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 
 from search.cli import main
 from search.errors import StudyLocked, Unreachable
+from search.points import Point
 from search.remote import commands as cluster_commands
 from search.remote.job_request import storage_there
 from search.remote.jobs_api import Job
@@ -237,3 +239,29 @@ def test_a_state_is_that_of_a_living_job_or_what_is_recorded(job, stored, state)
         )
 
     assert study_status("parts", job, {"state": stored}, "").state == state
+
+
+def test_status_and_the_list_of_studies_tell_each_heads_own_metric_first(capsys, monkeypatch):
+    best = Point(
+        number=2,
+        epoch=3,
+        config={"units": 8},
+        losses={"c_output": 0.25, "r_output": 0.01},
+        metrics={"val_c_output_accuracy": 0.9, "val_r_output_mae": 0.0625},
+        state="complete",
+        is_reference=False,
+        checkpoint="",
+        checkpoint_sha256="",
+    )
+    found = replace(status("parts"), best=best)
+    monkeypatch.setattr(FakeClient, "status", lambda self, name: found)
+    monkeypatch.setattr(FakeClient, "studies", lambda self: (found,))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    main(["status", "parts"])
+    main(["studies"])
+
+    words = "c_output accuracy 0.900 (loss 0.25), r_output MAE 0.0625 (loss 0.01)"
+    out = capsys.readouterr().out
+    assert f"best     trial 2 after epoch 3: {words}\n" in out
+    assert out.count(words) == 2

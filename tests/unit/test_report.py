@@ -132,6 +132,14 @@ def test_end_of_a_run_says_what_to_type_next(result, monkeypatch):
     assert "import search; result = search.load(" in text
 
 
+def test_the_last_block_of_a_run_gives_accuracy_and_iou_on_the_test_split(result):
+    lines = squeezed(shown(print_end, result, 125.0))
+
+    test = lines.index("test")
+    assert lines[test + 1] == "c_output accuracy 0.910 0.910 0.47 0.43 +9 % 0.2042"
+    assert lines[test + 2] == "r_output IoU 0.801 0.801 0.0035 0.0035 ±0 % 0.1203"
+
+
 def test_printing_a_study_that_had_ended_names_no_time(result):
     assert "13 epochs, ended before" in shown(print_end, result)
 
