@@ -59,6 +59,8 @@ def head_lines(result: StudyResult) -> list[str]:
         f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
         f"scheduler {clean(study.scheduler)}, seed {study.seed}",
     ]
+    if study.model is not None:
+        lines.append(f"model    {clean(study.model)}{_reference_words(result)}")
     if study.objective != HEADS:
         lines.append(f"goal     {clean(objective_of(study).in_words())}")
     if result.has_begun:
@@ -71,6 +73,14 @@ def head_lines(result: StudyResult) -> list[str]:
     if study.resources.is_open and (shares := read_shares(Store(result.folder))) is not None:
         lines += [f"shares   {line}" for line in shares.lines(study.resources)]
     return lines
+
+
+def _reference_words(result: StudyResult) -> str:
+    """Return which model the reference trial is of, beside a user's own; empty without one."""
+    if not result.study.reference or not result.has_begun:
+        return ""
+    is_own = result.prepared.reference is not None
+    return f"; the reference is {'it at its defaults' if is_own else 'the built-in network'}"
 
 
 def best_points(result: StudyResult) -> dict[int, Point]:

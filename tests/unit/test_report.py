@@ -19,6 +19,7 @@ from search.ownership import claim
 from search.report import others_lines, print_best, print_end, print_interrupted
 from search.shares import MeasuredShares, write_shares
 from search.wording import change, clean, duration, number
+from tests import finished_study
 from tests.finished_study import (
     REFERENCE_CONFIG,
     RUN,
@@ -138,6 +139,23 @@ def test_the_last_block_of_a_run_gives_accuracy_and_iou_on_the_test_split(result
     test = lines.index("test")
     assert lines[test + 1] == "c_output accuracy 0.910 0.910 0.47 0.43 +9 % 0.2042"
     assert lines[test + 2] == "r_output IoU 0.801 0.801 0.0035 0.0035 ±0 % 0.1203"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        pytest.param({"conv1_filters": 8}, "it at its defaults", id="its_own"),
+        pytest.param(None, "the built-in network", id="recorded_before"),
+    ],
+)
+def test_show_says_which_model_the_reference_is_of(tmp_path, monkeypatch, reference, said):
+    whole = finished_study.make_prepared
+    monkeypatch.setattr(
+        finished_study, "make_prepared", lambda study: replace(whole(study), reference=reference)
+    )
+    result = load(write_study(tmp_path, model="own.nets:build").folder)
+
+    assert f"\nmodel    own.nets:build; the reference is {said}\n" in shown(print_show, result)
 
 
 def test_printing_a_study_that_had_ended_names_no_time(result):
