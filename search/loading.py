@@ -9,6 +9,7 @@ from search.keys import shown
 from search.ownership import holder
 from search.reader import STUDY, StudyReader
 from search.results import StudyResult
+from search.segments import FOLDER as LOG
 from search.study import DEFAULT_STORAGE, Study
 from search.study_fields import NAME
 from trainables.store import Store
@@ -42,13 +43,19 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
         rule = "a study needs its folder, such as 'studies/digits', its name or its result"
         raise InputError(f"{rule}, got {shown(given)}")
     said = os.fspath(given)
-    if not NAME.fullmatch(said) or os.path.isfile(os.path.join(said, STUDY)):
+    if not NAME.fullmatch(said):
         return said
-    beside = os.path.join(DEFAULT_STORAGE, said)
-    if os.path.isfile(os.path.join(beside, STUDY)):
-        return beside
-    places = f"{os.path.abspath(said)} and {os.path.abspath(beside)}"
-    raise InputError(f"there is no study {said!r}: looked for {STUDY} in {places}")
+    places = (said, os.path.join(DEFAULT_STORAGE, said))
+    found = next((place for place in places if _is_of_study(place)), None)
+    if found is None:
+        looked = " and ".join(map(os.path.abspath, places))
+        raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
+    return found
+
+
+def _is_of_study(folder: str) -> bool:
+    """Tell whether a folder holds a study, or what is left of one."""
+    return any(os.path.lexists(os.path.join(folder, name)) for name in (STUDY, LOG))
 
 
 def read(reader: StudyReader) -> StudyResult:
