@@ -44,6 +44,9 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Data travels by memory map, not through Ray's object store."""
 PROBE_SECONDS = 3.0
 """How long a Ray may take to accept a connection; Ray itself would wait for minutes."""
+LOOPBACK = "127.0.0.1"
+"""Where a Ray of ours listens, with every port of all its processes: given this very address,
+each of them binds to it, and to all of the machine's with any other (ray 2.60)."""
 PATIENT = 0.75
 """The share of the time after which Ray's own processes end themselves without a head."""
 PACKAGES = Path(__file__).parents[1]
@@ -216,6 +219,7 @@ def _arguments(study: Study, folder: RayFolder) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder.temp),
+        "_node_ip_address": LOOPBACK,
     }
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         gpu = study.resources.gpu

@@ -89,10 +89,13 @@ def _children(pid: int) -> list[int]:
 def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
 
+    And let it take the address of this machine alone, where it is given that: it would put a
+    public one in its place (ray 2.60).
+
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
     its packages it serves nobody, and Ray does not wait until it could.
     """
-    from ray._private import utils
+    from ray._private import services, utils
     from ray._private.node import Node
 
     start = Node.start_head_processes
@@ -107,6 +110,7 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
             if hasattr(Node, name):
                 stack.enter_context(replaced(Node, name, _nothing))
         stack.enter_context(replaced(utils, "get_dashboard_dependency_error", ImportError))
+        stack.enter_context(replaced(services, "resolve_ip_for_localhost", str))
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
