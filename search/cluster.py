@@ -166,12 +166,12 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
     address = joined_address()
     check_answers(address)
     try:
-        with private_token():
-            if address:
-                import ray
+        if address:
+            import ray
 
-                ray.init(**arguments)
-            else:
+            ray.init(**arguments)
+        else:
+            with private_token():
                 start_ray(arguments, warms=warms)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
         why = (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from search.doctor.access import EXPORT, token_problems
 from search.doctor.ask import ASK_SECONDS, WRONG_TOKEN
 from search.doctor.cluster import shown_storage
 from search.doctor.facts import NodeFacts, Place
-from search.doctor.finding import Finding, Problem, finding
+from search.doctor.finding import Finding, Problem, finding, names
 from search.doctor.node import node_facts, version_of
+from search.doctor.ports import is_loopback
 from search.doctor.probe import gpu_facts, has_nvidia, remove_probe, write_probe
 from search.doctor.rules import (
     judge_disks,
@@ -44,6 +46,7 @@ def examine_machine(storage: str, *, with_token: bool) -> list[Finding]:
     findings = [
         judge_versions([place], declared_bounds()),
         judge_own_token(place.facts, is_needed=with_token),
+        judge_own_ports(place.facts, os.environ.get("RAY_AUTH_MODE", "")),
         judge_disks([place]),
         judge_shm([place]),
         judge_memory([place]),
@@ -77,6 +80,32 @@ def judge_own_token(facts: NodeFacts | None, *, is_needed: bool) -> Finding:
         cure = "Make one with `ray get-auth-token --generate`, or copy the cluster's; chmod 600"
         problems = [("", Problem(what=f"{token['path']} {token['problem']}", cure=cure))]
     return finding("token file", problems, f"{token['path']}, mode 0600")
+
+
+def judge_own_ports(facts: NodeFacts | None, mode: str) -> Finding:
+    """Judge who reaches a Ray on this machine: one that a study would start, and any that runs.
+
+    Args:
+        facts: Of this machine.
+        mode: ``RAY_AUTH_MODE``; a Ray that is started asks for a token unless it says otherwise.
+    """
+    assert facts is not None
+    problems = []
+    if mode.strip().lower() == "disabled":
+        what = "RAY_AUTH_MODE is disabled: any user of this machine runs code as you in a study"
+        cure = "Unset RAY_AUTH_MODE: the Ray of a study then asks for a token"
+        problems.append(("", Problem(what=what, cure=cure, state="warn")))
+    outside = [
+        f"{each['holder']} on {each['address']}:{each['port']}"
+        for each in facts["listeners"]
+        if each["is_rays"] and not is_loopback(each["address"])
+    ]
+    if outside:
+        what = f"other machines reach a Ray that runs here: {names(outside)}"
+        cure = "No study starts such a Ray: end it, or look again with RAY_ADDRESS naming it"
+        problems.append(("", Problem(what=what, cure=cure, state="warn")))
+    fine = "a study's Ray listens on 127.0.0.1 alone; users of this machine read its metrics there"
+    return finding("ports", problems, fine)
 
 
 def examine_way(address: str) -> list[Finding]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from search.doctor.access import judge_ports
+from search.doctor.machine import judge_own_ports
 from search.doctor.ports import is_loopback, listeners, parse_address, raylet_of_this
 from tests.doctor_facts import healthy, with_head_saying
 
@@ -67,3 +68,24 @@ def test_a_port_that_other_machines_reach_is_a_warning_with_its_number_and_holde
 
 def test_outside_of_ray_there_is_no_raylet():
     assert raylet_of_this() is None
+
+
+def listener(holder, address, *, is_rays=True):
+    return {"holder": holder, "address": address, "port": 6379, "is_rays": is_rays}
+
+
+@pytest.mark.parametrize(
+    ("found", "mode", "state", "seen"),
+    [
+        pytest.param(("raylet", "127.0.0.1"), "", "ok", "on 127.0.0.1 alone", id="ours"),
+        pytest.param(("raylet", "::"), "", "warn", "here: raylet on :::6379", id="anybodys"),
+        pytest.param(("raylet", "::1"), "Disabled", "warn", "any user of this", id="no_token"),
+    ],
+)
+def test_who_reaches_a_ray_on_this_machine_is_told(found, mode, state, seen):
+    facts = {"listeners": [listener(*found), listener("sshd", "0.0.0.0", is_rays=False)]}
+
+    told = judge_own_ports(facts, mode)
+
+    assert told.state == state
+    assert seen in told.seen
