@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import stat
@@ -157,11 +158,13 @@ def _make() -> RayFolder:
 def _lock(root: Path) -> RayFolder:
     """Return a folder that was made just now with a lock in it.
 
-    The file gets its name when it is locked: a sweep never sees it without an owner.
+    The file gets its name when it is locked: a sweep never sees it without an owner. It holds
+    the name of this machine, as not every file system that several share tells all of a lock.
     """
     unnamed = root / f"{LOCK}-"
     handle = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
+    os.write(handle, _machine())
     os.rename(unnamed, root / LOCK)
     return RayFolder(root=root, lock_fd=handle)
 
@@ -188,10 +191,15 @@ def _remove_abandoned(root: Path) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Else another sweep was faster, and what has this name now is not what was locked.
-            if os.path.samestat(os.fstat(handle), os.lstat(root / LOCK)):
+            is_same = os.path.samestat(os.fstat(handle), os.lstat(root / LOCK))
+            if is_same and os.pread(handle, len(_machine()) + 1, 0) == _machine():
                 remove(root)
         finally:
             os.close(handle)
+
+
+def _machine() -> bytes:
+    return os.fsencode(platform.node())
 
 
 def _remove_entry(entry: "os.DirEntry[str]") -> None:
