@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from search.doctor.rules import (
 )
 from search.doctor.token import own_token
 from search.doctor.versions import OURS, declared_bounds, judge_versions
+from search.ray_folder import places
 
 GPU_SECONDS = 40.0
 MOST_BYTES = 10_000
@@ -47,6 +49,7 @@ def examine_machine(storage: str, *, with_token: bool) -> list[Finding]:
         judge_versions([place], declared_bounds()),
         judge_own_token(place.facts, is_needed=with_token),
         judge_own_ports(place.facts, os.environ.get("RAY_AUTH_MODE", "")),
+        judge_ray_folder(places()),
         judge_disks([place]),
         judge_shm([place]),
         judge_memory([place]),
@@ -106,6 +109,25 @@ def judge_own_ports(facts: NodeFacts | None, mode: str) -> Finding:
         problems.append(("", Problem(what=what, cure=cure, state="warn")))
     fine = "a study's Ray listens on 127.0.0.1 alone; users of this machine read its metrics there"
     return finding("ports", problems, fine)
+
+
+def judge_ray_folder(found: Sequence[tuple[Path, str | None]]) -> Finding:
+    """Judge whether a study's Ray has a place for its private folder, and the one that was meant.
+
+    Args:
+        found: Places, the preferred one first, each with what is against it.
+    """
+    taken = next((str(base) for base, problem in found if problem is None), None)
+    cure = "Let RAY_TMPDIR name a folder of your own with a short path"
+    against = "; ".join(f"{base} {problem}" for base, problem in found if problem is not None)
+    if taken is None:
+        problems = [("", Problem(what=f"no place for a study's Ray: {against}", cure=cure))]
+        return finding("private folder", problems, "")
+    told = f"a study's Ray lives in {taken}, where no other user enters it"
+    if str(found[0][0]) == taken:
+        return finding("private folder", [], told)
+    problem = Problem(what=f"{told}, as {against}", cure=cure, state="warn")
+    return finding("private folder", [("", problem)], "")
 
 
 def examine_way(address: str) -> list[Finding]:

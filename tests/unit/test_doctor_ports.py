@@ -1,11 +1,12 @@
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
 from search.doctor.access import judge_ports
-from search.doctor.machine import judge_own_ports
+from search.doctor.machine import judge_own_ports, judge_ray_folder
 from search.doctor.ports import is_loopback, listeners, parse_address, raylet_of_this
 from tests.doctor_facts import healthy, with_head_saying
 
@@ -89,3 +90,19 @@ def test_who_reaches_a_ray_on_this_machine_is_told(found, mode, state, seen):
 
     assert told.state == state
     assert seen in told.seen
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "seen"),
+    [
+        pytest.param([("/tmp", None)], "ok", "lives in /tmp, where no other user", id="usual"),
+        pytest.param([("/a", None), ("/tmp", "is no folder")], "ok", "lives in /a", id="named"),
+        pytest.param([("/a", "is long"), ("/tmp", None)], "warn", "as /a is long", id="passed"),
+        pytest.param([("/a", "is long")], "FAIL", "no place for .*: /a is long", id="none"),
+    ],
+)
+def test_where_a_studys_ray_would_lie_is_told_and_why_not_where_it_was_meant(found, state, seen):
+    told = judge_ray_folder([(Path(base), problem) for base, problem in found])
+
+    assert told.state == state
+    assert re.search(seen, told.seen)
