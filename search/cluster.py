@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
+from search.ray_address import own_address
 from search.ray_folder import RayFolder, private_folder
 from search.resources import joined_address
 from search.signals import Flag
@@ -163,13 +164,13 @@ def is_on_ours() -> bool:
 
 
 def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
-    address = joined_address()
+    address = own_address(joined_address())
     check_answers(address)
     try:
         if address:
             import ray
 
-            ray.init(**arguments)
+            ray.init(address, **arguments)
         else:
             with private_token():
                 start_ray(arguments, warms=warms)
@@ -188,7 +189,7 @@ def check_answers(address: str) -> None:
     Raises:
         InputError: If it does not, or if it is no address that Ray takes.
     """
-    if address in {"", "auto"} or "://" in address:
+    if not address or "://" in address:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and int(port) < 2**16):
