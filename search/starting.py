@@ -89,10 +89,13 @@ def _children(pid: int) -> list[int]:
 def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
 
+    And let it take the address of this machine alone, where it is given that: it would put a
+    public one in its place (ray 2.60).
+
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
     its packages it serves nobody, and Ray does not wait until it could.
     """
-    from ray._private import utils
+    from ray._private import services, utils
     from ray._private.node import Node
 
     start = Node.start_head_processes
@@ -102,11 +105,12 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         start(node)
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(Node, "start_head_processes", noted))
+        stack.enter_context(replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
-                stack.enter_context(_replaced(Node, name, _nothing))
-        stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", ImportError))
+                stack.enter_context(replaced(Node, name, _nothing))
+        stack.enter_context(replaced(utils, "get_dashboard_dependency_error", ImportError))
+        stack.enter_context(replaced(services, "resolve_ip_for_localhost", str))
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
@@ -122,8 +126,8 @@ def actors_of_no_environment() -> Iterator[None]:
     from ray.tune.execution import class_cache
 
     with (
-        _replaced(class_cache, "DEFAULT_ENV_VARS", {}),
-        _replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
+        replaced(class_cache, "DEFAULT_ENV_VARS", {}),
+        replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
     ):
         yield
 
@@ -133,7 +137,8 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 @contextmanager
-def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """Let a name of a module or class stand for another value, for a seam of Ray's."""
     former = getattr(holder, name)
     setattr(holder, name, value)
     try:
