@@ -1,15 +1,17 @@
 """What is settled before Ray starts: its address, its folders, its imports."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
 import search.cluster
-from search.cluster import check_answers, prepare_environment
+from search.cluster import check_answers, prepare_environment, ray_for
 from search.errors import InputError, SearchError
 from search.ray_folder import RayFolder
 from search.resources import joined_address
 from search.runner import one_at_a_time
+from search.signals import Flag
 from tests.stub_study import stub_study
 
 
@@ -72,6 +74,26 @@ def test_only_a_folder_that_hides_ours_is_kept_from_the_workers(tmp_path, monkey
 
     job = search.cluster._arguments(study, folder)["job_config"]
     assert job._runtime_env_has_working_dir()
+
+
+def test_a_ray_whose_folder_others_can_enter_is_ended_and_told_of(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    ended = []
+
+    def start(arguments, *, warms):
+        Path(arguments["_temp_dir"]).parent.chmod(0o777)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(search.cluster, "_init", start)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    with (
+        pytest.raises(SearchError, match=r"folder .* of a Ray of ours .* got .* with mode 777"),
+        ray_for(stub_study(tmp_path), str, Flag()),
+    ):
+        pass
+
+    assert ended == [True]
 
 
 def test_a_process_runs_one_study_at_a_time(tmp_path):
