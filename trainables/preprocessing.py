@@ -211,11 +211,13 @@ def _bytes_of_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
         array = array[:, :, None]
     if array.ndim != 3 or not 1 <= array.shape[2] <= _MOST_CHANNELS:
         raise ImageProblem(f"an array of shape {array.shape} where (h, w) or (h, w, 1 to 4) fits")
-    if array.dtype == np.uint8 or not array.size:
-        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.uint8:
+        return array
     rule = "pixels that are not whole numbers of 0..255"
     if array.dtype.kind not in "iuf":
         raise ImageProblem(f"{rule}: {array.dtype}")
+    if not array.size:
+        return np.zeros(array.shape, np.uint8)
     low, high = float(array.min()), float(array.max())
     seen = f"{rule}: {array.dtype} from {low:g} to {high:g}"
     if array.dtype.kind == "f" and low >= 0.0 and 0.0 < high <= 1.0:
