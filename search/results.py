@@ -13,7 +13,7 @@ from search.history import History, State, TrialHistory
 from search.objective import objective_of
 from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
-from search.prepared import Prepared, shared_settings
+from search.prepared import Prepared, shared_settings, signature_of
 from search.shares import threads_of
 from search.study import Study
 from trainables.measurement import Measurement
@@ -243,14 +243,7 @@ class StudyResult:
     @property
     def signature(self) -> "ModelSignature":
         """What every model of this study takes and gives, and how its labels are written."""
-        from trainables.signature import BoxForm, ModelSignature
-
-        boxes = [head for head in self.study.heads if head.kind == "box"]
-        return ModelSignature(
-            image_shape=self.prepared.data.image_shape,
-            heads=self.prepared.data.heads,
-            box_forms={b.name: BoxForm(format=b.format, scale=b.scale) for b in boxes},
-        )
+        return signature_of(self.study, self.prepared.data)
 
     def model(self, point: Point | None = None) -> Any:
         """Return the plain Keras model of exactly this trial and epoch; without one, `best`'s.
@@ -266,6 +259,7 @@ class StudyResult:
         ``trainables.predictor.Predictor.load`` predicts with it.
 
         Raises:
+            InputError: If ``point`` is none.
             CheckpointError: If the weights are missing or damaged.
         """
         from trainables.keras_factory import restore_model
@@ -278,7 +272,15 @@ class StudyResult:
         return model
 
     def to_restore(self, point: Point) -> dict[str, Any]:
-        """Return what it takes to rebuild a point's model, as plain values."""
+        """Return what it takes to rebuild a point's model, as plain values.
+
+        Raises:
+            InputError: If it is no point.
+        """
+        if not isinstance(point, Point):
+            raise InputError(
+                f"a model needs a point, such as result.best(), got {type(point).__name__}"
+            )
         return {
             "config": dict(point.config),
             "is_reference": point.is_reference,

@@ -1,5 +1,7 @@
 """Studies of other kinds of data and models than the digits, by the same call."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from trainables.head_spec import BOX_FORMATS, BOX_SCALES
 from trainables.losses import iou, sample_losses
 from trainables.predictor import Predictor
 from trainables.signature import read_signature
+from trainables.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -295,6 +298,8 @@ def test_predict_answers_in_the_declared_form_with_the_figures_that_were_recorde
     assert np.argmax(outputs, axis=1).tolist() == [answer["animal"].id for answer in answers]
     untested = next(point for point in result.points() if point.test is None)
     assert set(result.tested(untested).test.losses) == set(heads)  # TensorFlow is in use here
+    kept = json.loads(Store(result.folder).get(f"{best.checkpoint}/manifest.json"))
+    assert kept["manifest"]["meta"]["signature"] == result.signature.to_dict()
     result.model().save(tmp_path / "model.keras")
     assert read_signature(tmp_path / "model.keras") == result.signature
     [alone] = Predictor.load(tmp_path / "model.keras").predict(rows[0]["image"])

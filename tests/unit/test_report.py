@@ -336,6 +336,7 @@ def test_json_of_best_holds_every_promised_key(result):
     assert found["checkpoint"] == f"{result.folder}/{point.checkpoint}"
     assert found["reference"]["config"] == REFERENCE_CONFIG
     assert found["objective"] == ["c_output", "r_output"]
+    assert found["signature"] == result.signature.to_dict()
     assert found["others"]["lexicographic"] == {
         "number": 1,
         "epoch": 3,
