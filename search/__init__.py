@@ -6,6 +6,7 @@ Example:
     ...     "c_output": {"kind": "classification"}, "r_output": {"kind": "box"}})
     >>> result = search.run(study)  # doctest: +SKIP
     >>> result.best().config  # doctest: +SKIP
+    >>> result.predict("photo.png")[0]["r_output"].box  # doctest: +SKIP
 """
 
 import os

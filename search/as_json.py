@@ -39,6 +39,7 @@ def best_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
         "others": {policy: _other(result, other) for policy, other in point.others.items()},
         "reference": None if reference is None else point_to_dict(result, reference),
         "confirmed": confirmed_to_dict(result, point),
+        "signature": result.signature.to_dict(),
     }
 
 

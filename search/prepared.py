@@ -7,6 +7,7 @@ from typing import Any
 from search.space import SearchSpace
 from search.study import Study
 from trainables.data_values import DataInfo
+from trainables.signature import BoxForm, ModelSignature
 from trainables.store import Store
 
 
@@ -56,4 +57,15 @@ def shared_settings(study: Study, prepared: Prepared) -> dict[str, Any]:
         "reference_model": None if prepared.reference is None else study.model,
         "module_folder": study.module_folder,
         "precision": prepared.precision,
+        "signature": signature_of(study, prepared.data).to_dict(),
     }
+
+
+def signature_of(study: Study, data: DataInfo) -> ModelSignature:
+    """Return what every model of a study takes and gives, and how its labels are written."""
+    boxes = [head for head in study.heads if head.kind == "box"]
+    return ModelSignature(
+        image_shape=data.image_shape,
+        heads=data.heads,
+        box_forms={box.name: BoxForm(format=box.format, scale=box.scale) for box in boxes},
+    )

@@ -77,6 +77,8 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     if confirmed:
         _labelled(console, "again", confirmed)
     _line(console, f"weights  {clean(checkpoint_of(result, point))}")
+    for index, line in enumerate(result.signature.in_words()):
+        console.print(Text.assemble(("model    " if index == 0 else " " * 9, "dim"), clean(line)))
 
 
 def print_next(console: Console, folder: str) -> None:
@@ -89,7 +91,8 @@ def print_next(console: Console, folder: str) -> None:
     _line(console, f"  twohead confirm {path}")
     _line(console, "or in Python")
     _line(console, f"  import search; result = search.load({short_path(folder)!r})")
-    _line(console, "  best = result.best(); model = result.model(best); print(best.config)")
+    _line(console, "  best = result.best(); print(best.config, result.predict('photo.jpg', best))")
+    _line(console, "  model = result.model(best)  # plain Keras, for result.preprocess(images)")
 
 
 def print_interrupted(console: Console, folder: str) -> None:

@@ -15,7 +15,7 @@ from search.metrics import point_words
 from search.objective import objective_of
 from search.points import Figures, Point, TrialRecord
 from search.policies import DEFAULT_POLICY
-from search.prepared import Prepared, shared_settings
+from search.prepared import Prepared, shared_settings, signature_of
 from search.shares import threads_of
 from search.study import Study
 from search.wording import count, one_line
@@ -24,7 +24,14 @@ from trainables.plain_values import plain
 from trainables.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from trainables.prediction import Prediction
+    from trainables.predictor import Predictor
+    from trainables.preprocessing import Images
+    from trainables.signature import ModelSignature
 
 
 class StudyResult:
@@ -212,22 +219,99 @@ class StudyResult:
 
         return study_table(self.trials, self.heads)
 
-    def model(self, point: Point) -> Any:
-        """Return the Keras model of exactly this trial and epoch.
+    def predict(self, images: "Images", point: Point | None = None) -> "list[Prediction]":
+        """Return what a point's model says of each image, in the terms of the training labels.
 
-        It takes images ``(rows, height, width, channels)`` of 0..255 and predicts a dict by
-        head name.
+        Class names with probabilities, numbers in the labels' unit, boxes in the declared format
+        and scale of each original image. Imports TensorFlow, and loads the weights: for many
+        calls keep a `predictor`.
+
+        Args:
+            images: Paths, PNG or JPEG bytes, arrays of any size (one or many), PIL images, a
+                list of these, or a Parquet file or folder with a column ``image``. A grey image
+                is taken where the data have colour, a colour image where they are grey is not.
+            point: Which; None: `best`.
+
+        Returns:
+            One `Prediction` per image, in order; always a list.
+
+        Raises:
+            InputError: At the first image that cannot be used, naming it.
+            CheckpointError: If the weights are missing or damaged.
+
+        Example:
+            >>> said = result.predict("photo.jpg")[0]  # doctest: +SKIP
+            >>> said["c_output"].name, said["r_output"].box  # doctest: +SKIP
+            ('WBC', (260.0, 177.0, 491.0, 376.0))
+        """
+        return self.predictor(point).predict(images)
+
+    def predictor(self, point: Point | None = None) -> "Predictor":
+        """Return what predicts with a point's model, loaded once; without one, `best`'s.
+
+        ``predict`` returns a list, ``predict_each`` yields, in bounded memory.
 
         Raises:
             CheckpointError: If the weights are missing or damaged.
         """
+        from trainables.predictor import Predictor
+
+        return Predictor(self.model(point), self.signature)
+
+    def preprocess(self, images: "Images") -> "NDArray[np.uint8]":
+        """Return images as a model takes them, ``(rows, height, width, channels)``, 0..255.
+
+        The resizing is part of what was measured: other ways give other losses. It is done by
+        ``trainables.preprocessing.preprocess``, which says how.
+
+        Raises:
+            InputError: At the first image that cannot be used, naming it.
+        """
+        from trainables.preprocessing import preprocess
+
+        return preprocess(images, image_shape=self.signature.image_shape)
+
+    @property
+    def signature(self) -> "ModelSignature":
+        """What every model of this study takes and gives, and how its labels are written."""
+        return signature_of(self.study, self.prepared.data)
+
+    def model(self, point: Point | None = None) -> Any:
+        """Return the plain Keras model of exactly this trial and epoch; without one, `best`'s.
+
+        It takes images ``(rows, height, width, channels)`` of 0..255, uint8 or float, **as
+        `preprocess` makes them**: resized another way they give other losses. It predicts a dict
+        by head name: probabilities ``(rows, classes)`` in the order of ``signature``'s classes,
+        numbers ``(rows, units)``, boxes ``(rows, 4)`` as ``[y_min, x_min, y_max, x_max]`` in
+        fractions, whatever form was declared; `predict` answers in the declared one.
+
+        ``model.save("model.keras")`` keeps all that in the file, where
+        ``trainables.signature.read_signature`` reads it, and
+        ``trainables.predictor.Predictor.load`` predicts with it.
+
+        Raises:
+            InputError: If ``point`` is none.
+            CheckpointError: If the weights are missing or damaged.
+        """
         from trainables.keras_factory import restore_model
+        from trainables.signature import attach_signature
 
         settings = shared_settings(self.study, self.prepared)
-        return restore_model(Store(self.folder), settings, self.to_restore(point))
+        chosen = self.best() if point is None else point
+        model = restore_model(Store(self.folder), settings, self.to_restore(chosen))
+        attach_signature(model, self.signature)
+        return model
 
     def to_restore(self, point: Point) -> dict[str, Any]:
-        """Return what it takes to rebuild a point's model, as plain values."""
+        """Return what it takes to rebuild a point's model, as plain values.
+
+        Raises:
+            InputError: If it is no point.
+        """
+        if not isinstance(point, Point):
+            raise InputError(
+                f"a model needs a point, such as result.best(), got {type(point).__name__}"
+            )
         return {
             "config": dict(point.config),
             "is_reference": point.is_reference,

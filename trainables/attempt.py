@@ -246,6 +246,8 @@ class Attempt:
             f"{envelope.generation:06d}-{envelope.attempt:03d}-{run.epoch:04d}"
         )
         meta = {"number": envelope.number, "epoch": run.epoch, "config": envelope.config}
+        if "signature" in self._settings:
+            meta["signature"] = self._settings["signature"]
         sha256 = checkpoint.save(self._store, folder, state, meta)
         losses = tuple(result.losses.values())
         return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)

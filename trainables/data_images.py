@@ -1,4 +1,4 @@
-"""One image from its bytes: header, colour, size; nothing here knows of files or rows.
+"""One image becomes pixels: header, colour, size; nothing here knows of files or rows.
 
 Pixels are taken as they are stored: an EXIF orientation is ignored, because box labels
 describe the stored pixels. Transparent parts become black. 16-bit grey keeps its upper 8 bits.
@@ -77,32 +77,44 @@ def decode_image(data: bytes | None, rule: ImageRule) -> NDArray[np.uint8]:
     with _problems():
         _verify(data)
         with _open(data) as image:
-            if rule.channels == 1 and image.mode not in _GREY_MODES:
-                raise ImageProblem(f"a colour image (mode {image.mode}) in a grey set")
-            _check_size(image.height, image.width, rule)
-            image.load()
-            plain = _as_mode(image, "L" if rule.channels == 1 else "RGB")
+            return fit_image(image, rule)
+
+
+def fit_image(image: Image.Image, rule: ImageRule) -> NDArray[np.uint8]:
+    """Return the pixels of an open image, ``(height, width, channels)``.
+
+    Raises:
+        ImageProblem: If it cannot be decoded completely, or does not fit the rule.
+    """
+    with _problems():
+        if rule.channels == 1 and image.mode not in _GREY_MODES:
+            raise ImageProblem(f"a colour image (mode {image.mode}) in a grey set")
+        _check_size(image.height, image.width, rule)
+        image.load()
+        plain = _as_mode(image, "L" if rule.channels == 1 else "RGB")
     if plain.size != (rule.width, rule.height):
         plain = plain.resize((rule.width, rule.height), Image.Resampling.BILINEAR)
     return np.asarray(plain, dtype=np.uint8).reshape(rule.height, rule.width, rule.channels)
 
 
 def fit_pixels(pixels: NDArray[np.uint8], rule: ImageRule) -> NDArray[np.uint8]:
-    """Return raw pixels ``(h, w, c)``, resized where the rule says so.
+    """Return raw pixels ``(h, w, c)`` as `fit_image` returns those of an image.
+
+    Args:
+        pixels: 1 channel is grey, 3 are colour; a last one of 2 or 4 is the opacity.
+        rule: What they become.
 
     Raises:
-        ImageProblem: If they have another size and nothing is resized.
+        ImageProblem: If they do not fit the rule.
     """
-    height, width, channels = pixels.shape
-    _check_size(height, width, rule)
-    if (height, width) == (rule.height, rule.width):
+    if pixels.shape == (rule.height, rule.width, rule.channels):
         return pixels
-    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    resized = image.resize((rule.width, rule.height), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.uint8).reshape(rule.height, rule.width, rule.channels)
+    return fit_image(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), rule)
 
 
 def _check_size(height: int, width: int, rule: ImageRule) -> None:
+    if not height or not width:
+        raise ImageProblem(f"an image of {height}x{width} pixels")
     if not rule.is_resized and (height, width) != (rule.height, rule.width):
         raise ImageProblem(
             f"an image of {height}x{width} pixels where the others have "

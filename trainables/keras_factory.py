@@ -6,6 +6,7 @@ Importing this module imports TensorFlow.
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,12 @@ def restore_model(
 def evaluate_points(
     study: str, settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]], split: str
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
-    """Return losses by head and metrics of recorded points on a split of the data."""
-    _configure(settings["cpu"], 0, None)
+    """Return losses by head and metrics of recorded points on a split of the data.
+
+    Where TensorFlow is in use already it keeps its threads: only last bits depend on them.
+    """
+    with suppress(RuntimeError):  # of a user's process, which has used TensorFlow before
+        _configure(settings["cpu"], 0, None)
     rows = shared_dataset(*_data_of(settings)).split(split)
     figures = []
     for point in points:

@@ -1,5 +1,7 @@
 """Studies of other kinds of data and models than the digits, by the same call."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +12,12 @@ import search
 from search.cluster import prepare_environment
 from tests.image_sets import rectangles, save, splits
 from trainables.data import open_dataset
-from trainables.losses import sample_losses
+from trainables.data_boxes import from_yxyx, to_yxyx
+from trainables.head_spec import BOX_FORMATS, BOX_SCALES
+from trainables.losses import iou, sample_losses
+from trainables.predictor import Predictor
+from trainables.signature import read_signature
+from trainables.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -225,3 +232,80 @@ def test_what_start_with_leaves_out_is_as_in_the_space_or_the_references(tmp_pat
     assert {name: config[name] for name in first} == first
     assert (config["conv2_filters"], config["batch_size"]) == (4, 16)
     assert (config["c_units"], config["b_units"]) == (256, 512)
+
+
+FORMS = [(form, scale) for form in BOX_FORMATS for scale in BOX_SCALES]
+
+
+def boxes_in_every_form(folder, num=64):
+    """Photos of many sizes, a named class, and the same box in every format and scale."""
+    rng = np.random.default_rng(7)
+    sizes = rng.integers(18, 60, (num, 2))
+    seen = [rectangles(1, *size, channels=3, seed=i) for i, size in enumerate(sizes)]
+    fractions = np.concatenate([one.fractions for one in seen])
+    scales = {"fraction": np.ones((num, 4)), "pixel": np.tile(sizes, 2)}
+    columns = {
+        f"{form}_{scale}": from_yxyx(fractions * scales[scale], form) for form, scale in FORMS
+    }
+    names = [["zebra", "ant", "mouse"][i % 3] for i in range(num)]
+    images = [one.encoded[0] for one in seen]
+    path = folder / "forms.parquet"
+    save(path, image=images, animal=names, split=splits(num), **columns)
+    heads = {f"{form}_{scale}": {**BOX, "format": form, "scale": scale} for form, scale in FORMS}
+    return path, {"animal": CLASS, **heads}
+
+
+def figures_of(answers, labels, sizes):
+    """Compute what a study records from answers alone, in the form that was declared."""
+    said = list(zip([answer["animal"] for answer in answers], labels["animal"], strict=True))
+    figures = {
+        "animal": np.mean([-np.log(animal.probabilities[label]) for animal, label in said]),
+        "animal_accuracy": np.mean([animal.label == label for animal, label in said]),
+    }
+    for form, scale in FORMS:
+        name = f"{form}_{scale}"
+        boxes = [
+            to_yxyx(np.array(b), form) for b in ([a[name].box for a in answers], labels[name])
+        ]
+        pixels = 1 if scale == "pixel" else np.tile(sizes, 2)
+        figures[f"{name}_iou"] = iou(boxes[0] * pixels, boxes[1] * pixels).mean()
+    return figures
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras 3.15
+def test_predict_answers_in_the_declared_form_with_the_figures_that_were_recorded(tmp_path):
+    path, heads = boxes_in_every_form(tmp_path)
+    space = {**SMALL, "learning_rate": 0.01}
+    result = run(tmp_path, str(path), heads, image_size=[20, 24], space=space)
+    best, rows = result.best(), pq.read_table(path).to_pylist()
+
+    answers = result.predict(path)
+    sizes = np.array([(answer.height, answer.width) for answer in answers])
+
+    for split, recorded in [
+        ("validation", {n.removeprefix("val_"): v for n, v in best.metrics.items()}),
+        ("test", best.test.metrics),
+    ]:
+        chosen = [i for i, row in enumerate(rows) if row["split"] == split]
+        losses = best.losses if split == "validation" else best.test.losses
+        figures = figures_of(
+            [answers[i] for i in chosen],
+            {name: [rows[i][name] for i in chosen] for name in heads},
+            sizes[chosen],
+        )
+        expected = {name: {**recorded, **losses}[name] for name in figures}
+        assert figures == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert len(set(map(tuple, sizes.tolist()))) > 30
+    assert result.predict([row["image"] for row in rows[:3]])[2] == answers[2]
+    images = result.preprocess([row["image"] for row in rows])
+    outputs = result.model().predict(images, verbose=0)["animal"]
+    assert np.argmax(outputs, axis=1).tolist() == [answer["animal"].id for answer in answers]
+    untested = next(point for point in result.points() if point.test is None)
+    assert set(result.tested(untested).test.losses) == set(heads)  # TensorFlow is in use here
+    kept = json.loads(Store(result.folder).get(f"{best.checkpoint}/manifest.json"))
+    assert kept["manifest"]["meta"]["signature"] == result.signature.to_dict()
+    result.model().save(tmp_path / "model.keras")
+    assert read_signature(tmp_path / "model.keras") == result.signature
+    [alone] = Predictor.load(tmp_path / "model.keras").predict(rows[0]["image"])
+    assert alone["animal"].values == pytest.approx(answers[0]["animal"].values, abs=1e-6)
+    assert alone["xyxy_pixel"].box == pytest.approx(answers[0]["xyxy_pixel"].box, abs=1e-4)

@@ -151,3 +151,31 @@ def test_raw_pixels_are_resized_like_encoded_ones():
     assert fit_pixels(pixels, rule(is_resized=True)).tolist() == [[[50]] * 8] * 8
     with pytest.raises(ImageProblem, match="set image_size"):
         fit_pixels(pixels, rule())
+
+
+@pytest.mark.parametrize(
+    ("given", "channels", "expected"),
+    [
+        pytest.param([7], 1, [7], id="grey"),
+        pytest.param([7], 3, [7, 7, 7], id="grey_in_a_colour_set"),
+        pytest.param([1, 2, 3], 3, [1, 2, 3], id="colour"),
+        pytest.param([128, 128], 1, [64], id="half_transparent_grey_on_black"),
+        pytest.param([128, 64, 0, 0], 3, [0, 0, 0], id="transparent_colour_on_black"),
+    ],
+)
+def test_raw_pixels_become_grey_or_colour_like_encoded_ones(given, channels, expected):
+    pixels = np.broadcast_to(np.array(given, np.uint8), (8, 8, len(given)))
+
+    assert fit_pixels(pixels, rule(channels))[3, 4].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        pytest.param((8, 8, 3), "colour image", id="colour_in_a_grey_set"),
+        pytest.param((0, 8, 1), "0x8 pixels", id="no_rows"),
+    ],
+)
+def test_raw_pixels_that_cannot_be_used_say_why(shape, message):
+    with pytest.raises(ImageProblem, match=message):
+        fit_pixels(np.zeros(shape, np.uint8), rule(is_resized=True))

@@ -13,7 +13,19 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MOST_LINES = 450
 MOST_FUNCTION_LINES = 60
 HEAVY = {"tensorflow", "keras", "tf_keras"}
-NEVER_HEAVY = ("digits", "data", "store", "checkpoint", "spec", "errors", "head_spec", "losses")
+NEVER_HEAVY = (
+    "digits",
+    "data",
+    "store",
+    "checkpoint",
+    "spec",
+    "errors",
+    "head_spec",
+    "losses",
+    "signature",
+    "prediction",
+    "preprocessing",
+)
 """Modules of `trainables`, by the beginning of their name, that need no TensorFlow at all."""
 LIGHT_TO_IMPORT = ("trainable", "attempt", "run", "record", "measurement", "isolation")
 """Modules that a driver imports: TensorFlow only inside their functions."""

@@ -76,6 +76,24 @@ def test_best_names_searched_values_before_fixed_ones(result):
     assert "learning_rate 0.0035 0.001" in squeezed(text)
 
 
+def test_best_says_what_the_model_takes_and_gives(tmp_path, result):
+    pixels = {"kind": "box", "format": "xyxy", "scale": "pixel"}
+    heads = {"c_output": {"kind": "classification"}, "r_output": pixels}
+    declared = load(write_study(tmp_path, heads=heads).folder)
+
+    plain = squeezed(shown(print_best, result, result.best()))
+    lines = squeezed(shown(print_best, declared, declared.best()))
+
+    first = "model takes images (rows, 32, 32, 1) of 0..255, as result.preprocess(...) makes them"
+    assert first in plain
+    assert "c_output: probabilities of 10 classes in this order: 0, 1, 2, 3, 4, ..." in plain
+    assert plain[-1] == "r_output: [y_min, x_min, y_max, x_max] in fractions"
+    assert lines[-2:] == [
+        "r_output: [y_min, x_min, y_max, x_max] in fractions",
+        "(result.predict: [x_min, y_min, x_max, y_max] in pixels)",
+    ]
+
+
 def test_best_shows_why_and_what_one_would_give_up_by_another_policy(result):
     lines = others_lines(result, result.best())
 
@@ -131,6 +149,7 @@ def test_end_of_a_run_says_what_to_type_next(result, monkeypatch):
     assert f"  twohead best {folder} --json\n" in text
     assert f"  twohead show {folder}\n" in text
     assert "import search; result = search.load(" in text
+    assert "result.predict('photo.jpg', best)" in text
 
 
 def test_the_last_block_of_a_run_gives_accuracy_and_iou_on_the_test_split(result):
@@ -343,6 +362,7 @@ def test_json_of_best_holds_every_promised_key(result):
     assert found["checkpoint"] == f"{result.folder}/{point.checkpoint}"
     assert found["reference"]["config"] == REFERENCE_CONFIG
     assert found["objective"] == ["c_output", "r_output"]
+    assert found["signature"] == result.signature.to_dict()
     assert found["others"]["lexicographic"] == {
         "number": 1,
         "epoch": 3,

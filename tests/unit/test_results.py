@@ -12,6 +12,7 @@ from search.errors import InputError, NoCandidate
 from search.loading import list_studies, load
 from search.study import Study
 from tests.finished_study import SPACE, Script, make_study, write_study
+from trainables.signature import BoxForm
 
 
 @pytest.fixture
@@ -143,6 +144,25 @@ def test_a_point_without_test_figures_is_measured_on_demand(result, monkeypatch)
     assert (folder, settings["cpu"], split) == (result.folder, 1, "test")
     assert points == [result.to_restore(point)]
     assert result.tested(tested) is tested
+
+
+def test_a_model_is_asked_for_with_a_point(result):
+    with pytest.raises(InputError, match=r"needs a point, such as result.best\(\), got int"):
+        result.to_restore(4)
+
+
+def test_the_signature_holds_classes_and_how_boxes_are_declared(tmp_path):
+    pixels = {"kind": "box", "format": "cxcywh", "scale": "pixel"}
+    heads = {"c_output": {"kind": "classification"}, "r_output": pixels}
+
+    signature = load(write_study(tmp_path, heads=heads).folder).signature
+
+    assert signature.image_shape == (32, 32, 1)
+    assert [(head.name, head.units) for head in signature.heads] == [
+        ("c_output", 10),
+        ("r_output", 4),
+    ]
+    assert signature.box_form("r_output") == BoxForm(format="cxcywh", scale="pixel")
 
 
 OBJECTIVES = Script(
