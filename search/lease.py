@@ -215,7 +215,7 @@ def newest_generation(store: Store) -> int:
     generations = [0]
     for path in store.list(CLAIMS):
         match = _CLAIM.fullmatch(path)
-        if match is None and not path.rpartition("/")[2].startswith("."):
+        if match is None:
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
         generations.extend([int(match[1])] if match else [])
     # Copies of a study may lack the claims; what the log names has been claimed all the same.

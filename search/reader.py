@@ -7,7 +7,7 @@ from search.errors import InputError
 from search.history import History, study_history
 from search.measured import MeasurementFiles
 from search.replay import Replay
-from search.segments import Moved, SegmentFiles
+from search.segments import Moved, SegmentFiles, has_log
 from trainables.record import DamagedRecord, unseal
 from trainables.store import Store
 
@@ -77,9 +77,13 @@ def read_study(store: Store) -> dict[str, Any]:
         StorageError: If it is damaged or written by a newer version, or the storage refuses.
     """
     study = _read_sealed(store, STUDY, "study")
-    if study is None:
-        raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
-    return study
+    if study is not None:
+        return study
+    if has_log(store):
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside its log; restore it from a copy"
+        )
+    raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
 
 
 def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:

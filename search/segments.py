@@ -43,9 +43,9 @@ def encode_segment(generation: int, sequence: int, decisions: Sequence[Decision]
     return seal("segment", _body(generation, sequence, [decisions]))
 
 
-def is_hidden(path: str) -> bool:
-    """Tell whether a file is another program's business (``.nfs...``, ``.DS_Store``)."""
-    return path.rpartition("/")[2].startswith(".")
+def has_log(store: Store) -> bool:
+    """Tell whether a folder holds segments of a study's log."""
+    return any(_NAME.fullmatch(path) for path in store.list(FOLDER))
 
 
 class SegmentFiles:
@@ -122,7 +122,7 @@ class SegmentFiles:
     def _covered(self, newest: int) -> list[str]:
         """Return the objects up to a generation of which all is in others."""
         # One listing: in a second one there may be what the first did not have.
-        listed = [path for path in self._store.list(FOLDER) if not is_hidden(path)]
+        listed = self._store.list(FOLDER)
         used = {path for known in _places(listed).values() for path in known.values()}
         return [path for path in listed if path not in used and _parse(path)[0] <= newest]
 
@@ -159,12 +159,11 @@ class SegmentFiles:
 def _places(paths: Sequence[str]) -> _Names:
     places: _Names = {}
     for path in paths:
-        if not is_hidden(path):
-            generation, first, last = _parse(path)
-            known = places.setdefault(generation, {})
-            for sequence in range(first, last + 1):
-                if known.get(sequence, path) == path or last > first:
-                    known[sequence] = path
+        generation, first, last = _parse(path)
+        known = places.setdefault(generation, {})
+        for sequence in range(first, last + 1):
+            if known.get(sequence, path) == path or last > first:
+                known[sequence] = path
     return places
 
 
