@@ -71,7 +71,7 @@ def _not_plain(number: int, path: str) -> OSError:
 
 def _refusal(mode: int) -> str:
     kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-    return f"it is {kind}, and only plain files and folders are used here; remove it"
+    return f"it is {kind}, and only plain files and folders are used here"
 
 
 class LocalFiles:

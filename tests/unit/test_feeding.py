@@ -44,7 +44,7 @@ def mapped(data, folder):
     for name, rows in data.splits.items():
         np.save(folder / f"{name}.npy", rows.images)
         images = np.load(folder / f"{name}.npy", mmap_mode="r")
-        splits[name] = SimpleNamespace(images=images, labels=rows.labels)
+        splits[name] = SimpleNamespace(images=images, check_images=None, labels=rows.labels)
     return FakeData(f"{data.fingerprint} mapped", splits)
 
 
@@ -195,7 +195,7 @@ def train_under_a_limit(folder, is_held):
 
     def data(name, rows):
         labels = {"c_output": np.arange(len(rows), dtype=np.int32) % 3}
-        split = SimpleNamespace(images=rows, labels=labels)
+        split = SimpleNamespace(images=rows, check_images=None, labels=labels)
         return FakeData(name, {"train": split, "validation": split})
 
     training.configure_process(num_threads=1)
