@@ -143,7 +143,9 @@ class LocalFolder:
             for name, is_folder in entries:
                 if not is_foreign(name):
                     path = f"{folder}/{name}" if folder else name
-                    (open_folders if is_folder else found).append(path)
+                    # Who reads a record is to hear that a folder took its place.
+                    is_inner = is_folder and not name.endswith(".json")
+                    (open_folders if is_inner else found).append(path)
         return found
 
     def delete(self, path: str) -> None:
