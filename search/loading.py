@@ -27,14 +27,15 @@ def load(folder: str) -> StudyResult:
 
 def read(reader: StudyReader) -> StudyResult:
     """Read a study by what may have read it before; raises what `load` raises."""
-    store, history = reader.store, reader.read()
+    store = reader.store
+    history, standing = reader.read_whole()
     parent, _, name = store.uri.rstrip("/").rpartition("/")
     now = {"storage": parent or "/", "name": name}  # it may have been moved
     budget = {"budget": dict(history.budget)} if history.budget else {}
     study = Study.from_dict({**history.study, **now, **budget})
     if history.prepared is None and history.trials:
         raise DamagedRecord(f"{store.uri}/{PREPARED} is missing; restore it from a copy")
-    is_running = bool(holder(store))
+    is_running = bool(holder(store, standing=standing))
     return StudyResult(store.uri, study, history, is_running=is_running, runs=read_runs(store))
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from search.errors import InputError
 from search.history import History, study_history
+from search.lease import Standing, look, newest_claim
 from search.measured import MeasurementFiles
 from search.replay import Replay
+from search.segments import FOLDER as LOG
 from search.segments import Moved, SegmentFiles, has_log
 from trainables.record import DamagedRecord, unseal
 from trainables.store import Store
@@ -40,6 +42,29 @@ class StudyReader:
         """
         return self.read_both()[1]
 
+    def read_whole(self) -> tuple[History, Standing]:
+        """Return the study as it is now, and who has shown life in it.
+
+        Its owners say with each sign of life how much they have logged: a log that lacks its
+        newest segments is no study at an earlier moment but a damaged one.
+
+        Raises:
+            DamagedRecord: If segments are missing that an owner had logged; also what `read`
+                raises.
+        """
+        for _ in range(READ_TRIES - 1):
+            with suppress(Moved):  # what was logged since the log was read
+                return self._read_whole()
+        return self._read_whole()
+
+    def _read_whole(self) -> tuple[History, Standing]:
+        history = self.read()
+        standing = look(self.store, newest_claim(self.store), since=history.generation)
+        for found in standing.signs:
+            if found.sign is not None and found.generation >= history.generation:
+                self.segments.check_length(found.generation, found.sign.logged)
+        return history, standing
+
     def read_both(self) -> tuple[Replay, History]:
         """Return the study as it is now, also as its decisions alone; raises what `read` does."""
         study = read_study(self.store)
@@ -64,8 +89,10 @@ class StudyReader:
 
     def _read(self, study: dict[str, Any]) -> tuple[Replay, History]:
         replay = self.replay()
-        trials = tuple(self.measured.join(replay.trials))
         prepared = _read_sealed(self.store, PREPARED, "prepared")
+        if prepared is not None and not replay.generation:  # its writer had opened the log before
+            raise Moved(f"{self.store.uri}/{LOG} is missing; restore it from a copy")
+        trials = tuple(self.measured.join(replay.trials))
         return replay, study_history(replay, trials, study=study, prepared=prepared)
 
 

@@ -70,6 +70,7 @@ class SegmentFiles:
         """
         names = self._names()
         if not names:
+            self.lengths = {}
             return iter(())
         newest = max(names)
         (opened, *_) = self._segment(names, newest, 0)
@@ -79,6 +80,17 @@ class SegmentFiles:
         places = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
         segments = [(g, self._segment(names, g, sequence)) for g, sequence in places]
         return iter(segments)
+
+    def check_length(self, generation: int, length: int) -> None:
+        """Make sure that the last `read` found at least so many segments of a generation.
+
+        Raises:
+            Moved: If it did not.
+        """
+        if self.lengths.get(generation, 0) < length:
+            raise Moved(
+                f"{segment_path(generation, length - 1)} is missing; restore it from a copy"
+            )
 
     def add(self, generation: int, sequence: int, segment: Segment) -> None:
         """Remember a segment that this process wrote."""

@@ -57,8 +57,13 @@ def resume(work: Path, name: str) -> list[tuple[Any, ...]]:
     study = load(f"{work}/{STORAGE}/{name}").study
     _begin(study)
     _run(study, trials=TRIALS)
+    return rows_of(study.folder)
+
+
+def rows_of(folder: str) -> list[tuple[Any, ...]]:
+    """Return what a study found: all but its attempts, its owners and the time that it took."""
     rows: list[tuple[Any, ...]] = []
-    for trial in load(study.folder).trials:
+    for trial in load(folder).trials:
         rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
         rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
     return rows

@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.damaged_answers import STATISTICS, Answer, all_answers, from_json, to_json
+from tests.damaged_keras_tree import make_keras_tree
 from tests.damaged_tree import FINISHED, INTERRUPTED, make_tree
 
 HANG_SECONDS = 60.0
+RESUME_SECONDS = 300.0
+"""Where Ray and TensorFlow have to start for it."""
 FOREIGN = (".DS_Store", ".nfs0000a1", "Thumbs.db", "desktop.ini", "x.json~", ".#x", "notes.txt")
 
 
@@ -154,8 +157,9 @@ def verdict(
     ``refused`` are what is wanted; ``broken``, ``silent`` and ``hung`` are not. By their nature
     cannot be told, as nothing that is left refers to what is gone:
 
-    - ``earlier``: the newest records were deleted, so this is the study at an earlier moment:
-      its decisions, and its epochs, are the first ones of what they were.
+    - ``earlier``: the newest epochs of a trial that has not ended were deleted, or all that
+      tells how long the log was: this is the study at an earlier moment. Its decisions are the
+      first ones of what they were, its epochs some of them.
     - ``unsaid``: the figures of a run, or a confirmation as a whole, were deleted.
     - ``foreign``: a whole and valid record of another study was put into this one's place.
     """
@@ -218,20 +222,26 @@ def _is_of_the_same_name(damage: Damage) -> bool:
 
 
 class Child:
-    """A process that answers, ended when it takes too long."""
+    """A process that answers, ended when it takes too long; the next question gets another."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         command = [sys.executable, "-m", "tests.damages", "--child"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, work: Path, resumed: str) -> dict[str, Answer] | None:
         """Return the answers; None if there were none in time."""
+        limit = RESUME_SECONDS if resumed else HANG_SECONDS
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{work}\t{resumed}\n")
         self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], HANG_SECONDS)[0]:
+        if not select.select([self.process.stdout], [], [], limit)[0]:
+            self.end()
+            self._begin()
             return None
         return from_json(self.process.stdout.readline())
 
@@ -251,12 +261,14 @@ def answer_on_stdin() -> None:
 class Bench:
     """A tree that is damaged, asked and made whole again; each time in the same place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, ask: "_Ask", make: Callable[[Path], None] = make_tree
+    ) -> None:
         self.work, self.kept = folder / "work", folder / "kept"
         if not self.kept.exists():
-            make_tree(self.work)
+            make(self.work)
             self.work.rename(self.kept)
-        self._child = Child()
+        self._ask = ask
         self._before: dict[str, dict[str, Answer]] = {}
 
     def try_one(self, seed: int, *, resumed: str = "") -> tuple[Damage, str, str]:
@@ -265,10 +277,8 @@ class Bench:
         self._reset()
         damage = draw_damage(self.work, seed)
         apply(self.work, damage)
-        after = self._child.ask(self.work, resumed)
+        after = self._ask(self.work, resumed)
         if after is None:
-            self._child.end()
-            self._child = Child()
             return damage, "hung", ""
         word, question = verdict(damage, before, after)
         return damage, word, f"{question}: {after[question].text[-600:]}"
@@ -277,21 +287,18 @@ class Bench:
         """Return the answers of the undamaged tree."""
         if resumed not in self._before:
             self._reset()
-            found = self._child.ask(self.work, resumed)
+            found = self._ask(self.work, resumed)
             assert found is not None
             assert all(one.status == "answered" for one in found.values()), found
             self._before[resumed] = found
         return self._before[resumed]
-
-    def end(self) -> None:
-        self._child.end()
-        shutil.rmtree(self.work, ignore_errors=True)
 
     def _reset(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.kept, self.work, symlinks=True)
 
 
+_Ask = Callable[[Path, str], dict[str, Answer] | None]
 WANTED = ("same", "warned", "refused", "earlier", "unsaid", "foreign")
 
 
@@ -299,25 +306,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resumes", type=int, default=5, help="one damage in so many is resumed")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/twohead-damages"))
+    parser.add_argument("--keras", action="store_true", help="studies that `twohead` itself ran")
     parser.add_argument("--child", action="store_true")
     args = parser.parse_args()
     if args.child:
         answer_on_stdin()
         return 0
-    ledger: Counter[str] = Counter()
-    bench = Bench(args.folder)
+    child = Child()
     try:
-        for seed in range(args.seed, args.seed + args.num):
-            resumed = {0: FINISHED, 1: INTERRUPTED}.get(seed % 10, "")
-            damage, word, shown = bench.try_one(seed, resumed=resumed)
-            ledger[word] += 1
-            if word not in WANTED:
-                print(f"{word}: {damage}\n    {shown}", flush=True)
+        bench = Bench(args.folder, child.ask, make_keras_tree if args.keras else make_tree)
+        ledger = try_all(bench, range(args.seed, args.seed + args.num), resumes=args.resumes)
     finally:
-        bench.end()
+        child.end()
+        shutil.rmtree(args.folder / "work", ignore_errors=True)
     print(dict(sorted(ledger.items())))
     return int(any(word not in WANTED for word in ledger))
+
+
+def try_all(bench: Bench, seeds: range, *, resumes: int) -> Counter[str]:
+    """Return how often there was each verdict; print what must not be."""
+    ledger: Counter[str] = Counter()
+    for seed in seeds:
+        study = (INTERRUPTED, FINISHED)[seed // resumes % 2]
+        damage, word, shown = bench.try_one(seed, resumed="" if seed % resumes else study)
+        ledger[word] += 1
+        if word not in WANTED:
+            print(f"{word}: {damage}\n    {shown}", flush=True)
+    return ledger
 
 
 if __name__ == "__main__":

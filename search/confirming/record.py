@@ -9,9 +9,8 @@ from search.confirming.plan import Training, recorded_trainings
 from search.decisions import DONE
 from search.errors import SearchError, StudyWarning
 from search.history import History, TrialHistory
-from search.log import StudyLog
 from search.points import Figures, Point
-from search.reader import STUDY
+from search.reader import STUDY, StudyReader
 from search.results import StudyResult
 from search.segments import has_log
 from trainables.store import Store
@@ -88,7 +87,7 @@ def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
 
 def _history(store: Store) -> History | None:
     is_there = store.exists(STUDY) or has_log(store)
-    return StudyLog.read(store) if is_there else None
+    return StudyReader(store).read_whole()[0] if is_there else None
 
 
 def _pairs(history: History) -> list[tuple[Training, TrialHistory]]:
