@@ -1,4 +1,4 @@
-"""What was lost of a study is said: it is neither a new study nor the same at an earlier moment."""
+"""What was lost of a study is said: it is no new study, nor the same at an earlier moment."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_trials_of_an_unknown_study_are_no_part_of_a_new_one(folder: Path, tmp_p
 
     with pytest.raises(DamagedRecord, match=r"study\.json is missing beside 6 trials"):
         stored_study(study)
-    with pytest.raises(DamagedRecord, match=r"study\.json is missing; restore it"):
+    with pytest.raises(DamagedRecord, match=r"study\.json is missing beside its log"):
         load(str(folder))
     assert list(list_studies(str(tmp_path))) == [str(folder)]
 
