@@ -24,6 +24,8 @@ from tests.unit.trials import (
     same,
 )
 from trainables import compiled, feeding, row_reading, training
+from trainables.data_manifest import DamagedData
+from trainables.data_sums import RowSums, row_sums
 from trainables.errors import StorageError
 from trainables.feeding import ChunkedFeed, ResidentFeed, make_feed
 from trainables.training import KerasRun
@@ -46,6 +48,22 @@ def mapped(data, folder):
         images = np.load(folder / f"{name}.npy", mmap_mode="r")
         splits[name] = SimpleNamespace(images=images, check_images=None, labels=rows.labels)
     return FakeData(f"{data.fingerprint} mapped", splits)
+
+
+@pytest.mark.parametrize("kind", [ResidentFeed, ChunkedFeed])
+def test_rows_with_checksums_are_compared_before_they_are_used(kind, tmp_path):
+    rows = mapped(make_data(HEADS), tmp_path).split("train")
+    path = Path(rows.images.filename)
+    rows.check_images = RowSums(path, row_sums(rows.images))
+    order = np.arange(len(rows.images))[::-1].copy()
+    assert sum(len(block.order) for block in kind(rows, HEADS).blocks(order, 8)) == len(order)
+    rows.check_images = RowSums(path, row_sums(rows.images))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DamagedData, match=f"needs row {len(order) - 1} as it was decoded"):
+        list(kind(rows, HEADS).blocks(order, 8))
 
 
 def feeders():
