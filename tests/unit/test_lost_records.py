@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from search import commands
+from search.cli import main
 from search.loading import list_studies, load
 from search.opening import stored_study
+from search.results import StudyResult
 from tests.finished_study import write_study
 from trainables.record import DamagedRecord
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -65,3 +70,44 @@ def test_a_study_of_a_version_whose_owners_did_not_say_how_much_they_logged_is_r
         sign.unlink()
 
     assert len(load(str(folder)).trials) == 6
+
+
+@pytest.mark.parametrize("command", ["best", "show", "list"])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        pytest.param("000001.json", b"", "twohead: warning: the times of a run are", id="damaged"),
+        pytest.param(".DS_Store", b"\0\1", "", id="foreign"),
+        pytest.param(".nfs000012", b"", "", id="deleted_while_open"),
+    ],
+)
+def test_a_file_among_the_runs_stops_no_command(
+    command: str, name: str, content: bytes, said: str, folder: Path, capsys: Capture
+) -> None:
+    (folder / "runs" / name).write_bytes(content)
+
+    status = main([command, str(folder.parent if command == "list" else folder)])
+
+    printed = capsys.readouterr()
+    assert (status, "digits" in printed.out or "best" in printed.out) == (0, True)
+    assert printed.err.startswith(said)
+    assert printed.err.count("\n") == bool(said)
+
+
+def test_a_study_that_nobody_foresaw_hides_no_other(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(folder.parent, name="other")
+    read = commands.load
+
+    def load_one(place: str) -> StudyResult:
+        if place.endswith("other"):
+            raise KeyError("surprise")
+        return read(place)
+
+    monkeypatch.setattr(commands, "load", load_one)
+
+    assert main(["list", str(folder.parent)]) == 0
+    printed = capsys.readouterr().out
+    assert "unexpected KeyError: 'surprise'" in printed
+    assert "finished" in printed
