@@ -15,6 +15,8 @@ from trainables.store import Store
 
 STUDY = "study.json"
 PREPARED = "prepared.json"
+LOGGED_TRIES = 2
+"""How often the log is read again if it lacks what an owner says to have logged."""
 READ_TRIES = 20
 """How often a reader looks again for what a writer may just have folded away."""
 
@@ -52,18 +54,20 @@ class StudyReader:
             DamagedRecord: If segments are missing that an owner had logged; also what `read`
                 raises.
         """
-        for _ in range(READ_TRIES - 1):
-            with suppress(Moved):  # what was logged since the log was read
-                return self._read_whole()
-        return self._read_whole()
-
-    def _read_whole(self) -> tuple[History, Standing]:
         history = self.read()
         standing = look(self.store, newest_claim(self.store), since=history.generation)
-        for found in standing.signs:
-            if found.sign is not None and found.generation >= history.generation:
-                self.segments.check_length(found.generation, found.sign.logged)
+        for _ in range(LOGGED_TRIES):
+            with suppress(Moved):
+                self._check_logged(standing, history.generation)
+                return history, standing
+            history = self.read()  # also what was logged since it was read
+        self._check_logged(standing, history.generation)
         return history, standing
+
+    def _check_logged(self, standing: Standing, newest: int) -> None:
+        for found in standing.signs:
+            if found.sign is not None and found.generation >= newest:
+                self.segments.check_length(found.generation, found.sign.logged)
 
     def read_both(self) -> tuple[Replay, History]:
         """Return the study as it is now, also as its decisions alone; raises what `read` does."""

@@ -89,6 +89,7 @@ class LocalFolder:
         self.files = files
         self._top = top or root
         self._settled: set[Path] = set()
+        self._name = str(root)
         self._real = {str(self._top)}
         """Folders that are known not to be links; looked at once, as nobody of us makes links."""
 
@@ -201,11 +202,14 @@ class LocalFolder:
 
     def _folder(self, path: str) -> str:
         """Return the full name of a folder; raise ``OSError`` if a link lies on the way to it."""
-        full = f"{self.root}/{path}" if path else str(self.root)
+        full = f"{self._name}/{path}" if path else self._name
         if full not in self._real:
-            above = [folder for folder in Path(full).parents if folder.is_relative_to(self._top)]
-            for folder in [*map(str, reversed(above)), full]:
-                if folder not in self._real and self.files.refuse_link(folder):
+            folder = str(self._top)
+            for part in full[len(folder) :].strip("/").split("/"):
+                folder = f"{folder.rstrip('/')}/{part}"
+                if folder not in self._real:
+                    if not self.files.refuse_link(folder):
+                        break
                     self._real.add(folder)
         return full
 
