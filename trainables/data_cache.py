@@ -33,7 +33,6 @@ from trainables.store import Store
 
 CACHE = "TWOHEAD_CACHE"
 """The environment variable that names a folder of the node; ours lies in it."""
-OURS = "twohead-data"
 UNUSED_SECONDS = 7 * 86_400.0
 """A copy that no process has opened for so long makes room when another one is made."""
 WAIT_SECONDS = 1_800.0
@@ -49,12 +48,13 @@ def default_cache() -> Path:
     That lies in the system's folder for temporary files, where anybody may have taken its name;
     then it lies in this user's own cache.
     """
+    ours = f"twohead-data-{os.getuid()}"  # several users may name one folder
     if named := os.environ.get(CACHE):
-        return Path(named).expanduser() / OURS
-    usual = Path(tempfile.gettempdir()) / f"{OURS}-{os.getuid()}"
+        return Path(named).expanduser() / ours
+    usual = Path(tempfile.gettempdir()) / ours
     if is_private(usual):
         return usual
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / OURS
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / ours
 
 
 def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Path) -> Path:

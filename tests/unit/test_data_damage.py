@@ -246,8 +246,9 @@ def test_the_users_own_folders_are_left_alone(
     open_dataset(decoded.storage, decoded.info.fingerprint, copy=True)
 
     assert (named / "thesis" / "chapter").is_dir()
-    assert (named / "twohead-data" / decoded.info.fingerprint / "train-image.npy").is_file()
-    assert stat.S_IMODE((named / "twohead-data").stat().st_mode) == 0o700
+    ours = named / f"twohead-data-{os.getuid()}"
+    assert (ours / decoded.info.fingerprint / "train-image.npy").is_file()
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o700
 
 
 def test_the_folder_for_temporary_files_may_hold_a_trap(
@@ -266,7 +267,7 @@ def test_the_folder_for_temporary_files_may_hold_a_trap(
     open_dataset(decoded.storage, decoded.info.fingerprint, copy=True)
 
     assert list(victim.parent.iterdir()) == [victim]
-    assert (tmp_path / "own" / "twohead-data" / decoded.info.fingerprint).is_dir()
+    assert (tmp_path / "own" / usual.name / decoded.info.fingerprint).is_dir()
 
 
 def test_a_cache_that_is_a_link_is_refused(decoded: Decoded, tmp_path: Path) -> None:
