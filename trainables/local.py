@@ -99,6 +99,7 @@ class LocalFolder:
 
     def make(self) -> None:
         """Create the folder itself with its parents; durable on return."""
+        self._folder("")
         self._settle(self.root)
 
     def put(self, path: str, data: Content) -> None:

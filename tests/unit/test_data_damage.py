@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -326,3 +327,26 @@ def test_decoding_removes_only_what_killed_decoders_left(
 
     assert old.exists() == is_left
     assert (tmp_path / "elsewhere").is_dir()
+
+
+@pytest.mark.parametrize("name", [".data", ".data/set"])
+def test_nothing_is_decoded_or_removed_behind_a_link(
+    name: str, decoded: Decoded, tmp_path: Path
+) -> None:
+    linked = Path(decoded.storage) / name.replace("set", decoded.info.fingerprint)
+    shutil.rmtree(linked)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / f".tmp-{'2' * 32}").mkdir(parents=True)
+    os.utime(elsewhere / f".tmp-{'2' * 32}", (0, 0))
+    linked.symlink_to(elsewhere)
+
+    with pytest.raises(StorageError, match="it is a symbolic link"):
+        decoded.content()
+    if name == ".data":
+        with pytest.raises(StorageError, match="it is a symbolic link"):
+            decoded.decode()
+    else:
+        decoded.decode()
+        assert decoded.content()
+
+    assert [path.name for path in elsewhere.iterdir()] == [f".tmp-{'2' * 32}"]

@@ -106,6 +106,7 @@ def test_a_folder_that_is_a_link_is_never_entered(name: str, tmp_path: Path) -> 
         lambda: again.settle(f"{name}/deep"),
         lambda: again.child(name).list(),
         lambda: again.child(name).sweep(),
+        lambda: again.child(name).make(),
     ):
         with pytest.raises(StorageError, match="it is a symbolic link"):
             use()
