@@ -5,7 +5,9 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -48,7 +50,8 @@ def main(
     try:
         if place is not None:
             place(args)
-        return _run(args, sys.argv[1:] if argv is None else argv)
+        with _warnings_in_words():
+            return _run(args, sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
@@ -224,6 +227,23 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         status = getattr(import_module(args.module), args.command)(args, console)
     sys.stdout.flush()
     return status
+
+
+@contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Print our own warnings like our errors, without a line of source, each time they come."""
+    from search.errors import StudyWarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, StudyWarning):
+            _complain(f"warning: {message}")
+        else:
+            former(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        former, warnings.showwarning = warnings.showwarning, show
+        warnings.simplefilter("always", StudyWarning)
+        yield
 
 
 def plain_console() -> "Console":

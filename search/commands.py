@@ -241,6 +241,8 @@ def _load(folder: str) -> StudyResult | str:
         return load(folder)
     except SearchError as error:
         return " ".join(str(error).split())
+    except Exception as error:  # one study that nobody foresaw must not hide all others
+        return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _policy_options(args: Namespace) -> dict[str, Any]:

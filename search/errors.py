@@ -58,4 +58,7 @@ class ClusterLost(SearchError):
 
 
 class StudyWarning(UserWarning):
-    """A study can run as it is, but part of what it searches makes no difference."""
+    """A study can be run and read as it is, but for what the message says.
+
+    Part of what it searches makes no difference, or figures beside its results are damaged.
+    """

@@ -59,10 +59,14 @@ class Sign:
     lease_seconds: float
     counter: int = 0
     is_released: bool = False
+    logged: int = 0
+    """Segments of its generation that were in the log by then: where there are fewer now, some
+    were lost. Signs of older versions say 0."""
 
-    def renewed(self, at: float, *, is_released: bool = False) -> "Sign":
+    def renewed(self, at: float, *, is_released: bool = False, logged: int = 0) -> "Sign":
         """Return the next sign of the same holder."""
-        return replace(self, at=at, counter=self.counter + 1, is_released=is_released)
+        count = self.counter + 1
+        return replace(self, at=at, counter=count, is_released=is_released, logged=logged)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -87,6 +91,7 @@ class Sign:
             since=str(values["since"]),
             counter=int(values["counter"]),
             is_released=values["is_released"] is True,
+            logged=int(values.get("logged", 0)),
             **numbers,
         )
 
@@ -172,7 +177,8 @@ class Standing:
     newest: int
     """The newest generation of which there is any trace."""
     signs: tuple[Found, ...]
-    """Of the newest generation that was claimed, and of who was about to claim a newer one."""
+    """Of the newest generation that was claimed (or of all that were asked for, see `look`), and
+    of who was about to claim a newer one."""
     tokens: frozenset[str] = field(default=frozenset())
     """Of everybody who ever gave a sign, without the count of their tries."""
 
@@ -215,7 +221,7 @@ def newest_generation(store: Store) -> int:
     generations = [0]
     for path in store.list(CLAIMS):
         match = _CLAIM.fullmatch(path)
-        if match is None and not path.rpartition("/")[2].startswith("."):
+        if match is None:
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
         generations.extend([int(match[1])] if match else [])
     # Copies of a study may lack the claims; what the log names has been claimed all the same.
@@ -223,7 +229,7 @@ def newest_generation(store: Store) -> int:
     return max(generations)
 
 
-def look(store: Store, claimed: int | None = None) -> Standing:
+def look(store: Store, claimed: int | None = None, *, since: int | None = None) -> Standing:
     """Read who has claimed a study and who says to be alive.
 
     The claims are listed before the signs: whoever claims in between is seen by its sign, which
@@ -232,6 +238,7 @@ def look(store: Store, claimed: int | None = None) -> Standing:
     Args:
         store: The study's folder.
         claimed: The newest generation, if it has been looked up; else `newest_generation`.
+        since: The oldest generation whose signs are wanted; None: ``claimed``.
 
     Raises:
         DamagedRecord: If there is a claim with a name that is none.
@@ -239,7 +246,8 @@ def look(store: Store, claimed: int | None = None) -> Standing:
     """
     claimed = newest_generation(store) if claimed is None else claimed
     matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]
-    found = [_read(store, m[0], int(m[1])) for m in matches if int(m[1]) >= claimed]
+    oldest = claimed if since is None else min(since, claimed)
+    found = [_read(store, m[0], int(m[1])) for m in matches if int(m[1]) >= oldest]
     return Standing(
         claimed=claimed,
         newest=max([claimed, *(int(m[1]) for m in matches)]),

@@ -287,6 +287,7 @@ class StudyLog:
     def _advance(self, draft: Draft) -> None:
         self.reader.segments.add(self.generation, self._sequence, draft.logged)
         self._sequence += 1
+        self._ownership.logged = self._sequence
         self._replay.adopt(draft.after)
 
     def _complete(self, decision: Decision, preview: Replay) -> Decision:

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.history import TrialHistory, counts, trial_history
 from search.replay import TrialDecisions
-from search.segments import Moved, is_hidden
+from search.segments import Moved
 from trainables import measurement
 from trainables.measurement import Measurement
 from trainables.record import DamagedRecord, seal, unseal
@@ -227,17 +227,15 @@ class MeasurementFiles:
         """List epochs before folded trials: what is folded meanwhile is in one of the two."""
         listing = _Listing()
         for path in self._store.list(measurement.FOLDER):
-            if not is_hidden(path):
-                listing.epochs[measurement.place(path)[1]].append(path)
+            listing.epochs[measurement.place(path)[1]].append(path)
         for path in self._store.list(FOLDER):
-            if not is_hidden(path):
-                first, last, generation = _parse(path)
-                known = listing.singles if last is None else listing.blocks
-                key = first if last is None else first // BLOCK_SIZE
-                older, newer = sorted([known.get(key, (0, "")), (generation, path)])
-                known[key] = newer
-                if older[1]:
-                    listing.outdated.append((older[0], first, older[1]))
+            first, last, generation = _parse(path)
+            known = listing.singles if last is None else listing.blocks
+            key = first if last is None else first // BLOCK_SIZE
+            older, newer = sorted([known.get(key, (0, "")), (generation, path)])
+            known[key] = newer
+            if older[1]:
+                listing.outdated.append((older[0], first, older[1]))
         return listing
 
 

@@ -9,10 +9,13 @@ from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
 from search.reader import PREPARED, STUDY, StudyReader
 from search.results import StudyResult
+from search.segments import has_log
 from search.shares import SHARES
 from search.study import Study
 from search.warm import WARM
+from search.wording import count
 from trainables.data import DataInfo, check_dataset
+from trainables.record import DamagedRecord
 from trainables.store import Store
 
 
@@ -25,9 +28,11 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
 
     Raises:
         StudyDiffers: If its settings are others; only the budget may have grown.
+        DamagedRecord: If trials are recorded there and it is lost what study they belong to.
     """
     store = Store(study.folder)
     if not store.exists(STUDY):
+        _refuse_a_log_alone(store)
         return None
     stored = read(reader or StudyReader(store))
     if not stored.trials:
@@ -42,6 +47,15 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
             "give this one another name, or change nothing but a larger budget"
         )
     return stored.under(study)
+
+
+def _refuse_a_log_alone(store: Store) -> None:
+    """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
+    if has_log(store) and (trials := StudyReader(store).replay().trials):
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
+            "restore it from a copy, or give the study another name"
+        )
 
 
 def is_done(study: Study, reader: StudyReader | None = None) -> bool:

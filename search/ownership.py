@@ -13,6 +13,7 @@ from search.errors import StorageError, StudyLocked
 from search.lease import (
     TOKEN_LETTERS,
     Pace,
+    Standing,
     encode_sign,
     look,
     new_sign,
@@ -51,6 +52,8 @@ class Ownership:
         self._is_held = True
         self._is_lost = False
         self._renewed = (claimed.began, claimed.sign.at)
+        self.logged = 0
+        """Segments that the owner has logged; its signs of life say so."""
         self._over = threading.Event()
         self._thread = threading.Thread(
             target=_beat_on,
@@ -131,7 +134,7 @@ class Ownership:
         if newest != self._generation:
             return
         uptime, wall = self._pace.uptime(), self._pace.wall()
-        self._sign = self._sign.renewed(wall, is_released=is_last)
+        self._sign = self._sign.renewed(wall, is_released=is_last, logged=self.logged)
         path = sign_path(self._generation, self._sign.token)
         self._store.put(path, encode_sign(self._sign))
         self._renewed = (uptime, wall)
@@ -205,17 +208,24 @@ def hold(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> Ow
     return claim(store, patience=patience, pace=pace)
 
 
-def holder(store: Store, *, pace: Pace | None = None) -> str | None:
+def holder(
+    store: Store, *, pace: Pace | None = None, standing: Standing | None = None
+) -> str | None:
     """Say who runs a study now, for people; None if nobody does, or has shown life lately.
+
+    Args:
+        store: The study's folder.
+        pace: By which clocks that is judged.
+        standing: What `look` has just found there, if it has.
 
     Raises:
         StorageError: If the storage refuses.
     """
     now = (pace or Pace()).wall()
     note = look_at_lock(store)
-    standing = look(store, newest_claim(store))
+    standing = standing or look(store, newest_claim(store))
     for found in standing.signs:
-        if found.is_held(now, _tokens):
+        if found.generation >= standing.claimed and found.is_held(now, _tokens):
             return found.describe(now)
     if note is None or (note.sign and note.sign.token[:TOKEN_LETTERS] in standing.tokens):
         return None

@@ -5,15 +5,19 @@ from typing import Any
 
 from search.errors import InputError
 from search.history import History, study_history
+from search.lease import Standing, look, newest_claim
 from search.measured import MeasurementFiles
 from search.replay import Replay
-from search.segments import Moved, SegmentFiles
+from search.segments import FOLDER as LOG
+from search.segments import Moved, SegmentFiles, has_log
 from trainables.record import DamagedRecord, unseal
 from trainables.store import Store
 from trainables.uri_keys import without_keys
 
 STUDY = "study.json"
 PREPARED = "prepared.json"
+LOGGED_TRIES = 2
+"""How often the log is read again if it lacks what an owner says to have logged."""
 READ_TRIES = 20
 """How often a reader looks again for what a writer may just have folded away."""
 
@@ -41,6 +45,31 @@ class StudyReader:
         """
         return self.read_both()[1]
 
+    def read_whole(self) -> tuple[History, Standing]:
+        """Return the study as it is now, and who has shown life in it.
+
+        Its owners say with each sign of life how much they have logged: a log that lacks its
+        newest segments is no study at an earlier moment but a damaged one.
+
+        Raises:
+            DamagedRecord: If segments are missing that an owner had logged; also what `read`
+                raises.
+        """
+        history = self.read()
+        standing = look(self.store, newest_claim(self.store), since=history.generation)
+        for _ in range(LOGGED_TRIES):
+            with suppress(Moved):
+                self._check_logged(standing, history.generation)
+                return history, standing
+            history = self.read()  # also what was logged since it was read
+        self._check_logged(standing, history.generation)
+        return history, standing
+
+    def _check_logged(self, standing: Standing, newest: int) -> None:
+        for found in standing.signs:
+            if found.sign is not None and found.generation >= newest:
+                self.segments.check_length(found.generation, found.sign.logged)
+
     def read_both(self) -> tuple[Replay, History]:
         """Return the study as it is now, also as its decisions alone; raises what `read` does."""
         study = read_study(self.store)
@@ -65,8 +94,10 @@ class StudyReader:
 
     def _read(self, study: dict[str, Any]) -> tuple[Replay, History]:
         replay = self.replay()
-        trials = tuple(self.measured.join(replay.trials))
         prepared = _read_sealed(self.store, PREPARED, "prepared")
+        if prepared is not None and not replay.generation:  # its writer had opened the log before
+            raise Moved(f"{self.store.uri}/{LOG} is missing; restore it from a copy")
+        trials = tuple(self.measured.join(replay.trials))
         return replay, study_history(replay, trials, study=study, prepared=prepared)
 
 
@@ -78,9 +109,13 @@ def read_study(store: Store) -> dict[str, Any]:
         StorageError: If it is damaged or written by a newer version, or the storage refuses.
     """
     study = _read_sealed(store, STUDY, "study")
-    if study is None:
-        raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
-    return _without_keys(study)
+    if study is not None:
+        return _without_keys(study)
+    if has_log(store):
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside its log; restore it from a copy"
+        )
+    raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
 
 
 def _without_keys(study: dict[str, Any]) -> dict[str, Any]:

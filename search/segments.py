@@ -43,9 +43,9 @@ def encode_segment(generation: int, sequence: int, decisions: Sequence[Decision]
     return seal("segment", _body(generation, sequence, [decisions]))
 
 
-def is_hidden(path: str) -> bool:
-    """Tell whether a file is another program's business (``.nfs...``, ``.DS_Store``)."""
-    return path.rpartition("/")[2].startswith(".")
+def has_log(store: Store) -> bool:
+    """Tell whether a folder holds segments of a study's log."""
+    return any(_NAME.fullmatch(path) for path in store.list(FOLDER))
 
 
 class SegmentFiles:
@@ -70,6 +70,7 @@ class SegmentFiles:
         """
         names = self._names()
         if not names:
+            self.lengths = {}
             return iter(())
         newest = max(names)
         (opened, *_) = self._segment(names, newest, 0)
@@ -79,6 +80,17 @@ class SegmentFiles:
         places = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
         segments = [(g, self._segment(names, g, sequence)) for g, sequence in places]
         return iter(segments)
+
+    def check_length(self, generation: int, length: int) -> None:
+        """Make sure that the last `read` found at least so many segments of a generation.
+
+        Raises:
+            Moved: If it did not.
+        """
+        if self.lengths.get(generation, 0) < length:
+            raise Moved(
+                f"{segment_path(generation, length - 1)} is missing; restore it from a copy"
+            )
 
     def add(self, generation: int, sequence: int, segment: Segment) -> None:
         """Remember a segment that this process wrote."""
@@ -122,7 +134,7 @@ class SegmentFiles:
     def _covered(self, newest: int) -> list[str]:
         """Return the objects up to a generation of which all is in others."""
         # One listing: in a second one there may be what the first did not have.
-        listed = [path for path in self._store.list(FOLDER) if not is_hidden(path)]
+        listed = self._store.list(FOLDER)
         used = {path for known in _places(listed).values() for path in known.values()}
         return [path for path in listed if path not in used and _parse(path)[0] <= newest]
 
@@ -159,12 +171,11 @@ class SegmentFiles:
 def _places(paths: Sequence[str]) -> _Names:
     places: _Names = {}
     for path in paths:
-        if not is_hidden(path):
-            generation, first, last = _parse(path)
-            known = places.setdefault(generation, {})
-            for sequence in range(first, last + 1):
-                if known.get(sequence, path) == path or last > first:
-                    known[sequence] = path
+        generation, first, last = _parse(path)
+        known = places.setdefault(generation, {})
+        for sequence in range(first, last + 1):
+            if known.get(sequence, path) == path or last > first:
+                known[sequence] = path
     return places
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import yaml
 from search.errors import InputError
 from search.keys import Path as KeyPath
 from search.keys import PlacedError, Problem, joined, refused, shown
+from trainables.local_files import open_plain
 
 if TYPE_CHECKING:
     from search.study import Study
@@ -145,7 +147,7 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=partial(open_plain, follow=True)) as file:
             content = file.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the path of a study file") from None

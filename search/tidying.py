@@ -1,5 +1,6 @@
 """Deletes the checkpoints of ended trials that nobody can need any more."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -8,6 +9,8 @@ from search.history import TrialHistory
 from trainables.store import Store
 
 FOLDER = "checkpoints"
+_NAME = re.compile(r"(\d{6,})-\d{3,}-\d{4,}")
+"""Generation, attempt and epoch (``trainables.attempt``); other folders are the user's own."""
 
 
 def tidy(store: Store, generation: int, trial: TrialHistory) -> None:
@@ -48,9 +51,9 @@ def _delete(store: Store, generation: int, trial: TrialHistory, folders: Iterabl
 
 
 def _is_made_until(generation: int, folder: str) -> bool:
-    """Tell whether a checkpoint's name says that it was made under this owner or an older one."""
-    made = folder.rpartition("/")[2].partition("-")[0]
-    return made.isdecimal() and int(made) <= generation
+    """Tell whether a name is a checkpoint's that was made under this owner or an older one."""
+    made = _NAME.fullmatch(folder.rpartition("/")[2])
+    return made is not None and int(made[1]) <= generation
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

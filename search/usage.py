@@ -1,12 +1,22 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from search.errors import InputError, StorageError, StudyWarning
+from trainables.record import as_count, as_float, seal, unseal
 from trainables.store import Store
+
+FOLDER = "runs"
+KIND = "run"
+_NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
+_SECONDS = ("wall_seconds", "startup_seconds", "idle_seconds")
+_COUNTS = ("slots", "trials")
 
 
 class Usage:
@@ -88,7 +98,69 @@ def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
     _write(usage, store, generation)
 
 
+def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
+    """Return the figures of every run of a study, oldest first.
+
+    No result depends on them: those of a run that cannot be read are left out, with a
+    ``StudyWarning``. Files of other names are other programs'.
+
+    Args:
+        store: The study's folder.
+    """
+    try:
+        paths = store.list(FOLDER)
+    except StorageError as error:
+        _warn(error)
+        return ()
+    found = (_read(store, path, int(m[1])) for path in paths if (m := _NAME.fullmatch(path)))
+    return tuple(figures for figures in found if figures is not None)
+
+
+def write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None:
+    """Write the figures of a run; raises `StorageError`."""
+    body = {"generation": generation, **figures}
+    store.put(f"{FOLDER}/{generation:06d}.json", seal(KIND, body))
+
+
 def _write(usage: Usage, store: Store, generation: int) -> None:
     usage.close()
-    figures = {"generation": generation, **usage.to_dict()}
-    store.put(f"runs/{generation:06d}.json", json.dumps(figures).encode())
+    write_run(store, generation, usage.to_dict())
+
+
+def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
+    try:
+        figures = _figures(store.get(path), path)
+        if figures.get("generation", generation) != generation:
+            raise InputError(f"{path} holds the figures of run {figures['generation']}")
+    except FileNotFoundError:
+        return None  # deleted since it was listed
+    except (StorageError, InputError) as error:
+        _warn(error)
+        return None
+    return figures
+
+
+def _figures(data: bytes, path: str) -> dict[str, Any]:
+    """Return the figures of a run, also as versions without a seal wrote them."""
+    plain: dict[str, Any] | None = None
+    with suppress(ValueError, RecursionError):
+        plain = json.loads(data)
+    if not isinstance(plain, dict) or not {*_SECONDS, *_COUNTS} <= plain.keys():
+        plain = unseal(KIND, data, path)
+    for name in _SECONDS:
+        as_float(plain.get(name), f"{path}: {name}")
+    for name in _COUNTS:
+        as_count(plain.get(name), f"{path}: {name}")
+    trials = plain.get("trial_seconds", [])
+    if not isinstance(trials, list) or any(not _is_trial(trial) for trial in trials):
+        raise InputError(f"{path}: trial_seconds needs [number, attempt, seconds] of each trial")
+    return plain
+
+
+def _is_trial(trial: Any) -> bool:
+    return isinstance(trial, list) and [type(value) for value in trial] == [int, int, float]
+
+
+def _warn(error: Exception) -> None:
+    said = f"the times of a run are left out, as they cannot be read: {error}"
+    warnings.warn(StudyWarning(said), stacklevel=4)

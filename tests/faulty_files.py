@@ -175,6 +175,9 @@ class MemoryFiles(LocalFiles):
             raise NotADirectoryError(20, "no folder", path)
         return [(name, self.disk[number].is_folder) for name, number in inode.entries.items()]
 
+    def refuse_link(self, path: str) -> bool:
+        return self.exists(path)  # there are no links here
+
     def exists(self, path: str) -> bool:
         try:
             self._find(path)

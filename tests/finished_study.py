@@ -1,6 +1,5 @@
 """A small study of two heads, written by the real log: complete, stopped and failed trials."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from search.ownership import claim
 from search.prepared import Prepared
 from search.space import SearchSpace
 from search.study import Study
+from search.usage import write_run
 from trainables.data_values import DataInfo
 from trainables.measurement import Measurement, write
 from trainables.store import Store
@@ -193,5 +193,5 @@ def write_study(
             )
         if closed:
             log.record(Closed(reason=closed))
-    store.put("runs/000001.json", json.dumps(RUN).encode())
+    write_run(store, 1, RUN)
     return study

@@ -5,7 +5,7 @@ writes the arrays below ``<storage>/.data/<fingerprint>``; ``open_dataset`` maps
 """
 
 from trainables.data_check import check_dataset
-from trainables.data_decode import decode_dataset, is_decoded
+from trainables.data_decode import decode_dataset, is_decoded, is_intact
 from trainables.data_store import Dataset, Split, open_dataset
 from trainables.data_values import SPLITS, DataInfo, DataRequest
 
@@ -18,5 +18,6 @@ __all__ = [
     "check_dataset",
     "decode_dataset",
     "is_decoded",
+    "is_intact",
     "open_dataset",
 ]

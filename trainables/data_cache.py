@@ -1,30 +1,40 @@
 """Copies of decoded data on a node's own disk: made once, whoever asks, and not kept for ever."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainables.data_folders import (
+    is_folder,
+    is_private,
+    make_private,
+    move_into_place,
+    remove_old,
+    temporary_name,
+)
 from trainables.data_manifest import (
     ArrayEntry,
     Manifest,
-    check_file,
+    damaged,
     has_files,
-    move_into_place,
+    mark_damaged,
+    open_array,
 )
-from trainables.errors import StorageError, StorageFull
-from trainables.local import TEMPORARY, storage_errors
+from trainables.errors import StorageFull
+from trainables.local import storage_errors
+from trainables.local_files import open_plain
 from trainables.store import Store
 
+CACHE = "TWOHEAD_CACHE"
+"""The environment variable that names a folder of the node; ours lies in it."""
 UNUSED_SECONDS = 7 * 86_400.0
 """A copy that no process has opened for so long makes room when another one is made."""
-UNFINISHED_SECONDS = 86_400.0
-"""What a killed process left half copied is removed after this time."""
 WAIT_SECONDS = 1_800.0
 """For another process that makes the same copy; after that it is made beside."""
 POLL_SECONDS = 0.2
@@ -33,8 +43,18 @@ COPY_BYTES = 16 * 2**20
 
 
 def default_cache() -> Path:
-    """Return this user's folder in the system's folder for temporary files."""
-    return Path(tempfile.gettempdir()) / f"twohead-data-{os.getuid()}"
+    """Return the folder of copies: in what ``TWOHEAD_CACHE`` names, else this user's own.
+
+    That lies in the system's folder for temporary files, where anybody may have taken its name;
+    then it lies in this user's own cache.
+    """
+    ours = f"twohead-data-{os.getuid()}"  # several users may name one folder
+    if named := os.environ.get(CACHE):
+        return Path(named).expanduser() / ours
+    usual = Path(tempfile.gettempdir()) / ours
+    if is_private(usual):
+        return usual
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / ours
 
 
 def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Path) -> Path:
@@ -50,18 +70,17 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
 
     Raises:
         StorageFull: If there is no room.
-        StorageError: If an array is missing or not what it was, or the storage refuses.
+        DamagedData: If an array is missing or not what it was.
+        StorageError: If the cache is a link or another user's, or the storage refuses.
     """
     target = cache / fingerprint
     with storage_errors(f"copy data to {str(cache)!r}"):
+        make_private(cache)
         if _is_there(target, manifest):
             return target
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if cache.stat().st_uid != os.getuid():
-            raise StorageError(f"data cache {str(cache)!r} needs to be a folder of this user")
         with _turn(cache / f"{fingerprint}.lock"):
             if not _is_there(target, manifest):
-                _remove_unused(cache)
+                remove_old(cache, unused_seconds=UNUSED_SECONDS)
                 _check_room(cache, manifest)
                 _copy(store, fingerprint, manifest, target)
     return target
@@ -69,16 +88,17 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
 
 def _is_there(target: Path, manifest: Manifest) -> bool:
     """Tell whether the copy is whole; if so, note that it is used."""
+    if not is_folder(target) or not has_files(target, manifest):
+        return False
     with suppress(FileNotFoundError):
         os.utime(target)
-        return has_files(target, manifest)
-    return False
+    return True
 
 
 @contextmanager
 def _turn(path: Path) -> Iterator[None]:
     """Wait until no other process of this node is at it; one that is killed ends its turn."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = open_plain(str(path), os.O_RDWR | os.O_CREAT)
     try:
         until = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < until:
@@ -92,40 +112,29 @@ def _turn(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _remove_unused(cache: Path) -> None:
-    """Remove copies that nobody opened for long, and what was left half done.
-
-    A process that still has one mapped keeps it until it ends.
-    """
-    now = time.time()
-    for path in cache.iterdir():
-        limit = UNFINISHED_SECONDS if path.name.startswith(TEMPORARY) else UNUSED_SECONDS
-        with suppress(FileNotFoundError):
-            if path.is_dir() and path.stat().st_mtime < now - limit:
-                doomed = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-                path.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
-
-
 def _check_room(cache: Path, manifest: Manifest) -> None:
     needed = sum(entry.num_bytes for entry in manifest.values())
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise StorageFull(
             f"data cache {str(cache)!r} needs {needed} bytes, got {free} free; make room there "
-            "or let TWOHEAD_CACHE name a folder on another disk of the node"
+            f"or let {CACHE} name a folder on another disk of the node"
         )
 
 
 def _copy(store: Store, fingerprint: str, manifest: Manifest, target: Path) -> None:
-    temporary = target.with_name(f"{TEMPORARY}{fingerprint[:16]}-{uuid.uuid4().hex}")
-    temporary.mkdir()
+    temporary = target.with_name(temporary_name(fingerprint))
+    temporary.mkdir(mode=0o700)
     try:
         for name, entry in manifest.items():
+            digest, size = hashlib.sha256(), 0
             with (temporary / name).open("xb") as file:
                 for data in _read(store, fingerprint, name, entry):
-                    file.write(data)
-            check_file(temporary / name, entry, verify=True)
+                    digest.update(data)
+                    size += file.write(data)
+            if (size, digest.hexdigest()) != (entry.num_bytes, entry.sha256):
+                mark_damaged(store, fingerprint)
+                raise damaged(f"{store.uri}/{fingerprint}/{name}", "needs its former content")
         move_into_place(temporary, target, lambda: has_files(target, manifest))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -134,8 +143,7 @@ def _copy(store: Store, fingerprint: str, manifest: Manifest, target: Path) -> N
 def _read(store: Store, fingerprint: str, name: str, entry: ArrayEntry) -> Iterator[bytes]:
     """Yield an array's content: of one file in a folder, or of its pieces elsewhere."""
     if store.root is not None:
-        check_file(store.root / fingerprint / name, entry, verify=False)
-        with (store.root / fingerprint / name).open("rb") as file:
+        with open_array(store.root / fingerprint / name, entry, whole=False) as file:
             while data := file.read(COPY_BYTES):
                 yield data
         return
@@ -143,4 +151,6 @@ def _read(store: Store, fingerprint: str, name: str, entry: ArrayEntry) -> Itera
         try:
             yield store.get(f"{fingerprint}/{part}")
         except FileNotFoundError as error:
-            raise StorageError(f"decoded array {name!r} lacks its part {part!r}") from error
+            mark_damaged(store, fingerprint)
+            where = f"{store.uri}/{fingerprint}/{part}"
+            raise damaged(where, "needs to exist, got no such part") from error

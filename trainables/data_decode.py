@@ -2,12 +2,11 @@
 
 import hashlib
 import io
+import math
 import os
 import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -19,36 +18,41 @@ from numpy.typing import NDArray
 
 from trainables.data_check import Inspection, fingerprint_of, inspect_dataset
 from trainables.data_files import Source
+from trainables.data_folders import is_folder, move_into_place, remove_old, temporary_name
 from trainables.data_images import ImageProblem, bombs_are_errors
 from trainables.data_manifest import (
+    DAMAGED,
     DATA_FOLDER,
     MANIFEST,
     PART_BYTES,
     ArrayEntry,
     Manifest,
+    check_files,
     has_files,
-    move_into_place,
     read_manifest,
+    sums_name,
     write_manifest,
 )
 from trainables.data_problems import Problems
+from trainables.data_sums import row_sums
 from trainables.data_values import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest
 from trainables.errors import InputError, StorageError, StorageFull
-from trainables.local import TEMPORARY, storage_errors
+from trainables.local import storage_errors
 from trainables.store import Store
 
 MAX_THREADS = 4
-STALE_SECONDS = 86_400.0
-"""Unfinished folders of killed decoders are removed after this time."""
+WHOLE_BYTES = 2**30
+"""Images that take more have a checksum a row, compared when the row is first read: to read all
+of them in every process, for their SHA-256 alone, would take seconds."""
 
 
 def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> None:
-    """Decode a data set into ``<storage>/.data/<fingerprint>``, unless it is there already.
+    """Decode a data set into ``<storage>/.data/<fingerprint>``, unless it is there undamaged.
 
     One ``.npy`` file per split and column: ``<split>-image.npy`` uint8 ``(n, h, w, c)``,
-    ``<split>-<head>.npy``; the manifest with sizes and SHA-256 comes last. It is built under a
-    temporary name and renamed, so no reader sees a part of it, and any number of processes may
-    decode the same set at once. Memory is bounded whatever the size of the set.
+    ``<split>-<head>.npy``; the sealed manifest with sizes and SHA-256 comes last. It is built
+    under a temporary name and renamed, so no reader sees a part of it, and any number of
+    processes may decode the same set at once. Memory is bounded whatever the size of the set.
 
     Args:
         request: As given to ``check_dataset``.
@@ -62,7 +66,7 @@ def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> No
         StorageError: If the storage refuses.
     """
     store = Store(storage_uri).child(DATA_FOLDER)
-    if _is_decoded(store, info.fingerprint):
+    if _is_intact(store, info.fingerprint):
         return
     inspection = inspect_dataset(request)
     _check_unchanged(request, info, inspection.info.fingerprint)
@@ -78,8 +82,20 @@ def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> No
 
 
 def is_decoded(info: DataInfo, storage_uri: str) -> bool:
-    """Tell whether a storage has a data set's arrays, all of them, in their whole length."""
+    """Tell whether a storage has a data set's arrays, all of them, in their whole length.
+
+    Takes next to no time; `is_intact` reads them.
+    """
     return _is_decoded(Store(storage_uri).child(DATA_FOLDER), info.fingerprint)
+
+
+def is_intact(info: DataInfo, storage_uri: str) -> bool:
+    """Tell whether a storage has a data set's arrays, as far as can be told without long reading.
+
+    The SHA-256 of local files is compared, but that of the images of a set over
+    ``WHOLE_BYTES``; those of a remote storage are compared by each node that copies them.
+    """
+    return _is_intact(Store(storage_uri).child(DATA_FOLDER), info.fingerprint)
 
 
 class ArrayWriter:
@@ -130,9 +146,23 @@ class ArrayWriter:
 def _is_decoded(store: Store, fingerprint: str) -> bool:
     try:
         manifest = read_manifest(store, fingerprint)
+        if store.root is None:
+            return not store.exists(f"{fingerprint}/{DAMAGED}")
     except StorageError:
         return False
-    return store.root is None or has_files(store.root / fingerprint, manifest)
+    folder = store.root / fingerprint
+    return is_folder(folder) and has_files(folder, manifest)
+
+
+def _is_intact(store: Store, fingerprint: str) -> bool:
+    if not _is_decoded(store, fingerprint):
+        return False
+    if store.root is not None:
+        try:
+            check_files(store.root / fingerprint, read_manifest(store, fingerprint))
+        except StorageError:
+            return False
+    return True
 
 
 def _check_unchanged(request: DataRequest, info: DataInfo, fingerprint: str) -> None:
@@ -159,33 +189,29 @@ def _temporary_folder(store: Store, fingerprint: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="twohead-data-") as name:
             yield Path(name)
         return
-    _remove_stale(store.root)
-    folder = store.root / f"{TEMPORARY}{fingerprint[:16]}-{uuid.uuid4().hex}"
-    folder.mkdir(parents=True)
+    store.make()
+    remove_old(store.root)
+    folder = store.root / temporary_name(fingerprint)
+    folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_stale(root: Path) -> None:
-    now = time.time()
-    for folder in root.glob(f"{TEMPORARY}*"):
-        with suppress(OSError):
-            if now - folder.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def _check_room(folder: Path, inspection: Inspection) -> None:
     """Refuse early what the disk could not hold."""
-    height, width, channels = inspection.info.image_shape
-    needed = inspection.source.num_rows * height * width * channels
+    needed = _num_image_bytes(inspection)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageFull(
             f"decoded data need {needed} bytes in {str(folder.parent)!r}, got {free} free; "
             "free some space, or set a smaller image_size"
         )
+
+
+def _num_image_bytes(inspection: Inspection) -> int:
+    return inspection.source.num_rows * math.prod(inspection.info.image_shape)
 
 
 def _write_arrays(folder: Path, inspection: Inspection) -> Manifest:
@@ -198,7 +224,7 @@ def _write_arrays(folder: Path, inspection: Inspection) -> Manifest:
             for place, split in enumerate(SPLITS):
                 rows = labels.values[inspection.splits == place]
                 writers[f"{split}-{labels.head.name}.npy"].write(rows)
-        _write_images([writers[f"{split}-{IMAGE_COLUMN}.npy"] for split in SPLITS], inspection)
+        _write_images([_ImageWriter(writers, split) for split in SPLITS], inspection)
         return {name: writer.finish() for name, writer in writers.items()}
 
 
@@ -207,12 +233,29 @@ def _layout(inspection: Inspection) -> Iterator[tuple[str, str, tuple[int, ...]]
     for split in SPLITS:
         rows = inspection.info.rows[split]
         yield f"{split}-{IMAGE_COLUMN}.npy", "|u1", (rows, *inspection.info.image_shape)
+        if _num_image_bytes(inspection) > WHOLE_BYTES:
+            yield sums_name(f"{split}-{IMAGE_COLUMN}.npy"), "<u4", (rows,)
         for labels in inspection.labels:
             dtype = "<i4" if labels.head.kind == "classification" else "<f4"
             yield f"{split}-{labels.head.name}.npy", dtype, (rows, *labels.values.shape[1:])
 
 
-def _write_images(writers: list[ArrayWriter], inspection: Inspection) -> None:
+class _ImageWriter:
+    """Writes the images of a split and, where the layout has them, the checksums of its rows."""
+
+    def __init__(self, writers: Mapping[str, ArrayWriter], split: str) -> None:
+        name = f"{split}-{IMAGE_COLUMN}.npy"
+        self._images = writers[name]
+        self._sums = writers.get(sums_name(name))
+
+    def write(self, rows: NDArray[np.uint8]) -> None:
+        """Append images ``(n, height, width, channels)``."""
+        self._images.write(rows)
+        if self._sums is not None:
+            self._sums.write(row_sums(rows))
+
+
+def _write_images(writers: list[_ImageWriter], inspection: Inspection) -> None:
     """Decode all images in bounded batches; after a first bad one only look for others.
 
     Raises:
@@ -254,7 +297,7 @@ def _finish(folder: Path, store: Store, fingerprint: str, manifest: Manifest) ->
         os.fsync(file.fileno())
     _sync_folder(folder)
     target = folder.parent / fingerprint
-    move_into_place(folder, target, lambda: _is_decoded(store, fingerprint))
+    move_into_place(folder, target, lambda: _is_intact(store, fingerprint))
     _sync_folder(target.parent)
 
 
@@ -273,3 +316,4 @@ def _upload(store: Store, fingerprint: str, folder: Path, manifest: Manifest) ->
             for part in entry.parts(name):
                 store.put(f"{fingerprint}/{part}", file.read(PART_BYTES))
     store.put(f"{fingerprint}/{MANIFEST}", write_manifest(manifest, fingerprint))
+    store.delete(f"{fingerprint}/{DAMAGED}")

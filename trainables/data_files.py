@@ -213,8 +213,16 @@ def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
         raise FileNotFoundError(uri)
     if info.type == pafs.FileType.File:
         return [info]
+    if info.type != pafs.FileType.Directory:  # to open a pipe would wait for who writes to it
+        raise InputError(f"data {uri!r} needs to be a file or a folder, got a pipe or a device")
     found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    files = [f for f in found if f.type == pafs.FileType.File and _is_data(f.path, root)]
+    named = [f for f in found if f.type != pafs.FileType.Directory and _is_data(f.path, root)]
+    files = [f for f in named if f.type == pafs.FileType.File]
+    if odd := sorted(os.path.relpath(f.path, root) for f in named if f not in files):
+        raise InputError(
+            f"data folder {uri!r} needs plain files, got pipes, devices or links that lead "
+            f"nowhere: {odd[:5]}"
+        )
     if not files:
         names = sorted(os.path.relpath(f.path, root) for f in found)[:5]
         raise InputError(f"data folder {uri!r} needs at least one *{SUFFIX} file, got {names}")

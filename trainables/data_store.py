@@ -9,9 +9,20 @@ from numpy.typing import NDArray
 
 from trainables.data_baselines import Labels
 from trainables.data_cache import copy_to_cache, default_cache
-from trainables.data_manifest import DATA_FOLDER, ArrayEntry, Manifest, check_file, read_manifest
+from trainables.data_folders import discard
+from trainables.data_manifest import (
+    DATA_FOLDER,
+    SUMS,
+    DamagedData,
+    Manifest,
+    damaged,
+    mark_damaged,
+    open_array,
+    read_manifest,
+    sums_name,
+)
+from trainables.data_sums import RowSums
 from trainables.data_values import IMAGE_COLUMN, SPLITS
-from trainables.errors import StorageError
 from trainables.store import Store
 
 
@@ -28,6 +39,9 @@ class Split:
     labels: dict[str, Labels]
     """By head: class ids int32 ``(rows,)``, numbers float32 ``(rows, units)``, boxes float32
     ``(rows, 4)`` as yxyx fractions; read-only memory maps."""
+
+    check_images: RowSums | None = None
+    """Compares rows of a large set when they are read; None where all have been compared."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,64 +65,77 @@ class Dataset:
 
 
 def open_dataset(
-    storage_uri: str,
-    fingerprint: str,
-    cache: Path | None = None,
-    *,
-    verify: bool = False,
-    copy: bool = False,
+    storage_uri: str, fingerprint: str, cache: Path | None = None, *, copy: bool = False
 ) -> Dataset:
-    """Map the arrays that ``decode_dataset`` wrote.
+    """Map the arrays that ``decode_dataset`` wrote, checked.
 
-    The size of every file is compared with the manifest. Arrays in a remote storage, or with
-    ``copy``, are first copied to this node, once, and their SHA-256 is compared as well.
+    Every file's SHA-256 is compared with the sealed manifest, but that of the images of a large
+    set, whose rows have checksums of their own and are compared when they are first read
+    (`trainables.row_reading`). Bytes that change after that, while they are mapped, are not
+    seen. Arrays in a remote storage, or with ``copy``, are first copied to this node, once; a
+    copy that is damaged is made anew.
 
     Args:
         storage_uri: The storage given to ``decode_dataset``.
         fingerprint: The data set's ``DataInfo.fingerprint``.
-        cache: Folder for copies; by default one of this user's in the system's
-            folder for temporary files.
-        verify: Compare the SHA-256 of local files, too; reads all of them.
+        cache: Folder for copies, this user's alone; by default `data_cache.default_cache`.
         copy: Copy from a local folder, too: for one that several nodes share, which is slower
             to map than a node's own disk.
 
     Raises:
+        DamagedData: If an array of the storage is not what was decoded.
         StorageError: If nothing whole of that fingerprint lies there.
         StorageFull: If the cache has no room.
     """
     store = Store(storage_uri).child(DATA_FOLDER)
     manifest = read_manifest(store, fingerprint)
     if store.root is not None and not copy:
-        folder = store.root / fingerprint
-    else:
-        folder = copy_to_cache(store, fingerprint, manifest, cache or default_cache())
-    for name, entry in manifest.items():
-        check_file(folder / name, entry, verify=verify)
+        try:
+            return _map_all(store.root / fingerprint, fingerprint, manifest)
+        except DamagedData:
+            mark_damaged(store, fingerprint)
+            raise
+    folder = copy_to_cache(store, fingerprint, manifest, cache or default_cache())
+    try:
+        return _map_all(folder, fingerprint, manifest)
+    except DamagedData:
+        discard(folder)
+    copy_to_cache(store, fingerprint, manifest, folder.parent)
+    return _map_all(folder, fingerprint, manifest)
+
+
+def _map_all(folder: Path, fingerprint: str, manifest: Manifest) -> Dataset:
     splits = tuple(_map_split(folder, split, manifest) for split in SPLITS)
     return Dataset(fingerprint=fingerprint, splits=splits)
 
 
 def _map_split(folder: Path, split: str, manifest: Manifest) -> Split:
     arrays = {
-        name.removeprefix(f"{split}-").removesuffix(".npy"): _map(folder / name, entry)
-        for name, entry in manifest.items()
+        _column(name.removeprefix(f"{split}-")): _map(folder / name, manifest)
+        for name in manifest
         if name.startswith(f"{split}-")
     }
-    images = arrays.pop(IMAGE_COLUMN)
-    return Split(name=split, images=images, labels=arrays)
+    images, sums = arrays.pop(IMAGE_COLUMN), arrays.pop(f"{IMAGE_COLUMN}{SUMS}", None)
+    check = None if sums is None else RowSums(folder / f"{split}-{IMAGE_COLUMN}.npy", sums)
+    return Split(name=split, images=images, check_images=check, labels=arrays)
 
 
-def _map(path: Path, entry: ArrayEntry) -> Any:
+def _column(name: str) -> str:
+    """Return an array's column; checksums keep their ending, which no head's name has."""
+    return name if name.endswith(SUMS) else name.removesuffix(".npy")
+
+
+def _map(path: Path, manifest: Manifest) -> Any:
     """Map an array; one of no rows cannot be mapped and is made instead."""
-    if 0 in entry.shape:
-        return np.zeros(entry.shape, dtype=entry.dtype)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise StorageError(f"decoded array {str(path)!r} cannot be mapped: {error}") from error
-    if (array.dtype.str, array.shape) != (entry.dtype, entry.shape):
-        raise StorageError(
-            f"decoded array {str(path)!r} needs {entry.dtype} {entry.shape}, "
-            f"got {array.dtype.str} {array.shape}"
-        )
-    return array
+    entry = manifest[path.name]
+    with open_array(path, entry, whole=sums_name(path.name) not in manifest) as file:
+        try:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        except ValueError as error:
+            raise damaged(path, f"cannot be mapped: {error}") from error
+        if (dtype.str, shape) != (entry.dtype, entry.shape):
+            raise damaged(path, f"needs {entry.dtype} {entry.shape}, got {dtype.str} {shape}")
+        if 0 in shape:
+            return np.zeros(shape, dtype=dtype)
+        return np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape)

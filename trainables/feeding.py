@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.backend import Tensor, tf, visible_gpus
-from trainables.row_reading import Images, aligned_images, row_reader
+from trainables.row_reading import CheckRows, Images, aligned_images, row_reader
 from trainables.spec import HeadSpec
 
 RESIDENT_BYTES = 256 * 2**20
@@ -36,6 +36,11 @@ class Rows(Protocol):
     @property
     def images(self) -> Images:
         """``(rows, height, width, channels)``, 0..255; may be a memory map."""
+        ...
+
+    @property
+    def check_images(self) -> CheckRows | None:
+        """Compares images with what was decoded; None if that was done, or nothing is known."""
         ...
 
     @property
@@ -83,6 +88,8 @@ class ResidentFeed:
         if isinstance(rows.images.base, mmap.mmap):
             # At random a map is read in small pieces: on a cold disk that takes thrice as long.
             rows.images.base.madvise(mmap.MADV_WILLNEED)
+        if rows.check_images is not None:
+            rows.check_images(np.arange(self.num_rows), rows.images)
         self._images = _to_device()(rows.images)
         self._labels = tuple(map(tf.convert_to_tensor, _labels(rows, heads)))
 
@@ -101,7 +108,7 @@ class ChunkedFeed:
         self._shape = rows.images.shape[1:]
         self._labels = _labels(rows, heads)
         self._capacity = max(1, chunk_bytes * self.num_rows // max(1, rows.images.nbytes))
-        self._read = row_reader(rows.images)
+        self._read = row_reader(rows.images, rows.check_images)
         self._to_device = _to_device()
 
     def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:

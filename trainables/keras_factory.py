@@ -3,12 +3,10 @@
 Importing this module imports TensorFlow.
 """
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from trainables import checkpoint
@@ -110,9 +108,8 @@ def evaluate_points(
 
 @lru_cache(maxsize=2)
 def shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Dataset:
-    """Open the decoded data set once per process; ``copy`` as of `open_dataset`."""
-    cache = os.environ.get("TWOHEAD_CACHE")
-    return open_dataset(storage, fingerprint, Path(cache) if cache else None, copy=copy)
+    """Open the decoded data set, checked, once per process; ``copy`` as of `open_dataset`."""
+    return open_dataset(storage, fingerprint, copy=copy)
 
 
 def _data_of(settings: Mapping[str, Any]) -> tuple[str, str, bool]:

@@ -1,6 +1,7 @@
 """Atomic, durable objects in a local folder."""
 
 import errno
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,9 @@ from trainables.local_files import LocalFiles
 
 TEMPORARY = ".tmp-"
 """First letters of every temporary name; no reader ever sees a file or folder named so."""
+
+_LEFT_BEHIND = re.compile(rf"{re.escape(TEMPORARY)}(?:[0-9a-f]{{16}}-)?[0-9a-f]{{32}}(?:-old)?")
+_OTHERS = re.compile(r"\..*|.*~|#.*#|thumbs\.db|ehthumbs\.db|desktop\.ini", re.IGNORECASE)
 
 Content = bytes | Sequence[bytes | memoryview]
 """Of an object: whole, or in pieces, one after the other."""
@@ -46,77 +50,109 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(f"cannot {what}: {error.strerror or error}") from error
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one that this project gives to what is not finished yet."""
+    return _LEFT_BEHIND.fullmatch(name) is not None
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a name is surely another program's: hidden, a backup, an index of pictures.
+
+    Operating systems, file servers and editors leave such files in any folder
+    (``.DS_Store``, ``.nfs0000...``, ``Thumbs.db``, ``desktop.ini``, ``notes~``).
+
+    Example:
+        >>> [is_foreign(name) for name in (".nfs00a1", "Thumbs.db", "000001.json~", "000001.json")]
+        [True, True, True, False]
+    """
+    return _OTHERS.fullmatch(name) is not None
+
+
 def pieces_of(data: Content) -> Sequence[bytes | memoryview]:
     """Return the pieces of an object's content."""
     return [data] if isinstance(data, bytes) else data
 
 
 class LocalFolder:
-    """Objects in a local folder: each is there whole and durably, or not at all."""
+    """Objects in a local folder: each is there whole and durably, or not at all.
 
-    def __init__(self, root: Path, files: LocalFiles) -> None:
+    The folder itself may be a link; nothing inside is followed that is one.
+
+    Args:
+        root: The folder.
+        files: The calls to the operating system.
+        top: The folder that a user named; ``root`` lies in it.
+    """
+
+    def __init__(self, root: Path, files: LocalFiles, top: Path | None = None) -> None:
         self.root = root
         self.files = files
+        self._top = top or root
         self._settled: set[Path] = set()
+        self._name = str(root)
+        self._real = {str(self._top)}
+        """Folders that are known not to be links; looked at once, as nobody of us makes links."""
 
     def child(self, path: str) -> "LocalFolder":
         """Return the folder ``path`` inside this one, with the same seam."""
-        return LocalFolder(self.root / path, self.files)
+        return LocalFolder(self.root / path, self.files, self._top)
 
     def make(self) -> None:
         """Create the folder itself with its parents; durable on return."""
+        self._folder("")
         self._settle(self.root)
 
     def put(self, path: str, data: Content) -> None:
         """Write an object under a temporary name, then rename it; durable on return."""
-        target = self.root / path
+        target = Path(self._inside(path))
         self._place(target, data, self._rename)
         self.files.sync_folder(str(target.parent))
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object that must not exist yet; tell whether this call created it."""
-        target = self.root / path
+        target = Path(self._inside(path))
         created = self._place(target, data, self._link)
         self.files.sync_folder(str(target.parent))
         return created
 
     def get(self, path: str) -> bytes:
         """Return an object's content."""
-        return self.files.read(str(self.root / path))
+        return self.files.read(self._inside(path))
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
-        return self.files.exists(str(self.root / path))
+        return self.files.exists(self._inside(path))
 
     def folders(self) -> list[str]:
         """Return the names of the folders directly in this one, unsorted."""
         try:
-            entries = self.files.scan(str(self.root))
-        except (FileNotFoundError, NotADirectoryError):
+            entries = self.files.scan(self._folder(""))
+        except FileNotFoundError:
             return []
-        return [
-            name for name, is_folder in entries if is_folder and not name.startswith(TEMPORARY)
-        ]
+        return [name for name, is_folder in entries if is_folder and not is_foreign(name)]
 
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
         found: list[str] = []
         open_folders = [prefix]
+        self._folder(prefix)
         while open_folders:
             folder = open_folders.pop()
             try:
                 entries = self.files.scan(str(self.root / folder))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # removed since its parent was read
+            except FileNotFoundError:
+                continue  # not made yet, or removed since its parent was read
             for name, is_folder in entries:
-                if not name.startswith(TEMPORARY):
+                if not is_foreign(name):
                     path = f"{folder}/{name}" if folder else name
-                    (open_folders if is_folder else found).append(path)
+                    # Who reads a record is to hear that a folder took its place.
+                    is_inner = is_folder and not name.endswith(".json")
+                    (open_folders if is_inner else found).append(path)
         return found
 
     def delete(self, path: str) -> None:
         """Remove an object, or a folder: the folder as a whole, whatever interrupts it."""
-        target = self.root / path
+        target = Path(self._inside(path))
         try:
             self.files.remove(str(target))
             return
@@ -143,22 +179,40 @@ class LocalFolder:
     def settle(self, path: str) -> None:
         """Make the names in a folder durable, whoever made them; a missing one is no error."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            self.files.sync_folder(str(self.root / path))
+            self.files.sync_folder(self._folder(path))
 
     def sweep(self) -> None:
         """Remove what interrupted writers left under temporary names."""
-        open_folders = [str(self.root)]
+        open_folders = [self._folder("")]
         while open_folders:
             folder = open_folders.pop()
             with suppress(FileNotFoundError, NotADirectoryError):
                 for name, is_folder in self.files.scan(folder):
                     path = f"{folder}/{name}"
-                    if not name.startswith(TEMPORARY):
+                    if not is_temporary(name):
                         open_folders.extend([path] if is_folder else [])
                     elif is_folder:
                         self._remove_tree(path)
                     else:
                         self._discard(path)
+
+    def _inside(self, path: str) -> str:
+        """Return the full name of an object; raise ``OSError`` if a link lies on the way to it."""
+        folder, _, name = path.rpartition("/")
+        return f"{self._folder(folder)}/{name}"
+
+    def _folder(self, path: str) -> str:
+        """Return the full name of a folder; raise ``OSError`` if a link lies on the way to it."""
+        full = f"{self._name}/{path}" if path else self._name
+        if full not in self._real:
+            folder = str(self._top)
+            for part in full[len(folder) :].strip("/").split("/"):
+                folder = f"{folder.rstrip('/')}/{part}"
+                if folder not in self._real:
+                    if not self.files.refuse_link(folder):
+                        break
+                    self._real.add(folder)
+        return full
 
     def _place(self, target: Path, data: Content, name: Callable[[str, str], bool]) -> bool:
         """Write a temporary file and let ``name`` give it its name; return what that returns.

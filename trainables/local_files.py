@@ -3,7 +3,75 @@
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
+
+_FOLDER = "it is a folder, where a file is needed"
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
+    """Open a plain file, and nothing else that may have its name; return the handle.
+
+    Opening a pipe waits until somebody writes to it, which may be for ever; a device may answer
+    anything; a link may lead to another user's file.
+
+    Args:
+        path: The file.
+        flags: Of ``os.open``.
+        follow: Whether the path may be a link to a plain file; for what a user names.
+
+    Raises:
+        OSError: If it is no plain file, in words; else as the system gives it.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.EISDIR:
+            raise IsADirectoryError(errno.EISDIR, _FOLDER, path) from error
+        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link; a socket
+            raise _not_plain(error.errno, path) from error
+        raise
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, _FOLDER, path)
+    raise OSError(errno.EINVAL, _refusal(mode), path)
+
+
+def refuse_link(path: str) -> bool:
+    """Tell whether there is something of this name, which must not be a link.
+
+    Raises:
+        OSError: If it is one, in words.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, _refusal(mode), path)
+    return True
+
+
+def _not_plain(number: int, path: str) -> OSError:
+    with suppress(OSError):
+        return OSError(number, _refusal(os.lstat(path).st_mode), path)
+    return OSError(number, os.strerror(number), path)
+
+
+def _refusal(mode: int) -> str:
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    return f"it is {kind}, and only plain files and folders are used here"
 
 
 class LocalFiles:
@@ -44,7 +112,7 @@ class LocalFiles:
 
     def same(self, first: str, second: str) -> bool:
         """Tell whether two names are one file."""
-        return os.path.samefile(first, second)
+        return os.path.samestat(os.lstat(first), os.lstat(second))
 
     def remove(self, path: str) -> None:
         """Remove one name of a file."""
@@ -71,12 +139,23 @@ class LocalFiles:
             os.close(handle)
 
     def read(self, path: str) -> bytes:
-        """Return a file's whole content."""
-        with open(path, "rb") as stream:
-            return stream.read()
+        """Return a plain file's whole content; anything else of that name is refused."""
+        handle = open_plain(path)
+        try:
+            size = os.fstat(handle).st_size
+            pieces = [os.read(handle, size + 1)]
+            while pieces[-1]:  # also what is longer than 2 GiB, or grows meanwhile
+                pieces.append(os.read(handle, size + 1))
+        finally:
+            os.close(handle)
+        return b"".join(pieces) if len(pieces) > 2 else pieces[0]
+
+    def refuse_link(self, path: str) -> bool:
+        """Tell whether there is something of this name; raise ``OSError`` if it is a link."""
+        return refuse_link(path)
 
     def scan(self, path: str) -> list[tuple[str, bool]]:
-        """Return the names in a folder, each with whether it is a folder (links are not)."""
+        """Return the names in a folder, each with whether it is a folder; links are none."""
         with os.scandir(path) as entries:
             return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
@@ -90,7 +169,7 @@ class LocalFiles:
         The lock ends with ``unlock`` or with the process; a program that the process starts
         does not inherit it.
         """
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = open_plain(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(handle, 0)
@@ -105,7 +184,7 @@ class LocalFiles:
 
     def is_locked(self, path: str) -> bool:
         """Tell whether anybody holds the lock of a file; takes it for that moment."""
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_plain(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -48,7 +48,8 @@ class Synthetic:
         num = self._rows[name]
         shape = (num, *self._spec.model.image_shape)
         labels = {head.name: _labels(head, num, rng) for head in self._spec.heads}
-        return SimpleNamespace(images=rng.integers(0, 256, shape, np.uint8), labels=labels)
+        images = rng.integers(0, 256, shape, np.uint8)
+        return SimpleNamespace(images=images, check_images=None, labels=labels)
 
 
 def _labels(head: HeadSpec, num: int, rng: np.random.Generator) -> Any:

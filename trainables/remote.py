@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from trainables.local import Content, pieces_of
+from trainables.local import Content, is_foreign, pieces_of
 from trainables.remote_opening import open_filesystem
 from trainables.retrying import Progress, Retrying
 
@@ -73,7 +73,8 @@ class RemoteFolder:
 
         selector = FileSelector(self._full(""), allow_not_found=True)
         infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
-        return [info.base_name for info in infos if info.type == FileType.Directory]
+        folders = [info.base_name for info in infos if info.type == FileType.Directory]
+        return [name for name in folders if not is_foreign(name)]
 
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
@@ -83,7 +84,9 @@ class RemoteFolder:
         selector = FileSelector(folder, allow_not_found=True, recursive=True)
         infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
         skip = len(self.root) + 1 if self.root else 0
-        return [info.path[skip:] for info in infos if info.type == FileType.File]
+        names = [info.path[skip:] for info in infos if info.type == FileType.File]
+        below = len(prefix) + 1 if prefix else 0
+        return [n for n in names if not any(map(is_foreign, n[below:].split("/")))]
 
     def delete(self, path: str) -> None:
         """Remove an object, or the objects of a folder; missing ones are no error."""

@@ -1,4 +1,4 @@
-"""Reads chosen rows of decoded images, of a file without mapping what is read."""
+"""Reads chosen rows of decoded images, of a file without mapping what is read; checks them."""
 
 import mmap
 import os
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import StorageError
+from trainables.local_files import open_plain
 
 Images = NDArray[np.uint8]
 """``(rows, height, width, channels)``."""
@@ -19,12 +20,22 @@ Order = NDArray[np.int64]
 ReadRows = Callable[[Order, Images], None]
 """Writes the rows of these numbers, in this order, into an array of as many."""
 
+CheckRows = Callable[[Order, Images], None]
+"""Raises ``StorageError`` if rows, given with their numbers, are not what was decoded."""
 
-def row_reader(images: Images) -> ReadRows:
-    """Return what reads rows of these images: of a whole map from its file, else from memory."""
+
+def row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
+    """Return what reads rows of these images: of a whole map from its file, else from memory.
+
+    Args:
+        images: The rows.
+        check: Called with what was read; None if there is nothing to check any more.
+    """
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
-        return _FileRows(images)
-    return partial(_take, images)
+        read: ReadRows = _FileRows(images)
+    else:
+        read = partial(_take, images)
+    return read if check is None else partial(_read_checked, read, check)
 
 
 def aligned_images(shape: tuple[int, ...], alignment: int) -> Images:
@@ -40,6 +51,18 @@ def _take(images: Images, chosen: Order, into: Images) -> None:
     np.take(images, chosen, axis=0, out=into, mode="clip")
 
 
+def _read_checked(read: ReadRows, check: CheckRows, chosen: Order, into: Images) -> None:
+    read(chosen, into)
+    check(chosen, into)
+
+
+def _open(path: str) -> int:
+    try:
+        return open_plain(path)
+    except OSError as error:
+        raise StorageError(f"cannot read images of {path!r}: {error.strerror}") from error
+
+
 class _FileRows:
     """Reads rows from the file of a map.
 
@@ -51,7 +74,7 @@ class _FileRows:
         self._path = str(images.filename)
         self._first = images.offset
         self._row_bytes = images[0].nbytes
-        self._handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = _open(self._path)
         weakref.finalize(self, os.close, self._handle)
 
     def __call__(self, chosen: Order, into: Images) -> None:

@@ -1,17 +1,18 @@
 """The record of a study's confirmation: what was trained again and what it gave."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search.confirming.confirmation import Candidate, Confirmation, Repeat, confirmation
 from search.confirming.plan import Training, recorded_trainings
 from search.decisions import DONE
-from search.errors import SearchError
+from search.errors import SearchError, StudyWarning
 from search.history import History, TrialHistory
-from search.log import StudyLog
 from search.points import Figures, Point
-from search.reader import STUDY
+from search.reader import STUDY, StudyReader
 from search.results import StudyResult
+from search.segments import has_log
 from trainables.store import Store
 
 FOLDER = "confirm"
@@ -71,18 +72,22 @@ def read_confirmation(
 def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
     """Return how a point did with all the fresh seeds that it was trained with; None without any.
 
-    A record that cannot be read is none: who asks for a study's best gets it all the same.
+    Who asks for a study's best gets it also where the record cannot be read, with a
+    ``StudyWarning``.
     """
     try:
         history = _history(record_of(result.folder))
-    except SearchError:
+    except SearchError as error:
+        said = f"what confirms the point is left out, as it cannot be read: {error}"
+        warnings.warn(StudyWarning(said), stacklevel=3)
         return None
     repeats = _repeats(history, point, None)
     return Candidate(point=point, was=1, repeats=repeats) if repeats else None
 
 
 def _history(store: Store) -> History | None:
-    return StudyLog.read(store) if store.exists(STUDY) else None
+    is_there = store.exists(STUDY) or has_log(store)
+    return StudyReader(store).read_whole()[0] if is_there else None
 
 
 def _pairs(history: History) -> list[tuple[Training, TrialHistory]]:

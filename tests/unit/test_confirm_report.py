@@ -13,6 +13,7 @@ from search.as_json import best_to_dict, to_text
 from search.cli import main
 from search.confirming.plan import leading_points, trainings_of
 from search.confirming.record import confirmed_point, is_done, read_confirmation, record_of
+from search.errors import StudyWarning
 from search.loading import list_studies, load
 from search.report import print_best
 from tests.confirmed_study import confirmed, write_confirmation
@@ -159,8 +160,19 @@ def test_best_is_there_whatever_became_of_the_record_of_its_confirmation(tmp_pat
     write_confirmation(result, points_of(result), AGAIN)
     record_of(result.folder).put("study.json", b"garbled")
 
-    assert confirmed_point(result, result.best()) is None
-    assert shown(print_best, result, result.best()).startswith("best: trial 4")
+    with pytest.warns(StudyWarning, match="what confirms the point is left out"):
+        assert confirmed_point(result, result.best()) is None
+    with pytest.warns(StudyWarning, match="is damaged"):
+        assert shown(print_best, result, result.best()).startswith("best: trial 4")
+
+
+def test_a_confirmation_that_lost_what_it_is_of_is_said(tmp_path):
+    result = load(write_study(tmp_path).folder)
+    write_confirmation(result, points_of(result), AGAIN)
+    record_of(result.folder).delete("study.json")
+
+    with pytest.warns(StudyWarning, match=r"confirm/study.json is missing"):
+        assert confirmed_point(result, result.best()) is None
 
 
 def test_a_confirmation_is_no_study_of_its_own(result):

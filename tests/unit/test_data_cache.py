@@ -100,8 +100,11 @@ def test_a_copier_that_never_ends_is_not_waited_for_for_ever(decoded, tmp_path, 
     [
         pytest.param("f" * 64, 8 * DAY, False, id="unused_for_a_week"),
         pytest.param("f" * 64, 6 * DAY, True, id="used_this_week"),
-        pytest.param(".tmp-1", 2 * DAY, False, id="half_copied"),
-        pytest.param(".tmp-1", 0.5 * DAY, True, id="being_copied"),
+        pytest.param(f".tmp-{'0' * 16}-{'1' * 32}", 2 * DAY, False, id="half_copied"),
+        pytest.param(f".tmp-{'0' * 16}-{'1' * 32}", 0.5 * DAY, True, id="being_copied"),
+        pytest.param("photos", 800 * DAY, True, id="the_users_own"),
+        pytest.param(".tmp-of-the-user", 800 * DAY, True, id="the_users_own_temporary"),
+        pytest.param("f" * 63, 800 * DAY, True, id="no_fingerprint"),
     ],
 )
 def test_old_copies_make_room(name, age, is_left, decoded, tmp_path):

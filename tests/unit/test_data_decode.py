@@ -39,7 +39,7 @@ def test_every_row_arrives_in_its_split_in_order(tmp_path):
     split = ["train", "validation", "test", "train"] * 50
     _, info, storage = decoded(tmp_path, rows=200, split=split)
 
-    dataset = open_dataset(storage, info.fingerprint, verify=True)
+    dataset = open_dataset(storage, info.fingerprint)
 
     assert [(one.name, len(one)) for one in dataset.splits] == [
         ("train", 100),
@@ -164,7 +164,7 @@ def test_a_damaged_set_is_refused_and_made_again(tmp_path, damage):
         open_dataset(storage, info.fingerprint)
     decode_dataset(wanted, info, storage)
 
-    assert len(open_dataset(storage, info.fingerprint, verify=True).split("train")) == 8
+    assert len(open_dataset(storage, info.fingerprint).split("train")) == 8
 
 
 def test_a_flipped_bit_is_found_when_verifying(tmp_path):
@@ -175,7 +175,7 @@ def test_a_flipped_bit_is_found_when_verifying(tmp_path):
     path.write_bytes(data)
 
     with pytest.raises(StorageError, match="the content it was written with"):
-        open_dataset(storage, info.fingerprint, verify=True)
+        open_dataset(storage, info.fingerprint)
 
 
 def test_a_set_that_was_not_decoded_is_refused(tmp_path):
@@ -248,7 +248,7 @@ def test_decoders_at_once_do_no_harm(tmp_path):
         thread.join()
 
     assert errors == []
-    assert len(open_dataset(storage, info.fingerprint, verify=True).split("train")) == 240
+    assert len(open_dataset(storage, info.fingerprint).split("train")) == 240
     assert [path.name for path in (tmp_path / "storage" / ".data").iterdir()] == [info.fingerprint]
 
 

@@ -1,4 +1,5 @@
 import io
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,34 @@ def test_a_folder_is_read_in_the_order_of_names_without_hidden_ones(tmp_path):
     found = inspect_dataset(request(tmp_path, NUMBER))
 
     assert found.labels[0].values.ravel().tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.parquet")
+
+    with pytest.raises(InputError, match="needs to be a file or a folder, got a pipe"):
+        check_dataset(request(tmp_path / "pipe.parquet"))
+    write(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"needs plain files, got pipes.*'pipe.parquet'"):
+        check_dataset(request(tmp_path))
+
+
+def test_a_link_to_the_data_is_followed(tmp_path):
+    write(tmp_path / "disk" / "a.parquet")
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    (tmp_path / "a.parquet").symlink_to(tmp_path / "disk" / "a.parquet")
+
+    whole, one = request(tmp_path / "data"), request(tmp_path / "a.parquet")
+
+    assert (
+        check_dataset(whole).rows
+        == check_dataset(one).rows
+        == {
+            "train": 8,
+            "validation": 2,
+            "test": 0,
+        }
+    )
 
 
 def test_files_with_other_columns_are_named(tmp_path):

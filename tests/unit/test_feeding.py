@@ -24,6 +24,8 @@ from tests.unit.trials import (
     same,
 )
 from trainables import compiled, feeding, row_reading, training
+from trainables.data_manifest import DamagedData
+from trainables.data_sums import RowSums, row_sums
 from trainables.errors import StorageError
 from trainables.feeding import ChunkedFeed, ResidentFeed, make_feed
 from trainables.training import KerasRun
@@ -44,8 +46,24 @@ def mapped(data, folder):
     for name, rows in data.splits.items():
         np.save(folder / f"{name}.npy", rows.images)
         images = np.load(folder / f"{name}.npy", mmap_mode="r")
-        splits[name] = SimpleNamespace(images=images, labels=rows.labels)
+        splits[name] = SimpleNamespace(images=images, check_images=None, labels=rows.labels)
     return FakeData(f"{data.fingerprint} mapped", splits)
+
+
+@pytest.mark.parametrize("kind", [ResidentFeed, ChunkedFeed])
+def test_rows_with_checksums_are_compared_before_they_are_used(kind, tmp_path):
+    rows = mapped(make_data(HEADS), tmp_path).split("train")
+    path = Path(rows.images.filename)
+    rows.check_images = RowSums(path, row_sums(rows.images))
+    order = np.arange(len(rows.images))[::-1].copy()
+    assert sum(len(block.order) for block in kind(rows, HEADS).blocks(order, 8)) == len(order)
+    rows.check_images = RowSums(path, row_sums(rows.images))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DamagedData, match=f"needs row {len(order) - 1} as it was decoded"):
+        list(kind(rows, HEADS).blocks(order, 8))
 
 
 def feeders():
@@ -195,7 +213,7 @@ def train_under_a_limit(folder, is_held):
 
     def data(name, rows):
         labels = {"c_output": np.arange(len(rows), dtype=np.int32) % 3}
-        split = SimpleNamespace(images=rows, labels=labels)
+        split = SimpleNamespace(images=rows, check_images=None, labels=labels)
         return FakeData(name, {"train": split, "validation": split})
 
     training.configure_process(num_threads=1)

@@ -45,6 +45,7 @@ from tests.scripted_study import (
     table,
 )
 from trainables.measurement import write
+from trainables.record import DamagedRecord
 from trainables.store import Store
 
 
@@ -63,7 +64,7 @@ def test_every_prefix_of_the_log_is_a_valid_history(monkeypatch: pytest.MonkeyPa
     whole = StudyLog.read(store)
     segments = store.list("log")
 
-    for path in reversed(segments):
+    for path in reversed(segments[1:]):
         store.delete(path)
         history = StudyLog.read(store)
         for trial, complete in zip(history.trials, whole.trials, strict=False):
@@ -72,6 +73,9 @@ def test_every_prefix_of_the_log_is_a_valid_history(monkeypatch: pytest.MonkeyPa
             assert measurements == complete.measurements[: len(measurements)]
     assert StudyLog.read(store).trials == ()
     assert len(segments) == 18
+    store.delete(segments[0])
+    with pytest.raises(DamagedRecord, match="log is missing"):
+        StudyLog.read(store)
 
 
 step = st.tuples(

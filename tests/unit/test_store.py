@@ -275,14 +275,17 @@ def test_deleting_a_folder_does_not_follow_links(tmp_path: Path) -> None:
 def test_sweep_removes_only_what_interrupted_writers_left(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("a/b", b"")
-    (tmp_path / "a" / ".tmp-1").touch()
-    (tmp_path / ".tmp-2").mkdir()
-    (tmp_path / ".tmp-2" / "c").touch()
+    (tmp_path / "a" / f".tmp-{'1' * 32}").touch()
+    (tmp_path / f".tmp-{'2' * 32}").mkdir()
+    (tmp_path / f".tmp-{'2' * 32}" / "c").touch()
+    (tmp_path / ".tmp-of-the-user").mkdir()
+    (tmp_path / ".tmp-of-the-user" / "c").touch()
 
     assert store.list() == ["a/b"]
     store.sweep()
 
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["a", "a/b"]
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
+    assert left == [".tmp-of-the-user", ".tmp-of-the-user/c", "a", "a/b"]
 
 
 @pytest.mark.parametrize("call", ["rename", "link"])

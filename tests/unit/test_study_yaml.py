@@ -293,6 +293,7 @@ def test_modules_are_found_from_the_folder_of_the_file(tmp_path):
         pytest.param("none.yaml", "does not exist; give the path of a study file", id="missing"),
         pytest.param(".", "is a folder; give a study file", id="folder"),
         pytest.param("a\0b", "cannot be read", id="nul"),
+        pytest.param("/dev/zero", "cannot be read: it is a device", id="device"),
         pytest.param("study.yaml/x", "cannot be read: Not a directory", id="below_a_file"),
         pytest.param("x" * 300, "cannot be read: File name too long", id="long_name"),
     ],
@@ -304,6 +305,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, message):
         Study.from_yaml(tmp_path / name)
 
 
-def test_a_file_without_end_is_not_read_to_its_end():
-    with pytest.raises(InputError, match=f"/dev/zero needs at most {LARGEST_BYTES} bytes"):
-        Study.from_yaml("/dev/zero")
+def test_a_file_that_is_far_too_long_is_not_read_to_its_end(tmp_path):
+    with (tmp_path / "long.yaml").open("wb") as file:
+        file.truncate(2**40)
+
+    with pytest.raises(InputError, match=rf"long\.yaml needs at most {LARGEST_BYTES} bytes"):
+        Study.from_yaml(tmp_path / "long.yaml")

@@ -60,6 +60,17 @@ def test_an_ended_trial_keeps_its_newest_checkpoint_and_those_on_its_front(bench
     assert sum(len(kept(bench, number)) for number in range(3)) < 3 * 6
 
 
+def test_folders_that_are_no_checkpoints_are_the_users_own(bench):
+    bench.conduct(epochs=6)
+    for name in ("000001-mine", "000001-001-0001-copy", "mine"):
+        bench.store.put(f"checkpoints/000000/{name}/state.npz", b"")
+
+    bench.finish()
+
+    found = {path.split("/")[2] for path in bench.store.list("checkpoints/000000")}
+    assert {"000001-mine", "000001-001-0001-copy", "mine"} < found
+
+
 def test_what_lost_attempts_left_goes_when_their_trial_ends(bench):
     cut_off, again = lose_after_two_epochs(bench)
     cut_off.step()  # too late: the log has ended this attempt after epoch 2

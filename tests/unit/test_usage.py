@@ -1,11 +1,22 @@
 """Where the time of the slots went."""
 
 import json
+import os
 
 import pytest
 
-from search.usage import Usage, recorded
+from search.errors import StudyWarning
+from search.usage import Usage, read_runs, recorded, write_run
 from trainables.store import Store
+
+FIGURES = {
+    "wall_seconds": 24.0,
+    "slots": 2,
+    "startup_seconds": 9.0,
+    "idle_seconds": 1.0,
+    "trials": 1,
+    "trial_seconds": [[0, 1, 6.0]],
+}
 
 
 class Clock:
@@ -83,9 +94,67 @@ def test_what_a_run_used_is_written_with_its_generation(tmp_path):
     with recorded(Usage(1), store, 3):
         pass
 
-    written = json.loads(store.get("runs/000003.json"))
-    assert written["generation"] == 3
-    assert written["slots"] == 1
+    (figures,) = read_runs(store)
+    assert figures["generation"] == 3
+    assert figures["slots"] == 1
+
+
+def test_what_a_run_used_was_once_written_without_a_seal(tmp_path):
+    store = Store(str(tmp_path))
+    store.put("runs/000001.json", json.dumps(FIGURES).encode())
+
+    assert read_runs(store) == (FIGURES,)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda path: path.write_bytes(b""), "its checksum does not fit", id="empty"),
+        pytest.param(
+            lambda path: path.write_bytes(path.read_bytes().replace(b"24.0", b"24.5")),
+            "its checksum does not fit",
+            id="altered",
+        ),
+        pytest.param(
+            lambda path: path.write_text(json.dumps({**FIGURES, "slots": "2"})),
+            "slots needs an integer >= 0, got '2'",
+            id="unsealed_and_no_figures",
+        ),
+        pytest.param(
+            lambda path: path.rename(path.with_name("000007.json")),
+            "runs/000007.json holds the figures of run 2",
+            id="renamed",
+        ),
+        pytest.param(lambda path: (path.unlink(), os.mkfifo(path)), "it is a pipe", id="pipe"),
+        pytest.param(
+            lambda path: (path.unlink(), path.symlink_to("/etc/passwd")),
+            "symbolic link",
+            id="link",
+        ),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), "it is a folder", id="folder"),
+    ],
+)
+def test_the_figures_of_a_damaged_run_are_left_out_with_a_warning(damage, message, tmp_path):
+    store = Store(str(tmp_path))
+    write_run(store, 1, FIGURES)
+    write_run(store, 2, FIGURES)
+    damage(tmp_path / "runs" / "000002.json")
+
+    with pytest.warns(StudyWarning, match=message):
+        runs = read_runs(store)
+
+    assert runs == ({"generation": 1, **FIGURES},)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", ".nfs0000a1", "Thumbs.db", "desktop.ini", "000001.json~", ".#x", "notes"]
+)
+def test_other_programs_files_among_the_runs_are_ignored(name, tmp_path):
+    store = Store(str(tmp_path))
+    write_run(store, 1, FIGURES)
+    (tmp_path / "runs" / name).write_bytes(b"")
+
+    assert read_runs(store) == ({"generation": 1, **FIGURES},)
 
 
 def test_what_ended_a_run_is_raised_even_if_its_usage_cannot_be_written(tmp_path):

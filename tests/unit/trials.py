@@ -44,6 +44,7 @@ def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
     splits = {
         name: SimpleNamespace(
             images=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
+            check_images=None,
             labels={head.name: labels(head, n) for head in heads},
         )
         for name, n in zip(("train", "validation"), rows, strict=True)

@@ -1,0 +1,165 @@
+"""A storage with a finished and an interrupted study, their data and a node's copies of them.
+
+Made without TensorFlow: by the real record, conductor and attempts, with stub trainings.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from search.conductor import Conductor, Finished, Plan
+from search.decisions import DONE, Closed, Tested
+from search.lease import Pace
+from search.loading import load
+from search.log import StudyLog
+from search.ownership import claim
+from search.prepare import data_request, whole_space
+from search.prepared import Prepared
+from search.scheduler import Fifo
+from search.searcher import Suggestion
+from search.study import Study
+from search.tidying import tidy, tidy_all
+from search.usage import Usage, recorded
+from tests import stub_run
+from tests.confirmed_study import write_confirmation
+from tests.stub_study import rate_of, stub_study
+from trainables.attempt import Attempt, Envelope
+from trainables.data import check_dataset, decode_dataset, open_dataset
+from trainables.store import Store
+
+FINISHED, INTERRUPTED = "finished", "interrupted"
+STORAGE, CACHE = "storage", "cache"
+TRIALS, EPOCHS = 4, 3
+
+
+def make_tree(work: Path) -> None:
+    """Write the studies, the decoded data and the copies into a folder that is not there yet.
+
+    The data set itself lies beside it: it is not the project's to keep.
+    """
+    for name in (FINISHED, INTERRUPTED):
+        study = _study(work, name)
+        _begin(study)
+        _run(study, trials=2)
+        _run(
+            study, trials=TRIALS if name == FINISHED else 3, last=EPOCHS if name == FINISHED else 2
+        )
+    note_fingerprint(work)
+    result = load(f"{work}/{STORAGE}/{FINISHED}")
+    again = {(point.number, 7): (0.4, 0.3) for point in result.points() if point.epoch == EPOCHS}
+    write_confirmation(result, [p for p in result.points() if p.epoch == EPOCHS], again)
+    copy_of(work)
+
+
+def resume(work: Path, name: str) -> list[tuple[Any, ...]]:
+    """Run a study to its end in this process, as `twohead resume` does; return what it found."""
+    study = load(f"{work}/{STORAGE}/{name}").study
+    _begin(study)
+    _run(study, trials=TRIALS)
+    return rows_of(study.folder)
+
+
+def rows_of(folder: str) -> list[tuple[Any, ...]]:
+    """Return what a study found: all but its attempts, its owners and the time that it took."""
+    rows: list[tuple[Any, ...]] = []
+    for trial in load(folder).trials:
+        rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
+        rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
+    return rows
+
+
+def copy_of(work: Path) -> Any:
+    """Return the decoded data as a node has them that shares the storage with others."""
+    return open_dataset(f"{work}/{STORAGE}", fingerprint_of(work), work / CACHE, copy=True)
+
+
+def fingerprint_of(work: Path) -> str:
+    """Return the name of the decoded data, noted beside the tree when that was made."""
+    return (work.parent / "source" / "fingerprint").read_text()
+
+
+def note_fingerprint(work: Path) -> None:
+    prepared = load(f"{work}/{STORAGE}/{FINISHED}").prepared
+    (work.parent / "source" / "fingerprint").write_text(prepared.data.fingerprint)
+
+
+def hurried() -> Pace:
+    """Return a pace by which a lease runs out at once: sleeping passes no time but its own."""
+    clock = [0.0]
+    return Pace(
+        uptime=lambda: clock[0],
+        sleep=lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1.0)),
+    )
+
+
+def _study(work: Path, name: str) -> Study:
+    (work / STORAGE).mkdir(parents=True, exist_ok=True)
+    source = work.parent / "source"
+    source.mkdir(exist_ok=True)
+    budget = {"trials": TRIALS, "epochs": EPOCHS}
+    study = stub_study(source, name=name, budget=budget)
+    return replace(study, storage=str(work / STORAGE))
+
+
+def _begin(study: Study) -> None:
+    data = check_dataset(data_request(study))
+    decode_dataset(data_request(study), data, study.storage)
+    store = Store(study.folder)
+    with claim(store, patience=60.0, pace=hurried()) as ownership:
+        StudyLog.create(store, study.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        if log.history().prepared is None:
+            space = whole_space(study, None)
+            prepared = Prepared(data=data, space=space, precision="float32")
+            log.put_prepared(prepared.to_dict())
+
+
+def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
+    """Train up to so many trials; of the last one only so many epochs, if it ends early."""
+    store = Store(study.folder)
+    with claim(store, patience=60.0, pace=hurried()) as ownership:
+        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        tidy_all(store, log.generation, log.history().trials)
+        baselines = load(study.folder).baselines
+        plan = Plan(seed=0, trials=trials, epochs=EPOCHS, baselines=baselines)
+        tidied = partial(tidy, store, log.generation)
+        conductor = Conductor(plan, log, Fifo(), _suggest, tidy=tidied)
+        with recorded(Usage(1), store, log.generation):
+            is_cut = _train(conductor, study, trials, last)
+        conductor.tidy_up()
+        if trials == TRIALS:
+            losses = {"c_output": 0.5, "r_output": 0.25}
+            log.record(Tested(number=0, epoch=EPOCHS, losses=losses, metrics={}))
+        log.record(Closed(reason="interrupted" if is_cut or trials < TRIALS else DONE))
+
+
+def _train(conductor: Conductor, study: Study, trials: int, last: int) -> bool:
+    while isinstance(envelope := conductor.ask(), Envelope):
+        settings = {
+            "study": Store(study.folder).uri,
+            "storage": str(Path(study.data).parent),
+            "factory": stub_run.FACTORY,
+        }
+        actor = Attempt(envelope, settings)
+        epochs = last if envelope.number == trials - 1 else EPOCHS
+        for _ in range(epochs):
+            step = actor.step()
+            number, attempt = envelope.number, envelope.attempt
+            result = {"epoch": step.epoch, "losses": step.losses, "failure": step.failure}
+            if conductor.measured(number=number, attempt=attempt, **result):
+                break
+        else:
+            return True
+    assert isinstance(envelope, Finished)
+    return False
+
+
+def _suggest(number: int, recorded: Any) -> Suggestion:
+    config = {
+        "conv1_filters": 8,
+        "learning_rate": rate_of(number),
+        "batch_size": 4,
+        "pool_size": 2,
+    }
+    return Suggestion(config=config, system_attrs={})
