@@ -18,7 +18,7 @@ from search import as_json, commands
 from search.confirming.record import confirmed_point
 from search.errors import SearchError, StudyWarning
 from search.loading import load
-from search.overview import print_show, state_of
+from search.overview import print_show
 from search.reader import StudyReader
 from search.report import print_best
 from tests.damaged_tree import (
@@ -114,7 +114,7 @@ def _confirmed(folder: str) -> str:
 def _show(folder: str) -> str:
     result = load(folder)
     print_show(_nowhere(), result)
-    shown = as_json.study_to_dict(result, state_of(result))
+    shown = as_json.study_to_dict(result, result.state)
     if shown["best"]:
         shown["best"]["confirmed"] = None
     return _text({name: v for name, v in shown.items() if name not in {"runs", "ledger"}})
@@ -122,7 +122,7 @@ def _show(folder: str) -> str:
 
 def _runs(folder: str) -> str:
     result = load(folder)
-    shown = as_json.study_to_dict(result, state_of(result))
+    shown = as_json.study_to_dict(result, result.state)
     return _text({"runs": shown["runs"], "ledger": shown["ledger"]})
 
 
@@ -174,7 +174,7 @@ def _listed(work: Path, name: str) -> str:
     found = commands._load(f"{work}/{STORAGE}/{name}")
     if isinstance(found, str):
         raise Unreadable(found)
-    return f"{status} {state_of(found)} {len(found.trials)} {found.best().number}"
+    return f"{status} {found.state} {len(found.trials)} {found.best().number}"
 
 
 class Unreadable(SearchError):

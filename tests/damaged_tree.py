@@ -145,9 +145,7 @@ def _train(conductor: Conductor, study: Study, trials: int, last: int) -> bool:
         epochs = last if envelope.number == trials - 1 else EPOCHS
         for _ in range(epochs):
             step = actor.step()
-            number, attempt = envelope.number, envelope.attempt
-            result = {"epoch": step.epoch, "losses": step.losses, "failure": step.failure}
-            if conductor.measured(number=number, attempt=attempt, **result):
+            if conductor.measured(envelope.number, envelope.attempt, step):
                 break
         else:
             return True

@@ -133,8 +133,8 @@ def test_several_studies_are_taken_in_their_order(old, tmp_path, opened):
 def test_what_was_taken_holds_when_the_earlier_study_has_grown(old, tmp_path, opened):
     study = new_study(tmp_path, "old")
     first = opened(study)
-    Store(old.folder).delete("log")
-    Store(old.folder).delete("study.json")
+    for name in ("log", "study.json", "prepared.json"):
+        Store(old.folder).delete(name)
     write_study(tmp_path, TRIALS[:1], tested=(), name="old")
 
     assert opened(study, is_first=False) == first
