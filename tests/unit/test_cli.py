@@ -343,7 +343,8 @@ def test_show_prints_one_json_object(folder, capsys):
     assert json.loads(capsys.readouterr().out)["state"] == "finished"
 
 
-def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, capsys):
+def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     write_study(tmp_path / "studies")
     torn = tmp_path / "studies" / "torn"
     torn.mkdir()
