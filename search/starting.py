@@ -20,6 +20,15 @@ ONLOOKERS = ("start_api_server", "start_monitor", "start_log_monitor")
 without a dashboard only counts its use; the autoscaler's, of a Ray of one node; the one that
 brings the driver what others print."""
 
+PRESTART = "--num_prestart_python_workers="
+"""Tells a raylet how many processes to start for the first driver. It does not answer that driver
+before each of them has registered, and never if one dies before (ray 2.60): the driver hangs in
+C++ with the interpreter's lock held. So none is started so; `_begin_processes` asks for them."""
+ASKED_SECONDS = 5.0
+"""How long a raylet may take to answer that it starts processes; it takes milliseconds."""
+KEPT_SECONDS = 24 * 3600
+"""How long a process that was started beforehand is kept while nothing runs in it."""
+
 TIMED_OUT = "timed out during startup"
 """In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy (ray 2.60)."""
 
@@ -54,6 +63,7 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
         try:
             with _starting(nodes.append, warms=warms):
                 ray.init(**arguments)
+                _begin_processes(int(arguments.get("num_cpus", 0)))
             return
         except BaseException as error:
             for node in nodes:
@@ -92,16 +102,21 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
     its packages it serves nobody, and Ray does not wait until it could.
     """
-    from ray._private import utils
+    from ray._private import services, utils
     from ray._private.node import Node
 
-    start = Node.start_head_processes
+    start, start_process = Node.start_head_processes, services.start_ray_process
 
     def noted(node: Any) -> None:
         begun(node)
         start(node)
 
+    def without_prestart(command: list[str], *args: Any, **options: Any) -> Any:
+        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
+        return start_process(told, *args, **options)
+
     with ExitStack() as stack:
+        stack.enter_context(_replaced(services, "start_ray_process", without_prestart))
         stack.enter_context(_replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
@@ -110,6 +125,31 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
+
+
+def _begin_processes(num: int) -> None:
+    """Have processes started for the first trials, and wait for none of them.
+
+    They are taken by actors, which processes that have run a task never are (ray 2.60). One that
+    dies before it registers is missed by nobody: where it was the only one, Ray starts another
+    after a minute.
+    """
+    import grpc
+    import ray
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+
+    node = ray.nodes()[0]
+    request = node_manager_pb2.PrestartWorkersRequest(
+        language=common_pb2.Language.Value("PYTHON"),
+        num_workers=num,
+        keep_alive_duration_secs=KEPT_SECONDS,
+    )
+    request.runtime_env_info.serialized_runtime_env = "{}"
+    channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    with channel, suppress(grpc.RpcError):  # then they are started when they are needed
+        stub = node_manager_pb2_grpc.NodeManagerServiceStub(channel)
+        stub.PrestartWorkers(request, timeout=ASKED_SECONDS)
 
 
 @contextmanager
