@@ -1,10 +1,8 @@
 """Ray, started for one study or joined where it runs, and tasks whose errors are ours."""
 
 import os
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 
 from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
+from search.ray_folder import RayFolder, private_folder
 from search.resources import joined_address
 from search.signals import Flag
 from search.starting import has_a_slot_per_core, num_cpus, start_ray
@@ -45,8 +44,6 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Data travels by memory map, not through Ray's object store."""
 PROBE_SECONDS = 3.0
 """How long a Ray may take to accept a connection; Ray itself would wait for minutes."""
-SHORT = 32
-"""Bytes of a temporary folder whose sockets, some 70 further on, still have legal names."""
 PATIENT = 0.75
 """The share of the time after which Ray's own processes end themselves without a head."""
 PACKAGES = Path(__file__).parents[1]
@@ -72,6 +69,8 @@ class Joined:
     """Whether it was started here for the study: then it is all there will ever be."""
     is_left_after: bool
     """Whether this process leaves it at the study's end, and all it holds there goes with it."""
+    folder: RayFolder
+    """Where it lives, if it was started here, and where Tune writes in any case."""
 
 
 @contextmanager
@@ -94,7 +93,7 @@ def ray_for(
         What was found there.
 
     Raises:
-        InputError: If there is no Ray at ``RAY_ADDRESS``.
+        InputError: If there is no Ray at ``RAY_ADDRESS``, or no place for a private folder.
         ClusterLost: If it ends meanwhile, from wherever it is waited for.
     """
     prepare_environment()
@@ -106,14 +105,15 @@ def ray_for(
     flag.check()
     owned = not ray.is_initialized()
     leave = ray.shutdown
-    with _short_folder(owned) as folder, _without_foreign_lines(owned):
+    with private_folder() as folder, _without_foreign_lines(owned):
         try:
             if owned:
                 with flag.held(), outliving(bool(joined_address())):
                     _init(_arguments(study, folder), warms=warms and has_a_slot_per_core(study))
+                    folder.check()
             with watched(patience) as watch:
                 is_ours = owned and not joined_address()
-                joined = Joined(watch=watch, is_ours=is_ours, is_left_after=owned)
+                joined = Joined(watch=watch, is_ours=is_ours, is_left_after=owned, folder=folder)
                 _joined.append(joined)
                 yield joined
         except ClusterLost:
@@ -202,7 +202,7 @@ def _no_ray(address: str, why: str) -> str:
     return f"RAY_ADDRESS needs the address of a running Ray, got {address!r} ({why})"
 
 
-def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
+def _arguments(study: Study, folder: RayFolder) -> dict[str, Any]:
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     address = joined_address()
     if "://" not in address and any(hides_ours(path) for path in (os.getcwd(), sys.path[0])):
@@ -215,9 +215,8 @@ def _arguments(study: Study, folder: str | None) -> dict[str, Any]:
         "num_cpus": num_cpus(study),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": str(folder.temp),
     }
-    if folder is not None:
-        arguments["_temp_dir"] = folder
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         gpu = study.resources.gpu
         arguments["num_gpus"] = 1 if gpu == "auto" else max(1, round(gpu))
@@ -261,24 +260,3 @@ def _without_foreign_lines(is_ours: bool) -> Iterator[None]:
         yield
     finally:
         worker._worker_logs_enabled = former
-
-
-@contextmanager
-def _short_folder(is_ours: bool) -> Iterator[str | None]:
-    """Yield a folder for a Ray of ours where the usual one is too long for its sockets.
-
-    They are named below it, and the name of a socket has at most 107 bytes.
-    """
-    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    if not is_ours or joined_address() or len(os.fsencode(os.path.abspath(usual))) <= SHORT:
-        yield None
-        return
-    try:
-        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    except OSError:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

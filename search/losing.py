@@ -1,14 +1,15 @@
-"""Why Ray lost an attempt: read from the error that Tune keeps of it."""
+"""Why Ray lost an attempt: told by the error itself, before Tune would write it to a file."""
 
-import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from search.attempts import Loss
 from search.errors import SearchError, StorageError, UnfitNode
+from search.starting import replaced
 
 # What Ray 2.60 says, and says nowhere else but in the text.
 NODE_DIED = "its node has died"
@@ -24,16 +25,39 @@ class Lost:
     """What was raised, if anything was."""
 
 
-def why_lost(trial: Any) -> Lost:
+@contextmanager
+def errors_kept_from_files(
+    take: Callable[[str, BaseException | None], None],
+) -> Iterator[None]:
+    """Give the error of each trial of Tune's that fails to ``take``; let Tune write no file of it.
+
+    Tune would pickle it into a file in Ray's session folder, and at the end of a run unpickle
+    what it finds under that name (ray 2.60, ``ResultGrid``): code of whoever may write there.
+
+    Args:
+        take: Gets Tune's id of a trial and its error, before anybody else hears of either.
+    """
+    from ray.tune.experiment import Trial
+
+    def handle(trial: Any, exc: BaseException | None = None) -> None:
+        trial.run_metadata.num_failures += 1  # else Tune would try it again by itself
+        trial.run_metadata.invalidate_cache()
+        take(trial.trial_id, exc)
+
+    with replaced(Trial, "handle_error", handle):
+        yield
+
+
+def why_lost(error: BaseException | None) -> Lost:
     """Return why a Tune trial ended without a final result.
 
     Args:
-        trial: A ``ray.tune.experiment.Trial`` that has just failed.
+        error: What Ray raised of it.
 
     Raises:
         SearchError: If its process could not even be set up: no other would fare better.
     """
-    error, text = _error(trial)
+    text = str(error)
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, StorageError):
             return Lost(loss=Loss.STORAGE, detail=str(error.cause))
@@ -42,32 +66,15 @@ def why_lost(trial: Any) -> Lost:
         return Lost(loss=Loss.ACTOR, detail=_one_line(error.cause))
     if isinstance(error, RayActorError):
         if error.actor_init_failed:
-            last = text.strip().splitlines()[-1]
+            last = (text.strip().splitlines() or [""])[-1]
             raise SearchError(f"trials need a process that can be set up, got {last}")
         if error.preempted:
             return Lost(loss=Loss.PREEMPTED)
         if isinstance(error, ActorUnavailableError) or NODE_DIED in text:
             return Lost(loss=Loss.NODE)
-    # Ray's error of a process that it killed for memory is none of the above, and Tune keeps
-    # its text only. Every other one tells the reader of the OOM killer, too.
+    # Ray's error of a process that it killed for memory is none of the above. The text of every
+    # other one tells the reader of the OOM killer, too.
     return Lost(loss=Loss.MEMORY if NODE_WAS_FULL in text else Loss.ACTOR)
-
-
-def _error(trial: Any) -> tuple[BaseException | None, str]:
-    """Return the error, if Tune kept it, and its text.
-
-    ``trial.get_pickled_error()`` looks into the storage, where Tune copies the file to only at
-    the end (ray 2.60); here it is read where this process has just written it.
-    """
-    error, text = None, ""
-    if trial.error_file is not None:
-        text = Path(trial.error_file).read_text(errors="replace")
-    if trial.pickled_error_file is not None:
-        try:
-            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-        except Exception:  # of a class that only the worker knows: its text has to do
-            error = None
-    return error, text
 
 
 def _one_line(error: BaseException | None) -> str:

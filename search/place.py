@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from search.cluster import Joined
 from search.growth import Growth, growth_of_cluster
@@ -29,6 +30,8 @@ class Place:
     """Knows how many trials may be under way."""
     waiting: Waiting
     """Hears how many have a place."""
+    folder: Path
+    """A private one on this machine, for what Ray Tune writes meanwhile."""
     measured: MeasuredShares | None = None
     """What the shares follow from, where the study left them to be measured."""
     is_ours: bool = False
@@ -73,6 +76,7 @@ def find_place(
                 watch=watch,
                 room=room,
                 waiting=waiting,
+                folder=joined.folder.root,
                 measured=measured,
                 is_ours=joined.is_ours,
             )

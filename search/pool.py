@@ -185,10 +185,13 @@ class LiveTrials(Unpickled, FIFOScheduler):  # type: ignore[misc] # ray is not t
         return min(pending, key=lambda trial: trial.config["number"], default=None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Note why this attempt was lost; Tune tells the searcher right after."""
+        """Forget it."""
         self._trials.pop(trial.trial_id, None)
-        lost = self._guard.call(lambda: why_lost(trial), Lost(loss=Loss.ACTOR))
-        self._causes[trial.trial_id] = lost
+
+    def lost(self, trial_id: str, error: BaseException | None) -> None:
+        """Note why an attempt was lost; Tune tells the searcher right after that it was."""
+        lost = self._guard.call(lambda: why_lost(error), Lost(loss=Loss.ACTOR))
+        self._causes[trial_id] = lost
 
     @property
     def is_short(self) -> bool:

@@ -116,12 +116,12 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         return start_process(told, *args, **options)
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(services, "start_ray_process", without_prestart))
-        stack.enter_context(_replaced(Node, "start_head_processes", noted))
+        stack.enter_context(replaced(services, "start_ray_process", without_prestart))
+        stack.enter_context(replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
-                stack.enter_context(_replaced(Node, name, _nothing))
-        stack.enter_context(_replaced(utils, "get_dashboard_dependency_error", ImportError))
+                stack.enter_context(replaced(Node, name, _nothing))
+        stack.enter_context(replaced(utils, "get_dashboard_dependency_error", ImportError))
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
@@ -162,8 +162,8 @@ def actors_of_no_environment() -> Iterator[None]:
     from ray.tune.execution import class_cache
 
     with (
-        _replaced(class_cache, "DEFAULT_ENV_VARS", {}),
-        _replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
+        replaced(class_cache, "DEFAULT_ENV_VARS", {}),
+        replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
     ):
         yield
 
@@ -173,7 +173,8 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 @contextmanager
-def _replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """Let a name of a module or class stand for another value, for a seam of Ray's."""
     former = getattr(holder, name)
     setattr(holder, name, value)
     try:

@@ -1,23 +1,22 @@
 """One call of ``tune.Tuner``, as an actor pool and nothing more."""
 
 import logging
-import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray import tune
 from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from search.conductor import Conductor
-from search.losing import Lost
+from search.losing import Lost, errors_kept_from_files
 from search.place import Place
 from search.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper
 from search.resources import Shares
 from search.slots import Slots
-from search.starting import actors_of_no_environment
+from search.starting import actors_of_no_environment, replaced
 from search.usage import Usage
 from trainables.trainable import MultiHeadTrainable
 
@@ -62,9 +61,8 @@ def fit(
     stopper = ResultStopper(
         conductor, slots, is_interrupted, guard, changed, usage, live, place, last
     )
-    scratch = tempfile.mkdtemp(prefix="twohead-tune-")
     try:
-        with _Quiet(), actors_of_no_environment() if place.is_ours else nullcontext():
+        with _restrained(live, place) as scratch:
             tune.Tuner(
                 _trainable(name, settings, place.shares),
                 tune_config=_tune_config(searcher, live),
@@ -76,10 +74,41 @@ def fit(
         if guard.error is None:
             place.watch.settle()
             raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if guard.error is not None:
         raise guard.error
+
+
+@contextmanager
+def _restrained(live: LiveTrials, place: Place) -> Iterator[str]:
+    """Let Tune say nothing, write nothing outside of a private folder, and read nothing back.
+
+    Yields:
+        That folder, for what Tune calls its storage.
+    """
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="tune-", dir=place.folder, ignore_cleanup_errors=True
+        ) as scratch,
+        ExitStack() as stack,
+    ):
+        stack.enter_context(_Quiet())
+        stack.enter_context(errors_kept_from_files(live.lost))
+        stack.enter_context(staging_in(scratch))
+        if place.is_ours:
+            stack.enter_context(actors_of_no_environment())
+        yield scratch
+
+
+@contextmanager
+def staging_in(folder: str) -> Iterator[None]:
+    """Let Tune write in this folder what it is going to copy to its storage.
+
+    It does so in Ray's session folder, where every user of the machine may write (ray 2.60).
+    """
+    from ray.train._internal import storage
+
+    with replaced(storage, "_get_ray_train_session_dir", lambda: f"{folder}/staging"):
+        yield
 
 
 def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:

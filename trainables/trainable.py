@@ -83,6 +83,10 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Take nothing from Tune: a trial finds its own newest checkpoint."""
 
+    def _setup_logdir(self) -> None:
+        """Make no folder: it would lie where every user of the machine may write (ray 2.60)."""
+        self._logdir = os.getcwd()
+
     def _leave_if_node_goes(self, envelope: Envelope) -> None:
         """End this process if its node is taken away: the trial goes on elsewhere, at once.
 

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 def one_ray():
     folder = tempfile.mkdtemp(prefix="ray-")
     with embedded_ray(Path(folder)):
-        yield
+        yield Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -129,6 +129,16 @@ def assert_charged_once(trials, landed, num_idle):
     for trial in trials:
         assert len(trial.attempts) == 1 + len(trial.releases) - (trial.number == SEEN_BY_NOBODY)
         assert all(release.cause == "lost" and release.charged for release in trial.releases)
+
+
+def test_nothing_of_ours_lies_in_the_folder_of_a_ray_that_is_joined(tmp_path, one_ray):
+    stub_run.plan_kill(tmp_path, "epoch2", -1)
+    study = stub_study(tmp_path, budget={"trials": 2, "epochs": 4})
+
+    run(study, factory=stub_run.FACTORY)
+
+    assert len(list((tmp_path / "landed").iterdir())) == 1
+    assert [path.name for path in one_ray.glob("session_2*/*") if path.name == "artifacts"] == []
 
 
 def test_a_trials_end_and_the_next_trial_are_logged_at_the_same_moment(tmp_path):

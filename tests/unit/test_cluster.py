@@ -1,14 +1,13 @@
 """What is settled before Ray starts: its address, its folders, its imports."""
 
-import os
 import socket
-from pathlib import Path
 
 import pytest
 
 import search.cluster
 from search.cluster import PACKAGES, check_answers, hides_ours, prepare_environment
 from search.errors import InputError, SearchError
+from search.ray_folder import RayFolder
 from search.resources import joined_address
 from search.runner import one_at_a_time
 from tests.stub_study import stub_study
@@ -80,32 +79,14 @@ def test_the_folder_of_our_own_packages_and_none_at_all_hide_nothing(tmp_path):
 def test_only_a_folder_that_hides_ours_is_kept_from_the_workers(tmp_path, monkeypatch):
     prepare_environment()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    study = stub_study(tmp_path)
+    study, folder = stub_study(tmp_path), RayFolder(root=tmp_path, lock_fd=-1)
     monkeypatch.chdir(tmp_path)
-    assert "job_config" not in search.cluster._arguments(study, None)
+    assert "job_config" not in search.cluster._arguments(study, folder)
 
     (tmp_path / "search").mkdir()
 
-    job = search.cluster._arguments(study, None)["job_config"]
+    job = search.cluster._arguments(study, folder)["job_config"]
     assert job._runtime_env_has_working_dir()
-
-
-def test_where_temporary_files_lie_deep_ray_gets_a_short_folder_for_the_time_being(
-    tmp_path, monkeypatch
-):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    with search.cluster._short_folder(True) as folder:
-        assert folder is None
-
-    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 60)))
-    with search.cluster._short_folder(False) as folder:
-        assert folder is None
-    with search.cluster._short_folder(True) as folder:
-        assert len(os.fsencode(folder)) < 20
-        Path(folder, "session").mkdir()
-    assert not os.path.exists(folder)
 
 
 def test_a_process_runs_one_study_at_a_time(tmp_path):

@@ -1,15 +1,15 @@
 """What Ray's errors say of a lost attempt; the texts are Ray 2.60's own."""
 
-import pickle
 from types import SimpleNamespace
 
 import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
+from ray.tune.experiment import Trial
 
 from search.attempts import Loss
 from search.errors import SearchError, StorageFull, UnfitNode
-from search.losing import Lost, why_lost
+from search.losing import Lost, errors_kept_from_files, why_lost
 
 KILLED = (
     "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
@@ -31,17 +31,6 @@ def died(text, reason=None):
 
 def task_error(cause):
     return RayTaskError("train", f"Traceback ...\n{type(cause).__name__}: {cause}", cause)
-
-
-def failed_trial(folder, error, *, is_pickled=True):
-    """Return what Tune makes of an error: a file of text, and one of the error if it can."""
-    (folder / "error.txt").write_text(str(error))
-    if is_pickled:
-        (folder / "error.pkl").write_bytes(pickle.dumps(error))
-    return SimpleNamespace(
-        error_file=str(folder / "error.txt"),
-        pickled_error_file=str(folder / "error.pkl") if is_pickled else None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -74,27 +63,32 @@ def failed_trial(folder, error, *, is_pickled=True):
             Lost(loss=Loss.ACTOR, detail="KeyError: 'request'"),
             id="our_own",
         ),
+        pytest.param(OutOfMemoryError(MEMORY), Lost(loss=Loss.MEMORY), id="memory"),
+        pytest.param(RuntimeError("of Tune's own"), Lost(loss=Loss.ACTOR), id="of_tune"),
+        pytest.param(None, Lost(loss=Loss.ACTOR), id="none"),
     ],
 )
-def test_the_cause_of_a_lost_attempt_is_read_from_rays_error(tmp_path, error, lost):
-    assert why_lost(failed_trial(tmp_path, error)) == lost
+def test_the_cause_of_a_lost_attempt_is_read_from_rays_error(error, lost):
+    assert why_lost(error) == lost
 
 
-def test_a_process_that_ray_killed_for_its_nodes_memory_is_told_by_the_text(tmp_path):
-    trial = failed_trial(tmp_path, OutOfMemoryError(MEMORY), is_pickled=False)
-
-    assert why_lost(trial) == Lost(loss=Loss.MEMORY)
-
-
-def test_an_error_that_this_process_cannot_read_counts_as_a_lost_process(tmp_path):
-    trial = failed_trial(tmp_path, died(KILLED))
-    (tmp_path / "error.pkl").write_bytes(b"cnowhere\nNothing\n.")
-
-    assert why_lost(trial) == Lost(loss=Loss.ACTOR)
-
-
-def test_a_process_that_cannot_be_set_up_ends_the_study(tmp_path):
+def test_a_process_that_cannot_be_set_up_ends_the_study():
     error = ActorDiedError(task_error(ModuleNotFoundError("No module named 'trainables'")))
 
     with pytest.raises(SearchError, match=r"can be set up, got .*No module named 'trainables'"):
-        why_lost(failed_trial(tmp_path, error))
+        why_lost(error)
+
+
+def test_tune_hands_the_error_itself_over_and_writes_none(tmp_path):
+    data = SimpleNamespace(num_failures=0, invalidate_cache=lambda: None)
+    trial = SimpleNamespace(trial_id="a", local_path=str(tmp_path), run_metadata=data)
+    error, taken = died(KILLED), []
+    former = Trial.handle_error
+
+    with errors_kept_from_files(lambda *given: taken.append(given)):
+        Trial.handle_error(trial, error)
+
+    assert taken == [("a", error)]
+    assert data.num_failures == 1  # so that Tune does not try it again
+    assert list(tmp_path.iterdir()) == []
+    assert Trial.handle_error is former
