@@ -1,14 +1,14 @@
 """How a Ray of ours is started: without what nobody asks, and with warm processes."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
+from search.phase import tell
 from search.resources import local_cores
 from search.study import Study
+from search.watchdog import end_processes
 
 PRELOAD = "RAY_preload_python_modules"
 """Ray's own setting: what each process imports when it starts, before it has a task."""
@@ -53,46 +53,28 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
     What a start that failed has begun is ended.
 
     Args:
-        arguments: Of ``ray.init``.
+        arguments: Of ``ray.init``, with a ``_temp_dir`` that no other Ray has.
         warms: Whether its processes import TensorFlow at once.
     """
     import ray
 
     for is_last in (False, True):
         nodes: list[Any] = []
+        tell("starting")
         try:
             with _starting(nodes.append, warms=warms):
                 ray.init(**arguments)
-                _begin_processes(int(arguments.get("num_cpus", 0)))
+                _begin_processes(arguments["num_cpus"])
+            tell("running")
             return
         except BaseException as error:
             for node in nodes:
-                _end(node)
+                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            # Agents that have not joined their raylet yet outlive it for minutes (ray 2.60).
+            end_processes(arguments["_temp_dir"], spared=os.getpid())
             ray.shutdown()
             if is_last or TIMED_OUT not in str(error):
                 raise
-
-
-def _end(node: Any) -> None:
-    """End a node that has begun to start, and what its processes have begun.
-
-    A raylet's agents that have not joined it yet would outlive it for minutes (ray 2.60).
-    """
-    owned = [one.process.pid for some in node.all_processes.values() for one in some]
-    begun = [pid for parent in owned for pid in _children(parent)]
-    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-    for pid in begun:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that one has begun; none where the system does not tell."""
-    found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, listed.read_text().split())
-    return found
 
 
 @contextmanager
