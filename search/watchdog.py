@@ -145,7 +145,8 @@ def _state(pid: int) -> tuple[str, int]:
     return state.decode(), int(parent)
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped, such as by Ctrl-Z: then it cannot be late."""
     with suppress(OSError):
         return _state(pid)[0] in "Tt"
     return False
@@ -162,7 +163,7 @@ def _watch(root: str, driver: int, limits: dict[bytes, float]) -> None:
                 return
             if phases:
                 limit, spent = limits.get(phases[-1], 0.0), 0.0
-        elif limit and not _is_stopped(driver):
+        elif limit and not is_stopped(driver):
             spent += LOOK_SECONDS  # counted in looks: where this process was stopped, too
             if spent >= limit:
                 end_processes(root, spared=driver)
