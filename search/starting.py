@@ -29,8 +29,9 @@ ASKED_SECONDS = 5.0
 KEPT_SECONDS = 24 * 3600
 """How long a process that was started beforehand is kept while nothing runs in it."""
 
-TIMED_OUT = "timed out during startup"
-"""In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy (ray 2.60)."""
+TIMED_OUT = ("timed out during startup", "timed out waiting for file")
+"""In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy, or where one
+of its processes has died meanwhile (ray 2.60)."""
 
 
 def has_a_slot_per_core(study: Study) -> bool:
@@ -73,7 +74,7 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
             # Agents that have not joined their raylet yet outlive it for minutes (ray 2.60).
             end_processes(arguments["_temp_dir"], spared=os.getpid())
             ray.shutdown()
-            if is_last or TIMED_OUT not in str(error):
+            if is_last or not any(words in str(error).lower() for words in TIMED_OUT):
                 raise
 
 

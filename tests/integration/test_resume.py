@@ -131,8 +131,15 @@ def test_a_study_that_is_interrupted_in_a_long_epoch_ends_at_once_and_can_be_res
     assert not any(trial.charged_failures for trial in trials_of(study))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
-@pytest.mark.parametrize("num_processes", [1, 3], ids=["before_ray", "while_ray_starts"])
+@pytest.mark.parametrize(
+    ("number", "num_processes"),
+    [
+        pytest.param(signal.SIGINT, 1, id="int_before_ray"),
+        pytest.param(signal.SIGHUP, 1, id="hup_before_ray"),
+        pytest.param(signal.SIGTERM, 4, id="term_while_ray_starts"),
+        pytest.param(signal.SIGHUP, 4, id="hup_while_ray_starts"),
+    ],
+)
 def test_a_signal_while_the_study_is_prepared_ends_it_and_leaves_no_process(
     drive, tmp_path, number, num_processes
 ):
