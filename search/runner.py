@@ -106,7 +106,7 @@ def run(
         NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
         UnfitNode: If a node that came later lacks the storage or its GPU.
-        Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
+        Interrupted: On SIGINT, SIGTERM or SIGHUP; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
     reader = reader or StudyReader(Store(study.folder))

@@ -45,7 +45,7 @@ def confirm(
         StudyLocked: If a process runs or confirms the study.
         StudyDiffers: If its data set has changed since.
         StorageError: If a record is damaged or cannot be written.
-        Interrupted: On SIGINT or SIGTERM.
+        Interrupted: On SIGINT, SIGTERM or SIGHUP.
     """
     check_extent(seeds, top)
     options = {name: value for name, value in options.items() if value is not None}
