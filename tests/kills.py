@@ -179,18 +179,29 @@ class Killer:
         assert command.left() == 0
         self._undisturbed = recorded(folder / "undisturbed")
 
-    def study(self, targets: list[str]) -> Iterator[Kill]:
-        """Kill one study after another what is wanted, then run it to its end."""
-        storage = Path(tempfile.mkdtemp(prefix="study-", dir=self._folder))
+    def kill_all(self, targets: list[str]) -> Iterator[Kill]:
+        """Kill what is wanted, one after the other, in studies that are run to their end."""
+        storage, num = None, 0
         for target in targets:
+            if storage is None:
+                storage, num = Path(tempfile.mkdtemp(prefix="study-", dir=self._folder)), 0
             yield self._kill(target, storage)
+            num += 1
+            if num == KILLS_A_STUDY or len(recorded(storage)) == len(self._undisturbed):
+                yield self._complete(storage)
+                storage = None
+        if storage is not None:
+            yield self._complete(storage)
+
+    def _complete(self, storage: Path) -> Kill:
+        """Run a study to its end, and compare."""
         command = Command(self._folder, storage)
         last = Kill(target="none", phase="to the end", status=command.wait())
         last.left = command.left()
         last.wrong = "" if last.status == 0 else command.said()[-500:]
         if recorded(storage) != self._undisturbed:
             last.wrong += " the study differs from the undisturbed one"
-        yield last
+        return last
 
     def _kill(self, target: str, storage: Path) -> Kill:
         before = recorded(storage)
@@ -272,11 +283,9 @@ def kills(num: int, seed: int, kinds: list[str], say: Callable[[Kill], None]) ->
     draw.shuffle(targets)
     ledger = []
     with _short_folder() as folder:
-        killer = Killer(folder, draw)
-        for first in range(0, num, KILLS_A_STUDY):
-            for line in killer.study(targets[first : first + KILLS_A_STUDY]):
-                ledger.append(line)
-                say(line)
+        for line in Killer(folder, draw).kill_all(targets):
+            ledger.append(line)
+            say(line)
     return ledger
 
 
