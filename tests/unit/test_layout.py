@@ -10,7 +10,7 @@ MODULES = {
     ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES
 }
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-MOST_LINES = 300
+MOST_LINES = 450
 MOST_FUNCTION_LINES = 60
 HEAVY = {"tensorflow", "keras", "tf_keras"}
 NEVER_HEAVY = ("digits", "data", "store", "checkpoint", "spec", "errors", "head_spec", "losses")
