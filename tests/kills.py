@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from search.loading import load
 from tests.processes import TAG, kill, kill_all, tagged
@@ -99,8 +99,12 @@ class Kill:
 class Command:
     """The real command, running a study."""
 
+    begun: ClassVar[list[str]] = []
+    """The tags of all of them."""
+
     def __init__(self, folder: Path, storage: Path) -> None:
         self.tag = uuid.uuid4().hex
+        self.begun.append(self.tag)
         self.temporary = tempfile.mkdtemp(prefix="k-", dir=folder)
         self._err = open(f"{self.temporary}/err", "w+")  # noqa: SIM115
         script = Path(sys.executable).parent / "twohead"
@@ -266,6 +270,8 @@ def _short_folder() -> Iterator[Path]:
     try:
         yield Path(folder)
     finally:
+        for tag in Command.begun:
+            kill_all(tag)
         shutil.rmtree(folder, ignore_errors=True)
 
 
