@@ -37,7 +37,7 @@ def tell(phase: Phase) -> None:
 
 def tell_folder(folder: str) -> None:
     """Tell which study this process has begun to write."""
-    _write(f"folder {folder}")
+    _write(f"folder {' '.join(folder.splitlines())}")
 
 
 def tell_status(status: int) -> None:

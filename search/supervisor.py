@@ -54,7 +54,8 @@ def supervise(drive: Callable[[], int], say: Callable[[str], None]) -> int:
     It must be called before anything has begun a thread. SIGINT, SIGTERM and SIGHUP go on to the
     child; a second one ends it after `GRACE_SECONDS` at most, a third one at once. A child that
     hangs while Ray starts, or is ended there without a word, is started once more. Where this
-    process is killed the child ends with it. In the child this raises ``SystemExit``.
+    process is killed the child ends with it. In the child this raises ``SystemExit``; in this
+    process, which is to end now, the signals are blocked on return.
 
     Args:
         drive: Runs in the child, tells `search.phase` where it stands, says what went wrong, and
@@ -108,7 +109,7 @@ class _Child:
             now = time.monotonic()
             # A pause of this process itself, or of the machine, is not the child's.
             passed, began = min(now - began, 2 * LOOK_SECONDS), now
-            if self._limit and not is_stopped(self.pid):
+            if self._limit and (self.num_signals >= 2 or not is_stopped(self.pid)):
                 self._spent += passed
                 if self._spent >= self._limit:
                     self._hung = self.num_signals < 2
@@ -142,7 +143,7 @@ class _Child:
 
     @contextmanager
     def signals_handed_on(self) -> Iterator[None]:
-        """Hand on to the child what comes while it runs."""
+        """Hand on to the child what comes while it runs; what comes later stays blocked."""
         handlers: dict[int, Any] = {
             signal.SIGINT: self._hand_on,
             signal.SIGTERM: self._hand_on,
@@ -158,6 +159,7 @@ class _Child:
         try:
             yield
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
             for number, handler in former.items():
                 signal.signal(number, handler)
 

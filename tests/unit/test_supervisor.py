@@ -206,6 +206,18 @@ def test_two_signals_end_a_child_that_hears_none_and_three_at_once(
     assert not is_alive(child)
 
 
+def test_two_signals_end_a_child_that_was_stopped(begin, tmp_path):
+    process = begin(DEAF, "supervisor.GRACE_SECONDS = 0.2")
+    os.kill(int(wait_for(tmp_path / "ready")), signal.SIGSTOP)
+
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_a_shell_that_has_its_jobs_ignore_sigint_keeps_none_from_the_child(begin, tmp_path):
     process = begin(
         INTERRUPTED_AT_ONCE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)

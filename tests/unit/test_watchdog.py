@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search.watchdog import end_processes, processes_of
+from search import ray_folder
+from search.watchdog import LOCK, end_processes, processes_of
 from tests.processes import is_alive, kill, wait_until
 from tests.stub_study import ROOT
 
@@ -197,3 +198,7 @@ def test_a_signal_to_the_drivers_group_does_not_end_what_watches_over_it(drive):
     [watchdog] = {int(pid) for pid in children.split()} - {ray}
 
     assert os.getpgid(watchdog) == os.getsid(watchdog) == watchdog
+
+
+def test_the_lock_that_goes_last_is_that_of_the_private_folder():
+    assert LOCK == ray_folder.LOCK
