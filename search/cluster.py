@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
 from search.phase import heard_by, tell
+from search.ray_address import own_address
 from search.ray_folder import RayFolder, private_folder
 from search.resources import joined_address
 from search.signals import Flag
@@ -46,6 +47,9 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Data travels by memory map, not through Ray's object store."""
 PROBE_SECONDS = 3.0
 """How long a Ray may take to accept a connection; Ray itself would wait for minutes."""
+LOOPBACK = "127.0.0.1"
+"""Where a Ray of ours listens, with every port of all its processes: given this very address,
+each of them binds to it, and to all of the machine's with any other (ray 2.60)."""
 PATIENT = 0.75
 """The share of the time after which Ray's own processes end themselves without a head."""
 PACKAGES = Path(__file__).parents[1]
@@ -174,15 +178,15 @@ def is_on_ours() -> bool:
 
 
 def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
-    address = joined_address()
+    address = own_address(joined_address())
     check_answers(address)
     try:
-        with private_token():
-            if address:
-                import ray
+        if address:
+            import ray
 
-                ray.init(**arguments)
-            else:
+            ray.init(address, **arguments)
+        else:
+            with private_token():
                 start_ray(arguments, warms=warms)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -199,7 +203,7 @@ def check_answers(address: str) -> None:
     Raises:
         InputError: If it does not, or if it is no address that Ray takes.
     """
-    if address in {"", "auto"} or "://" in address:
+    if not address or "://" in address:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and int(port) < 2**16):
@@ -230,6 +234,7 @@ def _arguments(study: Study, folder: RayFolder) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_temp_dir": str(folder.temp),
+        "_node_ip_address": LOOPBACK,
     }
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         gpu = study.resources.gpu

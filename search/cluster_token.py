@@ -1,7 +1,9 @@
 """The token that a cluster asks for: where it is found, and who else could read it."""
 
 import os
+import secrets
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 from search.errors import InputError, TokenRefused
 
 LARGEST_BYTES = 4096
+TOKEN_BYTES = 32
+"""As many random ones as Ray takes for a token of its own."""
 
 
 def find_token(environment: Mapping[str, str] | None = None) -> str | None:
@@ -44,22 +48,50 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
 
 @contextmanager
 def private_token() -> Iterator[None]:
-    """Have a token that Ray makes meanwhile readable for this user alone.
+    """Have the token of a Ray that is started here meanwhile readable for this user alone.
 
-    A Ray that is started on this machine makes one where there is none, in a file that all may
-    read (ray 2.60); one that was there is left as it is.
+    Whoever has it runs code there as this user. Ray would make one where there is none, in a
+    file that all may read, and takes one that is there as it is (ray 2.60).
     """
-    path = _default_path(os.environ)
-    was_there = True
-    with suppress(OSError):
-        was_there = path.exists()
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH", "").strip()
+    path = Path(named) if named else _default_path(os.environ)
+    is_off = os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "disabled"
+    if not (named or is_off or os.environ.get("RAY_AUTH_TOKEN")):
+        with suppress(OSError):  # then Ray makes one, and it is private after that
+            _make(path)
+    _shut(path)
     try:
         yield
     finally:
-        if not was_there:
-            with suppress(OSError):
-                path.chmod(0o600)
+        _shut(path)
+
+
+def _make(path: Path) -> None:
+    """Make a token where there is none, whole and private from its first moment."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists():
+        return
+    handle, unnamed = tempfile.mkstemp(prefix=".auth_token-", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(TOKEN_BYTES))
+        with suppress(FileExistsError):  # another run was faster
+            os.link(unnamed, path)
+    finally:
+        os.unlink(unnamed)
+
+
+def _shut(path: Path) -> None:
+    """Take away from others what they may do with a file of this user."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(handle)
+            is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+            if is_own and stat.S_IMODE(status.st_mode) & 0o077:
+                os.fchmod(handle, 0o600)
+        finally:
+            os.close(handle)
 
 
 def _default_path(known: Mapping[str, str]) -> Path:

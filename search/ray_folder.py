@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import stat
@@ -87,9 +88,7 @@ def sweep() -> None:
 
     Never one of a run that is alive: that holds its lock from the moment the lock can be seen.
     """
-    for base in _bases():
-        if problem(base) is not None:
-            continue
+    for base in [base for base, problem in places() if problem is None]:
         with suppress(OSError), os.scandir(base) as entries:
             for name in [entry.name for entry in entries if NAME.fullmatch(entry.name)]:
                 _remove_abandoned(base / name)
@@ -109,7 +108,21 @@ def remove(root: Path) -> None:
             os.rmdir(root)
 
 
-def problem(base: Path) -> str | None:
+def places() -> list[tuple[Path, str | None]]:
+    """Return where folders of ours may lie, the preferred one first; each with what is against it.
+
+    As Ray does, a folder that a variable names is made if it is not there.
+    """
+    found: list[Path] = []
+    for named in (*(os.environ.get(variable, "") for variable in VARIABLES), FALLBACK):
+        if named:
+            with suppress(OSError):
+                os.makedirs(named, mode=0o700, exist_ok=True)
+            found.append(Path(os.path.realpath(named)))
+    return [(base, _problem(base)) for base in dict.fromkeys(found)]
+
+
+def _problem(base: Path) -> str | None:
     """Return why a folder is no place for ours; None if it is one.
 
     Whoever may rename in a folder, or in one above it, could put a folder of theirs in the
@@ -136,18 +149,17 @@ def problem(base: Path) -> str | None:
 
 def _make() -> RayFolder:
     problems = []
-    for base in _bases():
-        why = problem(base)
-        if why is None:
+    for base, problem in places():
+        if problem is None:
             root = None
             try:
                 root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
                 return _lock(root)
             except OSError as error:
-                why = f"cannot be written: {error.strerror}"
+                problem = f"cannot be written: {error.strerror}"
                 if root is not None:
                     shutil.rmtree(root, ignore_errors=True)
-        problems.append(f"{str(base)!r} {why}")
+        problems.append(f"{str(base)!r} {problem}")
     raise InputError(
         f"{VARIABLES[0]} needs a folder with a short path, in which none but root and you can "
         f"rename, got {'; '.join(problems)}"
@@ -157,27 +169,15 @@ def _make() -> RayFolder:
 def _lock(root: Path) -> RayFolder:
     """Return a folder that was made just now with a lock in it.
 
-    The file gets its name when it is locked: a sweep never sees it without an owner.
+    The file gets its name when it is locked: a sweep never sees it without an owner. It holds
+    the name of this machine, as not every file system that several share tells all of a lock.
     """
     unnamed = root / f"{LOCK}-"
     handle = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
+    os.write(handle, _machine())
     os.rename(unnamed, root / LOCK)
     return RayFolder(root=root, lock_fd=handle)
-
-
-def _bases() -> list[Path]:
-    """Return where folders of ours may lie, the preferred one first, without symbolic links.
-
-    As Ray does, a folder that a variable names is made if it is not there.
-    """
-    found: list[Path] = []
-    for named in (*(os.environ.get(variable, "") for variable in VARIABLES), FALLBACK):
-        if named:
-            with suppress(OSError):
-                os.makedirs(named, mode=0o700, exist_ok=True)
-            found.append(Path(os.path.realpath(named)))
-    return list(dict.fromkeys(found))
 
 
 def _remove_abandoned(root: Path) -> None:
@@ -188,10 +188,15 @@ def _remove_abandoned(root: Path) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Else another sweep was faster, and what has this name now is not what was locked.
-            if os.path.samestat(os.fstat(handle), os.lstat(root / LOCK)):
+            is_same = os.path.samestat(os.fstat(handle), os.lstat(root / LOCK))
+            if is_same and os.pread(handle, len(_machine()) + 1, 0) == _machine():
                 remove(root)
         finally:
             os.close(handle)
+
+
+def _machine() -> bytes:
+    return os.fsencode(platform.node())
 
 
 def _remove_entry(entry: "os.DirEntry[str]") -> None:

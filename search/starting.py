@@ -82,6 +82,9 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
 def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
 
+    And let it take the address of this machine alone, where it is given that: it would put a
+    public one in its place (ray 2.60).
+
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
     its packages it serves nobody, and Ray does not wait until it could.
     """
@@ -105,6 +108,7 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
             if hasattr(Node, name):
                 stack.enter_context(replaced(Node, name, _nothing))
         stack.enter_context(replaced(utils, "get_dashboard_dependency_error", ImportError))
+        stack.enter_context(replaced(services, "resolve_ip_for_localhost", str))
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield

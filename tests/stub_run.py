@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.processes import wait_until
 from trainables.errors import StorageFull
 from trainables.run import EpochResult, RunRequest, TrialRun
 from trainables.user_model import load_function
@@ -104,6 +105,9 @@ class StubRun:
             raise StorageFull("no room left in the stub's study")
         if kind == "memory" and self._gpu < fault["needs"]:
             raise MemoryError(f"the stub needs {fault['needs']} of a GPU")
+        if kind == "wait":
+            note(self._storage, "waiting", key_of(self._config))
+            wait_until((self._storage / "go").exists)
         if kind == "slow":
             note(self._storage, "slow", key_of(self._config))
             time.sleep(fault["seconds"])

@@ -38,6 +38,7 @@ from search.doctor.rules import (
 )
 from search.doctor.versions import declared_bounds, judge_versions
 from search.errors import InputError, SearchError
+from search.ray_address import own_address
 from search.remote.job_request import check_no_secret
 from search.resources import joined_address
 
@@ -119,6 +120,7 @@ def examine_joined(storage: str | None) -> list[Finding]:
     address = joined_address()
     if "://" in address:
         raise InputError(f"doctor needs RAY_ADDRESS as host:port or 'auto', got {address!r}")
+    address = own_address(address)
     check_answers(address)
     refused = _refused(address)
     if refused is not None:

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,8 +14,9 @@ from search.doctor.access import EXPORT, token_problems
 from search.doctor.ask import ASK_SECONDS, WRONG_TOKEN
 from search.doctor.cluster import shown_storage
 from search.doctor.facts import NodeFacts, Place
-from search.doctor.finding import Finding, Problem, finding
+from search.doctor.finding import Finding, Problem, finding, names
 from search.doctor.node import node_facts, version_of
+from search.doctor.ports import is_loopback
 from search.doctor.probe import gpu_facts, has_nvidia, remove_probe, write_probe
 from search.doctor.rules import (
     judge_disks,
@@ -25,6 +28,7 @@ from search.doctor.rules import (
 )
 from search.doctor.token import own_token
 from search.doctor.versions import OURS, declared_bounds, judge_versions
+from search.ray_folder import places
 
 GPU_SECONDS = 40.0
 MOST_BYTES = 10_000
@@ -44,6 +48,8 @@ def examine_machine(storage: str, *, with_token: bool) -> list[Finding]:
     findings = [
         judge_versions([place], declared_bounds()),
         judge_own_token(place.facts, is_needed=with_token),
+        judge_own_ports(place.facts, os.environ.get("RAY_AUTH_MODE", "")),
+        judge_ray_folder(places()),
         judge_disks([place]),
         judge_shm([place]),
         judge_memory([place]),
@@ -77,6 +83,51 @@ def judge_own_token(facts: NodeFacts | None, *, is_needed: bool) -> Finding:
         cure = "Make one with `ray get-auth-token --generate`, or copy the cluster's; chmod 600"
         problems = [("", Problem(what=f"{token['path']} {token['problem']}", cure=cure))]
     return finding("token file", problems, f"{token['path']}, mode 0600")
+
+
+def judge_own_ports(facts: NodeFacts | None, mode: str) -> Finding:
+    """Judge who reaches a Ray on this machine: one that a study would start, and any that runs.
+
+    Args:
+        facts: Of this machine.
+        mode: ``RAY_AUTH_MODE``; a Ray that is started asks for a token unless it says otherwise.
+    """
+    assert facts is not None
+    problems = []
+    if mode.strip().lower() == "disabled":
+        what = "RAY_AUTH_MODE is disabled: any user of this machine runs code as you in a study"
+        cure = "Unset RAY_AUTH_MODE: the Ray of a study then asks for a token"
+        problems.append(("", Problem(what=what, cure=cure, state="warn")))
+    outside = [
+        f"{each['holder']} on {each['address']}:{each['port']}"
+        for each in facts["listeners"]
+        if each["is_rays"] and not is_loopback(each["address"])
+    ]
+    if outside:
+        what = f"other machines reach a Ray that runs here: {names(outside)}"
+        cure = "No study starts such a Ray: end it, or look again with RAY_ADDRESS naming it"
+        problems.append(("", Problem(what=what, cure=cure, state="warn")))
+    fine = "a study's Ray listens on 127.0.0.1 alone; users of this machine read its metrics there"
+    return finding("ports", problems, fine)
+
+
+def judge_ray_folder(found: Sequence[tuple[Path, str | None]]) -> Finding:
+    """Judge whether a study's Ray has a place for its private folder, and the one that was meant.
+
+    Args:
+        found: Places, the preferred one first, each with what is against it.
+    """
+    taken = next((str(base) for base, problem in found if problem is None), None)
+    cure = "Let RAY_TMPDIR name a folder of your own with a short path"
+    against = "; ".join(f"{base} {problem}" for base, problem in found if problem is not None)
+    if taken is None:
+        problems = [("", Problem(what=f"no place for a study's Ray: {against}", cure=cure))]
+        return finding("private folder", problems, "")
+    told = f"a study's Ray lives in {taken}, where no other user enters it"
+    if str(found[0][0]) == taken:
+        return finding("private folder", [], told)
+    problem = Problem(what=f"{told}, as {against}", cure=cure, state="warn")
+    return finding("private folder", [("", problem)], "")
 
 
 def examine_way(address: str) -> list[Finding]:

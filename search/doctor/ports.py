@@ -216,10 +216,14 @@ def _name(pid: int) -> str:
 
 
 def _user(pid: int) -> int | None:
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return None
+    """Return the user of a process; None if it is gone, or has several.
+
+    Not whose its folder in ``/proc`` is: that is root for what anybody runs with root's rights,
+    such as ``su``, under whatever name.
+    """
+    lines = _read(f"/proc/{pid}/status").splitlines()
+    told = next((line.split()[1:] for line in lines if line.startswith("Uid:")), [])
+    return int(told[0]) if len(set(told)) == 1 else None
 
 
 def _parent(pid: int) -> int:

@@ -39,7 +39,7 @@ def test_what_is_no_address_is_refused(address):
         check_answers(address)
 
 
-@pytest.mark.parametrize("address", ["", "auto", "ray://nowhere.invalid:1"])
+@pytest.mark.parametrize("address", ["", "ray://nowhere.invalid:1"])
 def test_what_only_ray_can_resolve_is_left_to_it(address):
     check_answers(address)
 
@@ -52,12 +52,12 @@ def test_an_address_where_something_listens_is_taken():
 def test_a_ray_that_cannot_be_found_is_bad_input(monkeypatch):
     ray = pytest.importorskip("ray")
 
-    def fail(**arguments):
+    def fail(address, **arguments):
         raise ConnectionError("Could not find any running Ray instance.\nMore.")
 
     monkeypatch.setattr(ray, "init", fail)
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(InputError, match=r"got 'auto' \(Could not find any .* instance\.\)$"):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://h:1")
+    with pytest.raises(InputError, match=r"got 'ray://h:1' \(Could not find any .* instance\.\)$"):
         search.cluster._init({})
 
 

@@ -71,19 +71,71 @@ def test_what_is_no_token_is_refused_without_repeating_it(home, content):
         find_token({"HOME": str(home)})
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o644, 0o644)], ids=["new", "old"])
-def test_a_token_that_ray_makes_is_private_and_one_that_was_there_stays(
-    before, after, tmp_path, monkeypatch
-):
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    token = tmp_path / ".ray" / "auth_token"
-    if before is not None:
-        token.parent.mkdir()
-        token.write_text("t" * 64)
-        token.chmod(before)
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / ".ray" / "auth_token"
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_a_token_is_private_before_ray_looks_for_one_and_ray_finds_it(empty_home):
+    with private_token():
+        assert (mode(empty_home), mode(empty_home.parent)) == (0o600, 0o700)
+        made = find_token({"HOME": str(empty_home.parents[1])})
+
+    assert len(made) == 64
+    assert [path.name for path in empty_home.parent.iterdir()] == ["auth_token"]
+    with private_token():
+        assert empty_home.read_text() == made
+
+
+@pytest.mark.parametrize("before", [0o644, 0o660, 0o600, 0o400], ids=oct)
+def test_a_token_that_others_may_read_is_theirs_no_more_when_a_ray_is_started(home, before):
+    token = home / ".ray" / "auth_token"
+    token.chmod(before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        with private_token():
+            assert mode(token) == before & 0o700
+
+    assert token.read_text() == "abc123\n"
+
+
+def test_a_token_that_is_made_by_ray_all_the_same_is_private_afterwards(empty_home, monkeypatch):
+    monkeypatch.setattr("search.cluster_token.os.link", refuse)
 
     with private_token():
-        token.write_text("t" * 64)  # under the usual umask, as Ray does
+        assert not empty_home.exists()
+        empty_home.write_text("t" * 64)  # under the usual umask, as Ray does
 
-    assert token.stat().st_mode & 0o777 == after
-    assert before is not None or token.parent.stat().st_mode & 0o777 == 0o700
+    assert mode(empty_home) == 0o600
+
+
+def test_a_token_elsewhere_is_made_private_and_none_is_made(empty_home, tmp_path, monkeypatch):
+    named = tmp_path / "named"
+    named.touch(mode=0o644)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(named))
+
+    with private_token():
+        assert mode(named) == 0o600
+
+    assert not empty_home.exists()
+
+
+@pytest.mark.parametrize("given", [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "t" * 64)])
+def test_no_token_is_made_where_none_is_needed(empty_home, monkeypatch, given):
+    monkeypatch.setenv(*given)
+
+    with private_token():
+        assert not empty_home.exists()
+
+
+def refuse(*given):
+    raise PermissionError(1, "Operation not permitted")

@@ -1,10 +1,12 @@
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
 from search.doctor.access import judge_ports
+from search.doctor.machine import judge_own_ports, judge_ray_folder
 from search.doctor.ports import is_loopback, listeners, parse_address, raylet_of_this
 from tests.doctor_facts import healthy, with_head_saying
 
@@ -67,3 +69,40 @@ def test_a_port_that_other_machines_reach_is_a_warning_with_its_number_and_holde
 
 def test_outside_of_ray_there_is_no_raylet():
     assert raylet_of_this() is None
+
+
+def listener(holder, address, *, is_rays=True):
+    return {"holder": holder, "address": address, "port": 6379, "is_rays": is_rays}
+
+
+@pytest.mark.parametrize(
+    ("found", "mode", "state", "seen"),
+    [
+        pytest.param(("raylet", "127.0.0.1"), "", "ok", "on 127.0.0.1 alone", id="ours"),
+        pytest.param(("raylet", "::"), "", "warn", "here: raylet on :::6379", id="anybodys"),
+        pytest.param(("raylet", "::1"), "Disabled", "warn", "any user of this", id="no_token"),
+    ],
+)
+def test_who_reaches_a_ray_on_this_machine_is_told(found, mode, state, seen):
+    facts = {"listeners": [listener(*found), listener("sshd", "0.0.0.0", is_rays=False)]}
+
+    told = judge_own_ports(facts, mode)
+
+    assert told.state == state
+    assert seen in told.seen
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "seen"),
+    [
+        pytest.param([("/tmp", None)], "ok", "lives in /tmp, where no other user", id="usual"),
+        pytest.param([("/a", None), ("/tmp", "is no folder")], "ok", "lives in /a", id="named"),
+        pytest.param([("/a", "is long"), ("/tmp", None)], "warn", "as /a is long", id="passed"),
+        pytest.param([("/a", "is long")], "FAIL", "no place for .*: /a is long", id="none"),
+    ],
+)
+def test_where_a_studys_ray_would_lie_is_told_and_why_not_where_it_was_meant(found, state, seen):
+    told = judge_ray_folder([(Path(base), problem) for base, problem in found])
+
+    assert told.state == state
+    assert re.search(seen, told.seen)

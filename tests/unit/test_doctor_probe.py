@@ -157,8 +157,8 @@ def test_a_machine_alone_is_examined_without_ray(tmp_path, monkeypatch):
     found = {each.check: each for each in examine_machine(str(tmp_path), with_token=False)}
 
     assert list(found) == [
-        "versions", "token file", "disk", "shared memory", "memory", "open files", "GPUs",
-        "storage",
+        "versions", "token file", "ports", "private folder", "disk", "shared memory", "memory",
+        "open files", "GPUs", "storage",
     ]  # fmt: skip
     assert found["storage"].state == "ok"
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import stat
@@ -211,7 +212,7 @@ def left(base, name="twohead-abcdefgh"):
     root = base / name
     (root / "r").mkdir(parents=True)
     root.chmod(0o700)
-    (root / LOCK).touch()
+    (root / LOCK).write_text(platform.node())
     return root
 
 
@@ -232,6 +233,10 @@ def with_linked_lock(root):
     (root / LOCK).symlink_to("lock")
 
 
+def of_another_machine(root):
+    (root / LOCK).write_text(f"{platform.node()}2")
+
+
 def behind_a_link(root):
     root.rename(root.with_name("elsewhere"))
     root.symlink_to("elsewhere")
@@ -245,6 +250,7 @@ def behind_a_link(root):
         pytest.param(lambda root: root.rename(root.with_name("twohead-pictures")), id="by_chance"),
         pytest.param(lambda root: root.rename(root.with_name("twohead-tune-abc")), id="name"),
         pytest.param(without_lock, id="just_made"),
+        pytest.param(of_another_machine, id="machine"),
         pytest.param(with_linked_lock, id="linked_lock"),
         pytest.param(behind_a_link, id="link"),
     ],

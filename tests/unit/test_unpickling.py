@@ -31,7 +31,8 @@ def named(node):
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         called, holder = node.func.attr, node.func.value
         name = getattr(holder, "id", getattr(holder, "attr", ""))
-        return [called] if called in ELSEWHERE or (name in MODULES and called in READERS) else []
+        is_found = called in ELSEWHERE or (name in MODULES and called in READERS)
+        return [called] if is_found else []
     return []
 
 
