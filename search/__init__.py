@@ -64,6 +64,12 @@ def run(
     from what was recorded under its name is refused. Importing this package loads neither
     TensorFlow nor Ray; this call loads Ray.
 
+    A process of Ray's that dies is an error here, but for one case: Ray's own code may end the
+    whole interpreter, without an exception, when its control process or node process is killed
+    at an unlucky moment. Nothing that was recorded is lost; what is left of Ray ends within
+    seconds, and the same call goes on with the study. The `twohead` command runs a study in a
+    process apart, and says so.
+
     Args:
         study: What to search: a `Study`, the path of a study file, a mapping with its keys, or
             the result of a study that is to go on.

@@ -24,6 +24,9 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LOCAL = "search.commands"
 """The module of the commands that run here, unless they have an ``--address``."""
 
+STARTING_RAY = ("run", "resume", "confirm")
+"""The commands of that module that start Ray, or join it."""
+
 FILE_WIDTH = 120
 """Columns of what goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
 
@@ -36,7 +39,8 @@ def main(
     """Run one command.
 
     Args:
-        argv: The arguments; None for those of the process.
+        argv: The arguments; None for those of the process, which then is the command itself: one
+            that starts Ray runs in a child of it (`search.supervisor`).
         place: Changes what was parsed before it is run.
 
     Returns:
@@ -47,11 +51,29 @@ def main(
         args = make_parser().parse_args(argv)
     except SystemExit as end:
         return int(end.code or 0)
+    if argv is None and _starts_ray(args):
+        from search.supervisor import supervise
+
+        return supervise(lambda: _drive(args, sys.argv[1:]), _complain)
+    return _drive(args, sys.argv[1:] if argv is None else argv, place)
+
+
+def _starts_ray(args: argparse.Namespace) -> bool:
+    is_elsewhere = getattr(args, "address", None) is not None
+    return args.module == LOCAL and args.command in STARTING_RAY and not is_elsewhere
+
+
+def _drive(
+    args: argparse.Namespace,
+    argv: Sequence[str],
+    place: Callable[[argparse.Namespace], None] | None = None,
+) -> int:
+    """Run what was parsed, say what goes wrong, and return the exit status."""
     try:
         if place is not None:
             place(args)
         with _warnings_in_words():
-            return _run(args, sys.argv[1:] if argv is None else argv)
+            return _run(args, argv)
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

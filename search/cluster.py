@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from search.cluster_token import private_token
 from search.errors import ClusterLost, InputError, SearchError
+from search.phase import heard_by, tell
 from search.ray_address import own_address
 from search.ray_folder import RayFolder, private_folder
 from search.resources import joined_address
 from search.signals import Flag
 from search.starting import has_a_slot_per_core, num_cpus, start_ray
 from search.study import Study
+from search.watchdog import watchdog
 from search.watching import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 from trainables.apart import apart
 from trainables.imports import hiding_file
@@ -107,14 +109,14 @@ def ray_for(
     flag.check()
     owned = not ray.is_initialized()
     leave = ray.shutdown
-    with private_folder() as folder, _without_foreign_lines(owned):
+    is_ours = owned and not joined_address()
+    with private_folder() as folder, _guarded(is_ours, folder), _without_foreign_lines(owned):
         try:
             if owned:
                 with flag.held(), outliving(bool(joined_address())):
                     _init(_arguments(study, folder), warms=warms and has_a_slot_per_core(study))
                     folder.check()
             with watched(patience) as watch:
-                is_ours = owned and not joined_address()
                 joined = Joined(watch=watch, is_ours=is_ours, is_left_after=owned, folder=folder)
                 _joined.append(joined)
                 yield joined
@@ -125,7 +127,19 @@ def ray_for(
             _joined.clear()
             if owned:
                 with flag.held():
+                    tell("leaving")
                     leave()
+                    tell("ended")
+
+
+@contextmanager
+def _guarded(is_ours: bool, folder: RayFolder) -> Iterator[None]:
+    """Have a process beside this one end a Ray of ours when this one hangs, or is gone."""
+    if not is_ours:
+        yield
+        return
+    with watchdog(str(folder.root), folder.lock_fd) as listener, heard_by(listener):
+        yield
 
 
 def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:

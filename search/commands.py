@@ -27,7 +27,7 @@ from search.wording import clean, number, short_path
 from trainables.store import Store
 
 INTERRUPTED = 130
-"""Exit status after SIGINT or SIGTERM."""
+"""Exit status after SIGINT, SIGTERM or SIGHUP."""
 
 
 def run(args: Namespace, console: Console) -> int:

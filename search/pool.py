@@ -131,6 +131,8 @@ class NumberSearcher(Unpickled, Searcher):  # type: ignore[misc] # ray is not ty
         """Take nothing: the study's log is the state."""
 
     def _over(self, trial_id: str, is_lost: bool) -> None:
+        if is_lost:
+            go_on_or_leave(self._place)  # one that is lost with Ray is no failure of the trial
         number, attempt = self._slots.leave(trial_id)
         if is_lost:
             lost = self._causes.pop(trial_id, Lost(loss=Loss.ACTOR))

@@ -100,14 +100,19 @@ class StudyResult:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every trial of the budget has ended (or its hours are over)."""
+        """Whether every trial of the budget has ended (or its hours are over).
+
+        And whether the figures on the test split are there, unless a run ended in order without
+        them: one that was interrupted while they were measured has left something to do.
+        """
         ended = sum(trial.has_ended for trial in self._history.trials)
         grown = any(
             trial.state == "complete" and len(trial.measurements) < self.study.budget.epochs
             for trial in self._history.trials
         )
         over = self._history.is_closed and self._history.close_reason == DONE
-        return not grown and (ended >= self.study.budget.trials or over)
+        is_whole = ended >= self.study.budget.trials
+        return not grown and (over or (is_whole and not self._lacks_test_figures()))
 
     @property
     def prepared(self) -> Prepared:
@@ -335,6 +340,10 @@ class StudyResult:
         """The loss of the best constant prediction, by head."""
         baselines = self.prepared.data.baselines
         return {head: baselines[head] for head in self.heads}
+
+    def _lacks_test_figures(self) -> bool:
+        is_known = self._prepared is not None and self.has_test_split
+        return is_known and any(point.test is None for point in self.points_to_test())
 
     def _point(self, trial: TrialHistory, measurement: Measurement) -> Point:
         tested = [t for t in trial.tested if t.epoch == measurement.epoch]

@@ -19,6 +19,7 @@ from search.log import StudyLog
 from search.objective import objective_of
 from search.opening import check_data, is_done, stored_study, write_study
 from search.ownership import claim
+from search.phase import tell_folder
 from search.place import Place, find_place
 from search.plan import Plan
 from search.prepare import first_configs, num_trials, prepare
@@ -105,7 +106,7 @@ def run(
         NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
         UnfitNode: If a node that came later lacks the storage or its GPU.
-        Interrupted: On SIGINT or SIGTERM; ``KeyboardInterrupt`` if there is no study yet.
+        Interrupted: On SIGINT, SIGTERM or SIGHUP; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
     reader = reader or StudyReader(Store(study.folder))
@@ -161,6 +162,7 @@ def _run(
         with claim(store, patience=patience) as ownership:
             if known is None:
                 write_study(study)
+            tell_folder(study.folder)
             with (
                 decoding(study, data) as decoded,
                 ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,

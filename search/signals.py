@@ -1,20 +1,46 @@
-"""SIGINT and SIGTERM during a run: at once while it prepares, in order while trials train."""
+"""SIGINT, SIGTERM and SIGHUP in a run: at once while it prepares, in order while trials train."""
 
+import errno
+import fcntl
+import os
 import signal
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from search.errors import ClusterLost
 from trainables.errors import SearchError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def taken_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a run: not SIGHUP where it is ignored, as by ``nohup``."""
+    is_kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return SIGNALS[:-1] if is_kept else SIGNALS
+
+
+def leave_lost_terminal() -> None:
+    """Let output go nowhere where it went to a terminal that is gone: writing would raise.
+
+    A process that hears SIGHUP has lost its terminal, mostly.
+    """
+    for number in (1, 2):
+        try:
+            fcntl.ioctl(number, termios.TIOCGWINSZ, b"\0" * 8)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
 
 
 class Flag:
-    """Is set by the first SIGINT or SIGTERM.
+    """Is set by the first SIGINT, SIGTERM or SIGHUP.
 
-    Both raise ``KeyboardInterrupt`` wherever the main thread is, but for the first one within
+    They raise ``KeyboardInterrupt`` wherever the main thread is, but for the first one within
     `patiently`, where the flag is looked at often.
     """
 
@@ -27,7 +53,7 @@ class Flag:
     def install(self) -> None:
         """Take over the signals."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in taken_signals():
                 signal.signal(number, self._handle)
 
     @contextmanager
@@ -87,6 +113,8 @@ class Flag:
         return self.is_set
 
     def _handle(self, number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            leave_lost_terminal()
         is_first, self.is_set = not self.is_set, True
         if not (is_first and self._is_patient):
             raise KeyboardInterrupt
@@ -96,7 +124,8 @@ class Flag:
 def catch_signals() -> Iterator[Flag]:
     """Yield a flag for the time of a run, and give the signals back at its end.
 
-    A foreign error after a signal comes of that: what was cut short does not work any more.
+    A foreign error after a signal comes of that: what was cut short does not work any more. So
+    does the loss of Ray, whose processes a signal to the whole process group ends.
     """
     former = {number: signal.getsignal(number) for number in SIGNALS}
     flag = Flag()
@@ -104,7 +133,7 @@ def catch_signals() -> Iterator[Flag]:
     try:
         yield flag
     except Exception as error:
-        if not isinstance(error, SearchError):
+        if isinstance(error, ClusterLost) or not isinstance(error, SearchError):
             flag.check()
         raise
     finally:

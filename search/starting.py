@@ -1,14 +1,14 @@
 """How a Ray of ours is started: without what nobody asks, and with warm processes."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
+from search.phase import tell
 from search.resources import local_cores
 from search.study import Study
+from search.watchdog import end_processes
 
 PRELOAD = "RAY_preload_python_modules"
 """Ray's own setting: what each process imports when it starts, before it has a task."""
@@ -20,8 +20,18 @@ ONLOOKERS = ("start_api_server", "start_monitor", "start_log_monitor")
 without a dashboard only counts its use; the autoscaler's, of a Ray of one node; the one that
 brings the driver what others print."""
 
-TIMED_OUT = "timed out during startup"
-"""In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy (ray 2.60)."""
+PRESTART = "--num_prestart_python_workers="
+"""Tells a raylet how many processes to start for the first driver. It does not answer that driver
+before each of them has registered, and never if one dies before (ray 2.60): the driver hangs in
+C++ with the interpreter's lock held. So none is started so; `_begin_processes` asks for them."""
+ASKED_SECONDS = 5.0
+"""How long a raylet may take to answer that it starts processes; it takes milliseconds."""
+KEPT_SECONDS = 24 * 3600
+"""How long a process that was started beforehand is kept while nothing runs in it."""
+
+TIMED_OUT = ("timed out during startup", "timed out waiting for file")
+"""In what Ray raises after 30 s, its own fixed limit, on a machine that is too busy, or where one
+of its processes has died meanwhile (ray 2.60)."""
 
 
 def has_a_slot_per_core(study: Study) -> bool:
@@ -44,45 +54,28 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
     What a start that failed has begun is ended.
 
     Args:
-        arguments: Of ``ray.init``.
+        arguments: Of ``ray.init``, with a ``_temp_dir`` that no other Ray has.
         warms: Whether its processes import TensorFlow at once.
     """
     import ray
 
     for is_last in (False, True):
         nodes: list[Any] = []
+        tell("starting")
         try:
             with _starting(nodes.append, warms=warms):
                 ray.init(**arguments)
+                _begin_processes(arguments["num_cpus"])
+            tell("running")
             return
         except BaseException as error:
             for node in nodes:
-                _end(node)
+                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            # Agents that have not joined their raylet yet outlive it for minutes (ray 2.60).
+            end_processes(arguments["_temp_dir"], spared=os.getpid())
             ray.shutdown()
-            if is_last or TIMED_OUT not in str(error):
+            if is_last or not any(words in str(error).lower() for words in TIMED_OUT):
                 raise
-
-
-def _end(node: Any) -> None:
-    """End a node that has begun to start, and what its processes have begun.
-
-    A raylet's agents that have not joined it yet would outlive it for minutes (ray 2.60).
-    """
-    owned = [one.process.pid for some in node.all_processes.values() for one in some]
-    begun = [pid for parent in owned for pid in _children(parent)]
-    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-    for pid in begun:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that one has begun; none where the system does not tell."""
-    found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, listed.read_text().split())
-    return found
 
 
 @contextmanager
@@ -98,13 +91,18 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     from ray._private import services, utils
     from ray._private.node import Node
 
-    start = Node.start_head_processes
+    start, start_process = Node.start_head_processes, services.start_ray_process
 
     def noted(node: Any) -> None:
         begun(node)
         start(node)
 
+    def without_prestart(command: list[str], *args: Any, **options: Any) -> Any:
+        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
+        return start_process(told, *args, **options)
+
     with ExitStack() as stack:
+        stack.enter_context(replaced(services, "start_ray_process", without_prestart))
         stack.enter_context(replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
@@ -114,6 +112,31 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         if warms:
             stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
+
+
+def _begin_processes(num: int) -> None:
+    """Have processes started for the first trials, and wait for none of them.
+
+    They are taken by actors, which processes that have run a task never are (ray 2.60). One that
+    dies before it registers is missed by nobody: where it was the only one, Ray starts another
+    after a minute.
+    """
+    import grpc
+    import ray
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+
+    node = ray.nodes()[0]
+    request = node_manager_pb2.PrestartWorkersRequest(
+        language=common_pb2.Language.Value("PYTHON"),
+        num_workers=num,
+        keep_alive_duration_secs=KEPT_SECONDS,
+    )
+    request.runtime_env_info.serialized_runtime_env = "{}"
+    channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    with channel, suppress(grpc.RpcError):  # then they are started when they are needed
+        stub = node_manager_pb2_grpc.NodeManagerServiceStub(channel)
+        stub.PrestartWorkers(request, timeout=ASKED_SECONDS)
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class ClusterWatch:
         look: Returns what there is; raises, or does not return, if there is no answer.
         own: The id of the node that this process hangs on.
         knock: Tells at once whether the head can be reached.
+        missing: Returns the name of a process without which the Ray is lost, if one has ended.
         patience: Seconds without an answer after which the cluster is given up.
         clock: Seconds, monotonic.
     """
@@ -65,12 +66,14 @@ class ClusterWatch:
         *,
         patience: float,
         knock: Callable[[], bool] = lambda: True,
+        missing: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
         self.own = own
         self._patience = patience
         self._knock = knock
+        self._missing = missing
         self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cluster-watch", daemon=True)
@@ -92,9 +95,16 @@ class ClusterWatch:
         """Make sure that the cluster is still the one that was joined.
 
         Raises:
-            ClusterLost: If it has not answered for too long, or has given up the node that this
-                process hangs on: then nothing that it still has reaches this process.
+            ClusterLost: If it has not answered for too long, has lost a process of its own, or
+                has given up the node that this process hangs on: then nothing that it still has
+                reaches this process.
         """
+        name = self._missing()
+        if name is not None:
+            raise ClusterLost(
+                f"Ray's process {name!r} has ended: it was killed, or memory was short; what was "
+                "measured is recorded: `twohead resume` continues the study"
+            )
         silent = self._clock() - self._heard
         if silent > self._patience:
             raise ClusterLost(
@@ -140,13 +150,17 @@ CURE = (
 
 @contextmanager
 def watched(patience: float) -> Iterator[ClusterWatch]:
-    """Watch the Ray that this process has joined."""
+    """Watch the Ray that this process has joined or started."""
     import ray
 
     context = ray.get_runtime_context()
     address = "" if is_client() else context.gcs_address
     watch = ClusterWatch(
-        look, context.get_node_id(), patience=patience, knock=lambda: is_open(address)
+        look,
+        context.get_node_id(),
+        patience=patience,
+        knock=lambda: is_open(address),
+        missing=_ended_process,
     )
     watch.start()
     try:
@@ -170,6 +184,13 @@ def look() -> Sight:
         leaving=frozenset(state.get_draining_nodes()),
         free=available_resources_per_node(),
     )
+
+
+def _ended_process() -> str | None:
+    """Return the name of a process of Ray that this one has started and that has ended."""
+    from ray._private.worker import _global_node as node
+
+    return next((name for name, _ in node.dead_processes()), None) if node is not None else None
 
 
 def is_client() -> bool:

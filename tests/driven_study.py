@@ -42,5 +42,5 @@ class Driver:
         wait_until(lambda: holds() or self.process.poll() is not None)
         assert holds(), self.process.communicate()
 
-    def assert_nothing_is_left(self) -> None:
-        wait_until(lambda: not tagged(self.tag), 30)
+    def assert_nothing_is_left(self, seconds: float = 30) -> None:
+        wait_until(lambda: not tagged(self.tag), seconds)

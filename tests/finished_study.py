@@ -97,14 +97,14 @@ def make_study(storage: Path, **changes: Any) -> Study:
     return Study(**{**fields, **changes})
 
 
-def make_prepared(study: Study) -> Prepared:
+def make_prepared(study: Study, test_rows: int = 500) -> Prepared:
     units = {"c_output": 10, "r_output": 4}
     return Prepared(
         data=DataInfo(
             fingerprint="f" * 64,
             image_shape=(32, 32, 1),
             heads=tuple(head.resolve(units[head.name]) for head in study.heads),
-            rows={"train": 4000, "validation": 500, "test": 500},
+            rows={"train": 4000, "validation": 500, "test": test_rows},
             baselines=BASELINES,
         ),
         space=SearchSpace.from_mapping(study.space.to_mapping()),
@@ -170,6 +170,7 @@ def write_study(
     *,
     tested: tuple[int, ...] = (0, 4),
     closed: str = "done",
+    test_rows: int = 500,
     **changes: Any,
 ) -> Study:
     """Write the study into the storage as a run leaves it."""
@@ -178,7 +179,7 @@ def write_study(
     with claim(store) as ownership:
         StudyLog.create(store, study.to_dict())
         log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
-        log.put_prepared(make_prepared(study).to_dict())
+        log.put_prepared(make_prepared(study, test_rows).to_dict())
         for number, script in enumerate(trials):
             record_trial(log, store, number, script)
         log.fold()

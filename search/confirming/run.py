@@ -82,7 +82,7 @@ def train(
         StorageError: If the record is damaged or cannot be written.
         NoRoom: If no node had room for a training for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
-        Interrupted: On SIGINT or SIGTERM.
+        Interrupted: On SIGINT, SIGTERM or SIGHUP.
     """
     watcher = watcher or Silent()
     study = with_moved_data(result.study)

@@ -48,7 +48,7 @@ def confirm(
         StudyLocked: If a process runs or confirms the study.
         StudyDiffers: If its data set has changed since.
         StorageError: If a record is damaged or cannot be written.
-        Interrupted: On SIGINT or SIGTERM.
+        Interrupted: On SIGINT, SIGTERM or SIGHUP.
     """
     seeds, top = plain(seeds), plain(top)
     check_extent(seeds, top)

@@ -38,7 +38,7 @@ budget: {{trials: 4, epochs: 1}}
 reference: false
 resources: {{concurrent: 2}}
 """
-RUN = "import sys; from search.cli import main; sys.exit(main(sys.argv[1:]))"
+RUN = "import sys; from search.cli import main; sys.exit(main())"
 IMPORT = """
 import time
 began = time.perf_counter()

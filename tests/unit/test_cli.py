@@ -415,3 +415,28 @@ def test_a_reader_that_goes_away_early_is_no_traceback(folder):
 
     assert done.stdout == "{"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param("run study.yaml", "a parent", id="run"),
+        pytest.param("resume studies/digits", "a parent", id="resume"),
+        pytest.param("confirm studies/digits", "a parent", id="confirm"),
+        pytest.param("resume digits --address 127.0.0.1:1", "itself", id="on_a_cluster"),
+        pytest.param("best studies/digits", "itself", id="best"),
+        pytest.param("list", "itself", id="list"),
+    ],
+)
+def test_a_command_that_starts_ray_has_a_parent_where_it_is_the_process(
+    monkeypatch, arguments, expected
+):
+    ran_in = []
+    monkeypatch.setattr("search.supervisor.supervise", lambda *given: ran_in.append("a parent"))
+    monkeypatch.setattr("search.cli._run", lambda *given: ran_in.append("itself"))
+    monkeypatch.setattr(sys, "argv", ["twohead", *arguments.split()])
+
+    main()
+    main(arguments.split())
+
+    assert ran_in == [expected, "itself"]

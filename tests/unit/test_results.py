@@ -300,13 +300,30 @@ def test_what_ran_for_nobody_was_interrupted(tmp_path):
 
 
 def test_a_study_is_finished_when_every_number_of_its_budget_has_ended(tmp_path):
-    short = load(write_study(tmp_path / "a", closed="").folder)
+    short = load(write_study(tmp_path / "a", closed="", test_rows=0).folder)
     longer = write_study(tmp_path / "b", closed="", budget={"trials": 7, "epochs": 3})
     deeper = write_study(tmp_path / "c", closed="", budget={"trials": 6, "epochs": 4})
 
     assert short.is_finished
     assert not load(longer.folder).is_finished
     assert not load(deeper.folder).is_finished
+
+
+@pytest.mark.parametrize(
+    ("closed", "test_rows", "expected"),
+    [
+        pytest.param("interrupted", 500, False, id="interrupted"),
+        pytest.param("", 500, False, id="killed"),
+        pytest.param("", 0, True, id="no_test_split"),
+        pytest.param("done", 500, True, id="ended_without_figures"),
+    ],
+)
+def test_a_study_that_was_interrupted_while_the_test_split_was_measured_is_not_finished(
+    tmp_path, closed, test_rows, expected
+):
+    study = write_study(tmp_path, tested=(0,), closed=closed, test_rows=test_rows)
+
+    assert load(study.folder).is_finished == expected
 
 
 def test_a_study_that_was_moved_is_read_where_it_lies(tmp_path):

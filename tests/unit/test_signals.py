@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a run."""
+"""SIGINT, SIGTERM and SIGHUP during a run."""
 
 import contextlib
 import os
@@ -8,18 +8,18 @@ import threading
 import pytest
 
 from search.cluster import ray_for
-from search.errors import StudyLocked
+from search.errors import ClusterLost, StudyLocked
 from search.signals import SIGNALS, catch_signals
 from tests.stub_study import stub_study
 
-both = pytest.mark.parametrize("number", SIGNALS, ids=["int", "term"])
+each = pytest.mark.parametrize("number", SIGNALS, ids=["int", "term", "hup"])
 
 
 def send(number):
     os.kill(os.getpid(), number)
 
 
-@both
+@each
 def test_while_nothing_looks_at_the_flag_a_signal_raises_at_once(number):
     with catch_signals() as flag, pytest.raises(KeyboardInterrupt):
         send(number)
@@ -27,7 +27,7 @@ def test_while_nothing_looks_at_the_flag_a_signal_raises_at_once(number):
     assert flag.is_set
 
 
-@both
+@each
 def test_while_the_flag_is_looked_at_the_first_signal_only_sets_it(number):
     with catch_signals() as flag, flag.patiently():
         send(number)
@@ -53,7 +53,7 @@ def test_after_the_patient_part_a_signal_raises_again():
             send(signal.SIGTERM)
 
 
-@both
+@each
 def test_what_handled_the_signals_before_handles_them_again(number):
     heard = []
     former = signal.signal(number, lambda *given: heard.append(given[0]))
@@ -83,7 +83,7 @@ def test_in_another_thread_the_signals_are_left_alone():
     assert seen == before
 
 
-@both
+@each
 def test_while_held_the_first_signal_waits_whatever_handler_is_set_meanwhile(number):
     reached = []
 
@@ -149,6 +149,7 @@ def test_a_signal_that_an_import_has_swallowed_ends_the_run_before_ray_is_starte
     ("error", "expected"),
     [
         pytest.param(AttributeError("half imported"), KeyboardInterrupt, id="foreign"),
+        pytest.param(ClusterLost("its processes have ended"), KeyboardInterrupt, id="ray"),
         pytest.param(StudyLocked("taken over"), StudyLocked, id="ours"),
     ],
 )
@@ -165,3 +166,15 @@ def test_a_foreign_error_after_a_swallowed_signal_is_the_signals(error, expected
 def test_an_error_without_a_signal_is_raised_as_it_is():
     with pytest.raises(AttributeError, match="half"), catch_signals():
         raise AttributeError("half imported")
+
+
+def test_where_sighup_is_ignored_it_stays_so():
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by `nohup`
+    try:
+        with catch_signals() as flag:
+            send(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+    assert not flag.is_set

@@ -1,6 +1,9 @@
 """A Ray of ours: what is started, how often it is tried, and what is left of a try."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import search.cluster
 from search.errors import SearchError
 from search.starting import PRELOAD, has_a_slot_per_core, num_cpus, start_ray
 from tests.processes import is_alive, wait_until
-from tests.stub_study import stub_study
+from tests.stub_study import ROOT, stub_study
 
 
 def arguments(folder):
@@ -72,7 +75,7 @@ def test_processes_are_warmed_only_where_each_of_them_will_train(
     assert (has_a_slot_per_core(study), num_cpus(study)) == expected
 
 
-def test_a_start_that_fails_for_another_reason_is_not_tried_again(monkeypatch):
+def test_a_start_that_fails_for_another_reason_is_not_tried_again(tmp_path, monkeypatch):
     import ray
 
     tries = []
@@ -84,27 +87,82 @@ def test_a_start_that_fails_for_another_reason_is_not_tried_again(monkeypatch):
     monkeypatch.setattr(ray, "init", fail)
     monkeypatch.delenv(PRELOAD, raising=False)
     with pytest.raises(RuntimeError, match="no such thing"):
-        start_ray({}, warms=True)
+        start_ray({"num_cpus": 1, "_temp_dir": str(tmp_path)}, warms=True)
 
     assert tries == ["tensorflow,keras"]
     assert PRELOAD not in os.environ
 
 
-def test_a_start_that_times_out_twice_is_told_in_our_words(monkeypatch):
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("The current node timed out during startup. This could", id="busy"),
+        pytest.param("Timed out waiting for file /r/gcs_server_port_1", id="gcs_has_died"),
+    ],
+)
+def test_a_start_that_times_out_twice_is_told_in_our_words(tmp_path, monkeypatch, words):
     import ray
 
     tries = []
 
     def time_out(**given):
         tries.append(given)
-        raise Exception("The current node timed out during startup. This could happen")
+        raise Exception(words)
 
     monkeypatch.setattr(ray, "init", time_out)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(SearchError, match=r"could not be started .* timed out during startup"):
-        search.cluster._init({"num_cpus": 1})
+    given = {"num_cpus": 1, "_temp_dir": str(tmp_path)}
+    with pytest.raises(SearchError, match=r"could not be started .*(?i:timed out) (during|wait)"):
+        search.cluster._init(given)
 
-    assert tries == [{"num_cpus": 1}] * 2
+    assert tries == [given] * 2
+
+
+DIES_ONCE = """
+import os, pathlib, signal, sys
+folder = pathlib.Path(os.environ["TWOHEAD_TEST_FOLDER"])
+if any("default_worker.py" in one for one in sys.orig_argv):
+    try:
+        (folder / "dead").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / f"alive-{os.getpid()}").touch()
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+START = """
+import json, os, sys
+from search.starting import start_ray
+start_ray(json.loads(sys.argv[1]), warms=False)
+import ray
+class Actor:
+    def pid(self):
+        return os.getpid()
+print(ray.get(ray.remote(Actor).remote().pid.remote(), timeout=60))
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_ray_starts_though_a_process_that_it_starts_beforehand_dies_and_actors_take_the_others(
+    tmp_path, short_folder
+):
+    """Ray's own start would wait for ever for that process to register (ray 2.60)."""
+    (tmp_path / "sitecustomize.py").write_text(DIES_ONCE)
+    given = {**arguments(short_folder), "num_cpus": 2}
+    path = os.pathsep.join([str(tmp_path), ROOT])
+    changes = {"TWOHEAD_TEST_FOLDER": str(tmp_path), "PYTHONPATH": path}
+
+    done = subprocess.run(
+        [sys.executable, "-c", START, json.dumps(given)],
+        env={**os.environ, **changes},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+    assert (tmp_path / "dead").exists()
+    assert [path.name for path in tmp_path.glob("alive-*")] == [f"alive-{done.stdout.strip()}"]
 
 
 @pytest.mark.slow

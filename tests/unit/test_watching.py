@@ -157,3 +157,14 @@ def test_a_process_that_joins_a_ray_outlives_it_and_leaves_the_environment_as_it
         started_here = os.environ[RECONNECT]
 
     assert (during, started_here, os.environ[RECONNECT]) == ("60", "30", "30")
+
+
+def test_a_ray_of_ours_that_has_lost_a_process_is_lost_at_once(ray):
+    ended = []
+    watch = ClusterWatch(ray, "own", patience=45.0, missing=lambda: next(iter(ended), None))
+    watch.check()
+
+    ended.append("gcs_server")
+
+    with pytest.raises(ClusterLost, match=r"'gcs_server' has ended.*`twohead resume`"):
+        watch.check()
