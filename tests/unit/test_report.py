@@ -170,7 +170,9 @@ def test_the_last_block_of_a_run_gives_accuracy_and_iou_on_the_test_split(result
 def test_show_says_which_model_the_reference_is_of(tmp_path, monkeypatch, reference, said):
     whole = finished_study.make_prepared
     monkeypatch.setattr(
-        finished_study, "make_prepared", lambda study: replace(whole(study), reference=reference)
+        finished_study,
+        "make_prepared",
+        lambda *given: replace(whole(*given), reference=reference),
     )
     result = load(write_study(tmp_path, model="own.nets:build").folder)
 
