@@ -76,7 +76,8 @@ TARGETS: dict[str, Callable[[str], bool]] = {
     "command": lambda command: False,
 }
 """What is killed, by what its command says; the last two are known by their place."""
-WHILE_TRAINING = {"worker"}
+PHASES = {"worker": ["training"], "beforehand": ["start"]}
+"""Where it is not both."""
 
 
 @dataclass(kw_only=True)
@@ -210,9 +211,8 @@ class Killer:
     def _kill(self, target: str, storage: Path) -> Kill:
         before = recorded(storage)
         command = Command(self._folder, storage)
-        done = Kill(target=target, phase=self._draw.choice(["start", "training"]))
-        if target in WHILE_TRAINING:
-            done.phase = "training"
+        phase = self._draw.choice(PHASES.get(target, ["start", "training"]))
+        done = Kill(target=target, phase=phase)
         is_training = lambda: len(recorded(storage)) > len(before)  # noqa: E731
         if done.phase == "training":
             _wait(lambda: is_training() or command.process.poll() is not None)
