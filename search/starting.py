@@ -63,9 +63,8 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
         nodes: list[Any] = []
         tell("starting")
         try:
-            with _starting(nodes.append, warms=warms):
+            with _starting(nodes.append, arguments["num_cpus"], warms=warms):
                 ray.init(**arguments)
-                _begin_processes(arguments["num_cpus"])
             tell("running")
             return
         except BaseException as error:
@@ -79,8 +78,8 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
 
 
 @contextmanager
-def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
-    """Let Ray start no onlookers; tell ``begun`` of each node that it begins to start.
+def _starting(begun: Callable[[Any], None], num: int, *, warms: bool) -> Iterator[None]:
+    """Let Ray start no onlookers but processes for trials; tell ``begun`` of each node.
 
     And let it take the address of this machine alone, where it is given that: it would put a
     public one in its place (ray 2.60).
@@ -88,21 +87,23 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
     One stays, without which there is no Ray: the dashboard's agent. Where the dashboard lacks
     its packages it serves nobody, and Ray does not wait until it could.
     """
-    from ray._private import services, utils
+    from ray._private import services, utils, worker
     from ray._private.node import Node
 
-    start, start_process = Node.start_head_processes, services.start_ray_process
+    start, connect = Node.start_head_processes, worker.connect
 
     def noted(node: Any) -> None:
         begun(node)
         start(node)
 
-    def without_prestart(command: list[str], *args: Any, **options: Any) -> Any:
-        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
-        return start_process(told, *args, **options)
+    def connected(node: Any, *args: Any, **options: Any) -> None:
+        _begin_processes(node, num)  # now, not behind it: that is a second later
+        connect(node, *args, **options)
 
+    without_prestart = _without_prestart(services.start_ray_process)
     with ExitStack() as stack:
         stack.enter_context(replaced(services, "start_ray_process", without_prestart))
+        stack.enter_context(replaced(worker, "connect", connected))
         stack.enter_context(replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
@@ -114,7 +115,17 @@ def _starting(begun: Callable[[Any], None], *, warms: bool) -> Iterator[None]:
         yield
 
 
-def _begin_processes(num: int) -> None:
+def _without_prestart(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what starts a process of Ray's, but a raylet without processes of its own."""
+
+    def started(command: list[str], *args: Any, **options: Any) -> Any:
+        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
+        return start(told, *args, **options)
+
+    return started
+
+
+def _begin_processes(node: Any, num: int) -> None:
     """Have processes started for the first trials, and wait for none of them.
 
     They are taken by actors, which processes that have run a task never are (ray 2.60). One that
@@ -122,18 +133,16 @@ def _begin_processes(num: int) -> None:
     after a minute.
     """
     import grpc
-    import ray
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
-    node = ray.nodes()[0]
     request = node_manager_pb2.PrestartWorkersRequest(
         language=common_pb2.Language.Value("PYTHON"),
         num_workers=num,
         keep_alive_duration_secs=KEPT_SECONDS,
     )
     request.runtime_env_info.serialized_runtime_env = "{}"
-    channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    channel = init_grpc_channel(f"{node.node_ip_address}:{node.node_manager_port}")
     with channel, suppress(grpc.RpcError):  # then they are started when they are needed
         stub = node_manager_pb2_grpc.NodeManagerServiceStub(channel)
         stub.PrestartWorkers(request, timeout=ASKED_SECONDS)

@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,7 +76,9 @@ TARGETS: dict[str, Callable[[str], bool]] = {
     "command": lambda command: False,
 }
 """What is killed, by what its command says; the last two are known by their place."""
-WHILE_TRAINING = {"worker"}
+ONLY = {"worker": ["training"], "beforehand": ["start"]}
+PHASES = ["start", "training"]
+"""When anything else is killed: soon after it begins, or soon after an epoch was recorded."""
 
 
 @dataclass(kw_only=True)
@@ -106,16 +108,16 @@ class Command:
         self.tag = uuid.uuid4().hex
         self.begun.append(self.tag)
         self.temporary = tempfile.mkdtemp(prefix="k-", dir=folder)
-        self._err = open(f"{self.temporary}/err", "w+")  # noqa: SIM115
         script = Path(sys.executable).parent / "twohead"
         begin = [str(script)] if script.exists() else [sys.executable, "-m", "search.cli"]
-        self.process = subprocess.Popen(
-            [*begin, "run", str(folder / "study.json"), "--storage", str(storage)],
-            env={**os.environ, TAG: self.tag, "PYTHONPATH": ROOT, "TMPDIR": self.temporary},
-            stdout=subprocess.DEVNULL,
-            stderr=self._err,
-            start_new_session=True,
-        )
+        with open(f"{self.temporary}/err", "w") as err:
+            self.process = subprocess.Popen(
+                [*begin, "run", str(folder / "study.json"), "--storage", str(storage)],
+                env={**os.environ, TAG: self.tag, "PYTHONPATH": ROOT, "TMPDIR": self.temporary},
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                start_new_session=True,
+            )
 
     def find(self, target: str) -> list[int]:
         """Return the living processes of a kind."""
@@ -135,8 +137,7 @@ class Command:
 
     def said(self) -> str:
         """Return all that it wrote on its error stream."""
-        self._err.seek(0)
-        return self._err.read()
+        return Path(f"{self.temporary}/err").read_text(errors="replace")
 
     def left(self) -> int:
         """Return how many of its processes are there after a while, and end them."""
@@ -174,8 +175,8 @@ def recorded(storage: Path) -> dict[tuple[int, int], Any]:
 class Killer:
     """Kills at random, and compares with what was recorded undisturbed."""
 
-    def __init__(self, folder: Path, draw: random.Random) -> None:
-        self._folder, self._draw = folder, draw
+    def __init__(self, folder: Path, draw: random.Random, phases: list[str]) -> None:
+        self._folder, self._draw, self._phases = folder, draw, phases
         data = write_digits(folder / "digits.parquet", num=240, image_size=16, seed=0)
         (folder / "study.json").write_text(json.dumps({**STUDY, "data": str(data)}))
         command = Command(folder, folder / "undisturbed")
@@ -210,9 +211,8 @@ class Killer:
     def _kill(self, target: str, storage: Path) -> Kill:
         before = recorded(storage)
         command = Command(self._folder, storage)
-        done = Kill(target=target, phase=self._draw.choice(["start", "training"]))
-        if target in WHILE_TRAINING:
-            done.phase = "training"
+        phase = self._draw.choice(ONLY.get(target, self._phases))
+        done = Kill(target=target, phase=phase)
         is_training = lambda: len(recorded(storage)) > len(before)  # noqa: E731
         if done.phase == "training":
             _wait(lambda: is_training() or command.process.poll() is not None)
@@ -275,24 +275,36 @@ def _short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def kills(num: int, seed: int, kinds: list[str], say: Callable[[Kill], None]) -> list[Kill]:
+def kills(
+    num: int,
+    seed: int,
+    say: Callable[[Kill], None],
+    *,
+    kinds: Sequence[str] = tuple(TARGETS),
+    phases: Sequence[str] = tuple(PHASES),
+) -> list[Kill]:
     """Kill so many times, each kind equally often; return the ledger.
 
     Args:
         num: Of kills.
         seed: Of all that is random: order, moments.
-        kinds: Of what is killed; see `TARGETS`.
         say: Takes each line of the ledger.
+        kinds: Of what is killed; see `TARGETS`.
+        phases: Of `PHASES`.
     """
     draw = random.Random(seed)
     targets = [kinds[place % len(kinds)] for place in range(num)]
     draw.shuffle(targets)
     ledger = []
     with _short_folder() as folder:
-        for line in Killer(folder, draw).kill_all(targets):
+        for line in Killer(folder, draw, list(phases)).kill_all(targets):
             ledger.append(line)
             say(line)
     return ledger
+
+
+def _print(line: Kill) -> None:
+    print(json.dumps(asdict(line)), flush=True)
 
 
 def main() -> int:
@@ -302,7 +314,10 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     args = parser.parse_args()
     ledger = kills(
-        args.num, args.seed, args.kinds, lambda line: print(json.dumps(asdict(line)), flush=True)
+        args.num,
+        args.seed,
+        lambda line: print(json.dumps(asdict(line)), flush=True),
+        kinds=args.kinds,
     )
     landed = [one for one in ledger if one.target != "none" and "missed" not in one.phase]
     print(f"{len(landed)} kills landed: {dict(Counter(one.target for one in landed))}")

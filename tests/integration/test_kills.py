@@ -8,9 +8,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_whatever_is_killed_the_command_ends_in_words_and_a_resumed_study_is_the_same_to_the_bit():
-    kinds = ["gcs", "raylet", "runtime-agent", "beforehand", "driver", "command"]
-
-    ledger = kills(6, seed=1, kinds=kinds, say=print)
+    ledger = kills(2, 2, print, kinds=["raylet", "driver"], phases=["training"])
 
     assert [line for line in ledger if line.wrong] == []
-    assert sum("missed" not in line.phase for line in ledger if line.target != "none") >= 5
+    assert all("missed" not in line.phase for line in ledger)
