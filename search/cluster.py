@@ -182,7 +182,9 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
         if address:
             import ray
 
+            tell("starting")
             ray.init(address, **arguments)
+            tell("running")
         else:
             with private_token():
                 start_ray(arguments, warms=warms)
