@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from search.phase import heard_by, tell_status
 from search.signals import leave_lost_terminal
-from search.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped
+from search.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped, parents
 
 FAILED, INTERRUPTED = 1, 130
 """Exit statuses of a child that could not tell its own."""
@@ -63,11 +62,12 @@ def supervise(drive: Callable[[], int], say: Callable[[str], None]) -> int:
         say: Takes a line for the user.
     """
     _prctl(_SET_CHILD_SUBREAPER, 1)
+    spared = _children()  # of a shell that became this process: such as the `tee` of its output
     for is_last in (False, True):
         child = _begin(drive)
         with child.signals_handed_on():
             child.wait()
-            _end_orphans()
+            _end_orphans(spared)
         if child.status is not None:
             return child.status
         _show_cursor()
@@ -256,29 +256,25 @@ def _drive(drive: Callable[[], int], telling: int, parent: int) -> None:
         sys.exit(status)
 
 
-def _end_orphans() -> None:
+def _end_orphans(spared: set[int]) -> None:
     """Wait for what the child has left, which is this process' now; then end it."""
     end = time.monotonic() + ORPHANS_SECONDS
     while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        orphans = _children() - spared
+        if not orphans:
             return
-        if pid:
-            continue
         if time.monotonic() >= end:
-            for orphan in _children(os.getpid()):
+            for orphan in orphans:
                 with suppress(ProcessLookupError):
                     os.kill(orphan, signal.SIGKILL)
         time.sleep(SAME_SECONDS)
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, listed.read_text().split())
-    return found
+def _children() -> set[int]:
+    return {pid for pid, parent in parents().items() if parent == os.getpid()}
 
 
 def _show_cursor() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -295,6 +296,18 @@ def test_what_a_child_leaves_ends_before_the_command_does(begin, tmp_path):
     process.communicate(timeout=60)
 
     assert not is_alive(int(wait_for(tmp_path / "left")))
+
+
+def test_what_a_shell_had_begun_before_it_became_the_command_is_left_alone(tmp_path):
+    command = shlex.join(command_of(tmp_path, "print('said'); return 0"))
+    late = f"sleep 1; cat > {tmp_path}/log; touch {tmp_path}/complete"
+    shell = f"exec > >({late}); exec {command}"
+
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, check=False, timeout=60)
+
+    assert done.returncode == 0
+    wait_until((tmp_path / "complete").exists, 60)
+    assert (tmp_path / "log").read_text() == "said\n"
 
 
 def state(pid):
