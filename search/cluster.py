@@ -59,6 +59,10 @@ _joined: list["Joined"] = []
 
 def prepare_environment() -> None:
     """Set what Ray reads from the environment; what the user has set stays."""
+    if os.path.expanduser("~") == "~":
+        # Neither a home nor an entry among the users: Ray cannot be imported (ray 2.60). It is
+        # what Docker gives such a user.
+        os.environ["HOME"] = "/"
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
