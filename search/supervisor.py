@@ -167,9 +167,9 @@ class _Child:
         if number == signal.SIGHUP:
             leave_lost_terminal()
         now = time.monotonic()
-        is_same, self._last_signal = now - self._last_signal < SAME_SECONDS, now
-        if is_same and self.num_signals:
+        if self.num_signals and now - self._last_signal < SAME_SECONDS:
             return
+        self._last_signal = now  # of what counts: a key that is held down comes every 0.03 s
         self.num_signals += 1
         self.kill(number if self.num_signals < 3 else signal.SIGKILL)
         if self.num_signals == 2:
@@ -178,6 +178,7 @@ class _Child:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGSTOP)
+        _show_cursor()
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _continue(self, number: int, frame: FrameType | None) -> None:

@@ -207,6 +207,19 @@ def test_two_signals_end_a_child_that_hears_none_and_three_at_once(
     assert not is_alive(child)
 
 
+def test_a_key_that_is_held_down_is_more_than_one_signal(begin, tmp_path):
+    process = begin(DEAF, "supervisor.GRACE_SECONDS = 1000")
+    wait_for(tmp_path / "ready")
+
+    for _ in range(1000):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.03)
+        if process.poll() is not None:
+            break
+
+    assert process.wait(1) == 130
+
+
 def test_two_signals_end_a_child_that_was_stopped(begin, tmp_path):
     process = begin(DEAF, "supervisor.GRACE_SECONDS = 0.2")
     os.kill(int(wait_for(tmp_path / "ready")), signal.SIGSTOP)
@@ -329,6 +342,22 @@ def test_ctrl_z_stops_the_child_as_well_and_a_stopped_child_does_not_count_as_ha
 
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[0] == "heard\n"
+
+
+def test_ctrl_z_gives_the_cursor_of_a_terminal_back(tmp_path):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = ROOT
+        os.execv(sys.executable, command_of(tmp_path, INTERRUPTED_AT_ONCE))
+    child = int(wait_for(tmp_path / "ready"))
+
+    os.kill(pid, signal.SIGTSTP)
+
+    assert os.read(terminal, 100).startswith(b"\x1b[?25h")
+    wait_until(lambda: state(child) == state(pid) == "T", 60)
+    kill(pid)
+    os.waitpid(pid, 0)
+    os.close(terminal)
 
 
 def test_a_child_that_was_stopped_for_longer_than_a_limit_goes_on(begin, tmp_path):
