@@ -19,6 +19,7 @@ from typing import Any
 from search.phase import heard_by, tell_status
 from search.signals import leave_lost_terminal
 from search.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped, parents
+from search.wording import quoted
 
 FAILED, INTERRUPTED = 1, 130
 """Exit statuses of a child that could not tell its own."""
@@ -130,7 +131,7 @@ class _Child:
 
     def advice(self) -> str:
         """Return what to do then."""
-        again = f"`twohead resume {self.folder}`" if self.folder else "the same command"
+        again = f"`twohead resume {quoted(self.folder)}`" if self.folder else "the same command"
         return (
             "perhaps memory was short, or a process of Ray's was killed; what was recorded is "
             f"kept: {again} goes on with it"

@@ -100,9 +100,9 @@ def test_the_exit_status_is_that_of_the_child_and_no_word_is_added(complete, sta
     ("body", "expected"),
     [
         pytest.param(
-            "tell('running'); tell_folder('/s/digits'); os.kill(os.getpid(), signal.SIGKILL)",
+            "tell('running'); tell_folder('/my s/digits'); os.kill(os.getpid(), signal.SIGKILL)",
             "was ended by SIGKILL while the study ran; perhaps memory was short, or a process of "
-            "Ray's was killed; what was recorded is kept: `twohead resume /s/digits` goes on "
+            "Ray's was killed; what was recorded is kept: `twohead resume '/my s/digits'` goes on "
             "with it",
             id="killed",
         ),
