@@ -1,6 +1,7 @@
 """The `twohead` command: its arguments, its errors and its exit status."""
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -26,6 +27,10 @@ LOCAL = "search.commands"
 
 STARTING_RAY = ("run", "resume", "confirm")
 """The commands of that module that start Ray, or join it."""
+
+NOBODY_READS = "nobody reads the output any more"
+LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing to a pipe, to a terminal that is gone, or to a full disk ends in."""
 
 FILE_WIDTH = 120
 """Columns of what goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
@@ -77,12 +82,34 @@ def _drive(
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has gone; Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except SystemExit:  # rich raises it where who read the output has gone (rich 14)
+        return _end_unread(args, NOBODY_READS)
     except Exception as error:
+        if isinstance(error, OSError) and _is_of_output(error):
+            return _end_unread(args, _let_go(error))
         return fail(error, show=getattr(args, "traceback", False))
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Tell whether it is the output that cannot be written: storage has errors of its own."""
+    return error.filename is None and error.errno in LOST
+
+
+def _let_go(error: OSError) -> str:
+    """Let the output go nowhere, as Python would complain again when it flushes; return why."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return NOBODY_READS
+    return f"the output cannot be written ({error.strerror})"
+
+
+def _end_unread(args: argparse.Namespace, why: str) -> int:
+    """Say why a command ends early, but for one that merely prints, as into ``head``."""
+    if _starts_ray(args):
+        _complain(f"interrupted: {why}; what was recorded is kept, the same command goes on")
+    elif why != NOBODY_READS:
+        _complain(why)
+    return FAILED
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -279,7 +306,16 @@ def plain_console() -> "Console":
 
 
 def _make_printable() -> None:
-    """Replace what the terminal's encoding lacks, instead of ending on it."""
+    """Replace what the terminal's encoding lacks, instead of ending on it.
+
+    Streams that were closed before, as by ``>&-`` or a daemon, lead nowhere: else Python has none
+    of them, and what is opened next takes their numbers.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(handle, True)
+            setattr(sys, name, open(handle, mode, closefd=False))  # noqa: SIM115 - to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from search.cluster_token import private_token
+from search.cluster_token import ensure_private_token
 from search.errors import ClusterLost, InputError, SearchError
 from search.phase import heard_by, tell
 from search.ray_address import own_address
@@ -59,6 +59,10 @@ _joined: list["Joined"] = []
 
 def prepare_environment() -> None:
     """Set what Ray reads from the environment; what the user has set stays."""
+    if os.path.expanduser("~") == "~":
+        # Neither a home nor an entry among the users: Ray cannot be imported (ray 2.60). It is
+        # what Docker gives such a user.
+        os.environ["HOME"] = "/"
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
@@ -186,8 +190,8 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
             ray.init(address, **arguments)
             tell("running")
         else:
-            with private_token():
-                start_ray(arguments, warms=warms)
+            ensure_private_token()
+            start_ray(arguments, warms=warms)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
         why = (str(error).splitlines() or [type(error).__name__])[0]
         if address:

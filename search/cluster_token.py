@@ -4,8 +4,8 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from search.errors import InputError, TokenRefused
@@ -46,24 +46,23 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
     return None
 
 
-@contextmanager
-def private_token() -> Iterator[None]:
-    """Have the token of a Ray that is started here meanwhile readable for this user alone.
+def ensure_private_token() -> None:
+    """Have a token for a Ray that is going to be started here, readable for this user alone.
 
     Whoever has it runs code there as this user. Ray would make one where there is none, in a
-    file that all may read, and takes one that is there as it is (ray 2.60).
+    file that all may read, and takes one that is there as it is (ray 2.60). Without a home that
+    can hold a file it is a variable of this process' environment.
     """
     named = os.environ.get("RAY_AUTH_TOKEN_PATH", "").strip()
     path = Path(named) if named else _default_path(os.environ)
     is_off = os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "disabled"
     if not (named or is_off or os.environ.get("RAY_AUTH_TOKEN")):
-        with suppress(OSError):  # then Ray makes one, and it is private after that
+        try:
             _make(path)
+        except OSError:  # no home, or one that cannot be written: Ray could make none there either
+            # It stays: Ray reads a token once per process (ray 2.60).
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(TOKEN_BYTES)
     _shut(path)
-    try:
-        yield
-    finally:
-        _shut(path)
 
 
 def _make(path: Path) -> None:
@@ -95,7 +94,8 @@ def _shut(path: Path) -> None:
 
 
 def _default_path(known: Mapping[str, str]) -> Path:
-    return Path(known.get("HOME") or Path.home(), ".ray", "auth_token")
+    # A user without a home and without an entry among the users keeps "~", which is no folder.
+    return Path(known.get("HOME") or os.path.expanduser("~"), ".ray", "auth_token")
 
 
 def _is_there(path: Path) -> bool:

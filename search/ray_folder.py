@@ -1,8 +1,10 @@
 """The private folder that a Ray of ours and what Ray Tune writes lie in, for the time of a run."""
 
 import fcntl
+import grp
 import os
 import platform
+import pwd
 import re
 import shutil
 import stat
@@ -228,13 +230,24 @@ def _described(root: Path) -> str:
 
 
 def _others_may_rename_in(status: os.stat_result) -> bool:
-    """Tell whether a folder's mode lets others rename what is not theirs.
-
-    The user's own group is taken for a group of one, as it is where such folders are usual.
-    """
+    """Tell whether a folder's mode lets others rename what is not theirs."""
     mode = status.st_mode
-    by_group = bool(mode & stat.S_IWGRP) and status.st_gid != os.getgid()
+    by_group = bool(mode & stat.S_IWGRP) and not _is_alone_in(status.st_gid)
     return (by_group or bool(mode & stat.S_IWOTH)) and not mode & stat.S_ISVTX
+
+
+def _is_alone_in(group: int) -> bool:
+    """Tell whether a group is this user's own, as systems make one for each, and nobody else's.
+
+    Whose first group it is is not asked of each user: such a group has its user's name.
+    """
+    if group != os.getgid():
+        return False
+    try:
+        name, entry = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return group == os.getuid()
+    return entry.gr_name == name and not set(entry.gr_mem) - {name}
 
 
 def _trusted_owners() -> set[int]:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from search.phase import heard_by, tell_status
 from search.signals import leave_lost_terminal
-from search.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped
+from search.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped, parents
+from search.wording import quoted
 
 FAILED, INTERRUPTED = 1, 130
 """Exit statuses of a child that could not tell its own."""
@@ -63,11 +63,12 @@ def supervise(drive: Callable[[], int], say: Callable[[str], None]) -> int:
         say: Takes a line for the user.
     """
     _prctl(_SET_CHILD_SUBREAPER, 1)
+    spared = _children()  # of a shell that became this process: such as the `tee` of its output
     for is_last in (False, True):
         child = _begin(drive)
         with child.signals_handed_on():
             child.wait()
-            _end_orphans()
+            _end_orphans(spared)
         if child.status is not None:
             return child.status
         _show_cursor()
@@ -130,7 +131,7 @@ class _Child:
 
     def advice(self) -> str:
         """Return what to do then."""
-        again = f"`twohead resume {self.folder}`" if self.folder else "the same command"
+        again = f"`twohead resume {quoted(self.folder)}`" if self.folder else "the same command"
         return (
             "perhaps memory was short, or a process of Ray's was killed; what was recorded is "
             f"kept: {again} goes on with it"
@@ -167,9 +168,9 @@ class _Child:
         if number == signal.SIGHUP:
             leave_lost_terminal()
         now = time.monotonic()
-        is_same, self._last_signal = now - self._last_signal < SAME_SECONDS, now
-        if is_same and self.num_signals:
+        if self.num_signals and now - self._last_signal < SAME_SECONDS:
             return
+        self._last_signal = now  # of what counts: a key that is held down comes every 0.03 s
         self.num_signals += 1
         self.kill(number if self.num_signals < 3 else signal.SIGKILL)
         if self.num_signals == 2:
@@ -178,6 +179,7 @@ class _Child:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGSTOP)
+        _show_cursor()
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _continue(self, number: int, frame: FrameType | None) -> None:
@@ -256,29 +258,25 @@ def _drive(drive: Callable[[], int], telling: int, parent: int) -> None:
         sys.exit(status)
 
 
-def _end_orphans() -> None:
+def _end_orphans(spared: set[int]) -> None:
     """Wait for what the child has left, which is this process' now; then end it."""
     end = time.monotonic() + ORPHANS_SECONDS
     while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        orphans = _children() - spared
+        if not orphans:
             return
-        if pid:
-            continue
         if time.monotonic() >= end:
-            for orphan in _children(os.getpid()):
+            for orphan in orphans:
                 with suppress(ProcessLookupError):
                     os.kill(orphan, signal.SIGKILL)
         time.sleep(SAME_SECONDS)
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, listed.read_text().split())
-    return found
+def _children() -> set[int]:
+    return {pid for pid, parent in parents().items() if parent == os.getpid()}
 
 
 def _show_cursor() -> None:

@@ -80,11 +80,11 @@ def processes_of(root: str, *, spared: int) -> set[int]:
         root: The folder.
         spared: The driver, which is none of them.
     """
-    parents = _parents()
-    found = {pid for pid in parents if pid != spared and _belongs(pid, root)}
+    known = parents()
+    found = {pid for pid in known if pid != spared and _belongs(pid, root)}
     grows = bool(found)
     while grows:
-        begun = {pid for pid, parent in parents.items() if parent in found} - found - {spared}
+        begun = {pid for pid, parent in known.items() if parent in found} - found - {spared}
         found |= begun
         grows = bool(begun)
     return found
@@ -125,7 +125,7 @@ def _is_below(link: str, root: str) -> bool:
     return False
 
 
-def _parents() -> dict[int, int]:
+def parents() -> dict[int, int]:
     """Return the parent of each living process of this user but this one, by its id."""
     found = {}
     for name in os.listdir("/proc"):

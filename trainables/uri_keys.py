@@ -11,7 +11,9 @@ from trainables.errors import InputError
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)([^?#]*)(.*)", re.DOTALL)
 """Scheme, slashes, place, and options with all behind them; also with a slash too few."""
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^\s'\"]*[^\s'\".,;:)\]}>]")
-_SECRET = re.compile(r"key(_?id)?$|secret|token|passw|pwd|signature|^sig$|credentials?$")
+_SECRET = re.compile(
+    r"key(_?id)?$|secret|token|passw|^pass$|pwd|^auth|signature|^sig$|credentials?$"
+)
 """Names of options, in small letters with ``_`` for ``-``; pyarrow 26 has `credential_kind`."""
 _USER = re.compile(r"[^/@]*:[^/@]*@")
 _INSTEAD = {

@@ -135,9 +135,9 @@ def examine_joined(storage: str | None) -> list[Finding]:
         raise InputError(f"doctor needs RAY_ADDRESS as host:port or 'auto', got {address!r}")
     address = own_address(address)
     check_answers(address)
-    refused = _refused(address)
-    if refused is not None:
-        return [refused]
+    unheard = _unheard(address)
+    if unheard is not None:
+        return [unheard]
     with _joined(address):
         return judge_cluster(cluster_facts(cluster_storage() if storage is None else storage))
 
@@ -165,13 +165,21 @@ def judge_cluster(facts: ClusterFacts) -> list[Finding]:
     ]
 
 
-def _refused(address: str) -> Finding | None:
-    """Return what to say if the control service refuses us; Ray would try for 20 seconds."""
+def _unheard(address: str) -> Finding | None:
+    """Return what to say if the control service refuses us, or answers nothing at all.
+
+    Ray would try for 20 seconds, or for minutes in which no signal ends it (ray 2.60).
+    """
     host, _, port = address.rpartition(":")
     if not host:
         return None
     answer = ask_port("control service", host.strip("[]"), int(port))
-    if "refused" not in {answer["right"], answer["none"]} or answer["right"] == "answered":
+    answers = {answer["right"], answer["none"]}
+    if answers == {"silent"}:
+        what = f"what listens at {address} answers nothing that a Ray's head is asked"
+        cure = "See whether RAY_ADDRESS names a Ray's head, and whether that still runs"
+        return finding("nodes", [("", Problem(what=what, cure=cure))], "")
+    if "refused" not in answers or answer["right"] == "answered":
         return None
     what = f"the control service at {address} refuses this machine's token, or its lack of one"
     cure = f"Bring the cluster's token to ~/.ray/auth_token here. {EXPORT}"

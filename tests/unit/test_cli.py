@@ -408,13 +408,66 @@ def test_reading_commands_load_nothing_heavy(folder, arguments):
     assert done.returncode == 0, done.stderr
 
 
+def shell(command, folder):
+    """Run a line of a shell, in which `twohead` is the command."""
+    line = command.replace("twohead", f"{sys.executable} -m search.cli")
+    return subprocess.run(
+        line.format(folder=folder),
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_a_reader_that_goes_away_early_is_no_traceback(folder):
-    shell = f"{sys.executable} -m search.cli show {folder} --json | head -c 1"
+    done = shell("twohead show {folder} --json | head -c 1", folder)
 
-    done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{", "")
 
-    assert done.stdout == "{"
-    assert "Traceback" not in done.stderr
+
+UNREAD = (
+    "twohead: interrupted: nobody reads the output any more; what was recorded is kept, the same "
+    "command goes on\n"
+)
+FULL = "twohead: the output cannot be written (No space left on device)\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        pytest.param(
+            "twohead resume {folder} | true; exit ${{PIPESTATUS[0]}}", UNREAD, id="unread"
+        ),
+        pytest.param(
+            "twohead resume {folder} > /dev/full",
+            "twohead: interrupted: the output cannot be written (No space left on device); what "
+            "was recorded is kept, the same command goes on\n",
+            id="full_disk",
+        ),
+        pytest.param("twohead show {folder} > /dev/full", FULL, id="show_on_a_full_disk"),
+        pytest.param("twohead show {folder} --json > /dev/full", FULL, id="json_on_a_full_disk"),
+    ],
+)
+def test_a_command_whose_output_cannot_be_written_says_so(folder, command, said):
+    done = shell(command, folder)
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        pytest.param("twohead resume {folder} >&-", 0, "", id="no_output"),
+        pytest.param("twohead resume {folder} <&- >&- 2>&-", 0, "", id="no_streams"),
+        pytest.param("twohead show {folder}/none 2>&-", 2, "", id="no_errors"),
+    ],
+)
+def test_streams_that_were_closed_before_lead_nowhere(folder, command, status, said):
+    done = shell(command, folder)
+
+    assert (done.returncode, done.stderr) == (status, said)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is settled before Ray starts: its address, its folders, its imports."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def test_an_address_where_nothing_answers_is_refused_at_once():
 
         with pytest.raises(InputError, match=f"RAY_ADDRESS needs .* running Ray, got '{address}'"):
             check_answers(address)
+
+
+def test_a_user_without_a_home_and_without_an_entry_has_one_that_ray_can_be_imported_with(
+    monkeypatch,
+):
+    monkeypatch.setattr("pwd.getpwuid", dict[int, str]().__getitem__)
+    for name, value in os.environ.items():
+        monkeypatch.setenv(name, value)  # also undoes what is set meanwhile
+    monkeypatch.delenv("HOME")
+
+    prepare_environment()
+
+    assert Path("~/ray_results").expanduser() == Path("/ray_results")
 
 
 @pytest.mark.parametrize("address", ["somewhere", "host:", ":80", "host:99999", "host:x"])

@@ -1,6 +1,6 @@
 import pytest
 
-from search.cluster_token import find_token, private_token
+from search.cluster_token import ensure_private_token, find_token
 from search.errors import InputError, TokenRefused
 
 
@@ -75,7 +75,8 @@ def test_what_is_no_token_is_refused_without_repeating_it(home, content):
 def empty_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # also undoes what is set meanwhile
+        monkeypatch.delenv(name)
     return tmp_path / ".ray" / "auth_token"
 
 
@@ -84,14 +85,14 @@ def mode(path):
 
 
 def test_a_token_is_private_before_ray_looks_for_one_and_ray_finds_it(empty_home):
-    with private_token():
-        assert (mode(empty_home), mode(empty_home.parent)) == (0o600, 0o700)
-        made = find_token({"HOME": str(empty_home.parents[1])})
+    ensure_private_token()
 
+    assert (mode(empty_home), mode(empty_home.parent)) == (0o600, 0o700)
+    made = find_token({"HOME": str(empty_home.parents[1])})
     assert len(made) == 64
     assert [path.name for path in empty_home.parent.iterdir()] == ["auth_token"]
-    with private_token():
-        assert empty_home.read_text() == made
+    ensure_private_token()
+    assert empty_home.read_text() == made
 
 
 @pytest.mark.parametrize("before", [0o644, 0o660, 0o600, 0o400], ids=oct)
@@ -102,20 +103,49 @@ def test_a_token_that_others_may_read_is_theirs_no_more_when_a_ray_is_started(ho
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-        with private_token():
-            assert mode(token) == before & 0o700
+        ensure_private_token()
 
+    assert mode(token) == before & 0o700
     assert token.read_text() == "abc123\n"
 
 
-def test_a_token_that_is_made_by_ray_all_the_same_is_private_afterwards(empty_home, monkeypatch):
+@pytest.mark.parametrize(
+    "home",
+    [
+        pytest.param(None, id="none_and_no_entry"),
+        pytest.param("missing/home", id="missing"),
+        pytest.param("file", id="no_folder"),
+    ],
+)
+def test_without_a_home_that_holds_a_file_the_token_is_one_of_this_process(
+    empty_home, tmp_path, monkeypatch, home
+):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+
+    ensure_private_token()
+    made = find_token()
+    ensure_private_token()
+
+    assert len(made) == 64
+    assert find_token() == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_where_a_file_cannot_appear_whole_the_token_is_one_of_this_process(
+    empty_home, monkeypatch
+):
     monkeypatch.setattr("search.cluster_token.os.link", refuse)
 
-    with private_token():
-        assert not empty_home.exists()
-        empty_home.write_text("t" * 64)  # under the usual umask, as Ray does
+    ensure_private_token()
 
-    assert mode(empty_home) == 0o600
+    assert len(find_token()) == 64
+    assert list(empty_home.parent.iterdir()) == []
 
 
 def test_a_token_elsewhere_is_made_private_and_none_is_made(empty_home, tmp_path, monkeypatch):
@@ -123,9 +153,9 @@ def test_a_token_elsewhere_is_made_private_and_none_is_made(empty_home, tmp_path
     named.touch(mode=0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(named))
 
-    with private_token():
-        assert mode(named) == 0o600
+    ensure_private_token()
 
+    assert mode(named) == 0o600
     assert not empty_home.exists()
 
 
@@ -133,8 +163,9 @@ def test_a_token_elsewhere_is_made_private_and_none_is_made(empty_home, tmp_path
 def test_no_token_is_made_where_none_is_needed(empty_home, monkeypatch, given):
     monkeypatch.setenv(*given)
 
-    with private_token():
-        assert not empty_home.exists()
+    ensure_private_token()
+
+    assert not empty_home.exists()
 
 
 def refuse(*given):

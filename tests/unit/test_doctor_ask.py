@@ -4,6 +4,7 @@ import pytest
 
 from search.doctor import machine as doctor_machine
 from search.doctor.ask import ask_port
+from search.doctor.diagnosis import examine_joined
 from search.doctor.machine import examine_way
 from tests.dashboards import control_service, dashboard
 
@@ -112,3 +113,16 @@ def test_missing_tools_are_a_warning_only(monkeypatch):
     found = way(TOKEN)["tools"]
 
     assert (found.state, found.seen) == ("warn", "ssh, rsync not found: `ray up` needs it")
+
+
+def test_what_accepts_connections_and_answers_nothing_is_told_of_and_not_joined(monkeypatch):
+    monkeypatch.setattr("search.doctor.ask.ASK_SECONDS", 0.1)
+    monkeypatch.setattr("search.doctor.diagnosis._joined", pytest.fail)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+
+        [found] = examine_joined(None)
+
+    assert found.state == "FAIL"
+    assert found.seen == f"what listens at {address} answers nothing that a Ray's head is asked"

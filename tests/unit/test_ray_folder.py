@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from search import ray_folder
 from search.errors import InputError, SearchError
-from search.ray_folder import BASE_BYTES, LOCK, NAME, RayFolder, private_folder, sweep
+from search.ray_folder import BASE_BYTES, LOCK, NAME, RayFolder, places, private_folder, sweep
 from tests.processes import kill
 
 OTHER = 65534
@@ -129,12 +130,31 @@ def test_a_place_that_is_too_long_or_where_others_may_rename_is_passed_over(
         pass
 
 
-@pytest.mark.parametrize("change", [0o1777, 0o775], ids=["sticky", "own_group"])
-def test_a_place_where_only_its_owner_renames_a_folder_is_taken(base, change):
-    base.chmod(change)
+def test_a_place_where_only_its_owner_renames_a_folder_is_taken(base):
+    base.chmod(0o1777)
 
     with private_folder() as folder:
         assert folder.root.parent == base
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "is_taken"),
+    [
+        pytest.param("ana", [], True, id="of_one"),
+        pytest.param("ana", ["ana"], True, id="of_one_who_is_listed"),
+        pytest.param("ana", ["ben"], False, id="of_two"),
+        pytest.param("staff", [], False, id="of_all"),
+    ],
+)
+def test_a_place_where_the_users_first_group_may_rename_is_taken_if_nobody_else_is_in_it(
+    base, monkeypatch, group, members, is_taken
+):
+    monkeypatch.setattr("pwd.getpwuid", lambda user: SimpleNamespace(pw_name="ana"))
+    entry = SimpleNamespace(gr_name=group, gr_mem=members)
+    monkeypatch.setattr("grp.getgrgid", lambda group: entry)
+    base.chmod(0o775)
+
+    assert (places()[0] == (base, None)) is is_taken
 
 
 def test_the_first_variable_comes_first_and_a_folder_it_names_is_made(base, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -99,9 +100,9 @@ def test_the_exit_status_is_that_of_the_child_and_no_word_is_added(complete, sta
     ("body", "expected"),
     [
         pytest.param(
-            "tell('running'); tell_folder('/s/digits'); os.kill(os.getpid(), signal.SIGKILL)",
+            "tell('running'); tell_folder('/my s/digits'); os.kill(os.getpid(), signal.SIGKILL)",
             "was ended by SIGKILL while the study ran; perhaps memory was short, or a process of "
-            "Ray's was killed; what was recorded is kept: `twohead resume /s/digits` goes on "
+            "Ray's was killed; what was recorded is kept: `twohead resume '/my s/digits'` goes on "
             "with it",
             id="killed",
         ),
@@ -206,6 +207,19 @@ def test_two_signals_end_a_child_that_hears_none_and_three_at_once(
     assert not is_alive(child)
 
 
+def test_a_key_that_is_held_down_is_more_than_one_signal(begin, tmp_path):
+    process = begin(DEAF, "supervisor.GRACE_SECONDS = 1000")
+    wait_for(tmp_path / "ready")
+
+    for _ in range(1000):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.03)
+        if process.poll() is not None:
+            break
+
+    assert process.wait(1) == 130
+
+
 def test_two_signals_end_a_child_that_was_stopped(begin, tmp_path):
     process = begin(DEAF, "supervisor.GRACE_SECONDS = 0.2")
     os.kill(int(wait_for(tmp_path / "ready")), signal.SIGSTOP)
@@ -297,6 +311,18 @@ def test_what_a_child_leaves_ends_before_the_command_does(begin, tmp_path):
     assert not is_alive(int(wait_for(tmp_path / "left")))
 
 
+def test_what_a_shell_had_begun_before_it_became_the_command_is_left_alone(tmp_path):
+    command = shlex.join(command_of(tmp_path, "print('said'); return 0"))
+    late = f"sleep 1; cat > {tmp_path}/log; touch {tmp_path}/complete"
+    shell = f"exec > >({late}); exec {command}"
+
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, check=False, timeout=60)
+
+    assert done.returncode == 0
+    wait_until((tmp_path / "complete").exists, 60)
+    assert (tmp_path / "log").read_text() == "said\n"
+
+
 def state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -316,6 +342,22 @@ def test_ctrl_z_stops_the_child_as_well_and_a_stopped_child_does_not_count_as_ha
 
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[0] == "heard\n"
+
+
+def test_ctrl_z_gives_the_cursor_of_a_terminal_back(tmp_path):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = ROOT
+        os.execv(sys.executable, command_of(tmp_path, INTERRUPTED_AT_ONCE))
+    child = int(wait_for(tmp_path / "ready"))
+
+    os.kill(pid, signal.SIGTSTP)
+
+    assert os.read(terminal, 100).startswith(b"\x1b[?25h")
+    wait_until(lambda: state(child) == state(pid) == "T", 60)
+    kill(pid)
+    os.waitpid(pid, 0)
+    os.close(terminal)
 
 
 def test_a_child_that_was_stopped_for_longer_than_a_limit_goes_on(begin, tmp_path):

@@ -32,6 +32,8 @@ WITH_KEYS = [
     pytest.param("s3://b/x?access_key=canary", "s3://b/x", id="access_key"),
     pytest.param("s3://b/x?region=eu&secret_key=canary", "s3://b/x?region=eu", id="beside_others"),
     pytest.param("s3://b/x?session_token=canary", "s3://b/x", id="session_token"),
+    pytest.param("s3://b/x?authorization=canary", "s3://b/x", id="authorization"),
+    pytest.param("s3://b/x?pass=canary", "s3://b/x", id="pass"),
     pytest.param("s3://b/x?%73ecret_key=canary", "s3://b/x", id="encoded_name"),
     pytest.param("s3://b/x?X-Amz-Signature=canary", "s3://b/x", id="signed"),
     pytest.param("https://a/b?sv=1&sig=canary", "https://a/b?sv=1", id="sas"),
