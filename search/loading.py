@@ -45,7 +45,7 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
     if not isinstance(given, str | os.PathLike):
         rule = "a study needs its folder, such as 'studies/digits', its name or its result"
         raise InputError(f"{rule}, got {shown(given)}")
-    said = plain(os.fspath(given))
+    said: str = plain(os.fspath(given))
     if not NAME.fullmatch(said):
         return said
     found = find_study(said)
