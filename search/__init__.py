@@ -71,8 +71,8 @@ def run(
     process apart, and says so.
 
     Args:
-        study: What to search: a `Study`, the path of a study file, a mapping with its keys, or
-            the result of a study that is to go on.
+        study: What to search: a `Study`, the path of a study file or a mapping with its keys;
+            or a study that is to go on: its folder, its name in ``studies`` or its result.
         progress: Whether to show a live view on a terminal, or lines elsewhere.
 
     Raises:

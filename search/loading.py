@@ -13,6 +13,7 @@ from search.segments import has_log
 from search.study import DEFAULT_STORAGE, Study
 from search.study_fields import NAME
 from search.usage import read_runs
+from trainables.plain_values import plain
 from trainables.record import DamagedRecord
 from trainables.store import Store
 
@@ -44,15 +45,28 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
     if not isinstance(given, str | os.PathLike):
         rule = "a study needs its folder, such as 'studies/digits', its name or its result"
         raise InputError(f"{rule}, got {shown(given)}")
-    said = os.fspath(given)
+    said: str = plain(os.fspath(given))
     if not NAME.fullmatch(said):
         return said
-    places = (said, os.path.join(DEFAULT_STORAGE, said))
-    found = next((place for place in places if _is_of_study(place)), None)
+    found = find_study(said)
     if found is None:
-        looked = " and ".join(map(os.path.abspath, places))
+        looked = " and ".join(map(os.path.abspath, _places(said)))
         raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
     return found
+
+
+def find_study(said: str) -> str | None:
+    """Return the folder of the study that a path or a name means; None if there is none.
+
+    Whether one lies at a URI is not looked for: it is taken for a study's folder.
+    """
+    if "://" in said:
+        return said
+    return next((place for place in _places(said) if _is_of_study(place)), None)
+
+
+def _places(said: str) -> tuple[str, ...]:
+    return (said, os.path.join(DEFAULT_STORAGE, said)) if NAME.fullmatch(said) else (said,)
 
 
 def _is_of_study(folder: str) -> bool:

@@ -80,7 +80,7 @@ def _reference_words(result: StudyResult) -> str:
     if not result.study.reference or not result.has_begun:
         return ""
     is_own = result.prepared.reference is not None
-    return f"; the reference is {'it at its defaults' if is_own else 'the built-in network'}"
+    return f"; the reference is {'this at its defaults' if is_own else 'the built-in network'}"
 
 
 def best_points(result: StudyResult) -> dict[int, Point]:

@@ -78,7 +78,7 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
         _labelled(console, "again", confirmed)
     _line(console, f"weights  {clean(checkpoint_of(result, point))}")
     for index, line in enumerate(result.signature.in_words()):
-        console.print(Text.assemble(("model    " if index == 0 else " " * 9, "dim"), clean(line)))
+        _labelled(console, "model" if index == 0 else "", clean(line))
 
 
 def print_next(console: Console, folder: str) -> None:

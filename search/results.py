@@ -194,17 +194,17 @@ class StudyResult:
         What is measured here is not recorded. Imports TensorFlow.
 
         Raises:
-            InputError: If the data have no test split.
+            InputError: If the data have no test split, or ``point`` is none.
             CheckpointError: If the weights are missing or damaged.
         """
         if not self.has_test_split:
             raise InputError(f"test figures need rows of split 'test', got {self.study.data}")
+        own = [self.to_restore(point)]
         if point.test is not None:
             return point
         from trainables.keras_factory import evaluate_points
 
         settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
-        own = [self.to_restore(point)]
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 

@@ -68,7 +68,7 @@ class SearchSpace:
                 path = ("space", str(name))
                 problems.add(path, f"space needs identifiers as names, got {shown(name)}")
             with problems.at("space", str(name)):
-                read.append((name, from_plain(value)))
+                read.append((plain(name), from_plain(value)))
         if len(set(names)) < len(names):
             problems.add(("space",), f"needs names that differ, got {shown(names)}")
         problems.refuse_any()

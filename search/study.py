@@ -161,8 +161,8 @@ class Study:
         """Return the study that is given, or that a study file or a mapping describes.
 
         Args:
-            given: A `Study`; the path of a study file; a mapping with its keys; or what
-                `search.load` returned, to go on with that study.
+            given: A `Study`; the path of a study file; a mapping with its keys; or, to go on
+                with a study, its folder, its name in ``studies`` or what `search.load` returned.
 
         Raises:
             InputError: If it is none of them, or the study cannot be.
@@ -173,7 +173,10 @@ class Study:
         if isinstance(given, Mapping):
             return cls.from_dict(given)
         if isinstance(given, str | os.PathLike):
-            return cls.from_yaml(os.fspath(given))
+            from search.loading import find_study, load
+
+            folder = None if os.path.isfile(given) else find_study(os.fspath(given))
+            return cls.from_yaml(os.fspath(given)) if folder is None else load(folder).study
         rule = "a study needs a Study, the path of a study file or a mapping with its keys"
         raise InputError(f"{rule}, got {shown(given)}")
 

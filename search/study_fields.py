@@ -127,10 +127,12 @@ def _name_problems(names: Sequence[str]) -> Iterator[Problem]:
     if len(set(names)) < len(names):
         yield problem(("heads",), f"needs names that differ, got {shown(list(names))}")
     for name in names:
-        # Two classifications would both record val_<name>_balanced_accuracy.
-        if f"{name}_balanced" in names:
-            why = f"its metrics would have the names of some of {name!r}"
-            yield problem(("heads", f"{name}_balanced"), f"needs another name: {why}")
+        # Two classifications would both record val_<name>_balanced_accuracy; and what is recorded
+        # of val_<name> on the test split is named as what <name> has on the validation split.
+        for other in (f"{name}_balanced", f"val_{name}"):
+            if other in names:
+                why = f"its metrics would have the names of some of {name!r}"
+                yield problem(("heads", other), f"needs another name: {why}")
 
 
 def _read_image_size(value: Any) -> tuple[int, int] | None:

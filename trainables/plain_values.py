@@ -1,18 +1,18 @@
-"""NumPy and Arrow values as the plain Python ones that records and messages are made of."""
+"""NumPy, Arrow and pandas values as the plain ones that records and messages are made of."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-_LIBRARIES = ("numpy", "pyarrow")
+_LIBRARIES = ("numpy", "pyarrow", "pandas")
 _CONVERTERS = ("as_py", "to_pylist", "tolist")
-"""Of Arrow's scalars, of its arrays, and of both of NumPy's."""
+"""Of Arrow's scalars, of its arrays, and of both of NumPy's and of a pandas series."""
 DEEPEST = 20
 """No value that is given to a study is nested deeper; a list may hold itself."""
 
 
 def plain(value: Any, *, depth: int = 0) -> Any:
-    """Return a value without NumPy and Arrow: scalars as numbers, arrays as lists.
+    """Return a value without NumPy, Arrow and pandas: scalars as numbers, arrays as lists.
 
     Mappings become dicts; what is in lists, tuples and mappings is converted too. All else is
     returned as it is, for its reader to refuse.
@@ -33,6 +33,8 @@ def plain(value: Any, *, depth: int = 0) -> Any:
         return value
     convert = next((getattr(value, name) for name in _CONVERTERS if hasattr(value, name)), None)
     found = value if convert is None else convert()
+    if isinstance(found, list | dict):  # an array of objects holds what it was made of
+        return plain(found, depth=depth + 1)
     # NumPy has no plain value for a long double: it gives itself.
     return float(found) if kind.__name__ == "longdouble" else found
 

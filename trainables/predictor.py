@@ -25,9 +25,13 @@ class Predictor:
     Args:
         model: As ``signature`` says.
         signature: What the model takes and gives.
+
+    Raises:
+        InputError: If it is the signature of another model.
     """
 
     def __init__(self, model: Model, signature: ModelSignature) -> None:
+        _check_fit(model, signature)
         self.model = model
         """The plain Keras model."""
         self.signature = signature
@@ -91,3 +95,18 @@ class Predictor:
             yield Prediction(
                 image=image.place, height=image.height, width=image.width, heads=heads
             )
+
+
+def _check_fit(model: Model, signature: ModelSignature) -> None:
+    """Refuse a signature of other outputs, or of images of another shape."""
+    taken = tuple(model.inputs[0].shape)[1:]
+    given = sorted(model.output) if isinstance(model.output, dict) else []
+    wanted = sorted(head.name for head in signature.heads)
+    is_shape = len(taken) == len(signature.image_shape) and all(
+        side in (None, said) for side, said in zip(taken, signature.image_shape, strict=True)
+    )
+    if given != wanted or not is_shape:
+        raise InputError(
+            f"a predictor needs the signature of its model, which takes images of {taken} and "
+            f"gives {given}, got one of {signature.image_shape} and {wanted}"
+        )

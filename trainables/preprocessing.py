@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import IOBase
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ from trainables.data_images import (
 )
 from trainables.data_problems import Problems
 from trainables.errors import InputError
+from trainables.plain_values import plain
 
 Images: TypeAlias = Any
 """One of these, or a list (or other iterable) of them, also mixed:
@@ -38,14 +40,18 @@ Images: TypeAlias = Any
 * the path of a PNG or JPEG, or its bytes;
 * an array ``(height, width)`` or ``(height, width, channels)``, or many of one size:
   ``(rows, height, width)`` or ``(rows, height, width, channels)``; 1 channel is grey, 3 are
-  colour, a last one of 2 or 4 is the opacity; uint8, or other whole numbers of 0..255;
+  colour, a last one of 2 or 4 is the opacity; uint8, or other whole numbers of 0..255. Where
+  the model takes colour, 3 or 4 rows of ``(height, width)`` are refused: channels come last;
 * a ``PIL.Image.Image``;
 * the path or URI of a Parquet file or a folder of them, with a column ``image`` as in the data
   of a study: an image per row.
 """
 
+_NO_PIXELS = "pixels that are not whole numbers of 0..255"
 _PARQUET_MAGIC = b"PAR1"
 _MOST_CHANNELS = 4
+_NO_LISTS = (Mapping, IOBase)
+"""What can be iterated over without being a list of images: names, lines of a file."""
 _NO_NUMBERS = "OSU"
 """Kinds of arrays whose elements are bytes, texts or other objects: a list of images."""
 
@@ -91,7 +97,7 @@ def prepare_each(images: Images, image_shape: tuple[int, int, int]) -> Iterator[
         InputError: At the first image that cannot be used, naming it.
     """
     rule = _rule_of(image_shape)
-    for place, image in _each(images, ""):
+    for place, image in _each(images, "", rule):
         try:
             with bombs_are_errors():
                 height, width, pixels = _prepared(image, rule)
@@ -101,9 +107,12 @@ def prepare_each(images: Images, image_shape: tuple[int, int, int]) -> Iterator[
 
 
 def _rule_of(image_shape: tuple[int, int, int]) -> ImageRule:
-    height, width, channels = image_shape
-    if channels not in (1, 3):
-        raise InputError(f"image_shape needs 1 or 3 channels, got {tuple(image_shape)}")
+    sides = plain(image_shape)
+    is_shape = isinstance(sides, list | tuple) and [type(side) for side in sides] == [int] * 3
+    if not is_shape or min(sides) < 1 or sides[2] not in (1, 3):
+        rule = "image_shape needs (height, width, channels), whole numbers, 1 or 3 channels"
+        raise InputError(f"{rule}, got {image_shape!r}")
+    height, width, channels = sides
     return ImageRule(
         height=height, width=width, channels=3 if channels == 3 else 1, is_resized=True
     )
@@ -120,8 +129,10 @@ def _prepared(image: Any, rule: ImageRule) -> tuple[int, int, NDArray[np.uint8]]
     return pixels.shape[0], pixels.shape[1], fit_pixels(pixels, rule)
 
 
-def _each(images: Any, place: str) -> Iterator[tuple[str, Any]]:
+def _each(images: Any, place: str, rule: ImageRule) -> Iterator[tuple[str, Any]]:
     """Yield every image, as bytes, a picture or an array of one, with its place in words."""
+    if hasattr(images, "as_py"):  # one of Arrow's scalars, such as a row of a column has
+        images = images.as_py()
     if isinstance(images, str | PathLike):
         yield from _at_path(os.fspath(images), place)
     elif isinstance(images, bytes | bytearray | memoryview):
@@ -129,10 +140,10 @@ def _each(images: Any, place: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(images, Image.Image):
         yield place or "image", images
     elif hasattr(images, "__array__"):
-        yield from _in_array(np.asarray(images), place)
-    elif isinstance(images, Iterable) and not isinstance(images, Mapping) and not place:
+        yield from _in_array(np.asarray(images), place, rule)
+    elif isinstance(images, Iterable) and not isinstance(images, _NO_LISTS) and not place:
         for index, image in enumerate(images):
-            yield from _each(image, f"image {index}")
+            yield from _each(image, f"image {index}", rule)
     else:
         raise InputError(
             f"{place or 'images'} needs a path, PNG or JPEG bytes, an array or a PIL image, "
@@ -140,11 +151,17 @@ def _each(images: Any, place: str) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _in_array(array: NDArray[Any], place: str) -> Iterator[tuple[str, Any]]:
-    if array.dtype.kind in _NO_NUMBERS:
-        yield from _each(array.reshape(-1).tolist(), place)
+def _in_array(array: NDArray[Any], place: str, rule: ImageRule) -> Iterator[tuple[str, Any]]:
+    is_list = array.dtype.kind in _NO_NUMBERS
+    if is_list and array.ndim < 2:
+        yield from _each(array.tolist(), place, rule)
     elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] <= _MOST_CHANNELS):
         yield place or "image", array
+    elif array.ndim == 3 and rule.channels == 3 and array.shape[0] in (3, _MOST_CHANNELS):
+        raise InputError(
+            f"{place or 'images'} needs the channels last, (height, width, channels), got shape "
+            f"{array.shape}; {array.shape[0]} grey images are a list of (height, width)"
+        )
     elif array.ndim in (3, 4):
         before = f"{place}, " if place else ""
         yield from ((f"{before}image {index}", one) for index, one in enumerate(array))
@@ -213,17 +230,22 @@ def _bytes_of_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
         raise ImageProblem(f"an array of shape {array.shape} where (h, w) or (h, w, 1 to 4) fits")
     if array.dtype == np.uint8:
         return array
-    rule = "pixels that are not whole numbers of 0..255"
     if array.dtype.kind not in "iuf":
-        raise ImageProblem(f"{rule}: {array.dtype}")
+        raise ImageProblem(f"{_NO_PIXELS}: {array.dtype}")
     if not array.size:
         return np.zeros(array.shape, np.uint8)
     low, high = float(array.min()), float(array.max())
-    seen = f"{rule}: {array.dtype} from {low:g} to {high:g}"
-    if array.dtype.kind == "f" and low >= 0.0 and 0.0 < high <= 1.0:
-        raise ImageProblem(f"{seen}; multiply fractions by 255 and round them")
-    if not (low >= 0.0 and high <= 255.0):
-        raise ImageProblem(f"{seen}; of 16 bits give the upper 8: (pixels >> 8)")
-    if array.dtype.kind == "f" and (array % 1).any():
-        raise ImageProblem(f"{seen}; round them")
+    is_real, is_share = array.dtype.kind == "f", low >= 0.0 and 0.0 < high <= 1.0
+    if not (low >= 0.0 and high <= 255.0) or (is_real and (is_share or (array % 1).any())):
+        cure = _cure(low, high, is_real=is_real)
+        raise ImageProblem(f"{_NO_PIXELS}: {array.dtype} from {low:g} to {high:g}{cure}")
     return array.astype(np.uint8)
+
+
+def _cure(low: float, high: float, *, is_real: bool) -> str:
+    """Return how values in a range become pixels of 0..255; empty where that cannot be told."""
+    if not is_real:
+        return "; of 16 bits give the upper 8: (pixels >> 8)" if low >= 0.0 else ""
+    if low >= 0.0 and high <= 1.0:
+        return "; multiply fractions by 255 and round them"
+    return "; round them" if low >= 0.0 and high <= 255.0 else ""

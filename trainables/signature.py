@@ -185,6 +185,8 @@ def read_signature(path: str | PathLike[str]) -> ModelSignature:
     Raises:
         InputError: If it is no such file, or carries none.
     """
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"a saved model needs the path of a .keras file, got {path!r}")
     who = f"saved model {fspath(path)!r}"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -196,7 +198,8 @@ def read_signature(path: str | PathLike[str]) -> ModelSignature:
         raise InputError(f"{who} needs to be a .keras file, got: {error}") from error
     if values is None:
         raise InputError(
-            f"{who} needs the signature of a model that StudyResult.model gave, got none"
+            f"{who} needs the signature of a model that StudyResult.model gave, got none; of a "
+            "copy of one, load it yourself and give it to Predictor with result.signature"
         )
     return ModelSignature.from_dict(values)
 

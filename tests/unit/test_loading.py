@@ -89,6 +89,16 @@ def test_a_study_is_made_of_a_file_a_mapping_or_itself(tmp_path):
     assert Study.of(result) is result.study
 
 
+def test_a_study_that_is_there_goes_on_by_its_folder_or_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = write_study(tmp_path / "studies")
+    (tmp_path / "digits.yaml").write_text(FILE)
+
+    for given in (result.folder, Path(result.folder), "studies/digits", "digits"):
+        assert Study.of(given) == search.load("digits").study
+    assert Study.of("digits.yaml").name == "s"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -33,6 +33,8 @@ from trainables.plain_values import plain
         pytest.param(pa.scalar("adam"), "adam", id="arrow_text"),
         pytest.param(pa.array([8, 16]), [8, 16], id="arrow_array"),
         pytest.param(UserDict({np.str_("a"): (np.int8(1), [np.int8(2)])}), {"a": (1, [2])}),
+        pytest.param(np.array([{"a": np.int8(1)}, pa.scalar(2)]), [{"a": 1}, 2], id="objects"),
+        pytest.param(np.array({"a": [np.int8(1)]}), {"a": [1]}, id="one_object"),
         pytest.param(None, None, id="none"),
     ],
 )
@@ -41,6 +43,13 @@ def test_a_value_of_numpy_or_arrow_becomes_the_plain_one(given, expected):
 
     assert found == expected
     assert type(found) is type(expected)
+
+
+def test_a_pandas_series_is_a_list():
+    pandas = pytest.importorskip("pandas")
+
+    assert plain(pandas.Series([8, 16])) == [8, 16]
+    assert plain({"choice": pandas.Index(["a", "b"])}) == {"choice": ["a", "b"]}
 
 
 def test_a_list_that_holds_itself_is_left_to_its_reader():

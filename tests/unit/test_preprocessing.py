@@ -1,5 +1,6 @@
 """Every form of an image becomes the same pixels, and what cannot is named."""
 
+import io
 import os
 import re
 
@@ -63,6 +64,8 @@ FORMS = [
     pytest.param(lambda array, _: (one for one in (png(array),)), id="generator"),
     pytest.param(lambda array, _: np.array([png(array)], dtype=object), id="object_array"),
     pytest.param(lambda array, _: pa.chunked_array([[png(array)]]), id="arrow_column"),
+    pytest.param(lambda array, _: pa.scalar(png(array)), id="arrow_scalar"),
+    pytest.param(lambda array, _: list(pa.array([png(array)])), id="arrow_scalars"),
     pytest.param(as_parquet, id="parquet"),
     pytest.param(lambda array, folder: f"file://{as_parquet(array, folder)}", id="uri"),
     pytest.param(as_hugging_face, id="folder_of_structs"),
@@ -118,6 +121,12 @@ def test_no_images_give_no_rows():
     assert preprocess([], image_shape=GREY).shape == (0, *GREY)
 
 
+def test_a_file_without_rows_gives_none(tmp_path):
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+
+    assert preprocess(tmp_path / "none.parquet", image_shape=GREY).shape == (0, *GREY)
+
+
 def test_a_large_file_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     data = write(tmp_path / "many.parquet", rows=200)
     made = []
@@ -146,13 +155,23 @@ def test_a_large_file_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
         pytest.param(drawn() / 255, COLOUR, "multiply fractions by 255", id="fractions"),
         pytest.param(np.full((4, 4), 0.5), COLOUR, "multiply fractions by 255", id="half"),
         pytest.param(np.full((4, 4), 9.5), COLOUR, "float64 from 9.5 to 9.5; round", id="halves"),
-        pytest.param(np.full((4, 4), 256), COLOUR, "int64 from 256 to 256", id="sixteen_bits"),
-        pytest.param(np.full((4, 4), -1), COLOUR, "int64 from -1 to -1", id="negative"),
-        pytest.param(np.full((4, 4), np.nan), COLOUR, "from nan to nan", id="nan"),
+        pytest.param(
+            np.full((4, 4), 256), COLOUR, "from 256 to 256; of 16 bits", id="sixteen_bits"
+        ),
+        pytest.param(np.full((4, 4), -1), COLOUR, "int64 from -1 to -1$", id="negative"),
+        pytest.param(np.full((4, 4), -0.5), COLOUR, "float64 from -0.5 to -0.5$", id="centred"),
+        pytest.param(np.full((4, 4), np.nan), COLOUR, "from nan to nan$", id="nan"),
+        pytest.param(drawn().transpose(2, 0, 1), COLOUR, "needs the channels last", id="first"),
+        pytest.param([drawn().transpose(2, 0, 1)], COLOUR, "image 0 needs the channels", id="its"),
+        pytest.param(drawn().astype(object), COLOUR, "0..255: object", id="objects"),
+        pytest.param(io.BytesIO(encoded()), COLOUR, "images needs .* got BytesIO", id="stream"),
         pytest.param(np.ones((4, 4), bool), COLOUR, "whole numbers of 0..255: bool", id="mask"),
         pytest.param("/nowhere/x.png", COLOUR, "'/nowhere/x.png' needs .*No such file", id="path"),
         pytest.param(["a\0b"], COLOUR, "image 0 .* needs a file that can be read", id="nul"),
         pytest.param(encoded(), (8, 8, 2), "1 or 3 channels", id="shape"),
+        pytest.param(encoded(), (8, 8), r"needs \(height, width, .* got \(8, 8\)", id="short"),
+        pytest.param(encoded(), (0, 8, 3), "image_shape needs .* got", id="no_side"),
+        pytest.param(encoded(), None, "image_shape needs .* got None", id="no_shape"),
     ],
 )
 def test_what_is_no_image_is_named_with_what_is_wrong(images, shape, message):

@@ -163,7 +163,7 @@ def test_the_last_block_of_a_run_gives_accuracy_and_iou_on_the_test_split(result
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        pytest.param({"conv1_filters": 8}, "it at its defaults", id="its_own"),
+        pytest.param({"conv1_filters": 8}, "this at its defaults", id="its_own"),
         pytest.param(None, "the built-in network", id="recorded_before"),
     ],
 )

@@ -146,9 +146,10 @@ def test_a_point_without_test_figures_is_measured_on_demand(result, monkeypatch)
     assert result.tested(tested) is tested
 
 
-def test_a_model_is_asked_for_with_a_point(result):
+@pytest.mark.parametrize("ask", ["to_restore", "tested"])
+def test_a_model_is_asked_for_with_a_point(result, ask):
     with pytest.raises(InputError, match=r"needs a point, such as result.best\(\), got int"):
-        result.to_restore(4)
+        getattr(result, ask)(4)
 
 
 def test_the_signature_holds_classes_and_how_boxes_are_declared(tmp_path):

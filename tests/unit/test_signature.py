@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,11 @@ def test_a_file_without_a_signature_says_so(make, message, tmp_path):
         read_signature(path)
 
 
+def test_a_saved_model_is_read_from_a_path():
+    with pytest.raises(InputError, match=r"needs the path of a \.keras file, got None"):
+        read_signature(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras 3.15
 def test_a_saved_model_carries_its_signature_and_plain_keras_loads_it(tmp_path):
@@ -132,3 +138,13 @@ def test_a_saved_model_carries_its_signature_and_plain_keras_loads_it(tmp_path):
     np.testing.assert_allclose([a["cell"].values for a in answers], here["cell"], rtol=1e-5)
     loaded.model.save(tmp_path / "again.keras")
     assert read_signature(tmp_path / "again.keras") == SIGNATURE
+
+    others = (
+        replace(SIGNATURE, heads=SIGNATURE.heads[:3]),
+        replace(SIGNATURE, image_shape=(12, 12, 3)),
+    )
+    for other in others:
+        with pytest.raises(
+            InputError, match=r"signature of its model, .* \(12, 16, 3\) and gives"
+        ):
+            Predictor(loaded.model, other)

@@ -221,6 +221,11 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
             {"heads": {"split": {"kind": "box"}}}, "heads.split needs another name", id="split"
         ),
         pytest.param(
+            {"heads": {"c": {"kind": "classification"}, "val_c": {"kind": "classification"}}},
+            "heads.val_c needs another name: its metrics would have the names of some of 'c'",
+            id="validation",
+        ),
+        pytest.param(
             {"heads": (DeclaredHead(name="a", kind="box"),) * 2}, "got ['a', 'a']", id="twice"
         ),
         pytest.param(
