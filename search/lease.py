@@ -261,7 +261,7 @@ def read_note(data: bytes, path: str) -> Found:
     try:
         note = json.loads(data)
         said = f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Found(path=path, generation=0, data=data, sign=None)
     try:
         sign = Sign.from_dict(note)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainables.errors import StorageError, StorageFull
+from trainables.errors import OversizedObject, StorageError, StorageFull
 from trainables.local_files import LocalFiles
 
 TEMPORARY = ".tmp-"
@@ -34,6 +34,7 @@ def storage_errors(what: str) -> Iterator[None]:
 
     Raises:
         StorageFull: If the disk, the quota, the inodes or the file-size limit is used up.
+        OversizedObject: If `check_length` refused the object.
         StorageError: On anything else that the storage answered.
     """
     try:
@@ -47,7 +48,8 @@ def storage_errors(what: str) -> Iterator[None]:
             raise StorageFull(
                 f"cannot {what}: no room left ({error.strerror}); free some space and resume"
             ) from error
-        raise StorageError(f"cannot {what}: {error.strerror or error}") from error
+        kind = OversizedObject if error.errno == errno.EOVERFLOW else StorageError
+        raise kind(f"cannot {what}: {error.strerror or error}") from error
 
 
 def is_temporary(name: str) -> bool:
@@ -115,9 +117,9 @@ class LocalFolder:
         self.files.sync_folder(str(target.parent))
         return created
 
-    def get(self, path: str) -> bytes:
-        """Return an object's content."""
-        return self.files.read(self._inside(path))
+    def get(self, path: str, most: int) -> bytes:
+        """Return an object's content, which has at most so many bytes."""
+        return self.files.read(self._inside(path), most)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
