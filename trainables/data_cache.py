@@ -26,7 +26,7 @@ from trainables.data_manifest import (
     mark_damaged,
     open_array,
 )
-from trainables.errors import InputError, StorageError, StorageFull
+from trainables.errors import StorageError, StorageFull
 from trainables.local import storage_errors
 from trainables.local_files import open_plain
 from trainables.store import Store
@@ -49,7 +49,7 @@ def default_cache() -> Path:
     then it lies in this user's own cache.
 
     Raises:
-        InputError: If it lies in the home of a user whom this machine does not know.
+        StorageError: If it lies in the home of a user whom this machine does not know.
     """
     ours = f"twohead-data-{os.getuid()}"  # several users may name one folder
     named = os.environ.get(CACHE)
@@ -59,7 +59,7 @@ def default_cache() -> Path:
     try:
         return Path(named).expanduser() / ours
     except RuntimeError as error:
-        raise InputError(f"{CACHE} needs to name a folder, got {named!r}: {error}") from error
+        raise StorageError(f"{CACHE} needs to name a folder, got {named!r}: {error}") from error
 
 
 def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Path) -> Path:

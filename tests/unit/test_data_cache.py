@@ -13,7 +13,7 @@ import pytest
 import trainables.data_cache as data_cache
 from tests.unit.data_sets import request, write
 from trainables.data import check_dataset, decode_dataset, open_dataset
-from trainables.errors import SearchError, StorageError, StorageFull
+from trainables.errors import StorageError, StorageFull
 
 DAY = 86_400.0
 
@@ -186,7 +186,7 @@ def test_a_named_place_where_no_folder_can_be_is_refused_in_words(
 ):
     monkeypatch.setenv(data_cache.CACHE, named(tmp_path))
 
-    with pytest.raises(SearchError, match=message):
+    with pytest.raises(StorageError, match=message):
         open_dataset(*decoded, copy=True)
 
 
