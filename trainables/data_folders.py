@@ -129,7 +129,8 @@ def remove_old(parent: Path, *, unused_seconds: float | None = None) -> None:
 def _remove(path: Path) -> None:
     """Remove a folder with all that is in it; of anything else, also of a link, the name."""
     if is_folder(path):
-        shutil.rmtree(path, ignore_errors=True)  # follows no link, also where one comes meanwhile
+        with suppress(RecursionError):  # of folders that are nested a thousand deep
+            shutil.rmtree(path, ignore_errors=True)  # follows no link, not even one that comes now
     else:
         with suppress(OSError):
             path.unlink()

@@ -188,15 +188,24 @@ class LocalFolder:
         open_folders = [self._folder("")]
         while open_folders:
             folder = open_folders.pop()
-            with suppress(FileNotFoundError, NotADirectoryError):
-                for name, is_folder in self.files.scan(folder):
-                    path = f"{folder}/{name}"
-                    if not is_temporary(name):
-                        open_folders.extend([path] if is_folder else [])
-                    elif is_folder:
+            for name, is_folder in self._scan_ours(folder):
+                path = f"{folder}/{name}"
+                if not is_temporary(name):
+                    open_folders.extend([path] if is_folder else [])
+                elif is_folder:
+                    with suppress(FileNotFoundError, NotADirectoryError):
                         self._remove_tree(path)
-                    else:
-                        self._discard(path)
+                else:
+                    self._discard(path)
+
+    def _scan_ours(self, folder: str) -> Sequence[tuple[str, bool]]:
+        """Return the names in a folder; none of one that is gone, or too deep to be of ours."""
+        try:
+            return self.files.scan(folder)
+        except OSError as error:
+            if error.errno in {*_ABSENT, errno.ENAMETOOLONG}:
+                return []
+            raise
 
     def _inside(self, path: str) -> str:
         """Return the full name of an object; raise ``OSError`` if a link lies on the way to it."""
@@ -290,13 +299,18 @@ class LocalFolder:
             self.files.remove(path)
 
     def _remove_tree(self, folder: str) -> None:
-        for name, is_folder in self.files.scan(folder):
-            path = f"{folder}/{name}"
-            if is_folder:
-                self._remove_tree(path)
-            else:
-                self.files.remove(path)
-        self.files.remove_folder(folder)
+        open_folders, emptied = [folder], []
+        while open_folders:
+            folder = open_folders.pop()
+            emptied.append(folder)
+            for name, is_folder in self.files.scan(folder):
+                path = f"{folder}/{name}"
+                if is_folder:
+                    open_folders.append(path)
+                else:
+                    self.files.remove(path)
+        for folder in reversed(emptied):  # what is inside comes after its parent
+            self.files.remove_folder(folder)
 
     def _settle(self, folder: Path) -> None:
         """Create a folder with its parents, and make their names durable, once per object.
