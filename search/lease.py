@@ -10,7 +10,7 @@ from typing import Any
 
 from search.whereabouts import Whereabouts
 from search.wording import duration
-from trainables.errors import InputError, StorageError
+from trainables.errors import InputError, OversizedObject, StorageError
 from trainables.record import DamagedRecord, as_float, seal, unseal
 from trainables.store import Store
 
@@ -261,7 +261,7 @@ def read_note(data: bytes, path: str) -> Found:
     try:
         note = json.loads(data)
         said = f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Found(path=path, generation=0, data=data, sign=None)
     try:
         sign = Sign.from_dict(note)
@@ -275,6 +275,8 @@ def _read(store: Store, path: str, generation: int) -> Found | None:
         data = store.get(path)
     except FileNotFoundError:
         return None  # withdrawn since it was listed
+    except OversizedObject:
+        data = b""  # no sign, as any other that is damaged
     try:
         sign = Sign.from_dict(unseal("lease", data, path))
     except (DamagedRecord, KeyError, TypeError, InputError):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from search.errors import InputError
+from search.errors import InputError, StorageError
 from search.keys import shown
 from search.ownership import holder
 from search.reader import PREPARED, STUDY, StudyReader
@@ -91,9 +91,14 @@ def read(reader: StudyReader) -> StudyResult:
 def list_studies(storage: str) -> Iterator[str]:
     """Yield the folder of every study in a storage, by name; also of what is left of one."""
     store = Store(storage)
-    found = (
-        name
-        for name in store.folders()
-        if store.exists(f"{name}/{STUDY}") or has_log(store.child(name))
-    )
-    yield from (store.child(name).uri for name in found)
+    for name in store.folders():
+        if _may_be_study(store, name):
+            yield store.child(name).uri
+
+
+def _may_be_study(store: Store, name: str) -> bool:
+    """Tell whether a folder holds a study; also if that cannot be seen, which its reader says."""
+    try:
+        return store.exists(f"{name}/{STUDY}") or has_log(store.child(name))
+    except StorageError:
+        return True

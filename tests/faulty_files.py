@@ -162,7 +162,7 @@ class MemoryFiles(LocalFiles):
         self.watch("sync_folder")
         inode.durable_entries = dict(inode.entries)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int) -> bytes:
         inode = self.disk[self._find(path)]
         if inode.is_folder:
             raise IsADirectoryError(21, "a folder", path)

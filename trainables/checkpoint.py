@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.errors import StorageError
+from trainables.errors import OversizedObject, StorageError
 
 ARRAYS = "state.npz"
 MANIFEST = "manifest.json"
 FORMAT = 1
+LARGEST_MANIFEST = 64 * 2**20
+"""Bytes; one has some 100 an array, and a config."""
 
 State = dict[str, NDArray[Any]]
 Piece = bytes | memoryview
@@ -37,8 +39,8 @@ class Objects(Protocol):
         """Write an object, given whole or in pieces, atomically and durably."""
         ...
 
-    def get(self, path: str) -> bytes:
-        """Read an object or raise ``FileNotFoundError``."""
+    def get(self, path: str, *, most: int) -> bytes:
+        """Read an object or raise ``FileNotFoundError``; one of more bytes, `OversizedObject`."""
         ...
 
 
@@ -99,8 +101,8 @@ def load(
         CheckpointError: If a file is missing, cut, altered or not as declared.
     """
     where = f"checkpoint {_where(store, folder)}"
-    manifest = _open_seal(where, _read(store, folder, MANIFEST))
-    data = _read(store, folder, ARRAYS)
+    manifest = _open_seal(where, _read(store, folder, MANIFEST, LARGEST_MANIFEST))
+    data = _read(store, folder, ARRAYS, manifest["bytes"])
     if sha256 not in (None, manifest["sha256"]):
         raise CheckpointError(f"{where} needs sha256 {sha256}, got {manifest['sha256']}")
     received = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -194,7 +196,7 @@ def _open_seal(where: str, data: bytes) -> dict[str, Any]:
         sealed = json.loads(data)
         manifest = sealed["manifest"]
         is_whole = sealed["seal"] == _digest(json.dumps(manifest, sort_keys=True))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{where} needs a whole {MANIFEST}, got {error!r}") from error
     if not is_whole:
         raise CheckpointError(f"{where} needs an unaltered {MANIFEST}, got another digest")
@@ -207,12 +209,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(store: Objects, folder: str, name: str) -> bytes:
+def _read(store: Objects, folder: str, name: str, most: int) -> bytes:
     try:
-        return store.get(f"{folder}/{name}")
+        return store.get(f"{folder}/{name}", most=most)
     except FileNotFoundError as error:
         where = _where(store, folder)
         raise CheckpointError(f"checkpoint {where} needs {name}, got no such file") from error
+    except OversizedObject as error:  # damage as any other: an older one may be whole
+        where = _where(store, folder)
+        raise CheckpointError(f"checkpoint {where} needs {name} as it was: {error}") from error
 
 
 def _where(store: Objects, folder: str) -> str:

@@ -26,7 +26,7 @@ from trainables.data_manifest import (
     mark_damaged,
     open_array,
 )
-from trainables.errors import StorageFull
+from trainables.errors import StorageError, StorageFull
 from trainables.local import storage_errors
 from trainables.local_files import open_plain
 from trainables.store import Store
@@ -47,14 +47,19 @@ def default_cache() -> Path:
 
     That lies in the system's folder for temporary files, where anybody may have taken its name;
     then it lies in this user's own cache.
+
+    Raises:
+        StorageError: If it lies in the home of a user whom this machine does not know.
     """
     ours = f"twohead-data-{os.getuid()}"  # several users may name one folder
-    if named := os.environ.get(CACHE):
-        return Path(named).expanduser() / ours
-    usual = Path(tempfile.gettempdir()) / ours
-    if is_private(usual):
+    named = os.environ.get(CACHE)
+    if not named and is_private(usual := Path(tempfile.gettempdir()) / ours):
         return usual
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / ours
+    named = named or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(named).expanduser() / ours
+    except RuntimeError as error:
+        raise StorageError(f"{CACHE} needs to name a folder, got {named!r}: {error}") from error
 
 
 def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Path) -> Path:
@@ -74,7 +79,7 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
         StorageError: If the cache is a link or another user's, or the storage refuses.
     """
     target = cache / fingerprint
-    with storage_errors(f"copy data to {str(cache)!r}"):
+    with _copying(cache):
         make_private(cache)
         if _is_there(target, manifest):
             return target
@@ -84,6 +89,15 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
                 _check_room(cache, manifest)
                 _copy(store, fingerprint, manifest, target)
     return target
+
+
+@contextmanager
+def _copying(cache: Path) -> Iterator[None]:
+    try:
+        with storage_errors(f"copy data to {str(cache)!r}"):
+            yield
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot copy data to {str(cache)!r}: its folder is gone") from error
 
 
 def _is_there(target: Path, manifest: Manifest) -> bool:

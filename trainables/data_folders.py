@@ -16,6 +16,9 @@ from trainables.local import TEMPORARY, is_temporary
 UNFINISHED_SECONDS = 86_400.0
 """What a killed process left half done is removed after this time."""
 
+_NEVER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
+"""What the system says where a file or a link that leads nowhere is in the way, or rights are
+missing."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,10 +31,16 @@ def make_private(folder: Path) -> None:
     """Make a folder that is this user's alone, or make sure that it is.
 
     Raises:
-        StorageError: If it is a link, no folder, or another user's.
+        StorageError: If it is a link, no folder, or another user's, or can never be made.
         OSError: If the file system refuses.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except _NEVER as error:
+        raise StorageError(
+            f"data cache {str(folder)!r} needs a place where a folder can be made, got: "
+            f"{error.strerror}; let TWOHEAD_CACHE name another folder"
+        ) from error
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):  # a link may have been put there to lead elsewhere
         raise StorageError(f"data cache {str(folder)!r} needs to be a folder, got a link")
@@ -120,7 +129,8 @@ def remove_old(parent: Path, *, unused_seconds: float | None = None) -> None:
 def _remove(path: Path) -> None:
     """Remove a folder with all that is in it; of anything else, also of a link, the name."""
     if is_folder(path):
-        shutil.rmtree(path, ignore_errors=True)  # follows no link, also where one comes meanwhile
+        with suppress(RecursionError):  # of folders that are nested a thousand deep
+            shutil.rmtree(path, ignore_errors=True)  # follows no link, not even one that comes now
     else:
         with suppress(OSError):
             path.unlink()

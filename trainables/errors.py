@@ -37,5 +37,9 @@ class StorageFull(StorageError):
     """The study's storage has no room left; nothing acknowledged is lost."""
 
 
+class OversizedObject(StorageError):
+    """An object is longer than what was written can be; it has not been read."""
+
+
 class UnfitNode(SearchError):
     """A node cannot train any trial of the study; the message names it and what is wrong."""

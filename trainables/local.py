@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainables.errors import StorageError, StorageFull
+from trainables.errors import OversizedObject, StorageError, StorageFull
 from trainables.local_files import LocalFiles
 
 TEMPORARY = ".tmp-"
@@ -34,6 +34,7 @@ def storage_errors(what: str) -> Iterator[None]:
 
     Raises:
         StorageFull: If the disk, the quota, the inodes or the file-size limit is used up.
+        OversizedObject: If `check_length` refused the object.
         StorageError: On anything else that the storage answered.
     """
     try:
@@ -47,7 +48,8 @@ def storage_errors(what: str) -> Iterator[None]:
             raise StorageFull(
                 f"cannot {what}: no room left ({error.strerror}); free some space and resume"
             ) from error
-        raise StorageError(f"cannot {what}: {error.strerror or error}") from error
+        kind = OversizedObject if error.errno == errno.EOVERFLOW else StorageError
+        raise kind(f"cannot {what}: {error.strerror or error}") from error
 
 
 def is_temporary(name: str) -> bool:
@@ -115,9 +117,9 @@ class LocalFolder:
         self.files.sync_folder(str(target.parent))
         return created
 
-    def get(self, path: str) -> bytes:
-        """Return an object's content."""
-        return self.files.read(self._inside(path))
+    def get(self, path: str, most: int) -> bytes:
+        """Return an object's content, which has at most so many bytes."""
+        return self.files.read(self._inside(path), most)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
@@ -186,15 +188,24 @@ class LocalFolder:
         open_folders = [self._folder("")]
         while open_folders:
             folder = open_folders.pop()
-            with suppress(FileNotFoundError, NotADirectoryError):
-                for name, is_folder in self.files.scan(folder):
-                    path = f"{folder}/{name}"
-                    if not is_temporary(name):
-                        open_folders.extend([path] if is_folder else [])
-                    elif is_folder:
+            for name, is_folder in self._scan_ours(folder):
+                path = f"{folder}/{name}"
+                if not is_temporary(name):
+                    open_folders.extend([path] if is_folder else [])
+                elif is_folder:
+                    with suppress(FileNotFoundError, NotADirectoryError):
                         self._remove_tree(path)
-                    else:
-                        self._discard(path)
+                else:
+                    self._discard(path)
+
+    def _scan_ours(self, folder: str) -> Sequence[tuple[str, bool]]:
+        """Return the names in a folder; none of one that is gone, or too deep to be of ours."""
+        try:
+            return self.files.scan(folder)
+        except OSError as error:
+            if error.errno in {*_ABSENT, errno.ENAMETOOLONG}:
+                return []
+            raise
 
     def _inside(self, path: str) -> str:
         """Return the full name of an object; raise ``OSError`` if a link lies on the way to it."""
@@ -288,13 +299,18 @@ class LocalFolder:
             self.files.remove(path)
 
     def _remove_tree(self, folder: str) -> None:
-        for name, is_folder in self.files.scan(folder):
-            path = f"{folder}/{name}"
-            if is_folder:
-                self._remove_tree(path)
-            else:
-                self.files.remove(path)
-        self.files.remove_folder(folder)
+        open_folders, emptied = [folder], []
+        while open_folders:
+            folder = open_folders.pop()
+            emptied.append(folder)
+            for name, is_folder in self.files.scan(folder):
+                path = f"{folder}/{name}"
+                if is_folder:
+                    open_folders.append(path)
+                else:
+                    self.files.remove(path)
+        for folder in reversed(emptied):  # what is inside comes after its parent
+            self.files.remove_folder(folder)
 
     def _settle(self, folder: Path) -> None:
         """Create a folder with its parents, and make their names durable, once per object.

@@ -63,6 +63,13 @@ def refuse_link(path: str) -> bool:
     return True
 
 
+def check_length(size: int, most: int) -> None:
+    """Raise ``OSError`` (``EOVERFLOW``) if an object has more bytes than it can have."""
+    if size > most:
+        said = f"it has {size} bytes, more than the {most} that it can have"
+        raise OSError(errno.EOVERFLOW, said)
+
+
 def _not_plain(number: int, path: str) -> OSError:
     with suppress(OSError):
         return OSError(number, _refusal(os.lstat(path).st_mode), path)
@@ -138,11 +145,12 @@ class LocalFiles:
         finally:
             os.close(handle)
 
-    def read(self, path: str) -> bytes:
-        """Return a plain file's whole content; anything else of that name is refused."""
+    def read(self, path: str, most: int) -> bytes:
+        """Return a plain file's whole content; what is longer, or no plain file, is refused."""
         handle = open_plain(path)
         try:
             size = os.fstat(handle).st_size
+            check_length(size, most)
             pieces = [os.read(handle, size + 1)]
             while pieces[-1]:  # also what is longer than 2 GiB, or grows meanwhile
                 pieces.append(os.read(handle, size + 1))

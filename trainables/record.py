@@ -56,9 +56,10 @@ def unseal(kind: str, data: bytes, where: str) -> dict[str, Any]:
         DamagedRecord: If it is of another kind or not exactly what was written.
     """
     size = len(_head(kind, b""))
-    if data != _head(kind, data[size:-2]) + data[size:-2] + b"}\n":
+    content = data[size:-2]
+    if data[:size] != _head(kind, content) or data[size + len(content) :] != b"}\n":
         raise _refusal(kind, data, where)
-    body = _parse(data[size:-2])
+    body = _parse(content)
     if not isinstance(body, dict):
         raise DamagedRecord(f"{where} needs a JSON object as its body")
     return body

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from trainables.local import Content, is_foreign, pieces_of
+from trainables.local_files import check_length
 from trainables.remote_opening import open_filesystem
 from trainables.retrying import Progress, Retrying
 
@@ -56,12 +57,14 @@ class RemoteFolder:
         if self.exists(path):
             return False
         self.put(path, data)
-        return self.get(path) == data
+        return self.get(path, len(data)) == data
 
-    def get(self, path: str) -> bytes:
-        """Return an object's content."""
+    def get(self, path: str, most: int) -> bytes:
+        """Return an object's content, which has at most so many bytes."""
         target, progress = self._full(path), Progress()
-        return self.retrying.call(lambda: self._read(target, progress), progress=progress)
+        data = self.retrying.call(lambda: self._read(target, most, progress), progress=progress)
+        check_length(len(data), most)
+        return data
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
@@ -118,11 +121,13 @@ class RemoteFolder:
             for piece in pieces:
                 stream.write(piece)
 
-    def _read(self, target: str, progress: Progress) -> bytes:
-        parts = []
+    def _read(self, target: str, most: int, progress: Progress) -> bytes:
+        """Return the content of an object, or the beginning of one that is longer."""
+        parts, size = [], 0
         with self.filesystem.open_input_stream(target) as stream:
-            while part := stream.read(READ_BYTES):
+            while size <= most and (part := stream.read(READ_BYTES)):
                 parts.append(part)
+                size += len(part)
                 progress.note()
         return b"".join(parts)
 

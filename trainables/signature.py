@@ -1,8 +1,6 @@
 """What goes into a model and what comes out: said with every model, kept in every saved file."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -17,17 +15,6 @@ KEY = "twohead"
 
 FORMAT = 1
 CONFIG = "config.json"
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    AttributeError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a file that is no such archive, or a damaged one, raises."""
 LARGEST_CONFIG_BYTES = 64 * 2**20
 PREPROCESSING = (
     "pixels as stored (EXIF orientation ignored), transparent parts black, 16-bit grey to its "
@@ -185,6 +172,9 @@ def read_signature(path: str | PathLike[str]) -> ModelSignature:
     Raises:
         InputError: If it is no such file, or carries none.
     """
+    import zipfile  # takes 3 ms, which `import search` and every command would pay
+    import zlib
+
     if not isinstance(path, str | PathLike):
         raise InputError(f"a saved model needs the path of a .keras file, got {path!r}")
     who = f"saved model {fspath(path)!r}"
@@ -194,7 +184,10 @@ def read_signature(path: str | PathLike[str]) -> ModelSignature:
                 raise ValueError(f"a config of more than {LARGEST_CONFIG_BYTES} bytes")
             config = json.loads(archive.read(CONFIG))
         values = (config.get("build_config") or {}).get(KEY)
-    except _UNREADABLE as error:
+    except (
+        *(OSError, EOFError, LookupError, ValueError, AttributeError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:  # what such a file raises that is none, or damaged
         raise InputError(f"{who} needs to be a .keras file, got: {error}") from error
     if values is None:
         raise InputError(

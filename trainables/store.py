@@ -17,6 +17,12 @@ from trainables.uri_keys import check_no_key
 __all__ = ["LocalFiles", "Store"]
 
 
+LARGEST_OBJECT = 2**30
+"""Bytes that an object may have for `Store.get`, where it is not told otherwise: the largest
+records, packs of many trials, have some 100 MiB. A file that another program put there, or that
+is nothing but a hole, may have far more than there is memory."""
+
+
 class Store:
     """Named objects below one folder, local or remote, each written whole or not at all.
 
@@ -134,16 +140,21 @@ class Store:
         with self._errors("create", path):
             return self._folder.put_new(path, data)
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, *, most: int = LARGEST_OBJECT) -> bytes:
         """Return the content of an object.
+
+        Args:
+            path: Its name.
+            most: The bytes that it can have; a longer one is not read.
 
         Raises:
             FileNotFoundError: If there is none of that name.
+            OversizedObject: If it is longer.
             StorageError: If the storage refuses.
         """
         _check(path)
         with self._errors("read", path, absent_is_error=False):
-            return self._folder.get(path)
+            return self._folder.get(path, most)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is an object or a folder of this name."""
@@ -222,7 +233,7 @@ class _Folder(Protocol):
     def make(self) -> None: ...
     def put(self, path: str, data: Content) -> None: ...
     def put_new(self, path: str, data: bytes) -> bool: ...
-    def get(self, path: str) -> bytes: ...
+    def get(self, path: str, most: int) -> bytes: ...
     def exists(self, path: str) -> bool: ...
     def folders(self) -> list[str]: ...
     def list(self, prefix: str) -> list[str]: ...

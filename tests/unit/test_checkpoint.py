@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_large_arrays_are_not_copied_on_their_way_to_the_store():
         def put(self, path, data):
             pieces.extend([] if isinstance(data, bytes) else data)
 
-        def get(self, path):
+        def get(self, path, *, most):
             raise FileNotFoundError(path)
 
     save(Recorder(), FOLDER, {"large": array}, META)
@@ -94,12 +95,29 @@ def test_the_manifest_is_written_last():
         def put(self, path: str, data: bytes) -> None:
             written.append(path)
 
-        def get(self, path: str) -> bytes:
+        def get(self, path: str, *, most: int) -> bytes:
             raise FileNotFoundError(path)
 
     save(Recorder(), FOLDER, STATE, META)
 
     assert written == [f"{FOLDER}/{ARRAYS}", f"{FOLDER}/{MANIFEST}"]
+
+
+@pytest.mark.parametrize("name", [ARRAYS, MANIFEST])
+def test_a_file_that_became_longer_than_it_can_be_is_refused_unread(store, name):
+    save(store, FOLDER, STATE, META)
+    os.truncate(store.root / FOLDER / name, 5 * 2**40)
+
+    with pytest.raises(CheckpointError, match=f"needs {name} as it was: .* 5497558138880 bytes"):
+        load(store, FOLDER)
+
+
+def test_a_manifest_of_any_depth_is_refused_in_words(store):
+    save(store, FOLDER, STATE, META)
+    store.put(f"{FOLDER}/{MANIFEST}", b"[" * 200_000)
+
+    with pytest.raises(CheckpointError, match=r"needs a whole manifest\.json, got Recursion"):
+        load(store, FOLDER)
 
 
 @pytest.mark.parametrize("name", [ARRAYS, MANIFEST])

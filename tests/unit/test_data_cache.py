@@ -161,3 +161,42 @@ def test_somebody_elses_folder_is_refused(decoded, tmp_path, monkeypatch):
 
     with pytest.raises(StorageError, match="needs to be a folder of this user"):
         open_dataset(*decoded, tmp_path / "cache", copy=True)
+
+
+def _beside_a_file(folder: Path) -> str:
+    (folder / "file").touch()
+    return str(folder / "file")
+
+
+def _behind_a_link_to_nothing(folder: Path) -> str:
+    (folder / "link").symlink_to("/nowhere/at/all")
+    return str(folder / "link")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        pytest.param(_beside_a_file, "got: Not a directory; let TWOHEAD_CACHE", id="file"),
+        pytest.param(_behind_a_link_to_nothing, "got: File exists; let TWOHEAD", id="link"),
+        pytest.param(lambda _: "~no-such-user/x", "got '~no-such-user/x'", id="unknown_home"),
+    ],
+)
+def test_a_named_place_where_no_folder_can_be_is_refused_in_words(
+    named, message, decoded, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(data_cache.CACHE, named(tmp_path))
+
+    with pytest.raises(StorageError, match=message):
+        open_dataset(*decoded, copy=True)
+
+
+def test_a_cache_that_somebody_deletes_meanwhile_is_missed_in_words(
+    decoded, tmp_path, monkeypatch
+):
+    def delete(cache, manifest):
+        data_cache.shutil.rmtree(cache)
+
+    monkeypatch.setattr(data_cache, "_check_room", delete)
+
+    with pytest.raises(StorageError, match=r"cannot copy data to .*cache': its folder is gone"):
+        open_dataset(*decoded, tmp_path / "cache", copy=True)

@@ -37,7 +37,7 @@ def among(modules, forbidden):
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
-        pytest.param("import search", SLOW, id="search"),
+        pytest.param("import search", (*SLOW, "zipfile"), id="search"),
         pytest.param(VALUES, (*SLOW, "search"), id="plain_values"),
         pytest.param("import trainables.trainable", (*FRAMEWORKS, "optuna", "search"), id="actor"),
         pytest.param("import trainables.model", ("optuna", "search", "ray"), id="model"),

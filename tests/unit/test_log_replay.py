@@ -170,9 +170,9 @@ class Stepped(MemoryFiles):
         super().__init__(disk)
         self._step = step
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int) -> bytes:
         self._step()
-        return super().read(path)
+        return super().read(path, most)
 
     def scan(self, path: str) -> list[tuple[str, bool]]:
         self._step()

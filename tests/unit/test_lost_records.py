@@ -63,6 +63,15 @@ def test_a_folder_that_has_a_log_of_something_else_is_no_study(tmp_path: Path) -
     assert not list(list_studies(str(tmp_path)))
 
 
+def test_a_folder_that_cannot_be_looked_into_hides_no_other_study(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "log").symlink_to("/nowhere")  # as it is also for lack of rights
+
+    assert list(list_studies(str(tmp_path))) == [str(tmp_path / "closed"), str(folder)]
+
+
 def test_a_study_of_a_version_whose_owners_did_not_say_how_much_they_logged_is_read(
     folder: Path,
 ) -> None:

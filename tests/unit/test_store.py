@@ -288,6 +288,29 @@ def test_sweep_removes_only_what_interrupted_writers_left(tmp_path: Path) -> Non
     assert left == [".tmp-of-the-user", ".tmp-of-the-user/c", "a", "a/b"]
 
 
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        pytest.param(f".tmp-{'1' * 32}", 1_500, id="left_behind"),
+        pytest.param("foreign", 3_000, id="too_deep_for_any_path"),
+    ],
+)
+def test_sweep_is_not_stopped_by_how_deep_folders_lie(
+    name: str, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (name, *["d"] * depth):  # in steps, as a path may have 4,096 bytes
+        os.mkdir(folder)
+        os.chdir(folder)
+    os.chdir(tmp_path)
+    (tmp_path / f".tmp-{'2' * 32}").touch()
+
+    Store(tmp_path).sweep()
+
+    assert os.listdir(tmp_path) == ([] if name.startswith(".tmp-") else [name])
+    subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)  # pytest's own is recursive
+
+
 @pytest.mark.parametrize("call", ["rename", "link"])
 def test_a_write_survives_that_another_process_sweeps_its_temporary_file(
     call: str, tmp_path: Path

@@ -11,7 +11,7 @@ from search.loading import load
 from search.lock import LOCK, look_at_lock
 from search.ownership import claim
 from tests.finished_study import write_study
-from trainables.errors import StorageError
+from trainables.errors import OversizedObject, StorageError
 from trainables.local import is_foreign
 from trainables.store import Store
 
@@ -150,6 +150,15 @@ def test_a_file_where_a_folder_is_needed_is_no_empty_folder(tmp_path: Path) -> N
 
     with pytest.raises(StorageError, match=r"cannot list .*log: its folder is gone or is a file"):
         load(str(folder))
+
+
+def test_what_is_longer_than_a_record_can_be_is_refused_unread(tmp_path: Path) -> None:
+    study = Path(write_study(tmp_path).folder)
+    with (study / "prepared.json").open("wb") as file:
+        file.truncate(5 * 2**40)  # a hole: it takes no room, and no memory has any for it
+
+    with pytest.raises(OversizedObject, match=r"prepared.json: it has 5497558138880 bytes, more"):
+        load(str(study))
 
 
 FOREIGN = [
