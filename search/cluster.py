@@ -21,6 +21,7 @@ from search.watchdog import watchdog
 from search.watching import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 from trainables.apart import apart
 from trainables.imports import hiding_file
+from trainables.keras_home import settle_keras_home
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +64,7 @@ def prepare_environment() -> None:
         # Neither a home nor an entry among the users: Ray cannot be imported (ray 2.60). It is
         # what Docker gives such a user.
         os.environ["HOME"] = "/"
+    settle_keras_home()  # its processes may import Keras before they import anything of ours
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

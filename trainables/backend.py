@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from trainables.keras_home import settle_keras_home
+
 
 @contextmanager
 def _quiet() -> Iterator[None]:
@@ -32,10 +34,7 @@ def _quiet() -> Iterator[None]:
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if not os.access(os.path.expanduser("~"), os.W_OK):
-    # Without a home that it can write, Keras reads its settings from /tmp/.keras, and writes them
-    # there: any user may have put others in their place, or a link (keras 3.15).
-    os.environ.setdefault("KERAS_HOME", os.devnull)
+settle_keras_home()
 with _quiet():
     import keras as _keras
     import tensorflow as _tensorflow

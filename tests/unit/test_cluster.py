@@ -43,10 +43,12 @@ def test_a_user_without_a_home_and_without_an_entry_has_one_that_ray_can_be_impo
     for name, value in os.environ.items():
         monkeypatch.setenv(name, value)  # also undoes what is set meanwhile
     monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.access", lambda *given: False)
 
     prepare_environment()
 
     assert Path("~/ray_results").expanduser() == Path("/ray_results")
+    assert os.environ["KERAS_HOME"] == os.devnull
 
 
 @pytest.mark.parametrize("address", ["somewhere", "host:", ":80", "host:99999", "host:x"])

@@ -1,14 +1,10 @@
-"""What is settled before TensorFlow and Keras are imported, which are not needed for that."""
+"""Where Keras reads its settings from."""
 
 import os
-import runpy
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-import trainables
+from trainables.keras_home import settle_keras_home
 
 
 @pytest.mark.parametrize(
@@ -22,15 +18,12 @@ import trainables
 def test_keras_takes_no_settings_from_where_any_user_may_have_put_them(
     tmp_path, monkeypatch, home, named, expected
 ):
-    for name in ("keras", "tensorflow"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    for name in ("KERAS_HOME", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"):
-        monkeypatch.setenv(name, "")  # also undoes what is set meanwhile
-        monkeypatch.delenv(name)
+    monkeypatch.setenv("KERAS_HOME", "")  # also undoes what is set meanwhile
+    monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / home))
     if named is not None:
         monkeypatch.setenv("KERAS_HOME", named)
 
-    runpy.run_path(str(Path(trainables.__file__).with_name("backend.py")))
+    settle_keras_home()
 
     assert os.environ.get("KERAS_HOME") == expected
