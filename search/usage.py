@@ -1,6 +1,7 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
 import json
+import math
 import re
 import time
 import warnings
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from search.errors import InputError, StorageError, StudyWarning
+from search.keys import shown
 from trainables.record import as_count, as_float, seal, unseal
 from trainables.store import Store
 
@@ -17,6 +19,7 @@ KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
 _SECONDS = ("wall_seconds", "startup_seconds", "idle_seconds")
 _COUNTS = ("slots", "trials")
+_KNOWN = {"generation", *_SECONDS, *_COUNTS, "trial_seconds"}
 
 
 class Usage:
@@ -129,9 +132,9 @@ def _write(usage: Usage, store: Store, generation: int) -> None:
 
 def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
     try:
-        figures = _figures(store.get(path), path)
-        if figures.get("generation", generation) != generation:
-            raise InputError(f"{path} holds the figures of run {figures['generation']}")
+        figures = {"generation": generation, **_figures(store.get(path), path)}
+        if figures["generation"] != generation:
+            raise InputError(f"{path} holds the figures of run {shown(figures['generation'])}")
     except FileNotFoundError:
         return None  # deleted since it was listed
     except (StorageError, InputError) as error:
@@ -147,10 +150,13 @@ def _figures(data: bytes, path: str) -> dict[str, Any]:
         plain = json.loads(data)
     if not isinstance(plain, dict) or not {*_SECONDS, *_COUNTS} <= plain.keys():
         plain = unseal(KIND, data, path)
-    for name in _SECONDS:
-        as_float(plain.get(name), f"{path}: {name}")
+    elif unknown := plain.keys() - _KNOWN:  # no seal tells that a name was damaged
+        raise InputError(f"{path} holds unknown figures {shown(sorted(unknown))}")
     for name in _COUNTS:
         as_count(plain.get(name), f"{path}: {name}")
+    for name in (*_SECONDS, *_COUNTS):
+        if not math.isfinite(as_float(plain.get(name), f"{path}: {name}")):
+            raise InputError(f"{path}: {name} needs a finite number, got {plain[name]}")
     trials = plain.get("trial_seconds", [])
     if not isinstance(trials, list) or any(not _is_trial(trial) for trial in trials):
         raise InputError(f"{path}: trial_seconds needs [number, attempt, seconds] of each trial")

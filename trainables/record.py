@@ -98,7 +98,10 @@ def as_float(value: Any, what: str) -> float:
         return value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{what} needs a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError(f"{what} needs a number that is no larger than 1.8e308") from error
 
 
 def as_count(value: Any, what: str, *, least: int = 0) -> int:

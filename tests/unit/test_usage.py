@@ -1,6 +1,7 @@
 """Where the time of the slots went."""
 
 import json
+import math
 import os
 
 import pytest
@@ -103,7 +104,7 @@ def test_what_a_run_used_was_once_written_without_a_seal(tmp_path):
     store = Store(str(tmp_path))
     store.put("runs/000001.json", json.dumps(FIGURES).encode())
 
-    assert read_runs(store) == (FIGURES,)
+    assert read_runs(store) == ({"generation": 1, **FIGURES},)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,21 @@ def test_what_a_run_used_was_once_written_without_a_seal(tmp_path):
             lambda path: path.write_text(json.dumps({**FIGURES, "slots": "2"})),
             "slots needs an integer >= 0, got '2'",
             id="unsealed_and_no_figures",
+        ),
+        pytest.param(
+            lambda path: path.write_text(json.dumps({"geoeration": 2, **FIGURES})),
+            r"holds unknown figures \['geoeration'\]",
+            id="unsealed_with_a_damaged_name",
+        ),
+        pytest.param(
+            lambda path: path.write_text(json.dumps({**FIGURES, "wall_seconds": 10**400})),
+            "wall_seconds needs a number that is no larger",
+            id="unsealed_and_larger_than_any_float",
+        ),
+        pytest.param(
+            lambda path: path.write_text(json.dumps({**FIGURES, "wall_seconds": math.nan})),
+            "wall_seconds needs a finite number, got nan",
+            id="unsealed_and_no_number",
         ),
         pytest.param(
             lambda path: path.rename(path.with_name("000007.json")),
