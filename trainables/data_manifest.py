@@ -10,6 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from trainables.data_values import IMAGE_COLUMN, SPLITS
 from trainables.errors import InputError, StorageError
 from trainables.local import storage_errors
 from trainables.local_files import open_plain
@@ -90,7 +91,9 @@ def read_manifest(store: Store, fingerprint: str) -> Manifest:
         values = _unsealed(data) or unseal(KIND, data, MANIFEST)
         if values["fingerprint"] != fingerprint:
             raise ValueError(f"it belongs to {values['fingerprint']!r}")
-        return {_plain(name): _entry(entry) for name, entry in values["arrays"].items()}
+        found = {_plain(name): _entry(entry) for name, entry in values["arrays"].items()}
+        _check_whole(found)
+        return found
     except FileNotFoundError as error:
         raise StorageError(f"{where} need to be decoded first, got no manifest") from error
     except (ValueError, KeyError, TypeError, AttributeError, StorageError) as error:
@@ -179,6 +182,22 @@ def _unsealed(data: bytes) -> dict[str, Any] | None:
         return None
     is_plain = isinstance(values, dict) and {"fingerprint", "arrays"} == values.keys()
     return values if is_plain else None
+
+
+def _check_whole(manifest: Manifest) -> None:
+    """Refuse a manifest whose splits have different arrays: a name in it was damaged."""
+    columns = {
+        split: {name.removeprefix(f"{split}-") for name in manifest if name.startswith(split)}
+        for split in SPLITS
+    }
+    first = columns[SPLITS[0]]
+    is_same = all(names == first for names in columns.values())
+    if (
+        not is_same
+        or len(manifest) != len(SPLITS) * len(first)
+        or f"{IMAGE_COLUMN}.npy" not in first
+    ):
+        raise InputError("its splits have different arrays")
 
 
 def _plain(name: str) -> str:

@@ -161,6 +161,18 @@ def test_a_changed_manifest_is_never_believed(decoded: Decoded) -> None:
         decoded.content()
 
 
+@pytest.mark.parametrize("name", ["test-image.npy", "validation-c_output.npy"])
+def test_a_name_that_was_damaged_where_there_is_no_seal_is_noticed(
+    name: str, decoded: Decoded
+) -> None:
+    manifest = decoded.folder / "manifest.json"
+    plain = json.dumps(unseal("data", manifest.read_bytes(), "manifest"))
+    manifest.write_text(plain.replace(name, f"x{name}"))
+
+    with pytest.raises(StorageError, match="got: its splits have different arrays"):
+        decoded.content()
+
+
 def test_a_set_that_was_decoded_before_manifests_were_sealed_is_used(decoded: Decoded) -> None:
     before = decoded.content()
     manifest = decoded.folder / "manifest.json"
