@@ -105,11 +105,10 @@ def _swap(work: Path, damage: Damage, draw: random.Random) -> None:
         held.rename(second)
 
 
-def _link_away(path: Path, data: bytes) -> None:
+def _link_away(work: Path, damage: Damage, draw: random.Random) -> None:
     """Let a link lead to the very content, outside of the study."""
-    away = path.parents[len(path.parts) - 2] / "tmp" / f"away-{os.getpid()}"
-    away.write_bytes(data)
-    path.symlink_to(away)
+    (work / damage.path).rename(work.parent / "away-file")
+    (work / damage.path).symlink_to(work.parent / "away-file")
 
 
 def _add(work: Path, damage: Damage, draw: random.Random) -> None:
@@ -140,7 +139,7 @@ KINDS: dict[str, _Do] = {
     "delete": lambda work, damage, draw: (work / damage.path).unlink(),
     "pipe": _replaced(lambda path, data: os.mkfifo(path)),
     "folder": _replaced(lambda path, data: path.mkdir()),
-    "link": _replaced(_link_away),
+    "link": _link_away,
     "link_nowhere": _replaced(lambda path, data: path.symlink_to("/nowhere/at/all")),
     "foreign": _add,
     "folder_gone": _folder_gone,
