@@ -393,7 +393,7 @@ def test_errors_of_the_storage_are_raised(store, fails, monkeypatch):
     train(make(store), 2)
     attempt = make(store, attempt=2, kept=kept_of(store))
 
-    def refuse(*given):
+    def refuse(*given, **options):
         raise StorageError("no room left")
 
     monkeypatch.setattr(Store, fails, refuse)

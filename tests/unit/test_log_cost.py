@@ -27,9 +27,9 @@ class Scans:
             self.listed.append(path.removeprefix(f"{FOLDER}/"))
             return scan(files, path)
 
-        def noting_read(files: MemoryFiles, path: str) -> bytes:
+        def noting_read(files: MemoryFiles, path: str, most: int) -> bytes:
             self.read.append(path.removeprefix(f"{FOLDER}/"))
-            return read(files, path)
+            return read(files, path, most)
 
         monkeypatch.setattr(MemoryFiles, "scan", noting_scan)
         monkeypatch.setattr(MemoryFiles, "read", noting_read)
