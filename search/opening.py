@@ -9,6 +9,7 @@ from search.log import StudyLog
 from search.prepare import check_before_ray, check_storage, data_request
 from search.reader import PREPARED, STUDY, StudyReader
 from search.results import StudyResult
+from search.segments import FOLDER as LOG
 from search.segments import has_log
 from search.shares import SHARES
 from search.study import Study
@@ -51,7 +52,10 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
 
 def _refuse_a_log_alone(store: Store) -> None:
     """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
-    if has_log(store) and (trials := StudyReader(store).replay().trials):
+    # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
+    if not store.exists(LOG) or not has_log(store):
+        return
+    if trials := StudyReader(store).replay().trials:
         raise DamagedRecord(
             f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
             "restore it from a copy, or give the study another name"

@@ -106,7 +106,7 @@ class Blocks:
         for image, (y, x) in zip(images, corners * (height, width), strict=True):
             image[int(y) : int(y) + -(-height // 4), int(x) : int(x) + -(-width // 4)] |= 192
         labels = {head.name: _labels(head, corners) for head in self._spec.heads}
-        return SimpleNamespace(images=images, labels=labels)
+        return SimpleNamespace(images=images, check_images=None, labels=labels)
 
 
 def _labels(head: HeadSpec, corners: NDArray[np.float32]) -> NDArray[Any]:

@@ -122,6 +122,18 @@ CASES = {
         "unit/test_crash_points.py::test_nothing_acknowledged_is_lost_at_any_crash_point",
         "unit/test_log_replay.py::test_a_study_goes_on_after_a_failure_of_any_operation",
     ),
+    "Tune unpickles the error of a trial from a file that others may have put there": (
+        f"{TUNE}::test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written",
+        f"{TUNE}::test_tune_gives_the_error_itself_to_the_trial_before_it_asks_anybody_what_to_do",
+        "unit/test_losing.py::test_tune_hands_the_error_itself_over_and_writes_none",
+        "integration/test_second_user.py"
+        "::test_what_is_planted_for_the_error_of_a_lost_process_is_never_read",
+    ),
+    "Tune writes in a folder where every user may write": (
+        f"{TUNE}::test_tune_writes_before_it_copies_where_the_name_of_the_session_folder_leads",
+        f"{TUNE}::test_a_trainable_makes_its_folder_where_we_make_none",
+        f"{POOL}::test_nothing_of_ours_lies_in_the_folder_of_a_ray_that_is_joined",
+    ),
     "MOASHA stops newcomers that dominate all": (
         f"{STATES}::test_moasha_stops_newcomers_that_dominate_all",
         f"{SCHEDULER}::test_a_newcomer_that_dominates_all_points_of_its_rung_is_never_stopped",
