@@ -11,7 +11,7 @@ from typing import Any
 from search.whereabouts import Whereabouts
 from search.wording import duration
 from trainables.errors import InputError, OversizedObject, StorageError
-from trainables.record import DamagedRecord, as_float, seal, unseal
+from trainables.record import DamagedRecord, as_float, records, seal, unseal
 from trainables.store import Store
 
 FOLDER = "lease"
@@ -219,7 +219,7 @@ def newest_generation(store: Store) -> int:
         DamagedRecord: If there is a claim with a name that is none.
     """
     generations = [0]
-    for path in store.list(CLAIMS):
+    for path in records(store, CLAIMS):
         match = _CLAIM.fullmatch(path)
         if match is None:
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")

@@ -12,7 +12,7 @@ from search.replay import TrialDecisions
 from search.segments import Moved
 from trainables import measurement
 from trainables.measurement import Measurement
-from trainables.record import DamagedRecord, seal, unseal
+from trainables.record import DamagedRecord, records, seal, unseal
 from trainables.store import Store
 
 FOLDER = "trials"
@@ -226,9 +226,9 @@ class MeasurementFiles:
     def _list(self) -> _Listing:
         """List epochs before folded trials: what is folded meanwhile is in one of the two."""
         listing = _Listing()
-        for path in self._store.list(measurement.FOLDER):
+        for path in records(self._store, measurement.FOLDER):
             listing.epochs[measurement.place(path)[1]].append(path)
-        for path in self._store.list(FOLDER):
+        for path in records(self._store, FOLDER):
             first, last, generation = _parse(path)
             known = listing.singles if last is None else listing.blocks
             key = first if last is None else first // BLOCK_SIZE

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from search.decisions import Decision, Opened, decision_from_json, decision_to_json
 from trainables.errors import InputError
-from trainables.record import DamagedRecord, seal, unseal
+from trainables.record import DamagedRecord, records, seal, unseal
 from trainables.store import Store
 
 FOLDER = "log"
@@ -129,12 +129,12 @@ class SegmentFiles:
 
     def _names(self) -> _Names:
         """Return where each (generation, sequence) is to be read; packs go before singles."""
-        return _places(self._store.list(FOLDER))
+        return _places(records(self._store, FOLDER))
 
     def _covered(self, newest: int) -> list[str]:
         """Return the objects up to a generation of which all is in others."""
         # One listing: in a second one there may be what the first did not have.
-        listed = self._store.list(FOLDER)
+        listed = records(self._store, FOLDER)
         used = {path for known in _places(listed).values() for path in known.values()}
         return [path for path in listed if path not in used and _parse(path)[0] <= newest]
 

@@ -8,9 +8,13 @@ from numbers import Integral, Real
 from typing import Any
 
 from trainables.errors import InputError, StorageError
+from trainables.store import Store
 
 FORMAT = 1
 """The version of everything in a study's folder; a reader refuses newer ones."""
+
+ENDING = ".json"
+"""Of the name of every record."""
 
 _NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -21,6 +25,15 @@ class DamagedRecord(StorageError):
 
 class NewerFormat(StorageError):
     """The study was written by a newer version of this program."""
+
+
+def records(store: Store, folder: str) -> list[str]:
+    """Return the names of all records in a folder, sorted; other files there are nobody's.
+
+    What has the ending of a record and no name of one is left to who reads the folder: it may
+    be a record that somebody renamed.
+    """
+    return [path for path in store.list(folder) if path.endswith(ENDING)]
 
 
 def seal(kind: str, body: Mapping[str, Any]) -> bytes:

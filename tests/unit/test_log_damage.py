@@ -77,7 +77,7 @@ def test_a_study_of_a_newer_version_is_refused(store: Store) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        pytest.param("log/notes.txt", "is no segment", id="log"),
+        pytest.param("log/notes.json", "is no segment", id="log"),
         pytest.param("log/000002-000000-999999.json", "is no segment", id="pack"),
         pytest.param("trials/x.json", "is no trial", id="trials"),
         pytest.param("trials/000001-000500.json", "is no block", id="block"),
@@ -92,8 +92,21 @@ def test_a_foreign_file_is_named(path: str, message: str, store: Store) -> None:
         StudyLog.read(store)
 
 
-@pytest.mark.parametrize("path", ["log/.nfs1", "epochs/.DS_Store", "trials/.x", "owner/.y"])
-def test_hidden_files_of_other_programs_are_ignored(path: str, store: Store) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "log/.nfs1",
+        "epochs/.DS_Store",
+        "trials/.x",
+        "owner/.y",
+        "log/notes.txt",
+        "log/000001-000000.json.bak",
+        "epochs/plot.png",
+        "trials/notes.md",
+        "owner/notes.txt",
+    ],
+)
+def test_files_of_other_programs_are_ignored(path: str, store: Store) -> None:
     log = open_log(store)
     store.put(path, b"x")
 

@@ -223,9 +223,9 @@ def test_a_new_generation_follows_all_that_left_a_trace(
 
 def test_a_foreign_claim_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("owner/notes.txt", b"")
+    store.put("owner/notes.json", b"")
 
-    with pytest.raises(DamagedRecord, match=r"owner/notes\.txt is no claim"):
+    with pytest.raises(DamagedRecord, match=r"owner/notes\.json is no claim"):
         claim(store)
     assert holder(store) is None
 
