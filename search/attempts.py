@@ -62,8 +62,8 @@ def check_may_go_on(number: int, loss: Loss, detail: str) -> None:
         raise UnfitNode(f"{detail}; nothing is lost: `twohead resume` continues the study")
     if loss is Loss.STORAGE:
         raise StorageError(
-            f"trial {number} could not be recorded: {detail}; make room or mend the storage, "
-            "then resume the study"
+            f"trial {number} cannot go on with what the storage does: {detail}; once that is in "
+            "order, resume the study"
         )
 
 

@@ -278,7 +278,9 @@ def test_a_failing_storage_ends_the_study_which_goes_on_once_it_is_mended(tmp_pa
     write_faults(tmp_path, {1: {"kind": "storage", "at": 2}})
     study = stub_study(tmp_path, scheduler="fifo", **numbered(3))
 
-    with pytest.raises(StorageError, match="trial 1 could not be recorded: no room left in the"):
+    with pytest.raises(
+        StorageError, match="trial 1 cannot go on with what the storage does: no room left in the"
+    ):
         run(study, factory=stub_run.FACTORY)
 
     assert [trial.charged_failures for trial in trials_of(study)] == [0, 0]

@@ -372,7 +372,9 @@ def test_a_failing_storage_ends_the_study_and_not_the_trial(bench):
     bench.conduct()
     bench.ask()
 
-    with pytest.raises(StorageError, match="trial 0 could not be recorded: no room; make room"):
+    with pytest.raises(
+        StorageError, match="trial 0 cannot go on with what the storage does: no room; once"
+    ):
         bench.conductor.lost(0, 1, Loss.STORAGE, "no room")
 
     assert bench.states == ["running"]
