@@ -11,6 +11,12 @@ from trainables.errors import InputError
 from trainables.imports import hiding_file, import_folder, import_user_module
 
 ROOT = Path(__file__).resolve().parents[2]
+AS_INSTALLED = """
+import sys
+sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in str(one).lower()]
+"""
+"""Takes away what finds the modules of an editable installation, one by one: to it nothing hides
+a package."""
 
 
 @pytest.mark.parametrize("name", ["search", "trainables", "search.py", "trainables.py"])
@@ -38,11 +44,13 @@ def test_what_hides_a_package_from_a_script_is_named_with_what_to_do(tmp_path, n
     file.parent.mkdir(exist_ok=True)
     file.write_text("x = 1\n")
     (tmp_path / "train.py").write_text("import search\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(AS_INSTALLED)
 
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        env={"PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
