@@ -78,6 +78,7 @@ def restore_model(
     Raises:
         CheckpointError: If the point's weights are missing or damaged.
     """
+    visible_gpus()  # else TensorFlow says here, on stderr, that there is none
     state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
     spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
     with import_folder(settings["module_folder"]):

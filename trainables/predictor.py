@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.backend import Model, keras, tf
+from trainables.backend import Model, keras, tf, visible_gpus
 from trainables.errors import InputError
 from trainables.evaluation import evaluation_batch_size
 from trainables.forward import Plain
@@ -52,6 +52,7 @@ class Predictor:
             InputError: If it is no such file, carries no signature, or cannot be loaded.
         """
         signature = read_signature(path)
+        visible_gpus()  # else TensorFlow says here, on stderr, that there is none
         try:
             model = keras.models.load_model(path, compile=False)
         except (OSError, ValueError, TypeError, KeyError) as error:
