@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.errors import InputError, SearchError
+from search.watchdog import LOCK, remove_folder
 
 PREFIX = "twohead-"
 NAME = re.compile(r"twohead-[a-z0-9_]{8}")
 """How ``mkdtemp`` names a folder of ours."""
-LOCK = "ray.lock"
-"""The file in it whose lock says that its run is alive."""
 VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 """What names the folder to lie in, the first one first."""
 FALLBACK = "/tmp"
@@ -80,7 +79,7 @@ def private_folder() -> Iterator[RayFolder]:
         yield folder
     finally:
         try:
-            remove(folder.root)
+            remove_folder(str(folder.root))
         finally:
             os.close(folder.lock_fd)
 
@@ -94,20 +93,6 @@ def sweep() -> None:
         with suppress(OSError), os.scandir(base) as entries:
             for name in [entry.name for entry in entries if NAME.fullmatch(entry.name)]:
                 _remove_abandoned(base / name)
-
-
-def remove(root: Path) -> None:
-    """Remove a folder whose lock is held, as far as that goes.
-
-    What cannot go, such as that of a Ray whose processes still end, is left to the next sweep.
-    """
-    with suppress(OSError):
-        for entry in list(os.scandir(root)):
-            if entry.name != LOCK:
-                _remove_entry(entry)
-        if os.listdir(root) == [LOCK]:
-            os.unlink(root / LOCK)
-            os.rmdir(root)
 
 
 def places() -> list[tuple[Path, str | None]]:
@@ -192,20 +177,13 @@ def _remove_abandoned(root: Path) -> None:
             # Else another sweep was faster, and what has this name now is not what was locked.
             is_same = os.path.samestat(os.fstat(handle), os.lstat(root / LOCK))
             if is_same and os.pread(handle, len(_machine()) + 1, 0) == _machine():
-                remove(root)
+                remove_folder(str(root))
         finally:
             os.close(handle)
 
 
 def _machine() -> bytes:
     return os.fsencode(platform.node())
-
-
-def _remove_entry(entry: "os.DirEntry[str]") -> None:
-    if entry.is_dir(follow_symlinks=False):
-        shutil.rmtree(entry.path, ignore_errors=True)
-    else:
-        os.unlink(entry.path)
 
 
 def _is_private(root: Path) -> bool:

@@ -28,7 +28,7 @@ ENDING_SECONDS = 5.0
 """For how long new processes of a Ray that is being ended are looked for."""
 PAUSE_SECONDS = 0.05
 LOCK = "ray.lock"
-"""As `search.ray_folder` names it: the last file that goes."""
+"""The file in the folder whose lock says that its run is alive: the last one that goes."""
 
 
 @contextmanager
@@ -170,14 +170,21 @@ def _watch(root: str, driver: int, limits: dict[bytes, float]) -> None:
                 spent = 0.0
 
 
-def _remove(root: str) -> None:
-    """Remove the folder; its lock last, so that nobody else removes it at the same time."""
+def remove_folder(root: str) -> None:
+    """Remove the folder of a Ray, whose lock is held, as far as that goes.
+
+    What cannot go, such as that of a Ray whose processes still end, is left to the next sweep,
+    with the lock that it is found by.
+    """
     with suppress(OSError):
-        for name in os.listdir(root):
-            if name != LOCK:
-                shutil.rmtree(f"{root}/{name}", ignore_errors=True)
-        os.unlink(f"{root}/{LOCK}")
-        os.rmdir(root)
+        for entry in list(os.scandir(root)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name != LOCK:
+                os.unlink(entry.path)
+        if os.listdir(root) == [LOCK]:
+            os.unlink(f"{root}/{LOCK}")
+            os.rmdir(root)
 
 
 def main(root: str, driver: int, starting: float, leaving: float) -> None:
@@ -185,7 +192,7 @@ def main(root: str, driver: int, starting: float, leaving: float) -> None:
     _watch(root, driver, {b"starting": starting, b"leaving": leaving})
     end_processes(root, spared=driver)
     if os.getppid() != driver:  # else the driver removes it
-        _remove(root)
+        remove_folder(root)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search import ray_folder
-from search.watchdog import LOCK, end_processes, processes_of
+from search.watchdog import LOCK, end_processes, processes_of, remove_folder
 from tests.processes import is_alive, kill, wait_until
 from tests.stub_study import ROOT
 
@@ -200,5 +199,17 @@ def test_a_signal_to_the_drivers_group_does_not_end_what_watches_over_it(drive):
     assert os.getpgid(watchdog) == os.getsid(watchdog) == watchdog
 
 
-def test_the_lock_that_goes_last_is_that_of_the_private_folder():
-    assert LOCK == ray_folder.LOCK
+def test_a_folder_that_cannot_go_whole_keeps_the_lock_that_the_next_sweep_finds_it_by(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r.log").touch()
+    (tmp_path / LOCK).touch()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", lambda *args, **options: None)
+        remove_folder(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["r", LOCK]
+
+    remove_folder(str(tmp_path))
+    assert not tmp_path.exists()
