@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.data_folders import (
+    folder_errors,
     is_folder,
     is_private,
     make_private,
@@ -27,7 +28,6 @@ from trainables.data_manifest import (
     open_array,
 )
 from trainables.errors import StorageError, StorageFull
-from trainables.local import storage_errors
 from trainables.local_files import open_plain
 from trainables.store import Store
 
@@ -79,7 +79,7 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
         StorageError: If the cache is a link or another user's, or the storage refuses.
     """
     target = cache / fingerprint
-    with _copying(cache):
+    with folder_errors(f"copy data to {str(cache)!r}"):
         make_private(cache)
         if _is_there(target, manifest):
             return target
@@ -89,15 +89,6 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
                 _check_room(cache, manifest)
                 _copy(store, fingerprint, manifest, target)
     return target
-
-
-@contextmanager
-def _copying(cache: Path) -> Iterator[None]:
-    try:
-        with storage_errors(f"copy data to {str(cache)!r}"):
-            yield
-    except FileNotFoundError as error:
-        raise StorageError(f"cannot copy data to {str(cache)!r}: its folder is gone") from error
 
 
 def _is_there(target: Path, manifest: Manifest) -> bool:

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from trainables.data_check import Inspection, fingerprint_of, inspect_dataset
 from trainables.data_files import Source
-from trainables.data_folders import is_folder, move_into_place, remove_old, temporary_name
+from trainables.data_folders import (
+    folder_errors,
+    is_folder,
+    move_into_place,
+    remove_old,
+    temporary_name,
+)
 from trainables.data_images import ImageProblem, bombs_are_errors
 from trainables.data_manifest import (
     DAMAGED,
@@ -37,7 +43,6 @@ from trainables.data_problems import Problems
 from trainables.data_sums import row_sums
 from trainables.data_values import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest
 from trainables.errors import InputError, StorageError, StorageFull
-from trainables.local import storage_errors
 from trainables.store import Store
 
 MAX_THREADS = 4
@@ -70,7 +75,7 @@ def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> No
         return
     inspection = inspect_dataset(request)
     _check_unchanged(request, info, inspection.info.fingerprint)
-    with _writing(store.uri), ExitStack() as stack:
+    with folder_errors(f"write decoded data to {store.uri!r}"), ExitStack() as stack:
         folder = stack.enter_context(_temporary_folder(store, info.fingerprint))
         _check_room(folder, inspection)
         manifest = _write_arrays(folder, inspection)
@@ -171,15 +176,6 @@ def _check_unchanged(request: DataRequest, info: DataInfo, fingerprint: str) -> 
             f"data {request.uri!r} needs to stay as it was checked "
             f"({info.fingerprint[:12]}...), got other content ({fingerprint[:12]}...)"
         )
-
-
-@contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    try:
-        with storage_errors(f"write decoded data to {uri!r}"):
-            yield
-    except FileNotFoundError as error:
-        raise StorageError(f"cannot write decoded data to {uri!r}: its folder is gone") from error
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.errors import StorageError
-from trainables.local import TEMPORARY, is_temporary
+from trainables.local import TEMPORARY, is_temporary, storage_errors
 
 UNFINISHED_SECONDS = 86_400.0
 """What a killed process left half done is removed after this time."""
@@ -20,6 +20,24 @@ _NEVER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionErro
 """What the system says where a file or a link that leads nowhere is in the way, or rights are
 missing."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+@contextmanager
+def folder_errors(what: str) -> Iterator[None]:
+    """Turn what the system says into ours, also that a folder has gone meanwhile.
+
+    Args:
+        what: The operation and the place, as the message's first words.
+
+    Raises:
+        StorageFull: If there is no room.
+        StorageError: On anything else.
+    """
+    try:
+        with storage_errors(what):
+            yield
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot {what}: its folder is gone") from error
 
 
 def temporary_name(fingerprint: str) -> str:
