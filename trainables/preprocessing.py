@@ -7,10 +7,11 @@ bilinear filter with the aspect not kept. A grey image is taken where the set ha
 colour image where the set is grey is refused.
 """
 
+import errno
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import IOBase
 from os import PathLike
 from typing import Any, TypeAlias
@@ -32,6 +33,7 @@ from trainables.data_images import (
 )
 from trainables.data_problems import Problems
 from trainables.errors import InputError
+from trainables.local_files import open_plain
 from trainables.plain_values import plain
 
 Images: TypeAlias = Any
@@ -48,6 +50,8 @@ Images: TypeAlias = Any
 """
 
 _NO_PIXELS = "pixels that are not whole numbers of 0..255"
+_NOT_PLAIN = frozenset({errno.EINVAL, errno.ENXIO})
+"""What `open_plain` says of a pipe or a device, and of a socket."""
 _PARQUET_MAGIC = b"PAR1"
 _MOST_CHANNELS = 4
 _NO_LISTS = (Mapping, IOBase)
@@ -189,17 +193,14 @@ def _read(path: str, who: str) -> bytes | None:
         InputError: If it is anything else, such as a pipe, which might never end.
     """
     try:
-        kind = os.stat(path).st_mode
-        if stat.S_ISDIR(kind):
-            return None
-        if not stat.S_ISREG(kind):
-            raise InputError(f"{who} needs a file or a folder, got neither")
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=partial(open_plain, follow=True)) as file:
             first = file.read(len(_PARQUET_MAGIC))
             return None if first == _PARQUET_MAGIC else first + file.read()
-    except InputError:
-        raise
+    except IsADirectoryError:
+        return None
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _NOT_PLAIN:
+            raise InputError(f"{who} needs a file or a folder, got neither") from error
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{who} needs a file that can be read, got: {reason}") from error
 
