@@ -113,7 +113,7 @@ def test_one_module_speaks_to_optuna():
         if "optuna" in top_level(imported(path, into_functions=True))
     ]
 
-    assert users == ["search.sampling.optuna_samplers"]
+    assert users == ["search.sampling.optuna"]
 
 
 def test_one_module_runs_a_tuner():
