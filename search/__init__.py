@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 try:
     from search.errors import InputError, NoCandidate, SearchError, StudyLocked
     from search.results.confirmation import Confirmation
-    from search.results.load import load
+    from search.results.load import given_study, load
     from search.results.points import TrialRecord
     from search.results.result import StudyResult
     from search.space.space import SearchSpace
@@ -80,7 +80,7 @@ def run(
         StudyLocked: If another process runs it.
         SearchError: If it was interrupted, or its storage failed.
     """
-    study = Study.of(study)
+    study = given_study(study)
     from search.running.run import run as run_study
 
     if not progress:

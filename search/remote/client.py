@@ -25,7 +25,7 @@ from search.remote.request import (
     storage_there,
 )
 from search.remote.submit import STOP_SECONDS, StudyJobs, in_words
-from search.results.load import load
+from search.results.load import given_study, load
 from search.results.points import Point
 from search.study.study import Study
 from trainables.storage.retry import within
@@ -77,7 +77,7 @@ class Client:
             StudyLocked: If the cluster runs a study of this name already.
             ClusterError: If the cluster cannot be reached or refuses.
         """
-        study = Study.of(study)
+        study = given_study(study)
         said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         request = JobRequest(

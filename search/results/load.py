@@ -1,7 +1,8 @@
 """Reads studies from their folders."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from search.errors import InputError, StorageError
 from search.record.ownership import holder
@@ -53,6 +54,28 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
         looked = " and ".join(map(os.path.abspath, _places(said)))
         raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
     return found
+
+
+def given_study(given: Any) -> Study:
+    """Return the study that is given, or that a study file or a mapping describes.
+
+    Args:
+        given: A `Study`; the path of a study file; a mapping with its keys; or, to go on
+            with a study, its folder, its name in ``studies`` or what `load` returned.
+
+    Raises:
+        InputError: If it is none of them, or the study cannot be.
+    """
+    given = getattr(given, "study", given)
+    if isinstance(given, Study):
+        return given
+    if isinstance(given, Mapping):
+        return Study.from_dict(given)
+    if isinstance(given, str | os.PathLike):
+        folder = None if os.path.isfile(given) else find_study(os.fspath(given))
+        return Study.from_yaml(os.fspath(given)) if folder is None else load(folder).study
+    rule = "a study needs a Study, the path of a study file or a mapping with its keys"
+    raise InputError(f"{rule}, got {shown(given)}")
 
 
 def find_study(said: str) -> str | None:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from search.results import pareto
 from search.results.pareto import front_ranks
+from search.study.fields import SCHEDULERS
 from trainables.errors import InputError
 
 Verdict = Literal["continue", "stop"]
 
-SCHEDULERS = ("fifo", "pareto_asha")
 DEFAULT_GRACE = 3
 """Epochs before the first rung. First epochs flatter fast learners."""
 DEFAULT_FACTOR = 2

@@ -2,16 +2,24 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, KeysView, Mapping, Sequence
+from collections.abc import KeysView, Mapping, Sequence
 from itertools import compress
 from operator import attrgetter, is_not
 from typing import Any, TypeVar, final
 
 from search.errors import InputError
-from search.sampling.trials import Continue, Recorded, RecordedTrial, Request, State, Suggestion
+from search.sampling.trials import (
+    Continue,
+    Draw,
+    Recorded,
+    RecordedTrial,
+    Request,
+    State,
+    Suggestion,
+)
 from search.space.encoding import Key, decode, key_of, untried_neighbour
 from search.space.space import SearchSpace, idle_in
-from search.study.samplers import SAMPLERS, Sampler, misfit
+from search.study.samplers import SAMPLERS, check_installed, misfit
 
 __all__ = ["SAMPLERS", "Continue", "RecordedTrial", "State", "Suggestion", "suggest"]
 
@@ -83,13 +91,13 @@ def suggest(
         epochs=epochs,
         gates=space.gates,
     )
-    answer = _answer(SAMPLERS[name], space, request)
+    answer = _answer(DRAWS[name], space, request)
     _spare[:] = [known]
     return answer
 
 
-def _answer(sampler: Sampler, space: SearchSpace, request: Request) -> Suggestion | Continue:
-    answer = sampler.draw(request)
+def _answer(draw: Draw, space: SearchSpace, request: Request) -> Suggestion | Continue:
+    answer = draw(request)
     if isinstance(answer, Continue):
         return answer
     key, attributes = answer
@@ -211,23 +219,6 @@ _spare: list[Known] = []
 """What the last question found out, for the next one; taken out meanwhile, as it changes."""
 
 
-def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int | None:
-    """Return how many trials there can be before a config repeats; None for any number.
-
-    Args:
-        space: What is searched.
-        first: Configs that are tried before any suggestion, in the space or not.
-    """
-    if space.size is None:
-        return None
-    first = list(first)
-    known = Known(space)
-    known.look(
-        [RecordedTrial(number=i, config=c, state="running") for i, c in enumerate(first)], but=-1
-    )
-    return len(first) + space.size - len(known.tried)
-
-
 def _config(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a whole config in the order of the space, without what does not count in it."""
     whole = {**dict(space.constants), **values}
@@ -245,3 +236,58 @@ def _add(counts: Counter[T], what: T, change: int) -> None:
     counts[what] += change
     if not counts[what]:
         del counts[what]
+
+
+def _ehvi(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
+    from search.sampling.ehvi import draw
+
+    return draw(request)
+
+
+def _tpe(request: Request) -> tuple[Key, dict[str, Any]]:
+    from search.sampling.optuna import tpe
+
+    return tpe(request)
+
+
+def _nsga2(request: Request) -> tuple[Key, dict[str, Any]]:
+    from search.sampling.optuna import nsga2
+
+    return nsga2(request)
+
+
+def _random(request: Request) -> tuple[Key, dict[str, Any]]:
+    from search.sampling.optuna import random
+
+    return random(request)
+
+
+def _gp(request: Request) -> tuple[Key, dict[str, Any]]:
+    check_installed("gp")
+    from search.sampling.optuna import gp
+
+    return gp(request)
+
+
+def _grid(request: Request) -> tuple[Key, dict[str, Any]]:
+    from search.sampling.exhaustive import grid
+
+    return grid(request)
+
+
+def _qmc(request: Request) -> tuple[Key, dict[str, Any]]:
+    from search.sampling.exhaustive import qmc
+
+    return qmc(request)
+
+
+DRAWS: Mapping[str, Draw] = {
+    "ehvi": _ehvi,
+    "tpe": _tpe,
+    "random": _random,
+    "nsga2": _nsga2,
+    "qmc": _qmc,
+    "grid": _grid,
+    "gp": _gp,
+}
+"""Of each of ``SAMPLERS``; what one needs is imported when it is asked."""

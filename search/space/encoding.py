@@ -2,14 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from search.space.parameters import Choice, Float, Int, Parameter
-from search.space.space import DEPTH, idle_in
+from search.space.space import DEPTH, SearchSpace, idle_in
 from trainables.spec.parameters import config_depth
 
 Number = int | float
@@ -51,6 +51,21 @@ def key_of(
     fixed = [(name, value) for name, value in constants.items() if name not in idle]
     is_inside = all(name in config and _is_same(config[name], value) for name, value in fixed)
     return tuple(coded) if is_inside else None
+
+
+def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return how many trials there can be before a config repeats; None for any number.
+
+    Args:
+        space: What is searched.
+        first: Configs that are tried before any suggestion, in the space or not.
+    """
+    if space.size is None:
+        return None
+    first = list(first)
+    kinds, constants = dict(sorted(space.searched)), dict(space.constants)
+    tried = {key_of(kinds, constants, config, space.gates) for config in first} - {None}
+    return len(first) + space.size - len(tried)
 
 
 def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) -> Key:

@@ -6,8 +6,8 @@ from typing import Any
 
 from search.errors import InputError
 from search.record.decisions import Origin
-from search.sampling.suggest import most_trials
 from search.space.complete import complete, default_space
+from search.space.encoding import most_trials
 from search.space.parameters import ends
 from search.space.space import DEPTH, SearchSpace, depths_of, idle_in
 from search.study.prepared import Prepared

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 from search.errors import InputError
-from search.running.scheduler import SCHEDULERS
 from search.space.parameters import is_text
 from search.space.problems import (
     Path,
@@ -30,6 +29,7 @@ from trainables.spec.plain_values import plain
 from trainables.spec.trial import UserModelSpec
 from trainables.storage.uri_keys import check_no_key
 
+SCHEDULERS = ("fifo", "pareto_asha")
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
 MOST_EARLIER = 100

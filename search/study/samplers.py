@@ -1,22 +1,18 @@
-"""The samplers by name, and which spaces each fits; what one needs is imported when asked."""
+"""The samplers by name: which spaces each fits, and what it needs installed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 from search.errors import InputError
-from search.sampling.trials import Continue, Draw, Request
-from search.space.encoding import Key, num_values
+from search.space.encoding import num_values
 from search.space.parameters import to_plain
 from search.space.space import DEPTH, SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
-    """A way to choose the next config."""
-
-    draw: Draw
+    """What must be known of a way to choose the next config, before it is used."""
 
     misfit: Callable[[SearchSpace], str | None] = lambda space: None
     """Why it cannot draw from a space, or None; goes on after ``sampler``."""
@@ -66,55 +62,12 @@ def _conditional(space: SearchSpace) -> str | None:
     return f"{what}, {varying}: make {DEPTH} a constant, or use 'tpe'"
 
 
-def _ehvi(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
-    from search.sampling.ehvi import draw
-
-    return draw(request)
-
-
-def _tpe(request: Request) -> tuple[Key, dict[str, Any]]:
-    from search.sampling.optuna import tpe
-
-    return tpe(request)
-
-
-def _nsga2(request: Request) -> tuple[Key, dict[str, Any]]:
-    from search.sampling.optuna import nsga2
-
-    return nsga2(request)
-
-
-def _random(request: Request) -> tuple[Key, dict[str, Any]]:
-    from search.sampling.optuna import random
-
-    return random(request)
-
-
-def _gp(request: Request) -> tuple[Key, dict[str, Any]]:
-    check_installed("gp")
-    from search.sampling.optuna import gp
-
-    return gp(request)
-
-
-def _grid(request: Request) -> tuple[Key, dict[str, Any]]:
-    from search.sampling.exhaustive import grid
-
-    return grid(request)
-
-
-def _qmc(request: Request) -> tuple[Key, dict[str, Any]]:
-    from search.sampling.exhaustive import qmc
-
-    return qmc(request)
-
-
 SAMPLERS: Mapping[str, Sampler] = {
-    "ehvi": Sampler(draw=_ehvi),
-    "tpe": Sampler(draw=_tpe),
-    "random": Sampler(draw=_random),
-    "nsga2": Sampler(draw=_nsga2),
-    "qmc": Sampler(draw=_qmc),
-    "grid": Sampler(draw=_grid, misfit=_infinite),
-    "gp": Sampler(draw=_gp, misfit=_conditional, extra=("torch", "gp")),
+    "ehvi": Sampler(),
+    "tpe": Sampler(),
+    "random": Sampler(),
+    "nsga2": Sampler(),
+    "qmc": Sampler(),
+    "grid": Sampler(misfit=_infinite),
+    "gp": Sampler(misfit=_conditional, extra=("torch", "gp")),
 }

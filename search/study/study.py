@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from search.errors import InputError
 from search.space.complete import complete, default_space, read_first, read_named
-from search.space.problems import Problem, Problems, check_mapping, shown, unknown_keys
+from search.space.problems import Problem, Problems, check_mapping, unknown_keys
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS
 from search.study.objective import HEADS, objective_problems
@@ -155,30 +154,6 @@ class Study:
 
         check_no_key("a study file", os.fspath(path))
         return read_study_file(Path(path), changes)
-
-    @classmethod
-    def of(cls, given: Any) -> "Study":
-        """Return the study that is given, or that a study file or a mapping describes.
-
-        Args:
-            given: A `Study`; the path of a study file; a mapping with its keys; or, to go on
-                with a study, its folder, its name in ``studies`` or what `search.load` returned.
-
-        Raises:
-            InputError: If it is none of them, or the study cannot be.
-        """
-        given = getattr(given, "study", given)
-        if isinstance(given, cls):
-            return given
-        if isinstance(given, Mapping):
-            return cls.from_dict(given)
-        if isinstance(given, str | os.PathLike):
-            from search.results.load import find_study, load
-
-            folder = None if os.path.isfile(given) else find_study(os.fspath(given))
-            return cls.from_yaml(os.fspath(given)) if folder is None else load(folder).study
-        rule = "a study needs a Study, the path of a study file or a mapping with its keys"
-        raise InputError(f"{rule}, got {shown(given)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Study":

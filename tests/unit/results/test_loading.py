@@ -8,7 +8,7 @@ import pytest
 import search
 from search.cli.main import main
 from search.errors import InputError
-from search.study.study import Study
+from search.results.load import given_study
 from tests.finished_study import make_study, write_study
 
 FILE = "name: s\ndata: d.parquet\nheads: {c: {kind: box}}\n"
@@ -82,11 +82,11 @@ def test_a_study_is_made_of_a_file_a_mapping_or_itself(tmp_path):
     study = make_study(tmp_path)
     result = search.load(write_study(tmp_path / "studies").folder)
 
-    assert Study.of(str(tmp_path / "study.yaml")).name == "s"
-    assert Study.of(tmp_path / "study.yaml").heads[0].kind == "box"
-    assert Study.of({"name": "m", "data": "d", "heads": {"c": {"kind": "box"}}}).name == "m"
-    assert Study.of(study) is study
-    assert Study.of(result) is result.study
+    assert given_study(str(tmp_path / "study.yaml")).name == "s"
+    assert given_study(tmp_path / "study.yaml").heads[0].kind == "box"
+    assert given_study({"name": "m", "data": "d", "heads": {"c": {"kind": "box"}}}).name == "m"
+    assert given_study(study) is study
+    assert given_study(result) is result.study
 
 
 def test_a_study_that_is_there_goes_on_by_its_folder_or_its_name(tmp_path, monkeypatch):
@@ -95,8 +95,8 @@ def test_a_study_that_is_there_goes_on_by_its_folder_or_its_name(tmp_path, monke
     (tmp_path / "digits.yaml").write_text(FILE)
 
     for given in (result.folder, Path(result.folder), "studies/digits", "digits"):
-        assert Study.of(given) == search.load("digits").study
-    assert Study.of("digits.yaml").name == "s"
+        assert given_study(given) == search.load("digits").study
+    assert given_study("digits.yaml").name == "s"
 
 
 @pytest.mark.parametrize(

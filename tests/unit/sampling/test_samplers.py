@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from search.errors import InputError
 from search.sampling.exhaustive import shuffled
 from search.sampling.optuna import POPULATION, STARTUP_TRIALS
-from search.sampling.suggest import most_trials, suggest
+from search.sampling.suggest import suggest
 from search.sampling.trials import RecordedTrial
-from search.space.encoding import key_of
+from search.space.encoding import key_of, most_trials
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit
