@@ -16,13 +16,13 @@ from os.path import dirname, realpath
 from typing import TYPE_CHECKING, Any
 
 try:
-    from search.confirming.confirmation import Confirmation
     from search.errors import InputError, NoCandidate, SearchError, StudyLocked
-    from search.loading import load
-    from search.points import TrialRecord
-    from search.results import StudyResult
-    from search.space import SearchSpace
-    from search.study import Study
+    from search.results.confirmation import Confirmation
+    from search.results.load import given_study, load
+    from search.results.points import TrialRecord
+    from search.results.result import StudyResult
+    from search.space.space import SearchSpace
+    from search.study.study import Study
 except ImportError as error:
     # A file of the user's own is named here; of one called search.py we never hear.
     found = sys.modules.get("trainables")
@@ -35,7 +35,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from search.client import Client
+    from search.remote.client import Client
 
 __all__ = [
     "InputError",
@@ -80,14 +80,14 @@ def run(
         StudyLocked: If another process runs it.
         SearchError: If it was interrupted, or its storage failed.
     """
-    study = Study.of(study)
-    from search.runner import run as run_study
+    study = given_study(study)
+    from search.running.run import run as run_study
 
     if not progress:
         return run_study(study)
     from rich.console import Console
 
-    from search.live import watcher_for
+    from search.view.live import watcher_for
 
     with watcher_for(Console()) as watcher:
         return run_study(study, watcher=watcher)
@@ -123,13 +123,13 @@ def confirm(
         StudyLocked: If another process runs the study.
         SearchError: If it was interrupted, or its storage failed.
     """
-    from search.confirming.study import confirm as confirm_study
+    from search.running.confirm import confirm as confirm_study
 
     if not progress:
         return confirm_study(folder, seeds=seeds, top=top, **policy)
     from rich.console import Console
 
-    from search.confirming.live import ConfirmWatcher
+    from search.view.live import ConfirmWatcher
 
     with ConfirmWatcher(Console()) as watcher:
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
@@ -160,6 +160,6 @@ def connect(
         ...     cluster.wait("digits")
         ...     print(cluster.best_config("digits"))
     """
-    from search.client import Client
+    from search.remote.client import Client
 
     return Client(address, storage=storage)

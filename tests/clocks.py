@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from search.lease import Pace
+from search.record.lease import Pace
 
 
 class FakeClock:

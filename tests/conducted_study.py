@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from search.conductor import Conductor, Finished, Plan
-from search.decisions import Decision
-from search.history import TrialHistory
-from search.log import StudyLog
-from search.ownership import Ownership, claim
-from search.scheduler import Fifo
-from search.searcher import Suggestion
-from search.tidying import tidy, tidy_all
+from search.record.decisions import Decision
+from search.record.history import TrialHistory
+from search.record.log import StudyLog
+from search.record.ownership import Ownership, claim
+from search.running.attempts import Plan
+from search.running.checkpoints import tidy, tidy_all
+from search.running.conductor import Conductor, Finished
+from search.running.scheduler import Fifo
+from search.sampling.trials import Suggestion
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
-from trainables import attempt as attempt_module
-from trainables.attempt import Attempt, Envelope, Step
-from trainables.store import Store
+from trainables.storage.store import Store
+from trainables.trial import attempt as attempt_module
+from trainables.trial.attempt import Attempt, Envelope, Step
 
 BASELINES = {"c_output": 4.0, "r_output": 4.0}
 

@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.choosing import Chooser
-from search.confirming.confirmation import Candidate, Confirmation, Repeat, confirmation
-from search.confirming.plan import Training, trainings_of
-from search.confirming.record import record_of
-from search.decisions import DONE
-from search.log import Asked, Closed, Ended, StudyLog, Tested
-from search.objective import Objective, every_head
-from search.ownership import claim
-from search.points import Figures, Point
-from search.results import StudyResult
+from search.record.decisions import DONE, Asked, Closed, Ended, Tested
+from search.record.log import StudyLog
+from search.record.ownership import claim
+from search.results.chooser import Chooser
+from search.results.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.results.points import Figures, Point
+from search.results.result import StudyResult
+from search.results.retrained import Training, record_of, trainings_of
+from search.study.objective import Objective, every_head
 from tests.finished_study import measurement
-from trainables.measurement import write
+from trainables.trial.measurement import write
 
 Losses = tuple[float, float]
 

@@ -14,13 +14,14 @@ from unittest import mock
 
 from rich.console import Console
 
-from search import as_json, commands
-from search.confirming.record import confirmed_point
+from search.cli import local as commands
 from search.errors import SearchError, StudyWarning
-from search.loading import load
-from search.overview import print_show
-from search.reader import StudyReader
-from search.report import print_best
+from search.record.reader import StudyReader
+from search.results.load import load
+from search.results.retrained import confirmed_point
+from search.view import json_form as as_json
+from search.view.best import print_best
+from search.view.study import print_show
 from tests.damaged_tree import (
     CACHE,
     FINISHED,
@@ -30,9 +31,9 @@ from tests.damaged_tree import (
     fingerprint_of,
     resume,
 )
-from trainables import checkpoint
-from trainables.data import Dataset, open_dataset
-from trainables.store import Store
+from trainables.data.dataset import Dataset, open_dataset
+from trainables.storage.store import Store
+from trainables.trial import checkpoint
 
 STATISTICS = "runs"
 """First word of the answers that may be left out with a warning."""

@@ -74,7 +74,7 @@ def _twohead(
     *arguments: str, until: Callable[[], bool] | None = None, is_checked: bool = True
 ) -> tuple[int, str]:
     """Run the command; interrupt it as soon as something holds, if that is given."""
-    command = [sys.executable, "-m", "search.cli", *arguments]
+    command = [sys.executable, "-m", "search.cli.main", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         if until is not None:
             wait_until(until, HANG_SECONDS)

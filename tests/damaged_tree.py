@@ -8,25 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search.conductor import Conductor, Finished, Plan
-from search.decisions import DONE, Closed, Tested
-from search.lease import Pace
-from search.loading import load
-from search.log import StudyLog
-from search.ownership import claim
-from search.prepare import data_request, whole_space
-from search.prepared import Prepared
-from search.scheduler import Fifo
-from search.searcher import Suggestion
-from search.study import Study
-from search.tidying import tidy, tidy_all
-from search.usage import Usage, recorded
+from search.record.decisions import DONE, Closed, Tested
+from search.record.lease import Pace
+from search.record.log import StudyLog
+from search.record.ownership import claim
+from search.results.load import load
+from search.results.usage import Usage, recorded
+from search.running.attempts import Plan
+from search.running.checkpoints import tidy, tidy_all
+from search.running.conductor import Conductor, Finished
+from search.running.scheduler import Fifo
+from search.sampling.trials import Suggestion
+from search.study.configs import data_request, whole_space
+from search.study.prepared import Prepared
+from search.study.study import Study
 from tests import stub_run
 from tests.confirmed_study import write_confirmation
 from tests.stub_study import rate_of, stub_study
-from trainables.attempt import Attempt, Envelope
-from trainables.data import check_dataset, decode_dataset, open_dataset
-from trainables.store import Store
+from trainables.data.check import check_dataset
+from trainables.data.dataset import open_dataset
+from trainables.data.decode import decode_dataset
+from trainables.storage.store import Store
+from trainables.trial.attempt import Attempt, Envelope
 
 FINISHED, INTERRUPTED = "finished", "interrupted"
 STORAGE, CACHE = "storage", "cache"

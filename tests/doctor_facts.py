@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search.doctor.facts import ClusterFacts, Place
+from search.doctor.findings import ClusterFacts, Place
 
 GIB = 2**30
 VERSIONS = {"twohead-search": "0.1.0", "ray": "2.60.0", "keras": "3.15.1"}

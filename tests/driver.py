@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search.confirming.study import confirm
 from search.errors import Interrupted, SearchError
-from search.log import StudyLog
-from search.runner import run
+from search.record.log import StudyLog
+from search.running.confirm import confirm
+from search.running.run import run
 from tests import stub_run
 from tests.processes import TAG, kill_all
 from tests.stub_study import ROOT, stub_study

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from trainables.local_files import LocalFiles
+from trainables.storage.local import LocalFiles
 
 POWER_CUTS = ("names_lost", "content_lost", "mixed")
 """What a power cut takes: unsynced names; unsynced content; some of both, drawn by seed."""

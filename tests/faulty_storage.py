@@ -6,8 +6,8 @@ from typing import Any
 from pyarrow import fs
 
 from tests.clocks import FakeClock
-from trainables.retrying import Retrying
-from trainables.store import Store
+from trainables.storage.retry import Retrying
+from trainables.storage.store import Store
 
 MUTATING = ("write", "delete_file", "delete_dir", "create_dir")
 URI = "faulty://bucket/digits"

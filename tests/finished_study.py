@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.log import Asked, Closed, Ended, Stopped, StudyLog, Tested
-from search.ownership import claim
-from search.prepared import Prepared
-from search.space import SearchSpace
-from search.study import Study
-from search.usage import write_run
-from trainables.data_values import DataInfo
-from trainables.measurement import Measurement, write
-from trainables.store import Store
+from search.record.decisions import Asked, Closed, Ended, Stopped, Tested
+from search.record.log import StudyLog
+from search.record.ownership import claim
+from search.results.usage import write_run
+from search.space.space import SearchSpace
+from search.study.prepared import Prepared
+from search.study.study import Study
+from trainables.data.request import DataInfo
+from trainables.storage.store import Store
+from trainables.trial.measurement import Measurement, write
 
 SPACE = {
     "conv1_filters": {"choice": [8, 16, 32, 64]},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import stub_run
-from trainables.trainable import MultiHeadTrainable
+from trainables.trial.trainable import MultiHeadTrainable
 
 
 class FragileActor(MultiHeadTrainable):

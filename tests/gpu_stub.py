@@ -6,14 +6,14 @@ from typing import Any
 
 from tests import stub_run
 from tests.processes import wait_until
-from trainables.device import gpu_limit
-from trainables.run import RunRequest, TrialRun
+from trainables.model.device import gpu_limit
+from trainables.training.run import RunRequest, TrialRun
 
 FACTORY = "tests.gpu_stub:make"
 
 
 def make(request: RunRequest) -> TrialRun:
-    """Build the run; a `trainables.run.RunFactory`."""
+    """Build the run; a `trainables.training.run.RunFactory`."""
     import ray
 
     context = ray.get_runtime_context()

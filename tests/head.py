@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-from search.remote.job_run import TEST_FACTORY
+from search.cli.job import TEST_FACTORY
 from tests.processes import TAG, kill_all, wait_until
 from tests.stub_run import FACTORY
 from tests.stub_study import ROOT

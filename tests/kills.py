@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from search.loading import load
+from search.results.load import load
 from tests.processes import TAG, kill, kill_all, tagged
 from tests.stub_study import ROOT
-from trainables.digits import write_digits
+from trainables.data.digits import write_digits
 
 HANG_SECONDS = 150
 """More than any limit of the software's own."""
@@ -71,7 +71,7 @@ TARGETS: dict[str, Callable[[str], bool]] = {
     "worker": lambda command: (
         command.startswith("ray::") and "Agent" not in command and "IDLE" not in command
     ),
-    "watchdog": lambda command: "search/watchdog.py" in command,
+    "watchdog": lambda command: "search/cluster/watchdog.py" in command,
     "driver": lambda command: False,
     "command": lambda command: False,
 }
@@ -109,7 +109,7 @@ class Command:
         self.begun.append(self.tag)
         self.temporary = tempfile.mkdtemp(prefix="k-", dir=folder)
         script = Path(sys.executable).parent / "twohead"
-        begin = [str(script)] if script.exists() else [sys.executable, "-m", "search.cli"]
+        begin = [str(script)] if script.exists() else [sys.executable, "-m", "search.cli.main"]
         with open(f"{self.temporary}/err", "w") as err:
             self.process = subprocess.Popen(
                 [*begin, "run", str(folder / "study.json"), "--storage", str(storage)],

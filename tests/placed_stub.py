@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from tests import stub_run
-from trainables.run import RunRequest, TrialRun
+from trainables.training.run import RunRequest, TrialRun
 
 FACTORY = "tests.placed_stub:make"
 
 
 def make(request: RunRequest) -> TrialRun:
-    """Build the run; a `trainables.run.RunFactory`."""
+    """Build the run; a `trainables.training.run.RunFactory`."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()

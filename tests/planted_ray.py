@@ -95,7 +95,7 @@ class PlantedRay:
 
     def doctor(self, *arguments, **changes):
         """Run ``twohead doctor`` beside the head; return its exit status and what it found."""
-        command = [sys.executable, "-m", "search.cli", "doctor", "--json", *arguments]
+        command = [sys.executable, "-m", "search.cli.main", "doctor", "--json", *arguments]
         environment = self.environment("head") | {"RAY_ADDRESS": self.address} | changes
         done = subprocess.run(
             command, env=environment, cwd=self.folder,
@@ -131,7 +131,7 @@ def main(folder, head, open_files):
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     from ray.cluster_utils import Cluster
 
-    from search.cluster import OBJECT_STORE_BYTES
+    from search.cluster.session import OBJECT_STORE_BYTES
 
     common = {"object_store_memory": OBJECT_STORE_BYTES}
     (folder / "ray").mkdir()

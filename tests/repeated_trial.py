@@ -9,8 +9,9 @@ import hashlib
 import sys
 
 from tests.unit.trials import CLASSES, NUMBER, figures, make_data, make_spec
-from trainables import compiled
-from trainables.training import KerasRun, configure_process
+from trainables.model.backend import configure_process
+from trainables.training import program as compiled
+from trainables.training.keras_run import KerasRun
 
 HEADS = (CLASSES, NUMBER)
 SHAPE = (40, 40, 1)

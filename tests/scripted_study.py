@@ -7,26 +7,27 @@ from typing import Any
 
 import pytest
 
-import search.measured
-import search.segments
-from search.log import (
+import search.record.epochs
+import search.record.segments
+from search.record.decisions import (
     Asked,
     Attempted,
     Closed,
     Decision,
     Ended,
     Extended,
-    History,
     Released,
     Stopped,
-    StudyLog,
     Tested,
 )
-from search.ownership import Ownership, Pace, claim
+from search.record.history import History
+from search.record.lease import Pace
+from search.record.log import StudyLog
+from search.record.ownership import Ownership, claim
 from tests.faulty_files import Disk, MemoryFiles, empty_disk
-from trainables.local_files import LocalFiles
-from trainables.measurement import Measurement, write
-from trainables.store import Store
+from trainables.storage.local import LocalFiles
+from trainables.storage.store import Store
+from trainables.trial.measurement import Measurement, write
 
 FOLDER = "/studies/digits"
 STUDY = {"name": "digits", "heads": ["c_output", "r_output"]}
@@ -217,8 +218,8 @@ def memory_store(disk: Disk | None = None) -> Store:
 def small_packs(trials: int = 2, segments: int = 4) -> Iterator[None]:
     """Let short scripts reach what takes 500 trials in a real study."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.measured, "BLOCK_SIZE", trials)
-        patch.setattr(search.segments, "PACK_SIZE", segments)
+        patch.setattr(search.record.epochs, "BLOCK_SIZE", trials)
+        patch.setattr(search.record.segments, "PACK_SIZE", segments)
         yield
 
 

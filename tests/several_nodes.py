@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.cluster import OBJECT_STORE_BYTES, prepare_environment
+from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
 from tests.stub_study import ROOT
 
 HEALTH = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000}

@@ -20,15 +20,15 @@ import numpy as np
 
 from tests.processes import wait_until
 from trainables.errors import StorageFull
-from trainables.run import EpochResult, RunRequest, TrialRun
-from trainables.user_model import load_function
+from trainables.model.user_model import load_function
+from trainables.training.run import EpochResult, RunRequest, TrialRun
 
 FACTORY = "tests.stub_run:make"
 HEADS = ("c_output", "r_output")
 
 
 def make(request: RunRequest) -> TrialRun:
-    """Build the run, at epoch 0; a `trainables.run.RunFactory`."""
+    """Build the run, at epoch 0; a `trainables.training.run.RunFactory`."""
     model = request.settings.get("model")
     if model is not None and not request.is_reference:
         own = load_function(model)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import search
-from search.cluster import OBJECT_STORE_BYTES, prepare_environment
-from search.history import TrialHistory
-from search.log import StudyLog
+from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
+from search.record.history import TrialHistory
+from search.record.log import StudyLog
 from tests.unit import data_sets
-from trainables.store import Store
+from trainables.storage.store import Store
 
 ROOT = str(Path(__file__).parents[1])
 SPACE = {
@@ -78,7 +78,7 @@ def table(study: search.Study) -> list[tuple[Any, ...]]:
 
 def num_ends(study: search.Study) -> dict[int, int]:
     """Return how often the log says of each number that it ended."""
-    from search.reader import StudyReader
+    from search.record.reader import StudyReader
 
     reader = StudyReader(Store(study.folder))
     reader.read()

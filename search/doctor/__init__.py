@@ -1,1 +1,1 @@
-"""Whether this machine, or a cluster, is fit to run studies: facts, judgements, a page."""
+"""Whether this machine, or a cluster, is fit to run studies: facts, checks, a page."""

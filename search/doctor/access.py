@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from search.doctor.facts import Listener, NodeFacts, Place, TokenFacts
-from search.doctor.finding import Finding, Problem, finding, names
+from search.doctor.findings import (
+    Finding,
+    Listener,
+    NodeFacts,
+    Place,
+    Problem,
+    TokenFacts,
+    finding,
+    names,
+)
 from search.doctor.ports import is_loopback
 
 EXPORT = (

@@ -1,13 +1,14 @@
 """Which ports of a machine are listened on, by whom, and whether they ask for the token."""
 
+import hashlib
+import http.client
 import ipaddress
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-from search.doctor.ask import ask_port
+from typing import Any, Literal
 
 LISTENING = "0A"
 """How the kernel's tables name that state."""
@@ -242,3 +243,149 @@ def _read(path: str) -> str:
         return Path(path).read_bytes().decode(errors="replace")
     except OSError:
         return ""
+
+
+Answer = Literal["refused", "answered", "silent", "unclear"]
+
+ASK_SECONDS = 3.0
+WRONG_TOKEN = "0" * 64
+METRICS = b"# HELP"
+"""How every page of a Prometheus exporter begins."""
+# Harmless questions with an empty request, by who is asked (ray 2.60). A method that is not
+# there is told so to strangers as well, which shows nothing.
+METHODS = {
+    "control service": "/ray.rpc.NodeInfoGcsService/CheckAlive",
+    "raylet": "/ray.rpc.NodeManagerService/GetSystemConfig",
+    "dashboard agent": "/ray.rpc.ReporterService/HealthCheck",
+    "Ray Client": "/ray.rpc.RayletDriver/ClusterInfo",
+}
+REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+SHOW_NOTHING = {"UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"}
+"""Statuses of gRPC that do not tell whether the token was looked at."""
+
+
+def ask_port(holder: str, host: str, port: int) -> dict[str, Any]:
+    """Ask a port without a token, with a wrong one, and with ours.
+
+    Returns:
+        ``by`` (``http``, ``metrics`` or ``grpc``) and what came: ``none``, ``wrong`` and
+        ``right``, the last as ``silent`` if this machine has no token.
+    """
+    own = own_token()
+    tokens = {"none": None, "wrong": WRONG_TOKEN} | ({"right": own} if own else {})
+    by, first = ask_http(host, port, None)
+    if first is None:
+        told = {name: ask_grpc(holder, host, port, token) for name, token in tokens.items()}
+        return {"by": "grpc", "right": "silent", **told}
+    told = {name: ask_http(host, port, token)[1] or "silent" for name, token in tokens.items()}
+    return {"by": by, "right": "silent", **told}
+
+
+def ask_http(
+    host: str, port: int, token: str | None, path: str = "/api/version"
+) -> tuple[str, Answer | None]:
+    """Ask for a page; Ray looks at the token before it looks whether there is one.
+
+    Returns:
+        What listens there (``http``, or ``metrics`` if it tells those), and its answer; None
+        if it does not speak HTTP.
+    """
+    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        begins = response.read(len(METRICS))
+    except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
+        return "", None
+    except OSError:
+        return "http", "silent"
+    finally:
+        connection.close()
+    by = "metrics" if begins == METRICS else "http"
+    return by, "refused" if response.status in {401, 403} else "answered"
+
+
+def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
+    """Ask who speaks gRPC what changes nothing; ``unclear`` if nothing is known to ask."""
+    method = METHODS.get(holder)
+    if method is None:
+        return "unclear"
+    try:
+        import grpc
+    except ImportError:
+        return "unclear"
+
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    options = [("grpc.enable_http_proxy", 0)]
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(where, options=options) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=ASK_SECONDS, metadata=metadata)
+        except grpc.RpcError as error:
+            return _status(error.code().name)
+    return "answered"
+
+
+def _status(name: str) -> Answer:
+    if name in REFUSED:
+        return "refused"
+    if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
+        return "silent"
+    return "unclear" if name in SHOW_NOTHING else "answered"
+
+
+def token_facts(salt: bytes) -> dict[str, Any]:
+    """Return where this machine's token lies and who may read it; never the token.
+
+    It is looked for where Ray does (ray 2.60): ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH``,
+    ``~/.ray/auth_token``.
+
+    Args:
+        salt: Goes into ``digest``, by which tokens are compared.
+    """
+    file = token_file()
+    facts: dict[str, Any] = {
+        "source": "file",
+        "path": str(file),
+        "mode": None,
+        "folder_mode": None,
+        "digest": None,
+        "problem": None,
+    }
+    try:
+        facts["mode"] = stat.S_IMODE(os.stat(file).st_mode)
+        facts["folder_mode"] = stat.S_IMODE(os.stat(file.parent).st_mode)
+        facts["digest"] = digest_of(file.read_text(encoding="utf-8"), salt)
+        facts["problem"] = None if facts["digest"] else "is empty"
+    except FileNotFoundError:
+        facts["problem"] = "is not there"
+    except (OSError, ValueError) as error:
+        facts["problem"] = f"cannot be read ({getattr(error, 'strerror', None) or 'no text'})"
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        digest = digest_of(os.environ["RAY_AUTH_TOKEN"], salt)
+        facts.update(source="RAY_AUTH_TOKEN", digest=digest, problem=None)
+    return facts
+
+
+def token_file() -> Path:
+    """Return where Ray looks for the token's file."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(named) if named else Path.home() / ".ray" / "auth_token"
+
+
+def own_token() -> str | None:
+    """Return the token that this process would show to a Ray; None if it has none."""
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    if given:
+        return given.strip()
+    try:
+        return token_file().read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def digest_of(token: str | None, salt: bytes) -> str | None:
+    """Return a salted hash of a token; None for none."""
+    stripped = (token or "").strip()
+    return hashlib.sha256(salt + stripped.encode()).hexdigest() if stripped else None

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 
-from search.doctor.facts import Place
-from search.doctor.finding import Finding, Problem, finding
+from search.doctor.findings import Finding, Place, Problem, finding
 
 OURS = "twohead-search"
 INSTALL = (

@@ -1,1 +1,1 @@
-"""Studies on a cluster, from a laptop: the way there, jobs, questions, and cluster files."""
+"""Studies on a cluster, from a laptop: the way there, jobs, questions."""

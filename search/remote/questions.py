@@ -1,32 +1,60 @@
 """Questions about a cluster's studies: small jobs that read, whose logs hold the answers."""
 
+import base64
 import json
 import secrets
 import shlex
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, final
 
-from search.errors import ClusterError, InputError
-from search.remote.answers import error_of, from_log
+from search.errors import (
+    ClusterError,
+    InputError,
+    NoCandidate,
+    SearchError,
+    StorageError,
+    StudyDiffers,
+    StudyLocked,
+)
 from search.remote.connection import Connection
-from search.remote.job import COMMAND
-from search.remote.jobs_api import Job
-from search.remote.values import Answer
-from search.wording import clean
-from trainables.plain_values import plain
-from trainables.uri_keys import check_no_key
+from search.remote.jobs import Job
+from search.remote.request import COMMAND
+from search.results.points import Figures, Point
+from search.text import clean
+from trainables.spec.plain_values import plain
+from trainables.storage.uri_keys import check_no_key
 
 KIND = "twohead"
 """The key of a job's metadata that says what it is to us."""
+
+
 START_SECONDS = 120.0
 """How long a question may wait for the head to take it up."""
+
+
 ANSWER_SECONDS = 300.0
 """How long a question may take then."""
+
+
 TEST_SECONDS = 1800.0
 """The same where a model is measured for the answer."""
+
+
 LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a `twohead` command printed on the cluster."""
+
+    status: int
+    """Its exit status."""
+    out: str
+    err: str
 
 
 @final
@@ -41,7 +69,7 @@ class Questions:
         self._connection = connection
 
     def relay(self, argv: Sequence[str], *, storage: str, columns: int | None) -> Answer:
-        """Run a `twohead` command there that only reads; see `search.remote.job_ask.relay`.
+        """Run a `twohead` command there that only reads; see `search.cli.answer.relay`.
 
         Raises:
             InputError: If it is none of those, or there are no studies to look at.
@@ -53,7 +81,7 @@ class Questions:
         return Answer(status=answer["status"], out=answer["out"], err=answer["err"])
 
     def tell(self, what: str, *, storage: str = "", **options: Any) -> Any:
-        """Return a value; see `search.remote.job_ask.tell`.
+        """Return a value; see `search.cli.answer.tell`.
 
         Raises:
             SearchError: The error that the cluster gave instead.
@@ -136,3 +164,154 @@ def why_no_answer(job: Job, log: str) -> str:
             "the `python` that is first in PATH where `ray start` runs (cluster.yaml does)"
         )
     return f"the cluster gave no answer ({job.status.lower()}: {last})"
+
+
+ACTIVE = {"PENDING": "pending", "RUNNING": "running"}
+
+
+INTERRUPTED = 130
+"""Exit status of a driver that was told to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A study that a cluster was given to run."""
+
+    name: str
+    job_id: str
+    storage: str
+    """As the cluster was told; empty for what its nodes say."""
+    num_files: int
+    """Of the user's own modules, which went along."""
+    num_bytes: int
+    """Of all that was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyStatus:
+    """A study on a cluster at one moment."""
+
+    name: str
+    state: str
+    """``pending``, ``running``, ``finished``, ``interrupted``, ``failed``, ``not begun`` or
+    ``unreadable``."""
+    num_ended: int | None
+    """Trials that have ended; None where it could not be told."""
+    num_trials: int | None
+    """Of the budget."""
+    best: Point | None
+    """The best so far by the default policy."""
+    folder: str
+    """Where the study lies, as the cluster sees it; empty if that is not known."""
+    job_id: str
+    """Of its newest job; empty if this cluster ran none."""
+    node: str
+    """Where the driver of that job runs, or ran."""
+    since: float
+    """When that job began: seconds since 1970; 0 without one."""
+    message: str
+    """The last thing that was said."""
+
+
+def study_status(
+    name: str, job: Job | None, known: Mapping[str, Any], message: str
+) -> StudyStatus:
+    """Join what the cluster's jobs and its storage say of one study.
+
+    Args:
+        name: Of the study.
+        job: Its newest job, None if this cluster has run none.
+        known: What the storage holds, as `search.cli.answer` tells it.
+        message: The last thing that was said.
+    """
+    best = known.get("best")
+    return StudyStatus(
+        name=name,
+        state=_state(job, known["state"]),
+        num_ended=known.get("ended"),
+        num_trials=known.get("trials"),
+        best=None if best is None else point_of(best),
+        folder=known.get("folder", ""),
+        job_id="" if job is None else job.id,
+        node="" if job is None else job.node,
+        since=0.0 if job is None else job.began,
+        message=message or known.get("message", ""),
+    )
+
+
+def _state(job: Job | None, stored: str) -> str:
+    """Return a study's state: that of a job that runs, else what is recorded."""
+    if job is not None and not job.has_ended:
+        return ACTIVE[job.status]
+    has_failed = job is not None and job.status == "FAILED" and job.exit_status != INTERRUPTED
+    return "failed" if has_failed and stored not in {"finished", "running"} else stored
+
+
+MARK = "twohead-answer"
+
+
+WIDTH = 4096
+"""Characters of a line of an answer."""
+
+
+KINDS = {kind.__name__: kind for kind in (InputError, NoCandidate, StorageError, StudyDiffers)} | {
+    "StudyLocked": StudyLocked
+}
+
+
+def to_log(answer: Mapping[str, Any], question: str) -> str:
+    """Return an answer as lines of plain letters between two marks.
+
+    Args:
+        answer: Plain JSON values.
+        question: Letters and digits that nobody else knows: whatever a study's names and
+            reasons say, they cannot forge a mark.
+    """
+    packed = base64.b64encode(zlib.compress(json.dumps(answer).encode())).decode()
+    lines = [packed[at : at + WIDTH] for at in range(0, len(packed), WIDTH)]
+    return "\n".join([f"{MARK} {question} begins", *lines, f"{MARK} {question} ends", ""])
+
+
+def from_log(log: str, question: str) -> dict[str, Any] | None:
+    """Return the answer that a log holds, None if it holds none to this question."""
+    _, begin, rest = log.partition(f"{MARK} {question} begins\n")
+    body, end, _ = rest.partition(f"{MARK} {question} ends")
+    if not begin or not end:
+        return None
+    try:
+        answer = json.loads(zlib.decompress(base64.b64decode("".join(body.split()))))
+    except (ValueError, zlib.error):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def error_to_plain(error: SearchError) -> dict[str, str]:
+    """Return an error as plain values."""
+    kind = next((name for name, known in KINDS.items() if type(error) is known), None)
+    if kind is None:
+        kind = "InputError" if isinstance(error, InputError) else "SearchError"
+    return {"kind": kind, "message": str(error)}
+
+
+def error_of(values: Mapping[str, str]) -> SearchError:
+    """Return the error that `error_to_plain` was made from, or its nearest kin."""
+    kind: type[SearchError] = KINDS.get(values["kind"], ClusterError)
+    return kind(values["message"])
+
+
+def point_to_plain(point: Point) -> dict[str, Any]:
+    """Return a point as plain values, whole."""
+    values = {name: getattr(point, name) for name in Point.__slots__}
+    values |= {name: dict(values[name]) for name in ("config", "losses", "metrics")}
+    if point.test is not None:
+        values["test"] = [dict(point.test.losses), dict(point.test.metrics)]
+    values["others"] = {name: point_to_plain(other) for name, other in point.others.items()}
+    return values
+
+
+def point_of(values: Mapping[str, Any]) -> Point:
+    """Return the point that `point_to_plain` was made from."""
+    test = values["test"]
+    figures = None if test is None else Figures(losses=test[0], metrics=test[1])
+    others = {name: point_of(other) for name, other in values["others"].items()}
+    return Point(**{**values, "test": figures, "others": others})

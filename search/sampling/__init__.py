@@ -1,1 +1,1 @@
-"""The samplers, and what they reckon with; `search.searcher` is their only door."""
+"""Proposes the next config, from the seed, the number and the trials so far."""

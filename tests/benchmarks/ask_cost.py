@@ -14,12 +14,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search.completion import default_space
-from search.sampling.samplers import misfit
-from search.scheduler import SCHEDULERS, make_scheduler
-from search.searcher import SAMPLERS, RecordedTrial, suggest
-from search.space import Choice, Float, SearchSpace
-from trainables.head_spec import DeclaredHead
+from search.running.scheduler import SCHEDULERS, make_scheduler
+from search.sampling.suggest import suggest
+from search.sampling.trials import RecordedTrial
+from search.space.complete import default_space
+from search.space.parameters import Choice, Float
+from search.space.space import SearchSpace
+from search.study.samplers import SAMPLERS, misfit
+from trainables.spec.heads import DeclaredHead
 
 HEADS = (
     DeclaredHead(name="c_output", kind="classification"),

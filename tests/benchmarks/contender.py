@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from search.space import SearchSpace
+from search.space.space import SearchSpace
 
 EndState = Literal["complete", "stopped", "failed"]
 

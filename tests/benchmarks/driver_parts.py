@@ -62,12 +62,11 @@ def instrument(parts: Parts) -> Iterator[None]:
     import ray
     from ray.tune.execution.tune_controller import TuneController
 
-    import search.cluster
-    import search.runner
-    from search.conductor import Conductor
-    from search.log import StudyLog
-    from search.memory import Memory
-    from trainables.local_files import LocalFiles
+    import search.cluster.session
+    import search.running.run
+    from search.record.log import StudyLog
+    from search.running.conductor import Conductor, Memory
+    from trainables.storage.local import LocalFiles
 
     places: list[tuple[Any, str, str]] = [
         (TuneController, "step", "Ray Tune"),
@@ -84,16 +83,16 @@ def instrument(parts: Parts) -> Iterator[None]:
         (LocalFiles, "sync_folder", "fsync"),
         (LocalFiles, "scan", "listing"),
         (Memory, "recorded", "memory"),
-        (search.runner._Run, "_suggest", "suggest"),
-        (search.runner, "tidy", "tidy"),
-        (search.runner, "tidy_all", "tidy all"),
-        (search.runner, "prepare", "prepare"),
-        (search.runner, "stored_study", "reading"),
-        (search.runner, "is_done", "reading"),
-        (search.runner, "read", "reading"),
-        (search.runner, "check_data", "checking data"),
-        (search.runner, "find_place", "place"),
-        (search.cluster, "_init", "Ray's start"),
+        (search.running.run._Run, "_suggest", "suggest"),
+        (search.running.run, "tidy", "tidy"),
+        (search.running.run, "tidy_all", "tidy all"),
+        (search.running.run, "prepare", "prepare"),
+        (search.running.run, "stored_study", "reading"),
+        (search.running.run, "is_done", "reading"),
+        (search.running.run, "read", "reading"),
+        (search.running.run, "check_data", "checking data"),
+        (search.running.run, "find_place", "place"),
+        (search.cluster.session, "_init", "Ray's start"),
     ]
     main = threading.main_thread()
     with ExitStack() as stack:

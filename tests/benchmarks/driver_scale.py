@@ -101,8 +101,8 @@ def part(options: argparse.Namespace) -> None:
     """Run the study, or resume it, in this process."""
     from rich.console import Console
 
-    from search.live import PlainWatcher
-    from search.runner import run
+    from search.running.run import run
+    from search.view.live import PlainWatcher
     from tests.stub_study import embedded_ray
 
     study = study_of(options)

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from trainables.backend import configure_process, keras, tf
-from trainables.compiled import Program
-from trainables.feeding import make_feed
-from trainables.heads import training_losses
-from trainables.model import build_model
-from trainables.spec import HeadSpec, TrialSpec
+from trainables.model.backend import configure_process, keras, tf
+from trainables.model.build import build_model
+from trainables.spec.heads import HeadSpec
+from trainables.spec.trial import TrialSpec
+from trainables.training.feeding import make_feed
+from trainables.training.heads import training_losses
+from trainables.training.program import Program
 
 HEADS = (
     HeadSpec(name="c_output", kind="classification", units=10),

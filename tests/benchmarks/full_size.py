@@ -136,9 +136,9 @@ def _train(name: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train with ``fit``, an epoch at a time, in the order in which our runs take the rows."""
-    from trainables.backend import keras, tf
-    from trainables.model import build_model
-    from trainables.training import permutation
+    from trainables.model.backend import keras, tf
+    from trainables.model.build import build_model
+    from trainables.training.keras_run import permutation
 
     model = build_model(_spec(args).model, seed=SEED)
     losses = {"c_output": "sparse_categorical_crossentropy", "r_output": "mse"}
@@ -195,9 +195,9 @@ class _Clock:
 
 def _ours(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train as a worker does: each epoch is saved and written down."""
-    from trainables import measurement
-    from trainables.attempt import Attempt, Envelope
-    from trainables.store import Store
+    from trainables.storage.store import Store
+    from trainables.trial import measurement
+    from trainables.trial.attempt import Attempt, Envelope
 
     with tempfile.TemporaryDirectory(dir=folder) as study:
         store = Store(study)
@@ -226,9 +226,10 @@ def _as_epoch(one: Any) -> dict[str, Any]:
 
 
 def keras_run(request: Any) -> Any:
-    """Make the run of a trial; a `trainables.run.RunFactory`."""
-    from trainables import feeding
-    from trainables.training import KerasRun, configure_process
+    """Make the run of a trial; a `trainables.training.run.RunFactory`."""
+    from trainables.model.backend import configure_process
+    from trainables.training import feeding
+    from trainables.training.keras_run import KerasRun
 
     settings = request.settings
     configure_process(num_threads=settings["threads"])
@@ -242,7 +243,8 @@ def keras_run(request: Any) -> Any:
 
 
 def _spec(args: Any) -> Any:
-    from trainables.spec import HeadSpec, TrialSpec
+    from trainables.spec.heads import HeadSpec
+    from trainables.spec.trial import TrialSpec
 
     heads = (
         HeadSpec(name="c_output", kind="classification", units=10),

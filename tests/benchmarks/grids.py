@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.head_spec import DeclaredHead
+from trainables.spec.heads import DeclaredHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

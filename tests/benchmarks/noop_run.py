@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from trainables.run import EpochResult, RunRequest, TrialRun
+from trainables.training.run import EpochResult, RunRequest, TrialRun
 
 FACTORY = "tests.benchmarks.noop_run:make"
 HEADS = ("c_output", "r_output")
 
 
 def make(request: RunRequest) -> TrialRun:
-    """Build the run, at epoch 0; a `trainables.run.RunFactory`."""
+    """Build the run, at epoch 0; a `trainables.training.run.RunFactory`."""
     return NoopRun(request)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.candidates import best_log_skills, log_curve
-from search.objective import every_head
-from search.scheduler import make_scheduler
-from search.searcher import Continue, RecordedTrial, suggest
+from search.results.points import best_log_skills, log_curve
+from search.running.scheduler import make_scheduler
+from search.sampling.suggest import suggest
+from search.sampling.trials import Continue, RecordedTrial
+from search.study.objective import every_head
 from tests.benchmarks.contender import EndState, Problem
 
 

@@ -19,7 +19,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from search.space import Choice, SearchSpace
+from search.space.parameters import Choice
+from search.space.space import SearchSpace
 from tests.benchmarks.contender import EndState, Problem
 
 

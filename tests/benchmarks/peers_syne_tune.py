@@ -17,7 +17,7 @@ from syne_tune.config_space import choice
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
-from search.space import Choice
+from search.space.parameters import Choice
 from tests.benchmarks.contender import EndState, Problem
 
 EPOCH = "epoch"

@@ -6,16 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.decisions import Asked, Closed, Decision, Ended, Opened, Stopped, decision_to_json
-from search.measured import BLOCK_SIZE
-from search.measured import FOLDER as TRIALS
-from search.segments import FOLDER as LOG
-from search.segments import PACK_SIZE, pack_path
-from search.study import Study
+from search.record.decisions import (
+    Asked,
+    Closed,
+    Decision,
+    Ended,
+    Opened,
+    Stopped,
+    decision_to_json,
+)
+from search.record.epochs import BLOCK_SIZE
+from search.record.epochs import FOLDER as TRIALS
+from search.record.segments import FOLDER as LOG
+from search.record.segments import PACK_SIZE, pack_path
+from search.study.study import Study
 from tests.benchmarks.noop_run import losses_of
-from trainables.measurement import Measurement
-from trainables.record import seal
-from trainables.store import Store
+from trainables.storage.sealed import seal
+from trainables.storage.store import Store
+from trainables.trial.measurement import Measurement
 
 
 def prefill(study: Study, trials: int) -> None:

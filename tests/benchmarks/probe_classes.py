@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from search.extremes import candidates, size_of
-from search.peaks import CLASSES, Peaks, class_for
-from search.prepare import whole_space
-from search.prepared import Prepared, shared_settings
-from search.probe import peaks_of
-from search.searcher import suggest
-from search.study import Study
-from trainables.data_values import DataInfo
-from trainables.footprint import Footprint
-from trainables.head_spec import HeadSpec
-from trainables.probe import Probe
+from search.running.extremes import candidates, size_of
+from search.running.probe import peaks_of
+from search.sampling.suggest import suggest
+from search.study.configs import whole_space
+from search.study.prepared import Prepared, shared_settings
+from search.study.shares import CLASSES, Peaks, class_for
+from search.study.study import Study
+from trainables.data.request import DataInfo
+from trainables.probing.actor import Probe
+from trainables.spec.footprint import Footprint
+from trainables.spec.heads import HeadSpec
 
 STEPS = 8
 PIECE = 4

@@ -17,9 +17,11 @@ import numpy as np
 
 from tests.benchmarks.grids import GRIDS, Grid
 from tests.benchmarks.table import write_table
-from trainables.data import check_dataset, decode_dataset, open_dataset
-from trainables.data_values import DataInfo, DataRequest
-from trainables.digits import write_digits
+from trainables.data.check import check_dataset
+from trainables.data.dataset import open_dataset
+from trainables.data.decode import decode_dataset
+from trainables.data.digits import write_digits
+from trainables.data.request import DataInfo, DataRequest
 
 
 def main() -> None:
@@ -72,7 +74,7 @@ def _record_all(grid: Grid, folder: Path, data: DataInfo, processes: int) -> Non
 
 def _record_share(grid_name: str, folder: Path, data: DataInfo, place: int, share: int) -> None:
     """Train the configs of one process, one file per config and seed."""
-    from trainables.training import configure_process
+    from trainables.model.backend import configure_process
 
     configure_process(num_threads=1)
     grid = GRIDS[grid_name]
@@ -95,8 +97,8 @@ def _train(
 
     Seconds are processor time on one thread, so that a busy machine does not show in them.
     """
-    from trainables.spec import TrialSpec
-    from trainables.training import KerasRun
+    from trainables.spec.trial import TrialSpec
+    from trainables.training.keras_run import KerasRun
 
     spec = TrialSpec.from_config(config, image_shape=data.image_shape, heads=data.heads)
     run = KerasRun(spec=spec, dataset=dataset, seed=seed)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from search.errors import InputError
-from search.pareto import SKILL_FLOOR, front_mask, hypervolume
+from search.results.pareto import SKILL_FLOOR, front_mask, hypervolume
 from tests.benchmarks.table import Table
 
 REFERENCE = 75

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTES = Path(__file__).parent / "timeline"
 GATE = 1.5
 """Imports of TensorFlow that lie between the command and the first step, besides Ray's start."""
-FIRST_STEP = "trainables.training.KerasRun.run_epoch"
+FIRST_STEP = "trainables.training.keras_run.KerasRun.run_epoch"
 STUDY = """
 name: startup
 data: {data}
@@ -38,7 +38,7 @@ budget: {{trials: 4, epochs: 1}}
 reference: false
 resources: {{concurrent: 2}}
 """
-RUN = "import sys; from search.cli import main; sys.exit(main())"
+RUN = "import sys; from search.cli.main import main; sys.exit(main())"
 IMPORT = """
 import time
 began = time.perf_counter()
@@ -51,7 +51,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 began = time.perf_counter()
 if sys.argv[1] == "ours":
-    from search.starting import start_ray
+    from search.cluster.starting import start_ray
     start_ray(
         dict(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
@@ -146,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="su-", dir="/tmp") as name:
         folder = Path(name)
         data = folder / "digits.parquet"
-        from trainables.digits import write_digits
+        from trainables.data.digits import write_digits
 
         write_digits(data, num=1000, image_size=32, seed=0)
         for _ in range(options.rounds):

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.errors import InputError
-from search.space import Choice, SearchSpace
+from search.space.parameters import Choice
+from search.space.space import SearchSpace
 from tests.benchmarks.table_columns import METADATA, head_of, read_contents
 
 

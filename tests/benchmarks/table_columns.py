@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from search.conditions import DEPTH
 from search.errors import InputError
+from search.space.space import DEPTH
 
 METADATA = b"twohead"
 """Key of the schema's metadata; its value is JSON."""

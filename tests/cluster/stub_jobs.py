@@ -6,14 +6,14 @@ from typing import Any
 
 import yaml
 
-from search.history import TrialHistory
-from search.log import StudyLog
+from search.record.history import TrialHistory
+from search.record.log import StudyLog
 from tests import stub_run, stub_study
 from tests.cluster.launched import FILE, Launched
 from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
 from tests.processes import wait_until
-from trainables.store import Store
+from trainables.storage.store import Store
 
 STUB = {"TWOHEAD_TEST_FACTORY": stub_run.FACTORY}
 """In the nodes' environment: what trains in Keras' place."""

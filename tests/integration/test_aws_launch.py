@@ -8,8 +8,7 @@ import boto3
 import pytest
 import yaml
 
-from search.remote.files import cluster_yaml
-from search.remote.rules import problems_of
+from search.doctor.cluster_yaml import cluster_yaml, problems_of
 from tests.aws_account import TOKEN, aws_account
 from tests.launched_cluster import launch
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from search.cli import main
+from search.cli.main import main
 from tests.finished_study import write_study
 from tests.image_sets import rectangles, save, splits
 
@@ -237,7 +237,7 @@ def test_a_damaged_record_is_told_and_not_overwritten(tmp_path, capsys):
 
 def command(*arguments, cwd):
     """Run the command as a user does: its own process, from another folder."""
-    given = [sys.executable, "-m", "search.cli", *map(str, arguments)]
+    given = [sys.executable, "-m", "search.cli.main", *map(str, arguments)]
     env = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONWARNINGS": ""}
     return subprocess.run(given, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.cli import main
+from search.cli.main import main
 from search.errors import ClusterError, TokenRefused
 from search.remote import connection
 from tests.head import Head

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import search.waiting
+import search.cluster.room
 from search.errors import InputError, NoRoom
-from search.runner import Silent, run
+from search.running.run import Silent, run
 from tests import placed_stub, stub_run
 from tests.driven_study import Driver
 from tests.driver import FAILED
@@ -203,7 +203,7 @@ def test_what_no_node_of_the_cluster_and_none_to_come_can_hold_is_refused(nodes,
 def test_a_study_waits_for_a_node_in_words_not_for_ever_and_goes_on_when_one_comes(
     nodes, quiet, grows, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(search.waiting, "SAY_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(search.cluster.room, "SAY_AFTER_SECONDS", 1.0)
     grows(large=(4, {"CPU": 2, "GPU": 1}))
     study = slow_study(tmp_path, resources={"gpu": 0.5, "wait_minutes": 0.03})
     line = "waiting for a node with 1 CPU and 0.5 GPU; the cluster can grow by 3 nodes"

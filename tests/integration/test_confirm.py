@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import search
-from search.confirming.record import confirmed_point, record_of
-from search.confirming.study import confirm
 from search.errors import StudyLocked
-from search.log import StudyLog
-from search.ownership import claim
-from search.runner import run
+from search.record.log import StudyLog
+from search.record.ownership import claim
+from search.results.retrained import confirmed_point, record_of
+from search.running.confirm import confirm
+from search.running.run import run
 from tests import stub_run
 from tests.processes import TAG, kill_all, tagged, wait_until
 from tests.stub_study import (
@@ -31,8 +31,8 @@ from tests.stub_study import (
     table,
     write_faults,
 )
-from trainables.run import RunRequest
-from trainables.store import Store
+from trainables.storage.store import Store
+from trainables.training.run import RunRequest
 
 pytestmark = pytest.mark.slow
 

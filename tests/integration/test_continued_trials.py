@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from search.loading import load
+from search.results.load import load
 from tests import stub_run
 from tests.driven_study import Driver
 from tests.processes import kill_all, tagged

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import search
-from trainables.data import open_dataset
-from trainables.digits import write_digits
-from trainables.losses import sample_losses
+from trainables.data.dataset import open_dataset
+from trainables.data.digits import write_digits
+from trainables.spec.losses import sample_losses
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_same_study_elsewhere_gives_the_same_configs_and_losses(data, tmp_pa
 
 
 def test_best_from_the_command_is_the_best_from_python(result):
-    command = [sys.executable, "-m", "search.cli", "best", result.folder, "--json"]
+    command = [sys.executable, "-m", "search.cli.main", "best", result.folder, "--json"]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
     best = result.best()

@@ -4,7 +4,7 @@ import pytest
 import ray
 
 import search
-from search.cluster import prepare_environment
+from search.cluster.session import prepare_environment
 from tests.image_sets import rectangles, save
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search.runner import Silent, run
-from search.shares import SHARES
+from search.running.run import Silent, run
+from search.study.shares import SHARES
 from tests import gpu_stub, stub_run
 from tests.driven_study import Driver
 from tests.driver import FAILED
@@ -139,8 +139,8 @@ def test_shares_are_measured_again_where_the_gpus_are_others(nodes, tmp_path):
 
 
 def write_shares_of(study, body):
-    from search.shares import MeasuredShares, write_shares
-    from trainables.store import Store
+    from search.study.shares import MeasuredShares, write_shares
+    from trainables.storage.store import Store
 
     write_shares(Store(study.folder), MeasuredShares.from_dict(body))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.nodes import Failed, living_nodes, on_each_node
+from search.cluster.nodes import Failed, living_nodes, on_each_node
 from tests.several_nodes import joined, nodes_of_ray
 
 pytestmark = pytest.mark.slow

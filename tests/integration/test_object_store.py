@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import trainables.remote_opening
+import trainables.storage.remote
 from search.errors import StudyLocked
-from search.log import StudyLog
-from search.ownership import Ownership, claim, holder
+from search.record.log import StudyLog
+from search.record.ownership import Ownership, claim, holder
 from tests.clocks import FakeClock
 from tests.faulty_files import MemoryFiles, empty_disk
 from tests.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
 from tests.scripted_study import EPOCHS, STATES, Player, small_packs
 from trainables.errors import StorageError
-from trainables.retrying import Retrying
-from trainables.store import Store
+from trainables.storage.retry import Retrying
+from trainables.storage.store import Store
 
 pytest.importorskip("moto.server", reason="no S3 server to test against")
 
@@ -133,7 +133,7 @@ def test_a_study_survives_twenty_troubles_of_its_server(
     server: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trainables.remote_opening, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(trainables.storage.remote, "READ_SECONDS", 1.0)
     draw, is_over, troubles = random.Random(7), threading.Event(), 0
 
     def make_trouble() -> None:

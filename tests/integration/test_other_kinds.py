@@ -9,15 +9,15 @@ import pytest
 import ray
 
 import search
-from search.cluster import prepare_environment
+from search.cluster.session import prepare_environment
 from tests.image_sets import rectangles, save, splits
-from trainables.data import open_dataset
-from trainables.data_boxes import from_yxyx, to_yxyx
-from trainables.head_spec import BOX_FORMATS, BOX_SCALES
-from trainables.losses import iou, sample_losses
-from trainables.predictor import Predictor
-from trainables.signature import read_signature
-from trainables.store import Store
+from trainables.data.dataset import open_dataset
+from trainables.data.labels import from_yxyx, to_yxyx
+from trainables.model.signature import read_signature
+from trainables.spec.heads import BOX_FORMATS, BOX_SCALES
+from trainables.spec.losses import iou, sample_losses
+from trainables.storage.store import Store
+from trainables.training.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 

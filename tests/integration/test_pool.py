@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-import search.place
-import search.tuning
+import search.cluster.room
+import search.running.tune
 from search.errors import StorageError
-from search.opening import is_done
-from search.pool import Guard, ResultStopper
-from search.reader import StudyReader
-from search.runner import Silent, run
+from search.record.reader import StudyReader
+from search.running.pool import Guard, ResultStopper
+from search.running.run import Silent, run
+from search.running.stored import is_done
 from tests import stub_run
 from tests.fragile_actor import FragileActor
 from tests.processes import is_alive, kill, wait_until
@@ -31,7 +31,7 @@ from tests.stub_study import (
     trials_of,
     write_faults,
 )
-from trainables.store import Store
+from trainables.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def one_ray():
 
 @pytest.fixture(name="fragile")
 def fragile_actors(monkeypatch):
-    monkeypatch.setattr(search.tuning, "MultiHeadTrainable", FragileActor)
+    monkeypatch.setattr(search.running.tune, "MultiHeadTrainable", FragileActor)
 
 
 class IdleKiller(Silent):
@@ -261,9 +261,9 @@ def test_a_training_that_ends_its_process_each_time_fails_after_three(tmp_path):
 def test_a_process_that_has_grown_is_renewed_before_its_next_trial_and_nobody_is_charged(
     tmp_path, monkeypatch
 ):
-    shares = search.place.shares
+    shares = search.cluster.shares.shares
     monkeypatch.setattr(
-        search.place, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
+        search.cluster.room, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
     )
     study = stub_study(tmp_path, scheduler="fifo", **numbered(3))
 

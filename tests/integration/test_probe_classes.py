@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from search.peaks import Peaks
+from search.study.shares import Peaks
 from tests.benchmarks.probe_classes import measure, report
 
 pytestmark = pytest.mark.slow

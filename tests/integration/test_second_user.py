@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from search.cluster.ray_folder import BASE_BYTES, SOCKET_BYTES
 from search.doctor.ports import _holders, _line, _listening, _role, is_loopback
-from search.ray_folder import BASE_BYTES, SOCKET_BYTES
 from tests import stub_run
 from tests.driven_study import Driver
 from tests.processes import kill_all

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def keras():
-    from trainables.backend import keras
+    from trainables.model.backend import keras
 
     return keras
 

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from search.conductor import Finished
-from search.decisions import Ended, Stopped
-from search.scheduler import make_scheduler
-from search.searcher import suggest
-from search.space import SearchSpace
+from search.record.decisions import Ended, Stopped
+from search.running.conductor import Finished
+from search.running.scheduler import make_scheduler
+from search.sampling.suggest import suggest
+from search.space.space import SearchSpace
 from tests import stub_run
 from tests.conducted_study import BASELINES, Bench
 

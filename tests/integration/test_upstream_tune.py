@@ -175,7 +175,7 @@ def test_our_searcher_never_leaves_the_number_of_pending_trials_to_tune():
     from ray.tune.execution.tune_controller import _get_max_pending_trials
     from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 
-    from search.tuning import MOST_AT_ONCE, _tune_config
+    from search.running.tune import MOST_AT_ONCE, _tune_config
 
     told = _tune_config(searcher_of(), None).max_concurrent_trials
     limited = ConcurrencyLimiter(searcher_of(), max_concurrent=told)  # as Tune wraps it
@@ -292,8 +292,8 @@ def test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written(tmp_
     from ray.exceptions import RayTaskError
     from ray.tune import ResultGrid
 
-    from search.losing import errors_kept_from_files
-    from search.tuning import staging_in
+    from search.running.attempts import errors_kept_from_files
+    from search.running.tune import staging_in
 
     mark, error = tmp_path / "mark", RayTaskError("train", "Traceback", ValueError("x"))
     keeping = errors_kept_from_files(lambda *given: None) if is_kept else nullcontext()
@@ -309,7 +309,7 @@ def test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written(tmp_
 
 
 def test_tune_writes_before_it_copies_where_the_name_of_the_session_folder_leads(tmp_path):
-    from search.tuning import staging_in
+    from search.running.tune import staging_in
 
     with staging_in(str(tmp_path / "scratch")):
         trial = stored_trial(tmp_path / "storage")
@@ -320,7 +320,7 @@ def test_tune_writes_before_it_copies_where_the_name_of_the_session_folder_leads
 def test_a_trainable_makes_its_folder_where_we_make_none():
     from ray.tune import Trainable
 
-    from trainables.trainable import MultiHeadTrainable
+    from trainables.trial.trainable import MultiHeadTrainable
 
     assert "_setup_logdir" in vars(Trainable)
     assert "_setup_logdir" in vars(MultiHeadTrainable)

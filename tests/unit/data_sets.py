@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from trainables.data import DataRequest
-from trainables.spec import DeclaredHead
+from trainables.data.request import DataRequest
+from trainables.spec.heads import DeclaredHead
 
 CLASS = DeclaredHead(name="c_output", kind="classification")
 NUMBER = DeclaredHead(name="r_output", kind="regression")

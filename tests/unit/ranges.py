@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from search.kinds import Choice, Float, Int
+from search.space.parameters import Choice, Float, Int
 
 
 @st.composite

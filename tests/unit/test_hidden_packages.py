@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor.diagnosis import hidden_packages
+from search.doctor.doctor import hidden_packages
 from trainables.errors import InputError
-from trainables.imports import hiding_file, import_folder, import_user_module
+from trainables.model.user_modules import hiding_file, import_folder, import_user_module
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_INSTALLED = """
@@ -36,7 +36,10 @@ def test_the_folder_of_our_own_packages_and_none_at_all_hide_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [pytest.param(["train.py"], id="script"), pytest.param(["-m", "search.cli"], id="module")],
+    [
+        pytest.param(["train.py"], id="script"),
+        pytest.param(["-m", "search.cli.main"], id="module"),
+    ],
 )
 @pytest.mark.parametrize("name", ["trainables.py", "trainables/__init__.py"])
 def test_what_hides_a_package_from_a_script_is_named_with_what_to_do(tmp_path, name, arguments):

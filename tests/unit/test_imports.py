@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = ("tensorflow", "keras")
 SLOW = (*FRAMEWORKS, "ray", "optuna")
 """What takes seconds to import and no one needs who only looks at a study."""
-VALUES = "import trainables.spec, trainables.data, trainables.checkpoint, trainables.attempt"
+VALUES = (
+    "import trainables.spec.trial, trainables.data.dataset, "
+    "trainables.trial.checkpoint, trainables.trial.attempt"
+)
 
 
 def loaded_after(code, folder):
@@ -39,8 +42,10 @@ def among(modules, forbidden):
     [
         pytest.param("import search", (*SLOW, "zipfile"), id="search"),
         pytest.param(VALUES, (*SLOW, "search"), id="plain_values"),
-        pytest.param("import trainables.trainable", (*FRAMEWORKS, "optuna", "search"), id="actor"),
-        pytest.param("import trainables.model", ("optuna", "search", "ray"), id="model"),
+        pytest.param(
+            "import trainables.trial.trainable", (*FRAMEWORKS, "optuna", "search"), id="actor"
+        ),
+        pytest.param("import trainables.model.build", ("optuna", "search", "ray"), id="model"),
     ],
 )
 def test_importing_loads_nothing_that_takes_long_and_is_not_needed(code, forbidden, tmp_path):
@@ -81,7 +86,7 @@ def test_reading_a_study_loads_neither_ray_nor_a_framework(code, tmp_path):
 )
 def test_commands_that_only_look_load_neither_ray_nor_a_framework(arguments, status, tmp_path):
     write_study(tmp_path)
-    code = f"import search.cli\nassert search.cli.main({arguments!r}) == {status}"
+    code = f"import search.cli.main\nassert search.cli.main.main({arguments!r}) == {status}"
 
     assert among(loaded_after(code, tmp_path), SLOW) == []
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from trainables import compiled, training
-from trainables.spec import HeadSpec, TrialSpec
-from trainables.training import KerasRun
+from trainables.spec.heads import HeadSpec
+from trainables.spec.trial import TrialSpec
+from trainables.training import keras_run as training
+from trainables.training import program as compiled
+from trainables.training.keras_run import KerasRun
 
 CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
 TWO = HeadSpec(name="kind", kind="classification", units=2)

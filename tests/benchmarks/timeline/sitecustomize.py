@@ -16,12 +16,12 @@ from importlib.abc import Loader, MetaPathFinder
 LOG = os.environ.get("TWOHEAD_TIMELINE")
 """The file that all processes of a run add lines to."""
 
-IMPORTS = ("ray", "ray.tune", "pandas", "tensorflow", "search.commands", "search.runner")
+IMPORTS = ("ray", "ray.tune", "pandas", "tensorflow", "search.cli.local", "search.running.run")
 """Modules whose import is timed, and what each brings with it."""
 
 CALLS = {
     "ray": ["init"],
-    "search.runner": [
+    "search.running.run": [
         "check_data",
         "write_study",
         "find_place",
@@ -30,14 +30,14 @@ CALLS = {
         "warm_start",
         "train_all",
     ],
-    "search.prepare": ["run_task"],
-    "search.tuning": ["fit"],
-    "trainables.data_decode": ["decode_dataset"],
-    "trainables.data_cache": ["open_dataset"],
-    "trainables.trainable": ["MultiHeadTrainable.setup", "MultiHeadTrainable.step"],
-    "trainables.keras_factory": ["keras_run"],
-    "trainables.compiled": ["Program.__init__", "Program._trace"],
-    "trainables.training": ["KerasRun.run_epoch"],
+    "search.running.prepare": ["run_task"],
+    "search.running.tune": ["fit"],
+    "trainables.data.decode": ["decode_dataset"],
+    "trainables.data.cache": ["open_dataset"],
+    "trainables.trial.trainable": ["MultiHeadTrainable.setup", "MultiHeadTrainable.step"],
+    "trainables.trial.keras_factory": ["keras_run"],
+    "trainables.training.program": ["Program.__init__", "Program._trace"],
+    "trainables.training.keras_run": ["KerasRun.run_epoch"],
 }
 """Functions that are timed, by the module that they are looked up in when they are called."""
 

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from search.completion import default_space
-from search.sampling.coding import any_number, decode
+from search.space.complete import default_space
+from search.space.encoding import any_number, decode
 from tests.benchmarks.wall.task import HEADS
-from trainables.digits import SHARES, write_digits
-from trainables.head_spec import HeadSpec
-from trainables.parameters import reference_config
-from trainables.spec import ModelSpec, TrialSpec
+from trainables.data.digits import SHARES, write_digits
+from trainables.spec.heads import HeadSpec
+from trainables.spec.parameters import reference_config
+from trainables.spec.trial import ModelSpec, TrialSpec
 
 CONFIG_SEED = 0
 PARQUET = "digits.parquet"

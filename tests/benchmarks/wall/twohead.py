@@ -90,4 +90,4 @@ def _storage(task: Task) -> Path:
 def _program(python: str) -> list[str]:
     """Return the installed ``twohead`` beside an interpreter, or the same by its module."""
     installed = Path(python).with_name("twohead")
-    return [str(installed)] if installed.exists() else [python, "-m", "search.cli"]
+    return [str(installed)] if installed.exists() else [python, "-m", "search.cli.main"]

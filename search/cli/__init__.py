@@ -1,0 +1,1 @@
+"""The `twohead` command, and what runs on a cluster's head."""

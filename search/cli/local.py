@@ -1,0 +1,268 @@
+"""What each `twohead` command does; imports what takes long only where it is needed."""
+
+import sys
+import time
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.errors import InputError, Interrupted, SearchError, StudyWarning
+from search.record.reader import StudyReader
+from search.results.load import list_studies, load, read, study_folder
+from search.results.result import StudyResult
+from search.study import digits as defaults
+from search.study.objective import study_warnings
+from search.study.study import Study
+from search.text import clean, number, short_path
+from search.view import json_form as as_json
+from search.view.best import print_best, print_end, print_interrupted
+from search.view.confirmation import confirmation_to_dict, print_confirmation
+from search.view.study import print_list, print_show
+from trainables.storage.store import Store
+
+INTERRUPTED = 130
+"""Exit status after SIGINT, SIGTERM or SIGHUP."""
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Run, resume or extend the study of a file, or the digits."""
+    if args.study is not None:
+        changes = {"name": args.name, "storage": args.storage, "seed": args.seed}
+        return run_study(_with_flags(Study.from_yaml(args.study, **changes), args), console)
+    storage = args.storage or "studies"
+    study = defaults.digits_study(storage, seed=args.seed or 0, name=args.name)
+    return run_study(_with_flags(study, args), console, needs_digits=True)
+
+
+def resume(args: Namespace, console: Console) -> int:
+    """Run a study on, from the folder in which it lies now."""
+    reader = StudyReader(Store(study_folder(args.folder)))
+    result = read(reader)
+    storage, _, name = result.folder.rpartition("/")
+    study = replace(result.study, storage=storage, name=name)
+    study = defaults.with_moved_data(study)
+    grown = study.with_budget(trials=args.trials, epochs=args.epochs)
+    return run_study(grown, console, reader=reader)
+
+
+def best(args: Namespace, console: Console) -> int:
+    """Print the best point by a policy."""
+    result = load(args.folder)
+    point = result.best(**_policy_options(args))
+    if args.test:
+        point = result.tested(point)
+    if args.json:
+        _print_json(console, as_json.best_to_dict(result, point))
+    else:
+        print_best(console, result, point)
+    return 0
+
+
+def confirm(args: Namespace, console: Console) -> int:
+    """Train the leading points again with fresh seeds, and print what became of them."""
+    from search.running.confirm import confirm as confirm_study
+    from search.view.live import ConfirmWatcher
+
+    # With `--json` only the object goes to the output.
+    beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    said = beside if args.json else console
+    options = {"seeds": args.seeds, "top": args.top, **_policy_options(args)}
+    try:
+        with ConfirmWatcher(said) as watcher:
+            confirmed = confirm_study(args.folder, watcher=watcher, **options)
+    except Interrupted:
+        _say(said, "interrupted: every measured epoch is kept; the same command goes on")
+        return INTERRUPTED
+    if args.json:
+        _print_json(console, confirmation_to_dict(confirmed))
+    else:
+        print_confirmation(console, confirmed)
+    return 0
+
+
+def show(args: Namespace, console: Console) -> int:
+    """Print a whole study."""
+    result = load(args.folder)
+    if args.json:
+        _print_json(console, as_json.study_to_dict(result, result.state))
+    else:
+        print_show(console, result)
+    return 0
+
+
+def list_(args: Namespace, console: Console) -> int:
+    """Print a line per study of a storage."""
+    rows = [(folder.rpartition("/")[2], _load(folder)) for folder in list_studies(args.storage)]
+    if rows:
+        print_list(console, rows)
+    else:
+        _say(console, f"no studies in {short_path(Store(args.storage).uri)}")
+    return 0
+
+
+def data_digits(args: Namespace, console: Console) -> int:
+    """Write a data set of digits."""
+    from trainables.data.digits import write_digits
+
+    path = write_digits(args.out, num=args.num, image_size=args.image_size, seed=args.seed)
+    _say(console, f"wrote {args.num} images of {args.image_size}x{args.image_size} to {path}")
+    return 0
+
+
+def data_check(args: Namespace, console: Console) -> int:
+    """Check a study's data set, and print what it is."""
+    from search.study.configs import data_request
+    from trainables.data.check import check_dataset
+
+    study = Study.from_yaml(args.study)
+    info = check_dataset(data_request(study))
+    shape = "x".join(str(side) for side in info.image_shape)
+    rows = ", ".join(f"{num} {split}" for split, num in info.rows.items())
+    _say(console, f"data     {short_path(study.data)}")
+    _say(console, f"rows     {rows}")
+    _say(console, f"images   {shape} (height x width x channels)")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name in ("head", "kind", "units", "loss", "baseline", "classes"):
+        table.add_column(name, overflow="fold")
+    for head in info.heads:
+        figures = (str(head.units), head.recorded_loss, number(info.baselines[head.name]))
+        table.add_row(clean(head.name), head.kind, *figures, Text(clean(", ".join(head.classes))))
+    console.print(table)
+    _complain_of(study)
+    return 0
+
+
+def cluster_yaml(args: Namespace, console: Console) -> int:
+    """Print or write a file for `ray up`."""
+    from search.doctor import cluster_yaml as cluster_files
+
+    text = cluster_files.cluster_yaml(args.provider)
+    if args.out is None:
+        console.file.write(text)
+    else:
+        cluster_files.write_cluster_yaml(args.out, text)
+        _say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
+    return 0
+
+
+def run_study(
+    study: Study, console: Console, *, needs_digits: bool = False, **options: Any
+) -> int:
+    """Run a study with someone looking on, and print what it found.
+
+    Args:
+        study: What to search.
+        console: Where to.
+        needs_digits: Whether its data are the bundled digits, to be written where they are not.
+        **options: Of `search.running.run.run`.
+
+    Returns:
+        The exit status.
+    """
+    from search.running.stored import is_done, stored_study
+    from search.view.live import watcher_for
+
+    reader = options.setdefault("reader", StudyReader(Store(study.folder)))
+    if stored_study(study, reader) is None or not is_done(study, reader):
+        _complain_of(study)
+    started = time.monotonic()
+    with _without_warnings(), watcher_for(console) as watcher:
+        if needs_digits:
+            defaults.write_data(study.storage, watcher.preparing)
+        watcher.preparing("getting ready")
+        from search.running import run as runner
+
+        try:
+            result = runner.run(study, watcher=watcher, **options)
+        except Interrupted:
+            result = None
+    if result is None:
+        print_interrupted(console, study.folder)
+        return INTERRUPTED
+    print_end(console, result, time.monotonic() - started if watcher.has_started else None)
+    return 0
+
+
+def read_exponents(text: str) -> dict[str, float]:
+    """Return ``c_output=2,r_output=1`` as a mapping.
+
+    Raises:
+        InputError: If it is not of this form.
+
+    Example:
+        >>> read_exponents("c_output=2,r_output=0.5")
+        {'c_output': 2.0, 'r_output': 0.5}
+    """
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, exponent = (part.strip() for part in item.partition("="))
+        try:
+            value = float(exponent)
+        except ValueError:
+            value = float("nan")
+        if not (name and equals) or value != value or name in found:
+            raise InputError(
+                f"--exponents needs heads with numbers such as c_output=2,r_output=1, got {text!r}"
+            )
+        found[name] = value
+    return found
+
+
+def _complain_of(study: Study) -> None:
+    """Print the warnings of a study on the error stream."""
+    for message in study_warnings(study):
+        sys.stderr.write(f"twohead: warning: {clean(message, keep_lines=True)}\n")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the run from giving the warnings that were printed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StudyWarning)
+        yield
+
+
+def _with_flags(study: Study, args: Namespace) -> Study:
+    study = study.with_budget(trials=args.trials, epochs=args.epochs)
+    if args.concurrent is None:
+        return study
+    return replace(study, resources=replace(study.resources, concurrent=args.concurrent))
+
+
+def _load(folder: str) -> StudyResult | str:
+    """Return a study, or why it cannot be read."""
+    try:
+        return load(folder)
+    except SearchError as error:
+        return " ".join(str(error).split())
+    except Exception as error:  # one study that nobody foresaw must not hide all others
+        return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _policy_options(args: Namespace) -> dict[str, Any]:
+    """Return what the arguments say of how the best is chosen."""
+    options: dict[str, Any] = {}
+    if args.head is not None:
+        if args.policy not in (None, "head"):
+            raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
+        options["head"] = args.head
+    if args.policy is not None:
+        options["policy"] = args.policy
+    if args.exponents is not None:
+        options["exponents"] = read_exponents(args.exponents)
+    return options
+
+
+def _print_json(console: Console, values: dict[str, Any]) -> None:
+    console.file.write(as_json.to_text(values) + "\n")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(clean(line)), soft_wrap=True)

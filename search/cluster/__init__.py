@@ -1,0 +1,1 @@
+"""The Ray that is joined or started: nodes, room, shares, token, signals."""

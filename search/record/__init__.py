@@ -1,0 +1,1 @@
+"""A study's record: decisions, measurements, log, and who may write."""

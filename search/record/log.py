@@ -1,0 +1,366 @@
+"""The study's record: what was decided, joined with what the actors measured; the only truth."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
+from search.record.decisions import (
+    Accepted,
+    Asked,
+    Attempted,
+    Closed,
+    Decision,
+    Ended,
+    Extended,
+    Opened,
+    Released,
+    Stopped,
+    Tested,
+)
+from search.record.history import History, TrialHistory
+from search.record.ownership import Ownership
+from search.record.reader import PREPARED, STUDY, StudyReader, read_study
+from search.record.replay import Replay
+from search.record.segments import encode_segment, segment_path
+from trainables.storage.sealed import DamagedRecord, seal, unseal
+from trainables.storage.store import Store
+
+__all__ = [
+    "Asked",
+    "Attempted",
+    "Closed",
+    "Decision",
+    "Ended",
+    "Extended",
+    "History",
+    "Opened",
+    "Released",
+    "Stopped",
+    "StudyLog",
+    "StudyReader",
+    "Tested",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Decisions that are to become true at the same moment."""
+
+    given: tuple[Decision, ...]
+    logged: tuple[Decision, ...]
+    """The same, completed."""
+    after: Replay
+    """The state once they are logged: a preview."""
+
+    def and_then(self, later: "Draft") -> "Draft":
+        """Return both in one; ``later`` was tried on what is after this, which is used up."""
+        self.after.adopt(later.after)
+        return Draft(
+            given=self.given + later.given,
+            logged=self.logged + later.logged,
+            after=self.after,
+        )
+
+
+@final
+class StudyLog:
+    """The writing end of a study's record; made by `open_for_writing`, one at a time.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from search.record.ownership import claim
+        >>> store = Store(mkdtemp()).child("digits")
+        >>> StudyLog.create(store, {"name": "digits"})
+        True
+        >>> with claim(store) as ownership:
+        ...     log = StudyLog.open_for_writing(store, ownership, budget={"trials": 1})
+        ...     _ = log.record(Asked(number=0, config={"dropout": 0.1}))
+        ...     _ = log.record(Ended(number=0, state="failed", reason="loss became NaN"))
+        ...     _ = log.record(Closed(reason="done"))
+        >>> [(trial.state, trial.reason) for trial in StudyLog.read(store).trials]
+        [('failed', 'loss became NaN')]
+    """
+
+    def __init__(self, reader: StudyReader, ownership: Ownership, replay: Replay) -> None:
+        self.reader = reader
+        """Reads the same study, and knows what this writes."""
+        self._store = reader.store
+        self._ownership = ownership
+        self._replay = replay
+        self._sequence = 0
+        self._uncertain: Draft | None = None
+        self._gathered: Draft | None = None
+
+    @classmethod
+    def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
+        """Write down what the study is, once and for all.
+
+        Args:
+            store: The study's folder.
+            study: Plain JSON values.
+
+        Returns:
+            Whether this call created it; False if the same study is there already.
+
+        Raises:
+            StudyDiffers: If another study is there.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses, or what is there is damaged.
+        """
+        data = seal("study", study)
+        if store.put_new(STUDY, data):
+            return True
+        found, given = read_study(store), unseal("study", data, STUDY)
+        keys = [k for k in sorted(found.keys() | given) if found.get(k) != given.get(k)]
+        if keys:
+            raise StudyDiffers(f"{store.uri} holds another study; the keys that differ: {keys}")
+        return False
+
+    @classmethod
+    def open_for_writing(
+        cls,
+        store: Store,
+        ownership: Ownership,
+        *,
+        budget: Mapping[str, Any] | None = None,
+        reader: StudyReader | None = None,
+    ) -> "StudyLog":
+        """Take the study over: settle what the older owners left, and begin a generation.
+
+        Args:
+            store: The study's folder.
+            ownership: The claim on it; must be held until the log is not used any more.
+            budget: The budget from now on; None keeps the one in force.
+            reader: What has read the study before, so that nothing is parsed twice.
+
+        Raises:
+            StudyLocked: If the study was taken over meanwhile.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses, or a record is damaged.
+        """
+        # A killed process leaves names that are seen but not durable; this owner builds on them.
+        for folder in ("log", "epochs", "trials", "owner"):
+            store.settle(folder)
+        ownership.check()
+        store.sweep()
+        reader = reader or StudyReader(store)
+        replay, history = reader.read_both()
+        log = cls(reader, ownership, replay)
+        ownership.check()  # else a newer owner's decisions may be in what was read
+        opened = Opened(
+            budget=history.budget if budget is None else budget,
+            accepted=tuple(accepted(trial) for trial in history.trials if is_open(trial)),
+            previous=tuple(sorted(reader.segments.lengths.items())),
+        )
+        log.record(opened)
+        for generation, _ in opened.previous:
+            reader.segments.pack(generation, whole=True, by=log.generation)
+        log.fold()
+        return log
+
+    @staticmethod
+    def read(store: Store) -> History:
+        """Return the study as it is now; raises what `StudyReader.read` raises."""
+        return StudyReader(store).read()
+
+    @property
+    def generation(self) -> int:
+        """The generation in which this log writes; attempts started under it carry it."""
+        return self._ownership.generation
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process has been seen to have taken over."""
+        return self._ownership.is_lost
+
+    def ensure(self) -> None:
+        """Make sure that what is decided without a record is still this process' to decide.
+
+        Raises:
+            StudyLocked: If another process has taken over.
+            StorageError: If the storage had to be asked and cannot be.
+        """
+        self._ownership.ensure()
+
+    def put_prepared(self, prepared: Mapping[str, Any]) -> None:
+        """Write down what was found out about the data; raises `StorageError`."""
+        self._ownership.check()
+        self._store.put(PREPARED, seal("prepared", prepared))
+
+    def record(self, *decisions: Decision) -> tuple[Decision, ...]:
+        """Log decisions that become true together; durable when this returns.
+
+        An `Ended` or `Released` without an epoch gets the last one that was measured.
+        After a `StorageError` the decisions may or may not be in the log; calling again with
+        the same ones is right in both cases.
+
+        Returns:
+            The decisions as they were logged.
+
+        Raises:
+            InputError: If one contradicts what was decided or measured before; then none of
+                them is logged.
+            StudyLocked: If another process writes to this study.
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses.
+        """
+        self._ownership.ensure()
+        if not decisions:
+            return ()
+        landed = self._settle_uncertain()
+        if landed is not None and landed.given == decisions:
+            return landed.logged
+        draft = self._draft(decisions)
+        if self._gathered is None:
+            self._write(draft)
+        else:
+            self._gathered = self._gathered.and_then(draft)
+        return draft.logged
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Log all that is recorded meanwhile at once, also if something is raised meanwhile.
+
+        It is durable when this is left, not before: nothing may be done meanwhile that follows
+        from it. Leaving it raises what `record` raises.
+        """
+        self._settle_uncertain()
+        self._gathered = Draft(given=(), logged=(), after=self._replay.preview())
+        try:
+            yield
+        finally:
+            draft, self._gathered = self._gathered, None
+            if draft.logged:
+                self._write(draft)
+
+    def fold(self) -> None:
+        """Fold ended trials and pack the log: fewer objects, the same study.
+
+        Loses nothing wherever it is interrupted. An error leaves work for the next call.
+
+        Raises:
+            StorageFull: If there is no room.
+            StorageError: If the storage refuses.
+        """
+        self._ownership.check()
+        self.reader.measured.fold(self._replay.trials, self.generation)
+        self.reader.segments.pack(self.generation, whole=False, by=self.generation)
+
+    def history(self) -> History:
+        """Return the study as it is now; raises what `StudyReader.read` raises."""
+        return self.reader.read()
+
+    def trial(self, number: int) -> TrialHistory:
+        """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
+        return self.reader.measured.of_trial(number, self._now.trials[number])
+
+    @property
+    def _now(self) -> Replay:
+        return self._replay if self._gathered is None else self._gathered.after
+
+    def _draft(self, decisions: tuple[Decision, ...]) -> Draft:
+        preview = self._now.preview()
+        logged = []
+        try:
+            for decision in decisions:
+                logged.append(self._complete(decision, preview))
+                preview.apply(logged[-1], self.generation)
+        except (DamagedRecord, InputError):
+            self._ownership.check()  # a newer owner may have tidied away what was looked for
+            raise
+        return Draft(given=decisions, logged=tuple(logged), after=preview)
+
+    def _write(self, draft: Draft) -> None:
+        path = segment_path(self.generation, self._sequence)
+        data = encode_segment(self.generation, self._sequence, draft.logged)
+        try:
+            if not self._store.put_new(path, data):
+                raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
+            # A new owner reads after it has claimed: what is here without a newer claim, it sees.
+            self._ownership.check()
+        except StorageError:
+            self._uncertain = draft
+            raise
+        self._advance(draft)
+
+    def _settle_uncertain(self) -> Draft | None:
+        """Find out whether the write that failed last has become visible all the same."""
+        draft = self._uncertain
+        if draft is None:
+            return None
+        path = segment_path(self.generation, self._sequence)
+        try:
+            found = self._store.get(path)
+        except FileNotFoundError:
+            self._uncertain = None
+            return None
+        if found != encode_segment(self.generation, self._sequence, draft.logged):
+            raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
+        self._store.settle("log")
+        self._ownership.check()
+        self._uncertain = None
+        self._advance(draft)
+        return draft
+
+    def _advance(self, draft: Draft) -> None:
+        self.reader.segments.add(self.generation, self._sequence, draft.logged)
+        self._sequence += 1
+        self._ownership.logged = self._sequence
+        self._replay.adopt(draft.after)
+
+    def _complete(self, decision: Decision, preview: Replay) -> Decision:
+        """Fill in, or check, up to which epoch an end or a release counts."""
+        if not isinstance(decision, Ended | Released) or decision.number not in preview.trials:
+            return decision
+        # Seen is not yet durable, and what is logged must not depend on what can be lost.
+        self._store.settle("epochs")
+        trial = self.reader.measured.of_trial(decision.number, preview.trials[decision.number])
+        return completed(decision, trial)
+
+
+def is_open(trial: TrialHistory) -> bool:
+    """Tell whether nothing has been decided yet of a trial's newest attempt."""
+    return not trial.has_ended and trial.attempts[-1].last is None
+
+
+def accepted(trial: TrialHistory) -> Accepted:
+    """Return what a new owner accepts of a trial's open attempt: all that is there."""
+    newest = trial.attempts[-1]
+    return Accepted(
+        number=trial.number,
+        attempt=newest.attempt,
+        generation=newest.generation,
+        epoch=_last_epoch(trial, newest.attempt),
+    )
+
+
+def completed(decision: Ended | Released, trial: TrialHistory) -> Ended | Released:
+    """Return an end, or a release, with the last epoch that counts: by itself the last measured.
+
+    Raises:
+        InputError: If it says one that was not measured.
+    """
+    measured = _last_of(trial, decision)
+    if decision.epoch is None:
+        return replace(decision, epoch=measured)
+    if decision.epoch > measured:
+        raise InputError(
+            f"trial {decision.number} has {measured} measured epochs, "
+            f"it cannot be {decision.kind} after {decision.epoch}"
+        )
+    return decision
+
+
+def _last_of(trial: TrialHistory, decision: Ended | Released) -> int:
+    if isinstance(decision, Ended):
+        return len(trial.measurements)
+    newest = trial.attempts[-1]
+    if newest.last is not None and newest.attempt == decision.attempt:
+        return newest.last  # taken over: decided when this generation was opened
+    return _last_epoch(trial, decision.attempt)
+
+
+def _last_epoch(trial: TrialHistory, attempt: int) -> int:
+    return max((m.epoch for m in trial.measurements if m.attempt == attempt), default=0)

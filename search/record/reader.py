@@ -1,0 +1,137 @@
+"""Reads a study's record, also while another process writes it; needs no lock."""
+
+from contextlib import suppress
+from typing import Any
+
+from search.errors import InputError
+from search.record.epochs import MeasurementFiles
+from search.record.history import History, study_history
+from search.record.lease import Standing, look, newest_claim
+from search.record.replay import Replay
+from search.record.segments import FOLDER as LOG
+from search.record.segments import Moved, SegmentFiles, has_log
+from trainables.storage.sealed import DamagedRecord, unseal
+from trainables.storage.store import Store
+from trainables.storage.uri_keys import without_keys
+
+STUDY = "study.json"
+PREPARED = "prepared.json"
+LOGGED_TRIES = 2
+"""How often the log is read again if it lacks what an owner says to have logged."""
+READ_TRIES = 20
+"""How often a reader looks again for what a writer may just have folded away."""
+
+
+class StudyReader:
+    """Reads a study again and again, also while another process writes it; needs no lock.
+
+    Keeps what cannot change, so that a further `read` costs little more than what is new.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.segments = SegmentFiles(store)
+        self.measured = MeasurementFiles(store)
+
+    def read(self) -> History:
+        """Return the study as it is now.
+
+        Raises:
+            InputError: If there is no study here.
+            NewerFormat: If a newer version wrote it.
+            DamagedRecord: If an object is missing, foreign, or not what was written; the message
+                names it.
+            StorageError: If the storage refuses.
+        """
+        return self.read_both()[1]
+
+    def read_whole(self) -> tuple[History, Standing]:
+        """Return the study as it is now, and who has shown life in it.
+
+        Its owners say with each sign of life how much they have logged: a log that lacks its
+        newest segments is no study at an earlier moment but a damaged one.
+
+        Raises:
+            DamagedRecord: If segments are missing that an owner had logged; also what `read`
+                raises.
+        """
+        history = self.read()
+        standing = look(self.store, newest_claim(self.store), since=history.generation)
+        for _ in range(LOGGED_TRIES):
+            with suppress(Moved):
+                self._check_logged(standing, history.generation)
+                return history, standing
+            history = self.read()  # also what was logged since it was read
+        self._check_logged(standing, history.generation)
+        return history, standing
+
+    def _check_logged(self, standing: Standing, newest: int) -> None:
+        for found in standing.signs:
+            if found.sign is not None and found.generation >= newest:
+                self.segments.check_length(found.generation, found.sign.logged)
+
+    def read_both(self) -> tuple[Replay, History]:
+        """Return the study as it is now, also as its decisions alone; raises what `read` does."""
+        study = read_study(self.store)
+        for _ in range(READ_TRIES - 1):
+            with suppress(Moved):
+                return self._read(study)
+        return self._read(study)
+
+    def replay(self) -> Replay:
+        """Return the state after all decisions that count; raises what `read` raises."""
+        replay = Replay()
+        for generation, segment in self.segments.read():
+            try:
+                for decision in segment:
+                    replay.apply(decision, generation)
+            except InputError as error:
+                raise DamagedRecord(
+                    f"the log of {self.store!r} contradicts itself in generation {generation}: "
+                    f"{error}"
+                ) from error
+        return replay
+
+    def _read(self, study: dict[str, Any]) -> tuple[Replay, History]:
+        replay = self.replay()
+        prepared = _read_sealed(self.store, PREPARED, "prepared")
+        if prepared is not None and not replay.generation:  # its writer had opened the log before
+            raise Moved(f"{self.store.uri}/{LOG} is missing; restore it from a copy")
+        trials = tuple(self.measured.join(replay.trials))
+        return replay, study_history(replay, trials, study=study, prepared=prepared)
+
+
+def read_study(store: Store) -> dict[str, Any]:
+    """Return what `StudyLog.create` wrote.
+
+    Raises:
+        InputError: If there is no study here.
+        StorageError: If it is damaged or written by a newer version, or the storage refuses.
+    """
+    study = _read_sealed(store, STUDY, "study")
+    if study is not None:
+        return _without_keys(study)
+    if has_log(store):
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside its log; restore it from a copy"
+        )
+    raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
+
+
+def _without_keys(study: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the keys that were in URIs when they were still taken."""
+    places = {name: study[name] for name in ("data", "storage", "warm_start") if name in study}
+    return {
+        **study,
+        **{
+            name: without_keys(place) if isinstance(place, str) else list(map(without_keys, place))
+            for name, place in places.items()
+        },
+    }
+
+
+def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:
+    try:
+        return unseal(kind, store.get(path), f"{store.uri}/{path}")
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,342 @@
+"""Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, final
+
+from search.errors import InputError, SearchError
+from search.remote.connection import Connection
+from search.remote.package import folder_of_model
+from search.remote.questions import (
+    Answer,
+    Questions,
+    StudyStatus,
+    Submitted,
+    point_of,
+    study_status,
+)
+from search.remote.request import (
+    JobRequest,
+    folder_here,
+    our_version,
+    place_and_name,
+    storage_there,
+)
+from search.remote.submit import STOP_SECONDS, StudyJobs, in_words
+from search.results.load import given_study, load
+from search.results.points import Point
+from search.study.study import Study
+from trainables.storage.retry import within
+from trainables.storage.uri_keys import check_no_key
+
+
+@final
+class Client:
+    """The studies of one cluster; made by `search.connect`. A context manager.
+
+    Args:
+        address: A URL, ``host:port``, or the file that `ray up` was given; None for what
+            ``RAY_API_SERVER_ADDRESS`` says, else ``http://127.0.0.1:8265``.
+        storage: Where studies lie, a URI; None for what the cluster's nodes say. Where this
+            machine can read it, results are read directly.
+
+    Raises:
+        InputError: If it is no address, or the token is not safe.
+        ClusterError: If nothing answers there.
+        TokenRefused: If the cluster wants another token.
+    """
+
+    def __init__(
+        self, address: str | os.PathLike[str] | None = None, *, storage: str | None = None
+    ) -> None:
+        self._storage = checked_storage(storage)
+        self._direct = Direct()
+        self._connection = Connection(address)
+        self._questions = Questions(self._connection)
+        self._jobs = StudyJobs(self._connection, self._questions)
+
+    def submit(
+        self,
+        study: Study | str | os.PathLike[str] | Mapping[str, Any],
+        *,
+        storage: str | None = None,
+    ) -> Submitted:
+        """Have the cluster run a study, or go on with it; return at once.
+
+        The default storage means the cluster's own. If the study has a model function of
+        its own, the modules of its folder go along.
+
+        Args:
+            study: What to search: a `Study`, a study file's path, or a mapping with its keys.
+            storage: A URI, or a path on the cluster; None: the study's.
+
+        Raises:
+            InputError: If the study holds a secret or its modules are too large.
+            StudyLocked: If the cluster runs a study of this name already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        study = given_study(study)
+        said = storage or self._storage or storage_there(study.storage)
+        values = {**study.to_dict(), "storage": "", "module_folder": None}
+        request = JobRequest(
+            study=values, name=study.name, storage=said, changes={}, version=our_version()
+        )
+        folder = study.module_folder if study.model is not None else None
+        return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
+
+    def submit_digits(
+        self,
+        *,
+        name: str | None = None,
+        storage: str | None = None,
+        trials: int | None = None,
+        epochs: int | None = None,
+        concurrent: int | None = None,
+        seed: int | None = None,
+    ) -> Submitted:
+        """Have the cluster run the study of the bundled digits, whose data its head writes.
+
+        Args:
+            name: By default as `twohead run` names it.
+            storage: A URI, or a path on the cluster; None: the cluster's own.
+            trials: How many in all.
+            epochs: Of a whole trial.
+            concurrent: Trials side by side.
+            seed: Of the study.
+
+        Raises:
+            InputError: If a number cannot be.
+            StudyLocked: If the cluster runs a study of this name already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        from search.study.digits import digits_study
+
+        study = digits_study("studies", seed=seed or 0, name=name)
+        study = study.with_budget(trials=trials, epochs=epochs)
+        if concurrent is not None:
+            replace(study.resources, concurrent=concurrent)  # refused here, not by the job
+        budget = {"trials": trials, "epochs": epochs}
+        request = JobRequest(
+            name=study.name,
+            storage=storage or self._storage,
+            changes={**budget, "concurrent": concurrent, "seed": seed},
+            is_digits=True,
+            version=our_version(),
+        )
+        return self._jobs.send(request, None, ())
+
+    def resume(
+        self,
+        study: str | Study,
+        *,
+        trials: int | None = None,
+        epochs: int | None = None,
+        folder: str = ".",
+    ) -> Submitted:
+        """Have the cluster go on with a study, with a larger budget perhaps; return at once.
+
+        Args:
+            study: Its name or its folder, or the study itself.
+            trials: How many in all.
+            epochs: Of a whole trial.
+            folder: Where the modules of a study with a model function of its own are found,
+                which are never taken from the cluster's storage.
+
+        Raises:
+            InputError: If there is no such study.
+            StudyLocked: If the cluster runs it already.
+            ClusterError: If the cluster cannot be reached or refuses.
+        """
+        if isinstance(study, Study):
+            return self.submit(study.with_budget(trials=trials, epochs=epochs))
+        storage, study = self._find(study)
+        self._jobs.refuse_running(study, storage)
+        known = self._questions.tell("study", storage=storage, name=study)
+        changes = {"trials": trials, "epochs": epochs}
+        request = JobRequest(name=study, storage=storage, changes=changes, version=our_version())
+        code = None if known["model"] is None else folder_of_model(known["model"], folder)
+        return self._jobs.send(request, code, ())
+
+    def status(self, name: str) -> StudyStatus:
+        """Return where a study stands.
+
+        Raises:
+            InputError: If the cluster knows nothing of it.
+            ClusterError: If the cluster cannot be reached.
+        """
+        storage, name = self._find(name)
+        known = self._questions.tell("status", storage=storage, name=name)
+        job = self._jobs.newest(name)
+        if job is None and known["state"] == "not begun":
+            raise InputError(
+                f"a study needs to have been submitted, got {name!r}, of which the cluster at "
+                f"{self._connection.address} has neither a job nor a folder ({known['folder']})"
+            )
+        return study_status(name, job, known, self._jobs.last_words(job))
+
+    def studies(self) -> tuple[StudyStatus, ...]:
+        """Return where each study of the cluster stands, by name.
+
+        Raises:
+            ClusterError: If the cluster cannot be reached.
+        """
+        jobs = self._jobs.by_name()
+        others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
+        known = self._questions.tell("studies", storage=self._storage, others=others)
+        jobs = self._jobs.by_name()
+        return tuple(
+            study_status(name, jobs.get(name), known.get(name, {"state": "not begun"}), "")
+            for name in sorted({*jobs, *known})
+        )
+
+    def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
+        """Return the lines that a study's newest job has printed.
+
+        Args:
+            name: Of the study.
+            follow: Whether to go on until the job ends.
+
+        Raises:
+            InputError: If there is no job.
+            ClusterError: If the cluster cannot be reached, or is gone for too long.
+        """
+        return self._jobs.lines(name, follow=follow)
+
+    def wait(self, name: str, *, seconds: float | None = None) -> StudyStatus:
+        """Wait for a study's newest job to end, and return where the study stands then.
+
+        Args:
+            name: Of the study.
+            seconds: How long at most; None: as long as it takes.
+
+        Raises:
+            InputError: If there is no job.
+            ClusterError: If it does not end in time, or the cluster is gone for too long.
+        """
+        self._jobs.wait(name, seconds=seconds)
+        return self.status(name)
+
+    def stop(self, name: str) -> StudyStatus:
+        """Have a study's job end in order, and wait for it.
+
+        What is measured is kept; `resume` goes on.
+
+        Raises:
+            InputError: If no job of it runs.
+            ClusterError: If it does not end, or the cluster cannot be reached.
+        """
+        job = self._jobs.needed(name)
+        if job.has_ended:
+            raise InputError(f"study {name!r} needs a running job to stop, got {in_words(job)}")
+        self._connection.call(lambda api: api.stop(job.id))
+        return self.wait(name, seconds=STOP_SECONDS + 60.0)
+
+    def best(self, name: str, **policy: Any) -> Point:
+        """Return the best point of a study; see `StudyResult.best`.
+
+        Raises:
+            NoCandidate: If no trial has a point.
+            InputError: If there is no such study, or the policy cannot be.
+            ClusterError: If the cluster cannot be reached.
+        """
+        storage, known = self._find(name)
+        if self._storage:
+            point = self._direct.best(folder_here(storage, known), policy)
+            if point is not None:
+                return point
+        return point_of(self._questions.tell("point", storage=storage, name=known, policy=policy))
+
+    def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
+        """Return the config of the best point; see `best`."""
+        return dict(self.best(name, **policy).config)
+
+    def relay(
+        self, argv: Sequence[str], *, name: str | None = None, columns: int | None = None
+    ) -> Answer:
+        """Run a `twohead` command on the cluster that only reads, and return what it printed.
+
+        Args:
+            argv: ``best``, ``show``, ``list`` or ``doctor`` and its arguments, with a study's
+                name in the place of its folder.
+            name: Of the study in it, None without one.
+            columns: Of the terminal that shall show it; None for a file's.
+
+        Raises:
+            ClusterError: If no answer comes in time.
+        """
+        storage = self._storage if name is None else self._find(name)[0]
+        return self._questions.relay(argv, storage=storage, columns=columns)
+
+    @property
+    def address(self) -> str:
+        """The URL of the cluster's dashboard, or of the tunnel to it."""
+        return self._connection.address
+
+    def close(self) -> None:
+        """Leave the cluster; what it runs goes on."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _find(self, said: str) -> tuple[str, str]:
+        """Return where a study lies, and its name.
+
+        Where it lies is as its folder, this client or the study's newest job was told.
+        """
+        storage, name = place_and_name(said)
+        return storage or self._storage or self._jobs.storage_of(name), name
+
+
+READ_SECONDS = 20.0
+"""So long a study may take to be read before the cluster is asked: it is nearer to its storage."""
+
+
+@final
+class Direct:
+    """Reads studies from where this machine stands; gives up a storage that does not answer."""
+
+    def __init__(self) -> None:
+        self._is_given_up = False
+
+    def best(self, folder: str, policy: Mapping[str, Any]) -> Point | None:
+        """Return the best point of a study; None if it cannot be read from here.
+
+        Raises:
+            NoCandidate: If no trial has a point.
+            InputError: If the policy cannot be.
+        """
+        if self._is_given_up:
+            return None
+        try:
+            result = within(READ_SECONDS, lambda: load(folder))
+        except TimeoutError:
+            self._is_given_up = True
+            return None
+        except SearchError:
+            return None
+        return result.best(**policy)
+
+
+def checked_storage(storage: str | None) -> str:
+    """Return a storage as it is named to others, empty for none.
+
+    Raises:
+        InputError: If it is no place, or has a secret in it.
+    """
+    if storage is None:
+        return ""
+    if not isinstance(storage, str):
+        raise InputError(f"storage needs a URI or a path as text, got {storage!r}")
+    check_no_key("storage", storage)
+    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))

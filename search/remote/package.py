@@ -1,0 +1,159 @@
+"""The files of a job: the request and the user's own modules, packed to be sent to a cluster."""
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+
+from search.errors import InputError
+from search.remote.request import CODE_FOLDER, REQUEST_FILE
+from trainables.model.user_modules import user_folder_of
+
+MOST_BYTES = 100 * 2**20
+"""What Ray's Jobs API takes in one request (ray 2.60)."""
+MOST_FILES = 20_000
+DATA = frozenset(
+    {".arrow", ".bmp", ".feather", ".gif", ".jpeg", ".jpg", ".keras", ".parquet", ".png"}
+    | {".h5", ".hdf5", ".tfrecord", ".tif", ".tiff", ".webp"}
+)
+"""Endings of files that are data, which stay where they are."""
+SECRETS = frozenset({".key", ".pem", ".p12", ".pfx"})
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_LARGEST = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """The files of one job, as one archive."""
+
+    content: bytes
+    name: str
+    """As Ray names it: told from the content, so that the same is sent once."""
+    num_files: int
+    """Of the user's own."""
+
+    @property
+    def uri(self) -> str:
+        """How a runtime environment names it."""
+        return f"gcs://{self.name}"
+
+
+def pack(request: str, folder: str | None, *, apart_from: tuple[str, ...] = ()) -> Package:
+    """Pack a request and the modules of a folder.
+
+    Left out are hidden files, byte code, virtual environments, data, keys and studies.
+
+    Args:
+        request: Of the job, as text.
+        folder: What the study's own modules are found in; None without any.
+        apart_from: Paths that are left out too, such as the data set's and the storage's.
+
+    Raises:
+        InputError: If it is larger than what can be sent, naming the largest files.
+    """
+    files = [] if folder is None else sorted(_files(folder, apart_from))
+    _check_size(folder or "", files)
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_entry(REQUEST_FILE), request)
+        for relative, size in files:
+            content = _read(Path(folder or "", relative), size)
+            archive.writestr(_entry(f"{CODE_FOLDER}/{relative}"), content)
+    content = target.getvalue()
+    if len(content) > MOST_BYTES:
+        raise _too_large(folder or "", len(content), files)
+    digest = sha1(content, usedforsecurity=False).hexdigest()
+    return Package(content=content, name=f"_ray_pkg_{digest}.zip", num_files=len(files))
+
+
+def folder_of_model(model: str, folder: str) -> str:
+    """Return the folder of a stored study's own model function on this machine.
+
+    Raises:
+        InputError: If its module is not there.
+    """
+    module = model.partition(":")[0]
+    found = os.path.join(os.path.abspath(folder), *module.split(".")[:1])
+    if os.path.isdir(found) or os.path.isfile(f"{found}.py"):
+        return os.path.abspath(folder)
+    on_path = user_folder_of(module)
+    if on_path is None:
+        raise InputError(
+            f"resuming a study with a model of its own ({model}) needs its module {module!r} in "
+            f"the current folder, got none in {os.path.abspath(folder)}: it is sent from here, "
+            "and never taken from the cluster's storage"
+        )
+    return on_path
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return what makes equal files an equal archive: no time, no owner."""
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _read(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size + 1)
+    except OSError as error:
+        raise InputError(f"own code needs files that can be read, got {path}: {error}") from None
+
+
+def _files(folder: str, apart_from: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Yield what is sent: paths relative to the folder, and sizes in bytes."""
+    apart = {os.path.realpath(path) for path in apart_from if "://" not in path}
+    num = 0
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if _is_wanted(os.path.join(here, name), apart)]
+        for name in names:
+            path = os.path.join(here, name)
+            if not _is_code(name) or os.path.realpath(path) in apart or not os.path.isfile(path):
+                continue
+            num += 1
+            if num > MOST_FILES:
+                raise InputError(
+                    f"own code needs at most {MOST_FILES} files, got more in {folder}: put the "
+                    "model's module into a folder of its own, and name that as module_folder"
+                )
+            yield os.path.relpath(path, folder), os.path.getsize(path)
+
+
+def _is_wanted(folder: str, apart: set[str]) -> bool:
+    """Tell whether a folder is neither hidden nor made by a program, nor full of results."""
+    name = os.path.basename(folder)
+    if name.startswith(".") or name in {"__pycache__", "node_modules"}:
+        return False
+    if name.endswith((".egg-info", ".dist-info")) or os.path.realpath(folder) in apart:
+        return False
+    is_study = os.path.isfile(os.path.join(folder, "study.json")) and os.path.isdir(
+        os.path.join(folder, "log")
+    )
+    return not is_study and not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+
+
+def _is_code(name: str) -> bool:
+    ending = os.path.splitext(name)[1].lower()
+    return not name.startswith(".") and ending not in DATA | SECRETS | {".pyc", ".pyo"}
+
+
+def _check_size(folder: str, files: list[tuple[str, int]]) -> None:
+    """Refuse what is too large as it lies there, before it is packed."""
+    total = sum(size for _, size in files)
+    if total > MOST_BYTES:
+        raise _too_large(folder, total, files)
+
+
+def _too_large(folder: str, size: int, files: list[tuple[str, int]]) -> InputError:
+    largest = sorted(files, key=lambda file: -file[1])[:_LARGEST]
+    named = ", ".join(f"{path} ({one / 2**20:.1f} MiB)" for path, one in largest)
+    return InputError(
+        f"own code needs at most {MOST_BYTES // 2**20} MiB to be sent, got {size / 2**20:.1f} MiB "
+        f"in {folder}; the largest files are {named}: leave data at a URI, or put the model's "
+        "module into a folder of its own and name that as module_folder"
+    )

@@ -1,0 +1,1 @@
+"""A study's record read back: points, fronts, policies, confirmation, progress."""

@@ -1,0 +1,141 @@
+"""Where a study's time went: the seconds that its trials recorded, and what is left over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from search.results.points import TrialRecord
+
+WORK = ("build", "trace", "train", "validate", "save")
+"""The parts of a trial that are its own work."""
+
+OPENING = ("start", "open")
+"""What comes before a trial's first epoch: imports, once per process; data and checkpoint."""
+
+MEANINGS = {
+    "start": "imports in a new process (start-up)",
+    "open": "data set and checkpoint opened (overhead)",
+    "build": "model and optimizer built",
+    "trace": "epoch compiled",
+    "train": "gradient steps",
+    "validate": "exact losses on the validation rows",
+    "save": "weights written, superseded ones deleted",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Seconds of a study, summed over its trials and over the slots they ran in."""
+
+    parts: Mapping[str, float]
+    """By part; those of ``OPENING`` and ``WORK`` first, always there."""
+
+    wall_seconds: float | None
+    """Of all runs that ended in order, from the first to the last trial; None without one."""
+
+    slot_seconds: float
+    """The same times the trials that ran side by side."""
+
+    startup_seconds: float
+    """Of that: until each slot's process was ready, imports included."""
+
+    idle_seconds: float
+    """Of that: at the end, when no trial was left for a slot."""
+
+    num_trials: int
+    """Trials that ended in those runs, one that was taken up again each time."""
+
+    work_seconds: float
+    """Of that: what the trials of those runs recorded as ``WORK``."""
+
+    typical_overhead_seconds: float | None = None
+    """The median over those trials of what a slot spent on one besides its work; None if no run
+    noted it for each trial."""
+
+    @property
+    def overhead_seconds(self) -> float | None:
+        """Seconds per trial that were neither work nor start-up; None if unknown.
+
+        Work that was not recorded counts, too: epochs that failed or were lost.
+        """
+        if self.wall_seconds is None or self.num_trials == 0:
+            return None
+        used = self.startup_seconds + self.idle_seconds + self.work_seconds
+        return (self.slot_seconds - used) / self.num_trials
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            "seconds": dict(self.parts),
+            "wall_seconds": self.wall_seconds,
+            "slot_seconds": self.slot_seconds,
+            "startup_seconds": self.startup_seconds,
+            "idle_seconds": self.idle_seconds,
+            "num_trials": self.num_trials,
+            "overhead_seconds_per_trial": self.overhead_seconds,
+            "typical_overhead_seconds": self.typical_overhead_seconds,
+        }
+
+
+def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]) -> Ledger:
+    """Add a study's seconds up.
+
+    Args:
+        trials: Its trials.
+        runs: Its runs (see `search.results.result.StudyResult.runs`). Where they name their
+            ``generation``, what trials did in runs that were killed is left out of the
+            overhead, as the wall time of those is not known.
+    """
+    parts = _sum_parts(trials, None)
+    generations = {run["generation"] for run in runs if "generation" in run}
+    counted = _sum_parts(trials, generations) if len(generations) == len(runs) else parts
+    imports = counted.get("start", 0.0)
+    overheads = trial_overheads(trials, runs)
+    return Ledger(
+        parts=parts,
+        wall_seconds=_sum(runs, "wall_seconds") if runs else None,
+        slot_seconds=sum(float(run["wall_seconds"]) * int(run["slots"]) for run in runs),
+        startup_seconds=_sum(runs, "startup_seconds") + (imports if runs else 0.0),
+        idle_seconds=_sum(runs, "idle_seconds"),
+        num_trials=sum(int(run["trials"]) for run in runs),
+        work_seconds=sum(counted.get(part, 0.0) for part in WORK),
+        typical_overhead_seconds=median(overheads) if overheads else None,
+    )
+
+
+def trial_overheads(
+    trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
+) -> list[float]:
+    """Return what each trial that ended took of its slot, besides its work and imports.
+
+    From the end of the trial before it in the same process to its own, as the driver heard of
+    them; so what a trial's results, its record, the next suggestion and its way to the process
+    took is all there. In seconds, in the order in which the trials ended.
+    """
+    work: dict[tuple[int, int, int], float] = {}
+    for trial in trials:
+        for one in trial.measurements:
+            key = one.generation, one.number, one.attempt
+            spent = sum(one.seconds.get(part, 0.0) for part in (*WORK, "start"))
+            work[key] = work.get(key, 0.0) + spent
+    return [
+        seconds - work.get((run["generation"], number, attempt), 0.0)
+        for run in runs
+        for number, attempt, seconds in run.get("trial_seconds", ())
+    ]
+
+
+def _sum(runs: Sequence[Mapping[str, Any]], name: str) -> float:
+    return sum(float(run[name]) for run in runs)
+
+
+def _sum_parts(trials: Sequence[TrialRecord], generations: set[int] | None) -> dict[str, float]:
+    """Add up each part over the measurements of these generations (None: of all)."""
+    parts = dict.fromkeys((*OPENING, *WORK), 0.0)
+    for trial in trials:
+        for measurement in trial.measurements:
+            if generations is None or measurement.generation in generations:
+                for part, seconds in measurement.seconds.items():
+                    parts[part] = parts.get(part, 0.0) + seconds
+    return parts

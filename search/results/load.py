@@ -1,0 +1,127 @@
+"""Reads studies from their folders."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search.errors import InputError, StorageError
+from search.record.ownership import holder
+from search.record.reader import PREPARED, STUDY, StudyReader
+from search.record.segments import FOLDER as LOG
+from search.record.segments import has_log
+from search.results.result import StudyResult
+from search.results.usage import read_runs
+from search.space.problems import shown
+from search.study.fields import NAME
+from search.study.study import DEFAULT_STORAGE, Study
+from trainables.spec.plain_values import plain
+from trainables.storage.sealed import DamagedRecord
+from trainables.storage.store import Store
+
+
+def load(folder: "str | os.PathLike[str] | StudyResult | Study") -> StudyResult:
+    """Read a study from its folder, also while it runs.
+
+    Args:
+        folder: ``<storage>/<name>``, a path or a URI; the name alone of a study in ``studies``;
+            or a study or its result, to read it again.
+
+    Raises:
+        InputError: If there is no study.
+        StorageError: If its records are damaged.
+    """
+    return read(StudyReader(Store(study_folder(folder))))
+
+
+def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
+    """Return the folder of a study: of its path, its URI, its name in ``studies``, or itself.
+
+    A folder of that name here comes before the one in ``studies``.
+
+    Raises:
+        InputError: If it is no text, or a name of neither; the message says both places.
+    """
+    if isinstance(given, StudyResult | Study):
+        return given.folder
+    if not isinstance(given, str | os.PathLike):
+        rule = "a study needs its folder, such as 'studies/digits', its name or its result"
+        raise InputError(f"{rule}, got {shown(given)}")
+    said: str = plain(os.fspath(given))
+    if not NAME.fullmatch(said):
+        return said
+    found = find_study(said)
+    if found is None:
+        looked = " and ".join(map(os.path.abspath, _places(said)))
+        raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
+    return found
+
+
+def given_study(given: Any) -> Study:
+    """Return the study that is given, or that a study file or a mapping describes.
+
+    Args:
+        given: A `Study`; the path of a study file; a mapping with its keys; or, to go on
+            with a study, its folder, its name in ``studies`` or what `load` returned.
+
+    Raises:
+        InputError: If it is none of them, or the study cannot be.
+    """
+    given = getattr(given, "study", given)
+    if isinstance(given, Study):
+        return given
+    if isinstance(given, Mapping):
+        return Study.from_dict(given)
+    if isinstance(given, str | os.PathLike):
+        folder = None if os.path.isfile(given) else find_study(os.fspath(given))
+        return Study.from_yaml(os.fspath(given)) if folder is None else load(folder).study
+    rule = "a study needs a Study, the path of a study file or a mapping with its keys"
+    raise InputError(f"{rule}, got {shown(given)}")
+
+
+def find_study(said: str) -> str | None:
+    """Return the folder of the study that a path or a name means; None if there is none.
+
+    Whether one lies at a URI is not looked for: it is taken for a study's folder.
+    """
+    if "://" in said:
+        return said
+    return next((place for place in _places(said) if _is_of_study(place)), None)
+
+
+def _places(said: str) -> tuple[str, ...]:
+    return (said, os.path.join(DEFAULT_STORAGE, said)) if NAME.fullmatch(said) else (said,)
+
+
+def _is_of_study(folder: str) -> bool:
+    """Tell whether a folder holds a study, or what is left of one."""
+    return any(os.path.lexists(os.path.join(folder, name)) for name in (STUDY, LOG))
+
+
+def read(reader: StudyReader) -> StudyResult:
+    """Read a study by what may have read it before; raises what `load` raises."""
+    store = reader.store
+    history, standing = reader.read_whole()
+    parent, _, name = store.uri.rstrip("/").rpartition("/")
+    now = {"storage": parent or "/", "name": name}  # it may have been moved
+    budget = {"budget": dict(history.budget)} if history.budget else {}
+    study = Study.from_dict({**history.study, **now, **budget})
+    if history.prepared is None and history.trials:
+        raise DamagedRecord(f"{store.uri}/{PREPARED} is missing; restore it from a copy")
+    is_running = bool(holder(store, standing=standing))
+    return StudyResult(store.uri, study, history, is_running=is_running, runs=read_runs(store))
+
+
+def list_studies(storage: str) -> Iterator[str]:
+    """Yield the folder of every study in a storage, by name; also of what is left of one."""
+    store = Store(storage)
+    for name in store.folders():
+        if _may_be_study(store, name):
+            yield store.child(name).uri
+
+
+def _may_be_study(store: Store, name: str) -> bool:
+    """Tell whether a folder holds a study; also if that cannot be seen, which its reader says."""
+    try:
+        return store.exists(f"{name}/{STUDY}") or has_log(store.child(name))
+    except StorageError:
+        return True

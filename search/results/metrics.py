@@ -1,0 +1,137 @@
+"""Each head's own metric: what people ask for first, with its loss beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from search.text import change, clean, number
+
+Value = TypeVar("Value")
+"""A number, or what became of it over several seeds."""
+
+
+class HasFigures(Protocol):
+    """What was measured at a point, on one split."""
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """By head name."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """By ``<head>_<metric>``, perhaps after ``val_``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One of the metrics by which a kind of head is known."""
+
+    name: str
+    """As it is recorded, after the name of the head."""
+    label: str
+    """For people."""
+    goal: Literal["max", "min"]
+
+    def in_digits(self, figure: float) -> str:
+        """Return a figure of it: three decimals of a share, four digits of an error.
+
+        Example:
+            >>> OWN[0].in_digits(0.91234), OWN[2].in_digits(1234.567)
+            ('0.912', '1235')
+        """
+        return f"{figure:.3f}" if self.goal == "max" else number(figure)
+
+    def is_better(self, figure: float, other: float) -> bool:
+        """Tell whether one figure of it is better than another."""
+        return figure > other if self.goal == "max" else figure < other
+
+
+OWN = (
+    Metric(name="accuracy", label="accuracy", goal="max"),
+    Metric(name="iou", label="IoU", goal="max"),
+    Metric(name="mae", label="MAE", goal="min"),
+)
+"""Of a class, of a box and of numbers; a head records one of them."""
+BALANCED = Metric(name="balanced_accuracy", label="balanced", goal="max")
+"""What else a class records: the mean of the recalls of the classes."""
+
+
+def own_metric(metrics: Mapping[str, Value], head: str) -> tuple[Metric, Value] | None:
+    """Return a head's own metric and its value; None where none was recorded.
+
+    Args:
+        metrics: By ``<head>_<metric>``, or by ``val_<head>_<metric>``.
+        head: The name of the head.
+
+    Example:
+        >>> metric, figure = own_metric({"val_r_output_iou": 0.8}, "r_output")
+        >>> metric.label, metric.goal, figure
+        ('IoU', 'max', 0.8)
+    """
+    found = ((metric, recorded(metrics, head, metric)) for metric in OWN)
+    return next(((metric, figure) for metric, figure in found if figure is not None), None)
+
+
+def recorded(metrics: Mapping[str, Value], head: str, metric: Metric) -> Value | None:
+    """Return the value of a head's metric, None where it was not recorded."""
+    name = f"{head}_{metric.name}"
+    return metrics.get(f"val_{name}", metrics.get(name))
+
+
+def metric_words(metrics: Mapping[str, float], head: str) -> str:
+    """Return a head's own metric in words; empty where none was recorded.
+
+    Example:
+        >>> metric_words({"val_c_output_accuracy": 0.91234}, "c_output")
+        'accuracy 0.912'
+    """
+    found = own_metric(metrics, head)
+    return "" if found is None else f"{found[0].label} {found[0].in_digits(found[1])}"
+
+
+def short_words(point: HasFigures) -> str:
+    """Return the own metric of every head at a point, where the losses are told elsewhere.
+
+    Example:
+        >>> from search.results.points import Figures
+        >>> short_words(Figures(losses={"c": 0.3, "r": 0.1}, metrics={"c_accuracy": 0.912}))
+        'c accuracy 0.912, r loss 0.1'
+    """
+    found = {head: metric_words(point.metrics, head) for head in point.losses}
+    return clean(
+        ", ".join(
+            f"{head} {words or f'loss {number(point.losses[head])}'}"
+            for head, words in found.items()
+        )
+    )
+
+
+def head_words(point: HasFigures, head: str, against: HasFigures | None = None) -> str:
+    """Return a head's own metric at a point, and its loss beside it.
+
+    Args:
+        point: What was measured.
+        head: The name of the head.
+        against: What its loss is compared with, such as the reference's point.
+    """
+    loss = point.losses[head]
+    words = change(loss, against.losses[head]) if against is not None else ""
+    metric = metric_words(point.metrics, head)
+    if not metric:
+        return clean(f"{head} loss {number(loss)}" + (f" ({words})" if words else ""))
+    beside = f"loss {number(loss)}" + (f", {words}" if words else "")
+    return clean(f"{head} {metric} ({beside})")
+
+
+def point_words(point: HasFigures, against: HasFigures | None = None) -> str:
+    """Return the own metric and the loss of every head at a point, in one line.
+
+    Example:
+        >>> from search.results.points import Figures
+        >>> metrics = {"c_accuracy": 0.912, "r_mae": 0.25}
+        >>> point_words(Figures(losses={"c": 0.3, "r": 0.11}, metrics=metrics))
+        'c accuracy 0.912 (loss 0.3), r MAE 0.25 (loss 0.11)'
+    """
+    return ", ".join(head_words(point, head, against) for head in point.losses)

@@ -1,0 +1,204 @@
+"""What a result is made of: trials, and points that can be chosen."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, Protocol
+
+import numpy as np
+
+from search.record.decisions import Released
+from search.record.history import State, TrialHistory
+from search.results.metrics import point_words
+from search.results.pareto import front_mask, log_skill
+from search.study.objective import Objective, every_head
+from search.text import count, one_line
+from trainables.trial.measurement import Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Losses and metrics of one point on one split."""
+
+    losses: Mapping[str, float]
+    """By head name, unweighted, exact means."""
+
+    metrics: Mapping[str, float]
+    """By ``<head>_<metric>``."""
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: point_words(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One trial after one epoch, with both losses from that epoch and its weights kept."""
+
+    number: int
+    epoch: int
+    config: Mapping[str, Any]
+    losses: Mapping[str, float]
+    """Validation loss by head name: unweighted, the exact mean over the validation rows."""
+    metrics: Mapping[str, float]
+    """By ``val_<head>_<metric>``."""
+    state: State
+    is_reference: bool
+    checkpoint: str
+    """Folder of the weights, relative to the study's."""
+    checkpoint_sha256: str
+    test: Figures | None = None
+    """The same on the test split, where it was measured."""
+    policy: str = ""
+    """The policy that chose this point, if one did."""
+    why: str = ""
+    """Why that policy chose it, in a sentence."""
+    others: Mapping[str, "Point"] = field(default_factory=dict)
+    """What the other policies would have chosen: by policy, and ``head:<head>`` for each head."""
+
+    @property
+    def name(self) -> str:
+        """The trial and the epoch in words."""
+        reference = " (reference)" if self.is_reference else ""
+        return f"trial {self.number}{reference} after {count(self.epoch, 'epoch')}"
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: f"{self.name}: {point_words(self)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One trial as it stands."""
+
+    number: int
+    config: Mapping[str, Any]
+    state: State
+    reason: str
+    """Why it failed or was interrupted; empty otherwise."""
+    is_reference: bool
+    origin: str
+    """``reference``, ``start_with`` or ``sampler``."""
+    num_attempts: int
+    releases: tuple[Released, ...]
+    """The attempts that were lost or given up without ending the trial: the cause of each, and
+    whether it is charged to the trial."""
+    taken_up_after: int
+    """The epoch after which it had ended and was taken up again; 0 if it was not."""
+    measurements: tuple[Measurement, ...]
+    """One per epoch, from 1."""
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were measured."""
+        return len(self.measurements)
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        reference = " (reference)" if self.is_reference else ""
+        said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
+        said += f", {self.reason}" if self.reason else ""
+        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
+        return f"{said}{last}"
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The machines that trained it, in the order of its epochs."""
+        return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
+
+
+SAME_DIGITS = 9
+"""Decimals of what samplers see, so that the unit of a loss changes no rounding."""
+
+
+class HasLosses(Protocol):
+    """Anything with the loss of each head."""
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """By head name."""
+        ...
+
+
+def is_finite(measurement: Measurement) -> bool:
+    """Tell whether every head's loss is a number."""
+    return all(math.isfinite(loss) for loss in measurement.losses.values())
+
+
+def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+    """Return the points of a trial whose weights are still there, by epoch.
+
+    The actor keeps the newest checkpoint and those on the trial's own front
+    (``trainables.trial.attempt``); of a failed trial none is a candidate. It is the front of all
+    heads, which holds the best of any objective (see ``Objective.values``).
+    """
+    return () if trial.state == "failed" else front_points(trial)
+
+
+def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+    """Return the saved points on a trial's own front, by epoch, however it ended."""
+    saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
+    if len(saved) < 2:
+        return tuple(saved)
+    mask = front_mask(losses_of(saved, tuple(saved[0].losses)))
+    return tuple(m for m, on_front in zip(saved, mask, strict=True) if on_front)
+
+
+def losses_of(measurements: Sequence[HasLosses], heads: Sequence[str]) -> np.ndarray:
+    """Return the losses as an array of shape ``(measurements, heads)``."""
+    rows = [[m.losses[head] for head in heads] for m in measurements]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(heads))
+
+
+def values_of(points: Sequence[HasLosses], objective: Objective) -> np.ndarray:
+    """Return what is minimised as an array of shape ``(points, len(objective.names))``."""
+    rows = [tuple(objective.values(point.losses).values()) for point in points]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objective.parts))
+
+
+def log_curve(
+    measured: Iterable[Mapping[str, float]], baselines: Mapping[str, float], objective: Objective
+) -> tuple[tuple[float, ...], ...]:
+    """Return the log skills after each epoch, up to the first that is not finite.
+
+    Args:
+        measured: The losses by head after each epoch from 1.
+        baselines: Of each head.
+        objective: What is minimised.
+
+    Returns:
+        A row per epoch, with a number for each of the objective's parts.
+    """
+    finite = takewhile(lambda losses: all(map(math.isfinite, losses.values())), measured)
+    values = [tuple(objective.values(losses).values()) for losses in finite]
+    yardstick = np.array(list(objective.values(baselines).values()))
+    skills = log_skill(np.array(values).reshape(len(values), len(yardstick)), yardstick)
+    return tuple(map(tuple, np.round(skills, SAME_DIGITS).tolist()))
+
+
+def best_log_skills(
+    trial: TrialHistory, baselines: Mapping[str, float], objective: Objective | None = None
+) -> tuple[tuple[float, ...] | None, int]:
+    """Return the log skills and the epoch of the point that a trial is known by.
+
+    It is the measured point with the smallest mean of log skills (the default policy), the
+    earliest of equal ones.
+
+    Args:
+        trial: What is recorded of it.
+        baselines: Of each head.
+        objective: What is minimised; None: each head of ``baselines``.
+
+    Returns:
+        The log skill of each value of the objective, None without any finite point; and the
+        point's epoch, 0 without one.
+    """
+    finite = [m for m in trial.measurements if is_finite(m)]
+    if not finite:
+        return None, 0
+    objective = objective or every_head(tuple(baselines))
+    yardstick = np.array(list(objective.values(baselines).values()))
+    skills = log_skill(values_of(finite, objective), yardstick)
+    best = int(np.argmin(skills.mean(axis=1)))
+    return tuple(np.round(skills[best], SAME_DIGITS).tolist()), finite[best].epoch

@@ -1,0 +1,1 @@
+"""Runs trials: preparation, probes, conductor, scheduler, pool of actors."""

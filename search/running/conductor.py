@@ -1,0 +1,367 @@
+"""What to try next, who goes on, who is tried again: decided, logged, and then done."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import Any
+
+from search.record.decisions import (
+    Asked,
+    Attempted,
+    Cause,
+    Decision,
+    Ended,
+    Origin,
+    Released,
+    Stopped,
+)
+from search.record.history import TrialHistory
+from search.record.log import StudyLog
+from search.results.points import best_log_skills, log_curve
+from search.running.attempts import (
+    CAUSES,
+    CHARGED,
+    Loss,
+    Plan,
+    check_may_go_on,
+    envelope_of,
+    is_given_up,
+    why_failed,
+    why_given_up,
+)
+from search.running.scheduler import Scheduler, Verdict
+from search.sampling.trials import Continue, Recorded, RecordedTrial, Suggestion
+from search.study.objective import Objective, every_head
+from trainables.trial.attempt import Envelope, Step
+
+FOLD_EVERY = 50
+"""Trials that end before the log is folded again."""
+
+
+class Finished:
+    """No trial is left to hand out, now or later."""
+
+
+Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion | Continue]
+"""From a number and all recorded trials to a config, or to a stopped trial to take up first."""
+
+
+class Conductor:
+    """Hands out attempts, takes in results, and decides.
+
+    Args:
+        plan: The study's budget and first configs.
+        log: The study's record, open for writing.
+        scheduler: Decides after each epoch whether a trial goes on.
+        suggest: The sampler.
+        own_end: Why the actor of (number, attempt) ended itself; None if it did not.
+        tidy: Called with each trial that has just ended.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: StudyLog,
+        scheduler: Scheduler,
+        suggest: Suggest,
+        *,
+        own_end: Callable[[int, int], Cause | None] = lambda number, attempt: None,
+        tidy: Callable[[TrialHistory], None] = lambda trial: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._objective = plan.objective or every_head(tuple(plan.baselines))
+        self._log = log
+        self._scheduler = scheduler
+        self._suggest = suggest
+        self._own_end = own_end
+        self._tidy = tidy
+        self._clock = clock
+        self._memory = Memory(plan.baselines, self._objective)
+        self._again: list[int] = []
+        self._flying: dict[int, int] = {}
+        self._decided: dict[int, int] = {}
+        self._details: dict[int, str] = {}
+        self._to_tidy: list[TrialHistory] = []
+        self._num_unfolded = 0
+        self.trials: dict[int, TrialHistory] = {}
+        """The newest known history of each trial, by number."""
+        self.live: dict[int, dict[int, Step]] = {}
+        """Of each trial in flight: epoch -> what it gave."""
+        self.changes: list[int] = []
+        """The trial of each change of these two; only grows."""
+        self._take_up()
+
+    def ask(self) -> Envelope | Finished | None:
+        """Return the next attempt to make, None if there is none now, or Finished."""
+        if not self.is_over():
+            if self._again:
+                return self._retry(self._again.pop(0))
+            if len(self.trials) < self._plan.trials:
+                return self._next()
+        return None if self._flying else Finished()
+
+    def together(self) -> AbstractContextManager[None]:
+        """Log all that is decided meanwhile at once, when this is left; act on it only then."""
+        return self._log.together()
+
+    def measured(self, number: int, attempt: int, step: Step) -> bool:
+        """Take in what one epoch of an attempt gave; return whether the attempt ends with it.
+
+        A result of an attempt that is not in flight changes nothing.
+        """
+        if self._flying.get(number) != attempt:
+            return True
+        if step.failure is not None:
+            trial = self.trials[number]
+            reason = why_failed(step.failure, step.is_out_of_memory, trial, self._plan.gpu)
+            if reason is None:
+                self._release(number, attempt, "share")
+            else:
+                self._end(number, "failed", reason, None)
+            return True
+        self.live.setdefault(number, {})[step.epoch] = step
+        self.changes.append(number)
+        if self._decide(number, step.epoch, step.losses):
+            return True
+        self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
+        return False
+
+    def lost(self, number: int, attempt: int, loss: Loss, detail: str = "") -> None:
+        """Take in that an attempt ended without a final result.
+
+        Args:
+            number: The trial.
+            attempt: Which attempt; of one that is not in flight nothing is taken in.
+            loss: Why.
+            detail: What was raised, if anything was.
+
+        Raises:
+            StorageError: If the study's storage failed it: no attempt could do better.
+            UnfitNode: If its node can train none: it would take and lose one after the other.
+        """
+        if self._flying.get(number) != attempt:
+            return
+        check_may_go_on(number, loss, detail)
+        self._details[number] = detail
+        self._release(number, attempt, self._own_end(number, attempt) or CAUSES[loss])
+
+    @property
+    def in_flight(self) -> tuple[int, ...]:
+        """The numbers of the trials that are being trained."""
+        return tuple(self._flying)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, or the budget's hours are over."""
+        is_left = self._again or self._flying or len(self.trials) < self._plan.trials
+        return self.is_over() or not is_left
+
+    def end_interrupted(self) -> None:
+        """End what is in flight or waits, when the study's hours are over."""
+        for number in [n for n, trial in self.trials.items() if not trial.has_ended]:
+            self.trials[number] = self._log.trial(number)
+            if not self._decide_all(number):
+                self._end(number, "interrupted", "the budget's hours are over", None)
+        self.tidy_up()
+
+    def tidy_up(self) -> None:
+        """Delete and fold what ended trials left; apart, so that no process waits for it."""
+        while self._to_tidy:
+            self._tidy(self._to_tidy.pop())
+            self._num_unfolded += 1
+        if self._num_unfolded >= FOLD_EVERY:
+            self._num_unfolded = 0
+            self._log.fold()
+
+    def _release(self, number: int, attempt: int, cause: Cause) -> None:
+        charged = cause in CHARGED
+        released = Released(number=number, attempt=attempt, cause=cause, charged=charged)
+        self._record(number, released)
+        del self._flying[number]
+        self._settle(number)
+
+    # What was there before this owner
+
+    def _take_up(self) -> None:
+        """Rebuild all from the log, and decide what the last owner could not."""
+        for trial in self._log.history().trials:
+            self.trials[trial.number] = trial
+            self._restore(trial)
+        for number, trial in list(self.trials.items()):
+            if trial.state == "running":
+                self._settle(number)
+            elif trial.state == "interrupted" or self._has_grown(trial):
+                self._again.append(number)
+
+    def _has_grown(self, trial: TrialHistory) -> bool:
+        """Tell whether a trial was complete under a budget of fewer epochs."""
+        epochs = self._plan.epochs_of(trial.number)
+        return trial.state == "complete" and len(trial.measurements) < epochs
+
+    def _restore(self, trial: TrialHistory) -> None:
+        """Tell the scheduler what it decided of a trial."""
+        self._decided[trial.number] = trial.passed
+        for epoch, losses in ((one.epoch, one.losses) for one in trial.decided):
+            verdict: Verdict = "stop" if trial.stopped_at == epoch else "continue"
+            self._scheduler.restore(trial.number, epoch, self._objective.values(losses), verdict)
+
+    def _settle(self, number: int) -> None:
+        """Decide a trial that no attempt is at: over, failed, or to be tried again."""
+        trial = self.trials[number]
+        if trial.stopped_at is not None:
+            self._end(number, "stopped", "", trial.stopped_at)
+            return
+        if self._decide_all(number):
+            return
+        if is_given_up(trial):
+            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")), None)
+            return
+        self._again.append(number)
+        self._again.sort()
+
+    def _decide_all(self, number: int) -> bool:
+        """Decide what was measured of a trial and not decided yet; return whether it ends."""
+        measured = self.trials[number].measurements
+        return any(self._decide(number, one.epoch, one.losses) for one in measured)
+
+    # What happens now
+
+    def _next(self) -> Envelope:
+        number = len(self.trials)
+        system: dict[str, Any] = {}
+        origin: Origin = "sampler"
+        if number < len(self._plan.first):
+            config, origin = self._plan.first[number]
+        else:
+            recorded = self._memory.recorded(self.trials, self.live, self.changes)
+            suggestion = self._suggest(number, recorded)
+            if isinstance(suggestion, Continue):
+                return self._retry(suggestion.number)
+            config, system = suggestion.config, suggestion.system_attrs
+        asked = Asked(
+            number=number,
+            config=dict(config),
+            origin=origin,
+            is_reference=origin == "reference",
+            system=system,
+        )
+        self._record(number, asked)
+        return self._envelope(number)
+
+    def _retry(self, number: int) -> Envelope:
+        attempt = len(self.trials[number].attempts) + 1
+        self._record(number, Attempted(number=number, attempt=attempt))
+        return self._envelope(number)
+
+    def _envelope(self, number: int) -> Envelope:
+        envelope = envelope_of(self.trials[number], self._plan)
+        self._flying[number] = envelope.attempt
+        return envelope
+
+    def _decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
+        """Decide whether a trial ends with this epoch, log it if so, and return it.
+
+        The reference trial is trained to the end: the others are compared with it.
+        """
+        if epoch <= self._decided.get(number, 0):
+            return self.trials[number].has_ended
+        self._decided[number] = epoch
+        verdict = self._scheduler.decide(number, epoch, self._objective.values(losses))
+        if epoch >= self._plan.epochs_of(number):
+            self._end(number, "complete", "", epoch)
+        elif verdict == "stop" and not self.trials[number].is_reference:
+            self._end(number, "stopped", "", epoch, Stopped(number=number, epoch=epoch))
+        return self.trials[number].has_ended
+
+    def _end(self, number: int, state: Any, reason: str, epoch: int | None, *before: Any) -> None:
+        ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
+        self._record(number, *before, ended)
+        self._to_tidy.append(self.trials[number])
+        self._flying.pop(number, None)
+        self.live.pop(number, None)
+        if number in self._again:
+            self._again.remove(number)
+
+    def _record(self, number: int, *decisions: Decision) -> None:
+        """Log what becomes true of a trial at the same moment."""
+        self._log.record(*decisions)
+        self.trials[number] = self._log.trial(number)
+        self.changes.append(number)
+
+    def is_over(self) -> bool:
+        """Tell whether the budget's hours are used up."""
+        return self._plan.deadline is not None and self._clock() >= self._plan.deadline
+
+
+Losses = Mapping[str, float]
+Live = Mapping[int, Step]
+"""By epoch, what a trial in flight gave since it was last logged."""
+_Of = tuple[TrialHistory, dict[int, Step]]
+
+
+class Memory:
+    """From the trials as they are logged to the trials as a sampler sees them.
+
+    Args:
+        baselines: Of each head.
+        objective: What is minimised.
+    """
+
+    def __init__(self, baselines: Losses, objective: Objective) -> None:
+        self._baselines = baselines
+        self._objective = objective
+        self._recorded = Recorded()
+        self._num_changes = 0
+        self._places: dict[int, int] = {}
+        self._of: list[_Of] = []
+
+    def recorded(
+        self,
+        trials: Mapping[int, TrialHistory],
+        live: Mapping[int, Live],
+        changes: Sequence[int] | None = None,
+    ) -> Recorded:
+        """Return every trial; what is returned changes with the next call.
+
+        Args:
+            trials: The newest history of each, by number, in an order that only grows.
+            live: Of those in flight, by number.
+            changes: The number of each that has changed, again and again, from the first call
+                on; None if any may have. New ones need not be named.
+        """
+        changed = trials if changes is None else set(changes[self._num_changes :])
+        self._num_changes = 0 if changes is None else len(changes)
+        for number in list(changed):
+            place = self._places.get(number)
+            now = trials[number], dict(live.get(number, {}))
+            if place is not None and not _is_same(self._of[place], now):
+                self._of[place] = now
+                self._recorded.put(place, self._one(*now))
+        for number in islice(trials, len(self._places), None):
+            place = self._places[number] = len(self._places)
+            self._of.append((trials[number], dict(live.get(number, {}))))
+            self._recorded.put(place, self._one(*self._of[place]))
+        return self._recorded
+
+    def _one(self, trial: TrialHistory, live: Live) -> RecordedTrial:
+        skills, epoch = best_log_skills(trial, self._baselines, self._objective)
+        logged = {m.epoch: m.losses for m in trial.measurements}
+        by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}
+        measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
+        return RecordedTrial(
+            number=trial.number,
+            config=trial.config,
+            state=trial.state,
+            log_skills=skills,
+            epoch=epoch,
+            curve=log_curve(measured, self._baselines, self._objective),
+            system_attrs=trial.system,
+        )
+
+
+def _is_same(one: _Of, other: _Of) -> bool:
+    """Tell whether a trial has not changed: one that has is another value."""
+    return one[0] is other[0] and one[1] == other[1]

@@ -1,0 +1,104 @@
+"""The trainings of a study that take the least and the most memory."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from typing import Any
+
+from search.space.parameters import Choice, ends
+from search.space.space import DEPTH, SearchSpace, depths_of, idle_in
+from search.study.configs import corners, first_configs, parse
+from search.study.prepared import Prepared
+from search.study.study import Study
+from trainables.spec.footprint import Footprint, footprint
+from trainables.spec.parameters import REFERENCE_TRIAL
+
+SHAPING = ("pool_size", "kernel_size", "batch_norm", "optimizer", "padding")
+"""Parameters of which the largest value need not make the largest model: all are counted."""
+UNKNOWN = Footprint()
+"""Of a user's own model."""
+MOST_COUNTED = 4000
+MOST_FIRST = 6
+"""Configs to start with that are measured of a user's own model, whose size is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A training that may be the largest or the smallest of a study."""
+
+    name: str
+    """Says which it is, for people."""
+    config: Mapping[str, Any]
+    is_reference: bool = False
+    size: Footprint = UNKNOWN
+
+
+def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
+    """Return the trainings to measure: the smallest, and those one of which is the largest.
+
+    Of the built-in model these are the smallest and the largest of the space, the one with most
+    activations and few weights, all with the space's largest batch, and whichever config to try
+    first is larger still. Of a user's own model,
+    where nothing is known before it is built, they are the two corners of the space and its
+    configs to try first.
+    """
+    space = prepared.space
+    first = [
+        Candidate(name=_name(origin, config), config=config, is_reference=origin == "reference")
+        for config, origin in first_configs(study, space, prepared.reference)
+    ]
+    if study.model is not None:
+        found = [Candidate(name=_name("space", one), config=one) for one in corners(space)]
+        own = [one for one in first if not one.is_reference][:MOST_FIRST]
+        return [*found, *own, *(one for one in first if one.is_reference)]
+    sized = [_sized(study, prepared, one) for one in _extremes(space)]
+    smallest = min(sized, key=lambda one: one.size.total)
+    widest = max(sized, key=lambda one: one.size.activations - one.size.weights)
+    largest = max(sized, key=lambda one: one.size.total)
+    beyond = [_sized(study, prepared, one) for one in first]
+    larger = [one for one in beyond if one.size.total > largest.size.total]
+    most = max(larger, key=lambda one: one.size.total, default=largest)
+    # One of each config, in this order.
+    return list({str(one.config): one for one in (smallest, widest, largest, most)}.values())
+
+
+def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> Footprint:
+    """Return the `footprint` of a config of the built-in model, at the space's largest batch."""
+    batch = int(ends(dict(prepared.space.parameters)["batch_size"])[1])
+    spec = parse(study, config, prepared.data)
+    return footprint(spec, batch_size=max(batch, spec.batch_size))
+
+
+def _sized(study: Study, prepared: Prepared, one: Candidate) -> Candidate:
+    spec = parse(replace(study, model=None), one.config, prepared.data)
+    return replace(one, size=footprint(spec))
+
+
+def _extremes(space: SearchSpace) -> Iterator[Candidate]:
+    """Yield configs among which are the smallest and the largest of a space."""
+    known = dict(space.parameters)
+    shaping = {name: _values(known[name]) for name in SHAPING if name in known}
+    if depths_of(known.get(DEPTH)):
+        shaping[DEPTH] = depths_of(known[DEPTH])
+    for is_small, is_narrow in ((True, True), (False, True), (False, False)):
+        fixed = {
+            name: ends(kind)[0 if is_small or (is_narrow and name.endswith("_units")) else 1]
+            for name, kind in known.items()
+        }
+        fixed["batch_size"] = ends(known["batch_size"])[1]
+        for values in islice(product(*shaping.values()), MOST_COUNTED):
+            config = {**fixed, **dict(zip(shaping, values, strict=True))}
+            idle = idle_in(space.gates, config)
+            counting = {name: value for name, value in config.items() if name not in idle}
+            yield Candidate(name=_name("space", counting), config=counting)
+
+
+def _values(kind: Any) -> tuple[Any, ...]:
+    return kind.values if isinstance(kind, Choice) else tuple(dict.fromkeys(ends(kind)))
+
+
+def _name(origin: str, config: Mapping[str, Any]) -> str:
+    if origin == "reference":
+        return REFERENCE_TRIAL
+    named = ", ".join(f"{name}={value}" for name, value in config.items())
+    return f"the config {named} of {'start_with' if origin == 'start_with' else 'the space'}"

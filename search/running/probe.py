@@ -1,0 +1,348 @@
+"""Finds out what each trial of a study is to get, by measuring its models where they will run."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from search.cluster.autoscaler import Growth, growth_of_cluster
+from search.cluster.nodes import Failed, on_each_node
+from search.cluster.room import Place, Room, Waiting, find_place
+from search.cluster.session import Joined
+from search.cluster.shares import MEMORY_SHARE
+from search.errors import InputError, SearchError, UnfitNode
+from search.record.ownership import Ownership
+from search.running.extremes import Candidate, candidates
+from search.study.prepared import Prepared, shared_settings
+from search.study.settings import Resources
+from search.study.shares import (
+    MeasuredShares,
+    Peak,
+    Peaks,
+    check_fits,
+    class_for,
+    read_shares,
+    write_shares,
+)
+from search.study.study import Study
+from search.text import count, gibibytes
+from trainables.probing.actor import Probe, gpu_bytes_here
+from trainables.storage.store import Store
+
+ASK_SECONDS = 60.0
+"""For all GPU nodes to say what memory their GPUs have."""
+TRAIN_SECONDS = 2.0
+"""How long trials are trained side by side for each number of threads."""
+GAIN = 1.05
+"""So many times as fast more threads must be to be taken."""
+
+Say = Callable[[str], None]
+Answer = Mapping[str, Any]
+
+
+class Prober:
+    """Measures one study on a joined Ray.
+
+    Args:
+        study: What it says is fixed stays; what it leaves to be measured is.
+        prepared: With its whole space.
+        joined: The Ray.
+        say: Hears what is waited for.
+    """
+
+    def __init__(self, study: Study, prepared: Prepared, joined: Joined, say: Say) -> None:
+        self._study = study
+        self._prepared = prepared
+        self._watch = joined.watch
+        self._growth = Growth() if joined.is_ours else growth_of_cluster(joined.watch)
+        self._say = say
+
+    def known_gpus(self) -> int | None:
+        """Return the memory of the smallest GPU there is; None while no node has one.
+
+        Raises:
+            UnfitNode: If a node's GPU does not say.
+        """
+        nodes = [node for node in self._watch.sight.staying if node.resources.get("GPU")]
+        answers = on_each_node(gpu_bytes_here, seconds=ASK_SECONDS, nodes=nodes)
+        for answer in answers.values():
+            if isinstance(answer, Failed) and isinstance(answer.error, UnfitNode):
+                raise answer.error
+        return min((one for one in answers.values() if isinstance(one, int)), default=None)
+
+    def why_not(self, known: MeasuredShares) -> str:
+        """Say why what was measured before does not hold on this Ray; empty if it does."""
+        if self._study.resources.gpu == "auto":
+            found, has_gpu = self.known_gpus(), self._has("GPU")
+            if found is not None and known.gpu_bytes not in (found, 0):
+                then, now = gibibytes(known.gpu_bytes), gibibytes(found)
+                return f"there are GPUs of {now} now, of {then} then"
+            if has_gpu != bool(known.gpu):
+                return "there are GPUs now" if has_gpu else "there are no GPUs any more"
+        if self._study.resources.cpu == "auto" and not self._has("CPU", known.cpu):
+            return f"no node has {count(known.cpu, 'CPU')}"
+        return ""
+
+    def measure(self) -> MeasuredShares:
+        """Return what each trial is to get.
+
+        Raises:
+            InputError: If a trial needs more than a whole GPU has, or none can be built.
+            NoRoom: If no node to measure on came in time.
+            ClusterLost: If Ray goes away meanwhile.
+            UnfitNode: If a node's GPU does not say what memory it has.
+        """
+        asked = self._study.resources
+        on_gpu = self._has("GPU") if asked.gpu == "auto" else asked.gpu > 0
+        if not on_gpu:
+            return self._threads() if asked.cpu == "auto" else MeasuredShares(cpu=1, gpu=0)
+        if asked.gpu != "auto":
+            return MeasuredShares(cpu=self._cpus_beside(asked.gpu), gpu=asked.gpu)
+        return self._share()
+
+    def _share(self) -> MeasuredShares:
+        threads = 1 if self._study.resources.cpu == "auto" else self._study.resources.cpu
+        found = candidates(self._study, self._prepared)
+        with self._placed(cpu=threads, gpu=1) as probe:
+            known = self.known_gpus()
+            if known is None:
+                raise SearchError("the node to measure on has gone: run the study again")
+            answers = self._ask(probe, [self._job(one, threads, known) for one in found])
+        sound = sound_of(found, answers)
+        peaks = peaks_of(sound)
+        outside = max(int(told["outside_bytes"]) for _, told in sound)
+        largest, _ = max(sound, key=_taken)
+        check_fits(largest.name, peaks.most_bytes, known)
+        gpu = class_for(peaks.most_bytes, known) or 1.0
+        return MeasuredShares(
+            cpu=self._cpus_beside(gpu),
+            gpu=gpu,
+            gpu_bytes=known,
+            outside_bytes=outside,
+            peaks=peaks,
+        )
+
+    def _threads(self) -> MeasuredShares:
+        """Try how many threads of a trial are best where nothing but trials runs on a node."""
+        cores, memory = self._common_node()
+        found = candidates(self._study, self._prepared)
+        with self._placed(cpu=cores, gpu=0) as probe:
+            answers = self._ask(probe, [self._job(one, 1, 0) for one in found])
+            sound = sound_of(found, answers)
+            peaks = peaks_of(sound)
+            largest, _ = max(sound, key=_taken)
+            tried = possible_threads(cores, memory, peaks.largest_bytes)
+            jobs = [self._race(largest, threads, cores // threads) for threads in tried]
+            raced = self._ask(probe, jobs)
+        speeds = {
+            threads: float(answer["rows_per_second"])
+            for threads, answer in zip(tried, raced, strict=True)
+            if "failed" not in answer
+        }
+        return MeasuredShares(cpu=best_threads(speeds), gpu=0, peaks=peaks, speeds=speeds)
+
+    def _has(self, what: str, least: float = 1) -> bool:
+        """Tell whether a node has so much of a resource, or one may come that has or may have."""
+        nodes = self._watch.sight.nodes
+        coming = self._growth.beyond(nodes)
+        places = [*(node.resources for node in nodes), *(one.resources for one in coming)]
+        return any(place is None or place.get(what, 0) >= least for place in places)
+
+    def _cpus_beside(self, gpu: float) -> int:
+        """Return how many CPUs each trial has if the GPUs of every node are full of trials."""
+        nodes = [node.resources for node in self._watch.sight.staying]
+        coming = [one.resources for one in self._growth.beyond(self._watch.sight.nodes)]
+        places = [place for place in (*nodes, *coming) if place and place.get("GPU", 0) >= gpu]
+        each = [int(place.get("CPU", 0) / (place["GPU"] / gpu)) for place in places]
+        return max(1, min(each, default=1))
+
+    def _common_node(self) -> tuple[int, int]:
+        """Return CPUs and memory of the kind of node that has most of all CPUs."""
+        nodes = [(node.resources, 1) for node in self._watch.sight.staying]
+        coming = [
+            (one.resources, one.most)
+            for one in self._growth.beyond(self._watch.sight.nodes)
+            if one.resources is not None
+        ]
+        total: dict[int, int] = {}
+        memory: dict[int, int] = {}
+        for place, many in (*nodes, *coming):
+            cores = int(place.get("CPU", 0))
+            total[cores] = total.get(cores, 0) + many * cores
+            known = int(place.get("memory", 0))
+            memory[cores] = min(memory.get(cores) or known, known or memory.get(cores, 0))
+        cores = max(total, key=lambda kind: (total[kind], kind), default=1)
+        return max(1, cores), memory.get(cores, 0)
+
+    @contextmanager
+    def _placed(self, *, cpu: int, gpu: float) -> Iterator[Any]:
+        """Hold a share of some node, waited for as a trial's."""
+        import ray
+
+        minutes = self._study.resources.wait_minutes
+        share = Resources(cpu=cpu, gpu=gpu, wait_minutes=minutes)
+
+        asked = ray.remote(num_cpus=share.cpu, num_gpus=share.gpu, max_restarts=0)(Probe)
+        probe = asked.remote()
+        room = Room(share, self._growth, self._watch)
+        waiting = Waiting(share, room, self._say)
+        placed = probe.is_placed.remote()
+        try:
+            while not ray.wait([placed], timeout=1.0)[0]:
+                self._watch.check()
+                waiting.look(0)
+            yield probe
+        finally:
+            ray.kill(probe)
+
+    def _ask(self, probe: Any, jobs: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        import ray
+
+        settings = shared_settings(self._study, self._prepared)
+        task = probe.measure.remote(settings, list(jobs))
+        while not ray.wait([task], timeout=1.0)[0]:
+            self._watch.check()
+        try:
+            answers: list[Answer] = ray.get(task)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            self._watch.settle()
+            raise SearchError(
+                f"the process that measured was lost ({type(error).__name__}): run it again"
+            ) from error
+        return answers
+
+    def _job(self, one: Candidate, threads: int, gpu_bytes: int) -> dict[str, Any]:
+        rows = self._prepared.data.rows
+        return {
+            "what": "peak",
+            "config": dict(one.config),
+            "is_reference": one.is_reference,
+            "threads": threads,
+            "gpu_bytes": gpu_bytes,
+            "rows": [rows["train"], rows["validation"]],
+        }
+
+    def _race(self, one: Candidate, threads: int, processes: int) -> dict[str, Any]:
+        job = self._job(one, threads, 0)
+        return {**job, "what": "speed", "processes": processes, "seconds": TRAIN_SECONDS}
+
+
+def possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
+    """Return the numbers of threads to try: doubling, as far as a node has memory for its trials.
+
+    Args:
+        cores: CPUs of the node.
+        memory: What it has, in bytes; 0 if that is not known.
+        peak_bytes: What a trial takes at most.
+
+    Example:
+        >>> possible_threads(6, 0, 2**30), possible_threads(8, 4 * 2**30, 2**30)
+        ([1, 2, 4, 6], [4, 8])
+    """
+    doubled = [2**power for power in range(cores.bit_length()) if 2**power < cores]
+    fitting = memory * MEMORY_SHARE
+    return [
+        threads
+        for threads in (*doubled, cores)
+        if threads == cores or not memory or cores // threads * peak_bytes <= fitting
+    ]
+
+
+def best_threads(speeds: Mapping[int, float]) -> int:
+    """Return the threads that train most; fewer where more gain little.
+
+    Raises:
+        SearchError: If none could be measured.
+
+    Example:
+        >>> best_threads({1: 100.0, 2: 103.0, 4: 60.0})
+        1
+    """
+    if not speeds:
+        raise SearchError("resources.cpu 'auto' needs trainings that can be timed, got none")
+    best = min(speeds)
+    for threads in sorted(speeds):
+        if speeds[threads] > GAIN * speeds[best]:
+            best = threads
+    return best
+
+
+def peaks_of(sound: Sequence[tuple[Candidate, Answer]]) -> Peaks:
+    """Return what trainings took; with what a process takes besides, the most of all of them."""
+    return Peaks(
+        measured=tuple(Peak(size=one.size, num_bytes=told["peak_bytes"]) for one, told in sound),
+        beside_bytes=max(told["kept_bytes"] + told["outside_bytes"] for _, told in sound),
+    )
+
+
+def sound_of(
+    found: Sequence[Candidate], answers: Sequence[Answer]
+) -> list[tuple[Candidate, Answer]]:
+    """Return what could be measured; a config of a user's function may not be possible.
+
+    Raises:
+        InputError: If one took more memory than there is, or nothing could be measured.
+    """
+    pairs = list(zip(found, answers, strict=True))
+    for one, told in pairs:
+        if told.get("is_memory"):
+            raise InputError(
+                f"resources 'auto' needs memory for every trial, but {one.name} could not be "
+                f"trained on a whole node alone: {told['failed']}"
+            )
+    sound = [(one, told) for one, told in pairs if "failed" not in told]
+    if not sound:
+        one, told = pairs[0]
+        raise InputError(f"{one.name} could not be trained: {told['failed']}")
+    return sound
+
+
+def _taken(pair: tuple[Candidate, Answer]) -> int:
+    return int(pair[1]["peak_bytes"])
+
+
+def settled_place(
+    study: Study,
+    prepared: Prepared,
+    joined: Joined,
+    ownership: Ownership | None,
+    notify: Say,
+    say: Say,
+) -> Place:
+    """Return the place of a study whose resources say ``auto``.
+
+    What was measured for it once holds for good, so that a trial is the same whenever it is
+    trained; unless the GPUs are others now, or no node has so many CPUs.
+
+    Args:
+        study: With resources that are open.
+        prepared: With its whole space.
+        joined: The Ray.
+        ownership: The claim on the study's folder, where it is written down; None if it is not.
+        notify: Hears what is being done.
+        say: Hears what was found, and what is waited for.
+
+    Raises:
+        InputError: If a trial needs more than a whole GPU has.
+        NoRoom: If no node to measure on came in time.
+        ClusterLost: If Ray goes away meanwhile.
+        UnfitNode: If a node's GPU does not say what memory it has.
+        StorageError: If the study's folder cannot be read or written.
+    """
+    store = Store(study.folder)
+    known = read_shares(store)
+    prober = Prober(study, prepared, joined, say)
+    why = "" if known is None else prober.why_not(known)
+    if known is None or why:
+        if why:
+            say(f"the shares of trials are measured again: {why}")
+        notify("measuring what a trial needs")
+        known = prober.measure()
+        if ownership is not None:
+            ownership.check()
+            write_shares(store, known)
+    for line in known.lines(study.resources):
+        say(line)
+    resources = study.resources.settled(cpu=known.cpu, gpu=known.gpu)
+    return find_place(resources, joined, say, measured=known)

@@ -1,0 +1,117 @@
+"""What is already there of a study: nothing, the same, a smaller budget, or something else."""
+
+from collections.abc import Callable
+
+from search.errors import StudyDiffers
+from search.record.decisions import DONE
+from search.record.log import StudyLog
+from search.record.reader import PREPARED, STUDY, StudyReader
+from search.record.segments import FOLDER as LOG
+from search.record.segments import has_log
+from search.results.load import load, read
+from search.results.result import StudyResult
+from search.running.prepare import check_before_ray, check_storage
+from search.running.warm_start import WARM
+from search.study.configs import data_request
+from search.study.shares import SHARES
+from search.study.study import Study
+from search.text import count
+from trainables.data.check import check_dataset
+from trainables.data.request import DataInfo
+from trainables.storage.sealed import DamagedRecord
+from trainables.storage.store import Store
+
+
+def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult | None:
+    """Return what the storage has of a study of this name, None if it has no trial of it.
+
+    Args:
+        study: The study as it is wanted now.
+        reader: What reads its folder, so that nothing is parsed twice.
+
+    Raises:
+        StudyDiffers: If its settings are others; only the budget may have grown.
+        DamagedRecord: If trials are recorded there and it is lost what study they belong to.
+    """
+    store = Store(study.folder)
+    if not store.exists(STUDY):
+        _refuse_a_log_alone(store)
+        return None
+    stored = read(reader or StudyReader(store))
+    if not stored.trials:
+        return None
+    differences = study.differences(stored.study)
+    if differences:
+        listed = "; ".join(
+            f"{key}: {there!r} there, {here!r} now" for key, here, there in differences
+        )
+        raise StudyDiffers(
+            f"study {study.name!r} in {store.uri} was made with other settings ({listed}); "
+            "give this one another name, or change nothing but a larger budget"
+        )
+    return stored.under(study)
+
+
+def _refuse_a_log_alone(store: Store) -> None:
+    """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
+    # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
+    if not store.exists(LOG) or not has_log(store):
+        return
+    if trials := StudyReader(store).replay().trials:
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
+            "restore it from a copy, or give the study another name"
+        )
+
+
+def is_done(study: Study, reader: StudyReader | None = None) -> bool:
+    """Tell whether a run of this study ended in order, and a further one has nothing to do.
+
+    A study whose trials have all ended is not done before its figures on the test split are
+    there; one whose hours were over is, unless its budget has changed since.
+    """
+    history = (reader or StudyReader(Store(study.folder))).read()
+    if not history.is_closed or history.close_reason != DONE:
+        return False
+    had, has = dict(history.budget), study.budget.to_dict()
+    is_same = (had["trials"], had["epochs"]) == (has["trials"], has["epochs"])
+    was_cut = any(trial.state == "interrupted" for trial in history.trials)
+    is_whole = len(history.trials) >= study.budget.trials and not was_cut
+    return is_same and (is_whole or had["hours"] == has["hours"])
+
+
+def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], None]) -> DataInfo:
+    """Check the storage, the data, and what the study asks of them; write nothing.
+
+    Raises:
+        InputError: If the data set is not as it must be, or the storage can never be written.
+        StudyDiffers: If the data set is not the one that the study began with.
+    """
+    check_storage(study.folder)
+    notify("checking the data")
+    info = check_dataset(data_request(study))
+    check_before_ray(study, info)
+    if known is not None and known.prepared.data.fingerprint != info.fingerprint:
+        raise StudyDiffers(
+            f"study {study.name!r} needs the data set it began with, but what lies at "
+            f"{study.data} has changed since: give the study another name"
+        )
+    return info
+
+
+def write_study(study: Study) -> None:
+    """Write the study down; one that never got as far as a trial gives way to it.
+
+    So what was refused after it had been written down, such as an image that cannot be
+    decoded, can be put right under the same name. Only by the study's owner.
+
+    Raises:
+        StudyDiffers: If meanwhile a study with other settings has trials there.
+    """
+    store = Store(study.folder)
+    if store.exists(STUDY) and not load(study.folder).trials:
+        store.delete(WARM)
+        store.delete(SHARES)
+        store.delete(PREPARED)
+        store.delete(STUDY)
+    StudyLog.create(store, study.to_dict())

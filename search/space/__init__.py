@@ -1,0 +1,1 @@
+"""What may vary: parameters, their rules and conditions, configs as numbers."""

@@ -1,0 +1,386 @@
+"""From the parameters a study names to one entry for everything that shapes a trial."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.errors import InputError
+from search.space.parameters import (
+    Choice,
+    Constant,
+    Float,
+    Int,
+    Parameter,
+    check_constant,
+    ends,
+    is_number,
+    is_plain,
+    to_plain,
+)
+from search.space.problems import Path, Problem, Problems, hint, problem, refused, shown
+from search.space.space import DEPTH, SearchSpace, block_of, depths_of, gates_of, idle_in
+from trainables.model.user_model import GIVEN, REQUIRED
+from trainables.spec.heads import DeclaredHead, HeadSpec
+from trainables.spec.parameters import (
+    config_depth,
+    reference_config,
+    reference_training,
+    units_name,
+    weight_name,
+)
+from trainables.spec.trial import OPTIMIZERS
+
+Named = Mapping[str, Parameter | Constant]
+"""Parameters by name."""
+
+
+DEFAULT_BATCH = 64
+
+
+COLUMNS = ("number", "epoch", "state", "is_reference", "loss", "seconds")
+"""What a trial's table has besides its parameters; also all that begins as ``_COLUMNS`` do."""
+
+
+_COLUMNS = ("seconds_", "val_")
+
+
+Heads = Sequence[HeadSpec | DeclaredHead]
+
+
+def default_space(heads: Heads) -> SearchSpace:
+    """Return what a study searches that names no space.
+
+    Filters of both blocks, the width of each head's branch, dropout, pooling, the learning rate,
+    and the weight of every head's loss but the first: of weights only the ratios matter.
+    """
+    filters = Choice(values=(8, 16, 32, 64))
+    named: dict[str, Any] = {"conv1_filters": filters, "conv2_filters": filters}
+    for head in heads:
+        widest = 256 if head.kind == "classification" else 512
+        named[units_name(head.name)] = Int(low=32, high=widest, log=True)
+    for head in heads[1:]:
+        named[weight_name(head.name)] = Float(low=0.1, high=10.0, log=True)
+    named["learning_rate"] = Float(low=3e-4, high=1e-2, log=True)
+    named["dropout"] = Float(low=0.0, high=0.5)
+    named["pool_size"] = Choice(values=(2, 3))
+    named["batch_size"] = DEFAULT_BATCH
+    return complete(SearchSpace(parameters=tuple(named.items())), heads)
+
+
+def complete(
+    space: SearchSpace, heads: Heads, *, model_parameters: Mapping[str, Any] | None = None
+) -> SearchSpace:
+    """Return the space with every parameter that it does not name, at the reference's value.
+
+    Args:
+        space: What the study names.
+        heads: The heads of its data.
+        model_parameters: Of a user's own model function: keyword names and defaults, or
+            ``REQUIRED``; None for the built-in model.
+
+    Raises:
+        InputError: If a parameter shapes nothing, its values cannot be, or one is missing.
+    """
+    named = read_named(dict(space.parameters), heads, is_builtin=model_parameters is None)
+    if model_parameters is None:
+        known = _built_in(named, heads, _depth(named, ("space",)))
+    else:
+        known = _of_function(named, heads, model_parameters)
+    return SearchSpace(parameters=tuple({**known, **named}.items()))
+
+
+def read_named(
+    named: Named, heads: Heads, *, is_builtin: bool, at: Path = ("space",)
+) -> dict[str, Parameter | Constant]:
+    """Return the named parameters with their values in the right types, such as 64 for 64.0.
+
+    Args:
+        named: What a study or a config names.
+        heads: The heads of the data.
+        is_builtin: Whether the model is the built-in one; of a user's own model, whose
+            parameters are not known here, only those of training are looked at.
+        at: Where they are named.
+
+    Raises:
+        InputError: If a parameter shapes nothing or its values cannot be.
+    """
+    problems = Problems()
+    if is_builtin:
+        known = _built_in(named, heads, _depth(named, at))
+        problems.extend(_shapeless(named, known, at))
+    else:
+        known = reference_training(heads)
+        problems.extend(_taken(named, at))
+    read = dict(named)
+    for name in (name for name in named if name in known):
+        rule = value_rule(name, heads)
+        if rule is not None:
+            with problems.at(*at, name):
+                read[name] = fit(named[name], rule)
+    if heads and all(_is_zero(named.get(weight_name(head.name), 1.0)) for head in heads):
+        problems.add(at, "needs a loss weight > 0 for at least one head, got 0 for all")
+    problems.refuse_any()
+    return read
+
+
+def read_first(
+    config: Mapping[Any, Any], space: SearchSpace, heads: Heads, *, is_builtin: bool, at: Path
+) -> dict[str, Any]:
+    """Return a config to try first with its values in the right types.
+
+    It has a depth of the space, and of what is searched a value in the range, on a step or
+    not. A parameter that the space leaves constant may have another value. The filters of a
+    block that it does not have it does not name: they would be taken for part of the model.
+
+    Args:
+        config: What it names.
+        space: Complete for the built-in model; of a user's own model what the study names.
+        heads: The heads of the data.
+        is_builtin: Whether the model is the built-in one.
+        at: Where the config stands.
+
+    Raises:
+        InputError: If a parameter shapes nothing, or a value is no plain one or cannot be.
+    """
+    problems = Problems()
+    for name, value in config.items():
+        with problems.at(*at, str(name)):
+            _check_plain(name, value)
+    if is_builtin:
+        problems.extend(_misplaced(config, space, at))
+    problems.refuse_any()
+    idle = idle_in(space.gates, config)
+    fixed = {name: value for name, value in space.constants if name not in idle}
+    read = read_named({**fixed, **config}, heads, is_builtin=is_builtin, at=at)
+    for name, parameter in space.searched:
+        if name in config and not _is_possible(parameter, read[name]):
+            rule = f"needs a value of {to_plain(parameter)}, as in the space"
+            problems.add((*at, name), f"{rule}, got {shown(config[name])}")
+    problems.refuse_any()
+    return {name: read[name] for name in config}
+
+
+def _check_plain(name: object, value: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError("shapes nothing: it is no name")
+    if isinstance(value, Mapping):
+        raise InputError(f"needs a single value; ranges belong in the space, got {shown(value)}")
+    check_constant(value, "config")
+
+
+def _misplaced(config: Mapping[str, Any], space: SearchSpace, at: Path) -> Iterator[Problem]:
+    """Say what of a config shapes nothing in the model of a complete space."""
+    known = dict(space.parameters)
+    blocks = sum(block_of(name) is not None for name in known)
+    is_searched = bool(depths_of(known.get(DEPTH)))
+    idle = idle_in(space.gates, config)
+    for name, value in config.items():
+        if name == DEPTH and value != blocks and not is_searched:
+            rule = f"needs {blocks}, as many convolution blocks as the space has"
+            yield problem((*at, name), f"{rule}, got {shown(value)}")
+        elif name in idle:
+            yield problem((*at, name), f"shapes nothing: {DEPTH} is {shown(config[DEPTH])}")
+        elif name != DEPTH and name not in known:
+            most = "at most " if is_searched else ""
+            why = f": the space has {most}{blocks} convolution blocks" if block_of(name) else ""
+            why = why or f"; {hint(name, sorted(known))}"
+            yield problem((*at, str(name)), f"shapes nothing{why}")
+
+
+def _is_possible(parameter: Parameter, value: Any) -> bool:
+    """Tell whether a value is among the choices or in the range, on a step or not."""
+    if isinstance(parameter, Choice):
+        return any(_is_same(value, known) for known in parameter.values)
+    is_whole = is_number(value) and float(value).is_integer()
+    is_right = is_whole or (is_number(value) and isinstance(parameter, Float))
+    return is_right and bool(parameter.low <= value <= parameter.high)
+
+
+def _is_same(value: object, known: object) -> bool:
+    return value == known and isinstance(value, bool) == isinstance(known, bool)
+
+
+def _depth(named: Named, at: Path) -> int:
+    """Return the largest number of blocks: the named one, or that of the deepest block named."""
+    blocks = {name: block_of(name) or 0 for name in named}
+    depth = named.get(DEPTH)
+    if depth is None:
+        deepest = max(blocks, key=lambda name: blocks[name], default="")
+        if blocks and blocks[deepest] > MOST_BLOCKS:
+            rule = f"needs at most {MOST_BLOCKS} convolution blocks"
+            raise refused((*at, deepest), f"{rule}, got {blocks[deepest]}")
+        return config_depth([name for name in blocks if blocks[name]], None)
+    problems = Problems()
+    with problems.at(*at, DEPTH):
+        depth = fit(depth, DEPTH_RULE)
+    problems.refuse_any()
+    return int(ends(depth)[1])
+
+
+def _built_in(named: Named, heads: Heads, depth: int) -> dict[str, Any]:
+    """Return every parameter that there is of the built-in model, at the reference's value."""
+    known = reference_config(heads, depth)
+    return {**known, DEPTH: depth} if DEPTH in named else known
+
+
+def _shapeless(named: Named, known: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    is_searched = bool(depths_of(named.get(DEPTH)))
+    for name in named:
+        if name not in known:
+            is_block = DEPTH in known and block_of(name) is not None
+            depth = f"{'at most ' if is_searched else ''}{known.get(DEPTH)}"
+            why = f": {DEPTH} is {depth}" if is_block else f"; {hint(name, sorted(known))}"
+            yield problem((*at, name), f"shapes nothing{why}")
+
+
+def _taken(names: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    """Say which names a user's own parameter cannot have."""
+    for name in names:
+        if name in COLUMNS or name.startswith(_COLUMNS):
+            why = "the table of trials has a column of this name"
+        elif name in GIVEN:
+            why = "every model function is given this"
+        else:
+            continue
+        yield problem((*at, name), f"needs another name: {why}")
+
+
+def _of_function(
+    named: Named, heads: Heads, model_parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a user's model takes and what its training does, with their defaults."""
+    training = reference_training(heads)
+    problems = Problems()
+    problems.extend(_taken(model_parameters, ("model",)))
+    for name in model_parameters.keys() & training.keys():
+        problems.add(("model", name), "needs another name: it is a parameter of the training")
+    known = {**model_parameters, **training}
+    problems.extend(_shapeless(named, known, ("space",)))
+    for name, value in known.items():
+        if value is REQUIRED and name not in named:
+            problems.add(("space",), f"needs {name!r}: the model function gives it no default")
+    for name in gates_of(named):
+        if known.get(name) is REQUIRED:
+            why = f"a config of fewer {DEPTH} does not name it"
+            problems.add(("model", name), f"needs a default in the model function: {why}")
+    problems.refuse_any()
+    # What a function's default is need not be a plain value; it is left to the function.
+    return {
+        name: check_constant(value, "default") if is_plain(value) else value
+        for name, value in known.items()
+        if name in named or is_plain(value)
+    }
+
+
+def _is_zero(value: Parameter | Constant) -> bool:
+    return is_number(value) and value == 0
+
+
+MOST_BLOCKS = 50
+
+
+LARGEST_COUNT = 65_536
+"""Filters, units or pixels; more is taken for a mistake."""
+
+
+LARGEST_BATCH = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What the values of one parameter must be."""
+
+    words: str
+    """Goes on after ``needs``."""
+
+    read: Callable[[Any], Constant | None]
+    """From a value to the same in its right type, or None if it cannot be."""
+
+    kinds: tuple[type, ...]
+    """Which ranges there can be of it besides a choice."""
+
+
+def _count(most: int) -> Rule:
+    def read(value: Any) -> int | None:
+        is_whole = is_number(value) and (isinstance(value, int) or value.is_integer())
+        return int(value) if is_whole and 1 <= value <= most else None
+
+    return Rule(words=f"whole numbers from 1 to {most}", read=read, kinds=(Int,))
+
+
+def _real(words: str, is_right: Callable[[Any], bool]) -> Rule:
+    def read(value: Any) -> float | None:
+        return float(value) if is_number(value) and is_right(value) else None
+
+    return Rule(words=words, read=read, kinds=(Float, Int))
+
+
+DEPTH_RULE = _count(MOST_BLOCKS)
+
+
+_NOT_NEGATIVE = _real("numbers >= 0", lambda value: value >= 0)
+
+
+_COUNT = _count(LARGEST_COUNT)
+
+
+_RULES = {
+    DEPTH: DEPTH_RULE,
+    "kernel_size": _COUNT,
+    "pool_size": _COUNT,
+    "batch_size": _count(LARGEST_BATCH),
+    "learning_rate": _real("numbers > 0", lambda value: value > 0),
+    "l2": _NOT_NEGATIVE,
+    "dropout": _real("numbers in [0, 1)", lambda value: 0 <= value < 1),
+    "batch_norm": Rule(
+        words="true or false", read=lambda v: v if isinstance(v, bool) else None, kinds=()
+    ),
+    "optimizer": Rule(
+        words=f"one of {list(OPTIMIZERS)}",
+        read=lambda v: v if isinstance(v, str) and v in OPTIMIZERS else None,
+        kinds=(),
+    ),
+}
+
+
+def value_rule(name: str, heads: Heads) -> Rule | None:
+    """Return the rule of a parameter of training or of the built-in model, if it has one."""
+    if name in {weight_name(head.name) for head in heads}:
+        return _NOT_NEGATIVE
+    is_filters = name.startswith("conv") and name.endswith("_filters")
+    if is_filters or name in {units_name(head.name) for head in heads}:
+        return _COUNT
+    return _RULES.get(name)
+
+
+def fit(parameter: Parameter | Constant, rule: Rule) -> Parameter | Constant:
+    """Return a parameter with its values in the type that a rule asks for.
+
+    Raises:
+        InputError: If it can take a value that cannot be.
+
+    Example:
+        >>> fit(64.0, _RULES["batch_size"]), fit(Choice(values=(0, 0.5)), _RULES["dropout"])
+        (64, Choice(values=(0.0, 0.5)))
+    """
+    if isinstance(parameter, Choice):
+        return Choice(values=tuple(_read(value, value, rule) for value in parameter.values))
+    if not isinstance(parameter, Float | Int):
+        return _read(parameter, parameter, rule)
+    plain = to_plain(parameter)
+    if not isinstance(parameter, rule.kinds):
+        raise InputError(f"needs {rule.words}, as a choice or {_ranges(rule)}, got {shown(plain)}")
+    for end in ends(parameter):
+        _read(end, plain, rule)
+    return parameter
+
+
+def _ranges(rule: Rule) -> str:
+    return "an int" if rule.kinds else "a constant"
+
+
+def _read(value: Constant, received: Any, rule: Rule) -> Constant:
+    read = rule.read(value)
+    if read is None:
+        raise InputError(f"needs {rule.words}, got {shown(received)}")
+    return read

@@ -1,0 +1,240 @@
+"""What a study may vary: parameters by the name of what they shape."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+from search.errors import InputError
+from search.space.parameters import (
+    MOST_CHOICES,
+    Choice,
+    Constant,
+    Float,
+    Int,
+    Parameter,
+    ends,
+    from_plain,
+    to_plain,
+)
+from search.space.problems import Problems, check_mapping, shown
+from trainables.spec.parameters import config_depth
+from trainables.spec.plain_values import plain
+
+__all__ = [
+    "MOST_CHOICES",
+    "MOST_PARAMETERS",
+    "Choice",
+    "Constant",
+    "Float",
+    "Int",
+    "Parameter",
+    "SearchSpace",
+    "ends",
+    "from_plain",
+    "to_plain",
+]
+
+MOST_PARAMETERS = 200
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """Parameters by name, each searched or constant.
+
+    Raises:
+        InputError: If there are too many, a name stands twice or is none, or a value is not plain.
+
+    Example:
+        >>> space = SearchSpace.from_mapping({"conv1_filters": {"choice": [8, 16]}, "l2": 0.0})
+        >>> space.contains({"conv1_filters": 16, "l2": 0.0}), space.size
+        (True, 2)
+    """
+
+    parameters: tuple[tuple[str, Parameter | Constant], ...]
+
+    def __post_init__(self) -> None:
+        """Check number, names and values."""
+        names = [name for name, _ in self.parameters]
+        problems, read = Problems(), []
+        if len(names) > MOST_PARAMETERS:
+            problems.add(
+                ("space",), f"needs at most {MOST_PARAMETERS} parameters, got {len(names)}"
+            )
+            problems.refuse_any()
+        for name, value in self.parameters:
+            if not isinstance(name, str) or not name.isidentifier():
+                path = ("space", str(name))
+                problems.add(path, f"space needs identifiers as names, got {shown(name)}")
+            with problems.at("space", str(name)):
+                read.append((plain(name), from_plain(value)))
+        if len(set(names)) < len(names):
+            problems.add(("space",), f"needs names that differ, got {shown(names)}")
+        problems.refuse_any()
+        object.__setattr__(self, "parameters", tuple(read))
+
+    @property
+    def searched(self) -> tuple[tuple[str, Parameter], ...]:
+        """The parameters that vary, with what they may be."""
+        return tuple((n, p) for n, p in self.parameters if isinstance(p, Float | Int | Choice))
+
+    @property
+    def constants(self) -> tuple[tuple[str, Constant], ...]:
+        """The parameters that do not vary, with their value."""
+        return tuple((n, p) for n, p in self.parameters if not isinstance(p, Float | Int | Choice))
+
+    @property
+    def gates(self) -> dict[str, int]:
+        """The parameters that do not count in all configs; see `search.space.space.gates_of`.
+
+        Where ``num_conv_blocks`` is searched, a config of fewer blocks does not name the filters
+        of the others: equal models are equal configs.
+        """
+        return gates_of(dict(self.parameters))
+
+    @property
+    def size(self) -> int | None:
+        """How many configs there are; None where a real number can be any between its bounds."""
+        if not self.gates:
+            return _size(self.searched)
+        depths = depths_of(dict(self.parameters)[DEPTH])
+        sizes = [_size(self._searched_at(depth)) for depth in depths]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def _searched_at(self, depth: int) -> list[tuple[str, Parameter]]:
+        idle = idle_in(self.gates, {DEPTH: depth})
+        return [(n, p) for n, p in self.searched if n not in idle and n != DEPTH]
+
+    def contains(self, config: Mapping[str, Any]) -> bool:
+        """Tell whether a config has a possible value for each parameter that counts in it.
+
+        And nothing else.
+        """
+        return not any(self._problems(config))
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse a config that does not lie in this space.
+
+        Raises:
+            InputError: With each parameter that is missing, unknown or has a value that cannot
+                be: its name, what was received, what would be right.
+        """
+        problems = list(self._problems(config))
+        if problems:
+            raise InputError.of(problems)
+
+    def _problems(self, config: Mapping[str, Any]) -> Iterator[str]:
+        config = plain(config)
+        idle = idle_in(self.gates, config) if DEPTH in config else set()
+        for name in sorted(idle & config.keys()):
+            yield f"{name} shapes nothing: {DEPTH} is {shown(config[DEPTH])}"
+        for name, parameter in self.parameters:
+            if name in idle:
+                continue
+            if name not in config:
+                yield f"config needs {name!r}, a value of {to_plain(parameter)}, got none"
+            elif not _can_be(parameter, config[name]):
+                yield f"{name} needs a value of {to_plain(parameter)}, got {shown(config[name])}"
+        known = sorted(name for name, _ in self.parameters)
+        unknown = sorted(str(name) for name in config if name not in known)
+        if unknown:
+            yield f"config has unknown parameters {unknown}; the space defines {known}"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "SearchSpace":
+        """Read a space in the form of the study file; all problems at once.
+
+        Raises:
+            InputError: With every problem found, each with the path of its key.
+
+        Example:
+            >>> space = SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}, "l2": 0.0})
+            >>> space.searched
+            (('dropout', Float(low=0.0, high=0.5, log=False, step=None)),)
+        """
+        such_as = "{learning_rate: {float: [0.001, 0.01]}}"
+        problems = Problems()
+        parameters = []
+        for name, value in check_mapping(plain(values), ("space",), such_as).items():
+            with problems.at("space", str(name)):
+                parameters.append((cast(str, name), from_plain(value)))
+        problems.refuse_any()
+        return cls(parameters=tuple(parameters))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the space in the form of the study file."""
+        return {name: to_plain(parameter) for name, parameter in self.parameters}
+
+
+def _size(searched: Sequence[tuple[str, Parameter]]) -> int | None:
+    sizes = [parameter.size for _, parameter in searched]
+    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+def _can_be(parameter: Parameter | Constant, value: object) -> bool:
+    if isinstance(parameter, Float | Int | Choice):
+        return value in parameter
+    return value == parameter and isinstance(value, bool) == isinstance(parameter, bool)
+
+
+DEPTH = "num_conv_blocks"
+"""The parameter that says how many convolution blocks there are."""
+
+_BLOCK = re.compile(r"conv([1-9][0-9]{0,8})_filters")
+
+
+def block_of(name: object) -> int | None:
+    """Return the number of the block whose filters a parameter is, from 1; else None."""
+    found = _BLOCK.fullmatch(str(name))
+    return int(found[1]) if found else None
+
+
+def depths_of(parameter: object) -> tuple[int, ...]:
+    """Return the depths that can be drawn, ascending; none if the depth is not searched.
+
+    Of a user's own function a parameter of this name may be anything; one that is no whole
+    number, or has more than 1,000 values, is no depth.
+    """
+    if isinstance(parameter, Int) and parameter.size <= MOST_CHOICES:
+        return tuple(range(parameter.low, parameter.high + 1, parameter.step))
+    if isinstance(parameter, Choice):
+        whole = [v for v in parameter.values if isinstance(v, int) and not isinstance(v, bool)]
+        return tuple(sorted(whole)) if len(whole) == len(parameter.values) else ()
+    return ()
+
+
+def gates_of(parameters: Mapping[str, Any]) -> dict[str, int]:
+    """Return the parameters that do not always count, with the depth from which on they do.
+
+    Example:
+        >>> names = ("conv1_filters", "conv2_filters", "conv3_filters")
+        >>> gates_of({DEPTH: Int(low=1, high=3), **dict.fromkeys(names, 64)})
+        {'conv2_filters': 2, 'conv3_filters': 3}
+        >>> gates_of({DEPTH: 3, **dict.fromkeys(names, 64)})
+        {}
+    """
+    depths = depths_of(parameters.get(DEPTH))
+    if not depths:
+        return {}
+    blocks = {name: block_of(name) or 0 for name in parameters}
+    return {name: block for name, block in blocks.items() if block > depths[0]}
+
+
+def idle_in(gates: Mapping[str, int], config: Mapping[str, Any]) -> set[str]:
+    """Return the parameters that do not count at the depth of a config.
+
+    A config that does not say its depth, as the reference's does not, has the blocks that it
+    names, and at least two.
+
+    Example:
+        >>> idle_in({"conv2_filters": 2, "conv3_filters": 3}, {DEPTH: 2})
+        {'conv3_filters'}
+    """
+    if not gates:
+        return set()
+    depth = config[DEPTH] if DEPTH in config else config_depth(list(config), None)
+    if isinstance(depth, bool) or not isinstance(depth, int | float):
+        return set()
+    return {name for name, block in gates.items() if block > depth}

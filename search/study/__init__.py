@@ -1,0 +1,1 @@
+"""One frozen, checked study, and what was prepared for it."""

@@ -1,0 +1,204 @@
+"""The configs that a study fixes itself: first, at the corners of its space, and how many."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from search.errors import InputError
+from search.record.decisions import Origin
+from search.space.complete import complete, default_space
+from search.space.encoding import most_trials
+from search.space.parameters import ends
+from search.space.space import DEPTH, SearchSpace, depths_of, idle_in
+from search.study.prepared import Prepared
+from search.study.study import Study
+from trainables.data.request import DataInfo, DataRequest
+from trainables.spec.parameters import (
+    REFERENCE_TRIAL,
+    config_depth,
+    reference_config,
+    reference_training,
+)
+from trainables.spec.trial import TrialSpec
+
+SHAPING = ("pool_size", "kernel_size")
+"""Parameters that decide, besides the depth, whether an image is large enough."""
+
+
+def data_request(study: Study) -> DataRequest:
+    """Return how the study's data set is to be read."""
+    return DataRequest(
+        uri=study.data,
+        heads=study.heads,
+        image_size=study.image_size,
+        validation_share=study.validation.share,
+        validation_seed=study.validation.seed,
+    )
+
+
+def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> SearchSpace:
+    """Return the study's space with every parameter that it does not name.
+
+    Args:
+        study: The study.
+        model_parameters: Of a user's own function: keyword names and defaults.
+
+    Raises:
+        InputError: If a parameter shapes nothing, or the function needs one that is not named.
+    """
+    if study.space is None and study.model is None:
+        return default_space(study.heads)
+    named = study.space or SearchSpace(parameters=())
+    return complete(named, study.heads, model_parameters=model_parameters)
+
+
+def check_space(
+    study: Study,
+    space: SearchSpace,
+    data: DataInfo,
+    reference: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse what the data has no room for: batches, and blocks of the built-in model.
+
+    That ``start_with`` lies in the space the study has checked itself.
+
+    Raises:
+        InputError: Naming the parameter.
+    """
+    problems = _batch_problems(study, data)
+    if study.model is None:
+        for name, config in _trial_configs(study, space, reference):
+            try:
+                parse(study, config, data)
+            except InputError as error:
+                problems.append(f"{name}: {error}")
+    if problems:
+        raise InputError.of(list(dict.fromkeys(problems)))
+
+
+def parse(study: Study, config: Mapping[str, Any], data: DataInfo) -> TrialSpec:
+    """Parse a config as a trial of this study will."""
+    return TrialSpec.from_config(
+        config, image_shape=data.image_shape, heads=data.heads, model=study.model
+    )
+
+
+def corners(space: SearchSpace) -> list[dict[str, Any]]:
+    """Return the smallest and the largest config of a space, parameter by parameter."""
+    lowest = _counting(space, {name: ends(kind)[0] for name, kind in space.parameters})
+    highest = _counting(space, {name: ends(kind)[1] for name, kind in space.parameters})
+    return [lowest] if lowest == highest else [lowest, highest]
+
+
+def _counting(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without what does not count at its depth."""
+    idle = idle_in(space.gates, config)
+    return {name: value for name, value in config.items() if name not in idle}
+
+
+def first_configs(
+    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None = None
+) -> tuple[tuple[dict[str, Any], Origin], ...]:
+    """Return the configs to try before any suggestion, each with where it comes from.
+
+    A config that is there already is not tried again: all trials of a study share its seed.
+
+    Args:
+        study: The study.
+        space: Complete.
+        reference: See `Prepared`; None for the built-in architecture.
+    """
+    first: list[tuple[dict[str, Any], Origin]] = []
+    if study.reference:
+        first.append((dict(reference or reference_config(study.heads)), "reference"))
+    is_foreign = study.model is not None and reference is None
+    tried = [] if is_foreign else [config for config, _ in first]
+    for config in study.start_with:
+        whole = _whole_config(study, space, config, reference)
+        if whole not in tried:
+            tried.append(whole)
+            first.append((whole, "start_with"))
+    return tuple(first)
+
+
+def num_trials(study: Study, prepared: Prepared) -> int:
+    """Return how many trials a study makes: its budget, or as many as there are configs to try.
+
+    All trials share the study's seed: a config tried twice would only be the same again.
+    """
+    first = first_configs(study, prepared.space, prepared.reference)
+    budget: int = study.budget.trials
+    most = most_trials(prepared.space, [config for config, _ in first])
+    return budget if most is None else min(budget, most)
+
+
+def _whole_config(
+    study: Study,
+    space: SearchSpace,
+    config: Mapping[str, Any],
+    reference: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Fill in what a config leaves out: as in the space where constant, else the reference's.
+
+    Of a searched depth the reference's two blocks, or as many as it names, if the space has them.
+    A user's own function beside the built-in reference has its own defaults for what is searched.
+    """
+    names = [name for name, _ in space.parameters]
+    depths = depths_of(dict(space.parameters).get(DEPTH))
+    if depths and study.model is None:
+        config = {DEPTH: _nearest(depths, config_depth(list(config), None)), **config}
+    told: Any = {**dict(space.constants), **config}.get(DEPTH)
+    depth = config_depth([*names, *config], told)
+    known = (
+        reference_config(study.heads, depth)
+        if study.model is None
+        else reference or reference_training(study.heads)
+    )
+    whole = _counting(space, {**known, **dict(space.constants), **config})
+    ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
+    return {name: whole[name] for name in ordered}
+
+
+def _nearest(depths: Sequence[int], wanted: int) -> int:
+    """Return the smallest of the depths that has all blocks wanted, else the largest."""
+    return min((depth for depth in depths if depth >= wanted), default=depths[-1])
+
+
+def _trial_configs(
+    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the configs that decide whether all others can be built, each with its name.
+
+    The reference of a user's own function is not among them: it is always built.
+    """
+    if study.reference and study.model is None:
+        yield REFERENCE_TRIAL, reference_config(study.heads)
+    for index, config in enumerate(study.start_with):
+        yield f"start_with[{index}]", _whole_config(study, space, config, reference)
+    known = dict(space.parameters)
+    shaping: dict[str, tuple[Any, ...]] = {
+        name: ends(known[name]) for name in SHAPING if name in known
+    }
+    if space.gates:
+        # The built-in model of fewer blocks is the beginning of the deepest.
+        depths = depths_of(known[DEPTH])
+        shaping[DEPTH] = depths[-1:] if study.model is None else (depths[0], depths[-1])
+    lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
+    for values in product(*shaping.values()):
+        yield "space", _counting(space, {**lowest, **dict(zip(shaping, values, strict=True))})
+    yield "space", corners(space)[-1]
+
+
+def _batch_problems(study: Study, data: DataInfo) -> list[str]:
+    rows = data.rows["train"]
+    named: dict[str, Any] = {}
+    if study.space is not None and "batch_size" in dict(study.space.parameters):
+        named["space.batch_size"] = ends(dict(study.space.parameters)["batch_size"])[1]
+    for index, config in enumerate(study.start_with):
+        if "batch_size" in config:
+            named[f"start_with[{index}].batch_size"] = config["batch_size"]
+    return [
+        f"{name} needs at most {rows}, the number of training rows, got {size}"
+        for name, size in named.items()
+        if size > rows
+    ]

@@ -1,0 +1,281 @@
+"""A study: data, heads, space, budget, resources; checked as a whole when it is made."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from search.space.complete import complete, default_space, read_first, read_named
+from search.space.problems import Problem, Problems, check_mapping, unknown_keys
+from search.space.space import SearchSpace
+from search.study.fields import HEAD_KEYS, READERS
+from search.study.objective import HEADS, objective_problems
+from search.study.samplers import misfit
+from search.study.settings import Budget, Resources, Validation
+from search.text import count, one_line
+from trainables.model.user_modules import user_folder_of
+from trainables.spec.heads import DeclaredHead
+from trainables.storage.uri_keys import check_no_key
+
+DEFAULT_STORAGE = "studies"
+"""Where studies lie that do not say it, in the current folder."""
+NEEDED = ("name", "data", "heads")
+"""The fields that every study names."""
+NO_DIFFERENCE = ("budget", "storage", "module_folder")
+"""Fields that may change between two runs; of the budget nothing may shrink."""
+PATIENCE = "resources.wait_minutes"
+"""May change, too: it has no effect on any trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One search. A value that exists is valid, as far as that can be told without the data.
+
+    ``heads``, ``space``, ``budget``, ``resources`` and ``validation`` may be given as plain
+    mappings, in the form of the study file.
+
+    Raises:
+        InputError: With every problem found, each with the path of its key.
+
+    Example:
+        >>> heads = {"c_output": {"kind": "classification"}, "r_output": {"kind": "box"}}
+        >>> study = Study(name="digits", data="digits.parquet", heads=heads)
+        >>> study.budget.trials, study.heads[1].kind
+        (24, 'box')
+    """
+
+    name: str
+    """Letters, digits, ``.``, ``_`` and ``-``; the study's folder in the storage."""
+
+    data: str
+    """A Parquet file, a folder of them, or a URI."""
+
+    heads: Any
+    """The outputs by name; in the value a tuple of `DeclaredHead`."""
+
+    image_size: tuple[int, int] | None = None
+    """Height and width to resize to; None: the images' own."""
+
+    validation: Any = field(default_factory=Validation)
+    """Which rows validate, without a ``split`` column; in the value a `Validation`."""
+
+    model: str | None = None
+    """A user's own function ``package.module:function``; None: the built-in model."""
+
+    space: Any = None
+    """What is searched; in the value a `SearchSpace`, or None for the default space."""
+
+    budget: Any = field(default_factory=Budget)
+    """In the value a `Budget`."""
+
+    start_with: Any = ()
+    """Configs to try first, in the space but for its constants; what they leave out is as in the
+    space where that is constant, else the reference's."""
+
+    warm_start: Any = ()
+    """Folders of earlier studies with the same heads, whose trials inform the sampler; what was
+    taken of them when the study began holds for good."""
+
+    objective: Any = HEADS
+    """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
+    sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
+
+    sampler: str = "ehvi"
+    """One of ``SAMPLERS``."""
+
+    scheduler: str = "pareto_asha"
+    """One of ``SCHEDULERS``."""
+
+    resources: Any = field(default_factory=Resources)
+    """In the value a `Resources`."""
+
+    precision: str = "float32"
+    """One of ``PRECISIONS``."""
+
+    seed: int = 0
+    """Of the suggestions, the initial weights and the shuffling; 0 to 2**32 - 1."""
+
+    reference: bool = True
+    """Whether trial 0 is the reference: the built-in model, or ``model`` at its defaults."""
+
+    storage: str = DEFAULT_STORAGE
+    """A folder or URI; the study lies in ``<storage>/<name>``."""
+
+    module_folder: str | None = None
+    """Where the module of ``model`` is looked for first; by default the study file's folder,
+    in Python the one on ``sys.path`` that has it."""
+
+    def __post_init__(self) -> None:
+        """Read the plain forms and check everything, all problems at once."""
+        problems = Problems()
+        for name, read in READERS.items():
+            with problems.at(name):
+                object.__setattr__(self, name, read(getattr(self, name)))
+        if not problems.is_at("heads", "model", "space", "start_with"):
+            _read_together(self, problems)
+        if not problems.is_at("heads", "model", "space", "start_with", "objective"):
+            _read_objective(self, problems)
+        problems.refuse_any()
+        if self.model is not None and self.module_folder is None:
+            object.__setattr__(self, "module_folder", user_folder_of(self.model.partition(":")[0]))
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        heads = ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
+        num_trials, num_epochs = count(self.budget.trials, "trial"), self.budget.epochs
+        budget = f"{num_trials} x {count(num_epochs, 'epoch')}"
+        return f"{self.name!r}: {heads}; {budget}; {self.sampler}, {self.scheduler}"
+
+    @property
+    def folder(self) -> str:
+        """Where the study lies: ``<storage>/<name>``."""
+        storage = self.storage if self.storage.endswith("://") else self.storage.rstrip("/") + "/"
+        return f"{storage}{self.name}"
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **changes: Any) -> "Study":
+        """Read a study file.
+
+        ``data`` is taken relative to the file's folder if it lies there, else to the current
+        folder; ``storage`` and ``warm_start`` relative to the current folder; modules are found
+        from the file's.
+
+        Args:
+            path: The file.
+            **changes: Fields to take instead of the file's.
+
+        Raises:
+            InputError: Naming the file and, where it can be told, the line.
+        """
+        from search.study.yaml_file import read_study_file
+
+        check_no_key("a study file", os.fspath(path))
+        return read_study_file(Path(path), changes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Study":
+        """Return the study of a mapping with the keys of the study file.
+
+        Raises:
+            InputError: If a key is unknown or missing, or a value is not what it must be.
+        """
+        check_mapping(values, (), "{name: digits, data: digits.parquet, heads: {...}}")
+        known = [item.name for item in fields(cls)]
+        missing = [name for name in NEEDED if name not in values]
+        problems = Problems()
+        problems.extend(unknown_keys(values, known))
+        for name in missing:
+            problems.add((), f"needs {name!r}")
+        given = {name: values[name] for name in known if name in values}
+        if missing:
+            problems.extend(_alone(given))
+            problems.refuse_any()
+        with problems.at():
+            study = cls(**given)
+        problems.refuse_any()
+        return study
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study as plain JSON values, which `from_dict` reads."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in ("validation", "budget", "resources"):
+            values[name] = values[name].to_dict()
+        values["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
+        values["space"] = None if self.space is None else self.space.to_mapping()
+        values["image_size"] = None if self.image_size is None else list(self.image_size)
+        values["start_with"] = [dict(config) for config in self.start_with]
+        values["warm_start"] = list(self.warm_start)
+        if not isinstance(self.objective, str):
+            values["objective"] = list(self.objective)
+        return values
+
+    def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
+        """Return what keeps this study from going on with another's record.
+
+        The budget may have grown; where the study lies, and where modules are found, may differ.
+
+        Returns:
+            Key, the value here, the value there.
+        """
+        here, there = self.to_dict(), other.to_dict()
+        found = [
+            difference
+            for key in here
+            if key not in NO_DIFFERENCE
+            for difference in _differences(key, here[key], there[key])
+            if difference[0] != PATIENCE
+        ]
+        shrunk = self.budget.less_than(other.budget)
+        return found + [
+            (f"budget.{name}", getattr(self.budget, name), getattr(other.budget, name))
+            for name in shrunk
+        ]
+
+    def with_budget(self, **changes: Any) -> "Study":
+        """Return the study with another budget; None leaves a field as it is."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, budget=replace(self.budget, **given))
+
+
+def _differences(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs, key by key where both are mappings."""
+    if not isinstance(here, dict) or not isinstance(there, dict):
+        if here != there:
+            yield key, here, there
+        return
+    for name in {**there, **here}:
+        yield from _differences(f"{key}.{name}", here.get(name), there.get(name))
+    # The first head is the unit of the others' loss weights, and columns are in this order.
+    if key == "heads" and here == there and list(here) != list(there):
+        yield key, list(here), list(there)
+
+
+def _head_to_dict(head: DeclaredHead) -> dict[str, Any]:
+    values = {key: getattr(head, key) for key in HEAD_KEYS}
+    if head.kind != "box":
+        del values["format"], values["scale"]
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the problems that each field has by itself."""
+    for name, value in given.items():
+        problems = Problems()
+        with problems.at(name):
+            READERS[name](value)
+        yield from problems
+
+
+def _read_objective(study: Study, problems: Problems) -> None:
+    """Check the objective against heads and weights; a list of all heads is ``heads``."""
+    problems.extend(objective_problems(study))
+    if study.objective == tuple(head.name for head in study.heads):
+        object.__setattr__(study, "objective", HEADS)
+
+
+def _read_together(study: Study, problems: Problems) -> None:
+    """Read what only the fields together tell; a user's own function is looked at later."""
+    is_builtin = study.model is None
+    with problems.at("space"):
+        if study.space is not None:
+            named = read_named(dict(study.space.parameters), study.heads, is_builtin=is_builtin)
+            object.__setattr__(study, "space", SearchSpace(parameters=tuple(named.items())))
+    if problems.is_at("space"):
+        return
+    space = study.space or SearchSpace(parameters=())
+    if is_builtin:
+        named_space = study.space is not None
+        space = complete(space, study.heads) if named_space else default_space(study.heads)
+    reason = None if problems.is_at("sampler") else misfit(study.sampler, space)
+    if reason is not None:
+        problems.add(("sampler",), reason)
+    first = []
+    for index, config in enumerate(study.start_with):
+        at = ("start_with", index)
+        with problems.at(*at):
+            first.append(read_first(config, space, study.heads, is_builtin=is_builtin, at=at))
+    if not problems.is_at("start_with"):
+        object.__setattr__(study, "start_with", tuple(first))

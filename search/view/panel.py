@@ -1,0 +1,203 @@
+"""The live panel: a frozen view of a running study, drawn for a terminal of some width."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.results.metrics import own_metric
+from search.results.progress import LivePoint, Pace, Progress
+from search.text import change, clean, count, duration, number
+
+MOST_WIDTH = 110
+MOST_FRONT = 6
+"""Rows of the front that are shown."""
+MOST_NEWS = 2
+"""Trials that ended last."""
+BESIDE_HEADS = 24
+"""Columns that the names of trials, the borders and the word ``best`` take."""
+HEAD_WIDTH = 19
+"""Columns that a head's own metric and its loss take."""
+CHANGE_WIDTH = 8
+"""Columns that the change of a loss takes."""
+_FRAMES = "|/-\\"
+_STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that the panel shows."""
+
+    pace: Pace
+    title: str = "twohead"
+    heads: tuple[str, ...] = ()
+    opening: str = ""
+    """The data and the budget."""
+    phases: tuple[tuple[str, float], ...] = ()
+    """What was done before the first trial and after the last, and when each began."""
+    progress: Progress | None = None
+    news: tuple[str, ...] = ()
+    """How the last trials ended, newest last."""
+
+    def with_phase(self, what: str, now: float) -> "View":
+        """Return the view in a new phase."""
+        return replace(self, phases=(*self.phases, (what, now)))
+
+    def with_study(self, *, title: str, heads: tuple[str, ...], opening: str) -> "View":
+        """Return the view of a study whose trials begin; the phases are over."""
+        return replace(self, title=title, heads=heads, opening=opening, phases=())
+
+    def with_progress(self, progress: Progress, news: Sequence[str]) -> "View":
+        """Return the view with a new picture."""
+        return replace(self, progress=progress, news=(*self.news, *news)[-MOST_NEWS:])
+
+
+def render(view: View, width: int, now: float) -> RenderableType:
+    """Draw the panel.
+
+    Args:
+        view: What to show.
+        width: Columns of the terminal.
+        now: Seconds, on the clock of the phases.
+    """
+    width = min(width, MOST_WIDTH)
+    parts: list[RenderableType] = []
+    if view.opening:
+        parts += [Text(view.opening, style="dim", no_wrap=True, overflow="ellipsis"), Text()]
+    if view.progress is not None and view.progress.num_epochs:
+        parts += _progress(view.progress, view.pace, width)
+        parts += [Text(), _front(view.progress, view.heads, width)]
+        parts += _news(view.news)
+    elif view.progress is not None and not view.phases:
+        parts.append(Text(f"{_frame(now)} starting the workers"))
+    parts += _phases(view.phases, now)
+    return Panel(
+        Group(*parts),
+        title=Text(view.title, style="bold"),
+        title_align="left",
+        subtitle=Text(
+            f"{duration(view.pace.elapsed)} · Ctrl-C interrupts, `twohead resume` goes on"
+        ),
+        subtitle_align="right",
+        width=width,
+        padding=(0, 1),
+        border_style="dim",
+    )
+
+
+def _progress(progress: Progress, pace: Pace, width: int) -> list[RenderableType]:
+    ended = progress.num_ended
+    left = "" if pace.left is None else f"   about {duration(pace.left)} left"
+    words = Text(f"  {ended} of {progress.num_trials} trials{left}")
+    line = Table.grid(padding=0)
+    line.add_column(width=max(10, width - len(words) - 4))
+    line.add_column(no_wrap=True)
+    line.add_row(
+        ProgressBar(total=progress.num_trials, completed=ended, complete_style="cyan"), words
+    )
+    states = Text(f"{progress.num_running} running", style="cyan")
+    for state, num in progress.counts.items():
+        if num:
+            states.append(" · ", style="dim").append(f"{num} {state}", style=_STYLES[state])
+    states.append(" · ", style="dim").append(count(progress.num_epochs, "epoch"), style="default")
+    return [line, states]
+
+
+def _front(progress: Progress, heads: tuple[str, ...], width: int) -> RenderableType:
+    """Draw the points of the front, and the reference trial below.
+
+    Each head takes its own metric and its loss; where there is room for all heads, the change of
+    the loss against the reference's, too.
+    """
+    room = width - BESIDE_HEADS
+    has_change = len(heads) * (HEAD_WIDTH + CHANGE_WIDTH) <= room
+    shown = heads[: max(1, room // HEAD_WIDTH)]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("front so far" if len(progress.front) > 1 else "best so far", no_wrap=True)
+    for head in shown:
+        name = f"{clean(head)}\n{_label(progress, head)}"
+        table.add_column(Text(name), justify="right", no_wrap=True, max_width=14)
+        table.add_column("\nloss", justify="right", no_wrap=True)
+        if has_change:
+            table.add_column("", justify="right", no_wrap=True, min_width=6)
+    hidden = len(heads) - len(shown)
+    table.add_column(f"+{hidden}{' heads' if room >= HEAD_WIDTH else ''}" if hidden else "")
+    points = choose_rows(progress.front, progress.best)
+    for point in points:
+        table.add_row(*_cells(point, progress, shown, has_change=has_change))
+    more = len(progress.front) - len(points)
+    if more:
+        table.add_row(Text(f"and {more} more", style="dim"))
+    reference = progress.reference
+    if reference is not None and reference not in points:
+        table.add_row(*_cells(reference, progress, shown, has_change=has_change), style="dim")
+    return table
+
+
+def _label(progress: Progress, head: str) -> str:
+    """Return the name of a head's own metric; empty where none was recorded."""
+    found = [own_metric(point.metrics, head) for point in progress.front]
+    return next((metric[0].label for metric in found if metric), "")
+
+
+def choose_rows(front: Sequence[LivePoint], best: LivePoint | None) -> list[LivePoint]:
+    """Return at most ``MOST_FRONT`` points: both ends, some between, and the best."""
+    if len(front) <= MOST_FRONT:
+        return list(front)
+    last = len(front) - 1
+    places = {round(step * last / (MOST_FRONT - 1)) for step in range(MOST_FRONT)}
+    if best in front:
+        wanted = front.index(best)
+        if wanted not in places:
+            inner = [place for place in places if place not in {0, last}]
+            places.discard(min(inner, key=lambda place: abs(place - wanted)))
+            places.add(wanted)
+    return [front[place] for place in sorted(places)]
+
+
+def _cells(
+    point: LivePoint, progress: Progress, heads: Sequence[str], *, has_change: bool
+) -> list[Text]:
+    is_best = point == progress.best
+    style = "bold" if is_best else ""
+    name = "reference" if point.is_reference else f"trial {point.number}"
+    cells = [Text(f"{name} @{point.epoch}", style=style)]
+    for head in heads:
+        found = own_metric(point.metrics, head)
+        cells.append(Text("-" if found is None else found[0].in_digits(found[1]), style=style))
+        cells.append(Text(number(point.losses[head]), style=style))
+        if has_change:
+            cells.append(_change(point, progress.reference, head))
+    return [*cells, Text("best" if is_best else "", style="bold green")]
+
+
+def _change(point: LivePoint, reference: LivePoint | None, head: str) -> Text:
+    words = ""
+    if reference is not None and not point.is_reference:
+        words = change(point.losses[head], reference.losses[head])
+    return Text(words, style="green" if words.startswith("-") else "red")
+
+
+def _news(news: Sequence[str]) -> list[RenderableType]:
+    lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in news]
+    return [Text(), *lines] if lines else []
+
+
+def _phases(phases: Sequence[tuple[str, float]], now: float) -> list[RenderableType]:
+    """Draw the phases that are over, each with its time, and the one at hand."""
+    lines: list[RenderableType] = []
+    for index, (what, began) in enumerate(phases):
+        if index + 1 < len(phases):
+            took = phases[index + 1][1] - began
+            lines.append(Text(f"✓ {what}  {duration(took)}", style="dim"))
+        else:
+            lines.append(Text(f"{_frame(now)} {what}"))
+    return lines
+
+
+def _frame(now: float) -> str:
+    return _FRAMES[int(now * 2) % len(_FRAMES)]

@@ -1,0 +1,204 @@
+import io
+import json
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from search.cli.main import main
+from search.doctor import doctor as doctor
+from search.doctor.doctor import page_from_dict, page_to_dict, print_page
+from search.doctor.findings import Finding
+from search.errors import ClusterError, InputError
+
+GOOD = Finding(check="nodes", state="ok", seen="3 nodes: head, one, two")
+BAD = Finding(check="disk", state="FAIL", seen="two: full", cures=("Free room there",))
+DOUBTFUL = Finding(check="head", state="warn", seen="8 CPUs\x1b[2J", cures=("Take them away",))
+
+
+def page(*findings, width=120):
+    console = Console(file=io.StringIO(), width=width, markup=False)
+    print_page(console, [("the cluster", findings)])
+    return console.file.getvalue()
+
+
+def test_a_page_has_a_line_for_each_check_and_under_it_what_to_do():
+    assert page(GOOD, BAD) == (
+        "the cluster\n"
+        "  ok    nodes          3 nodes: head, one, two\n"
+        "  FAIL  disk           two: full\n"
+        "                       -> Free room there\n"
+        "unfit: 1 check of 2 failed\n"
+    )
+
+
+def test_warnings_leave_a_cluster_fit_and_are_counted():
+    assert page(GOOD, DOUBTFUL).endswith("fit: none of 2 checks failed (1 warning)\n")
+
+
+def test_nothing_that_a_terminal_obeys_is_printed():
+    assert "\x1b" not in page(DOUBTFUL)
+    assert "8 CPUs\\x1b[2J" in page(DOUBTFUL)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_long_findings_are_wrapped_to_the_terminal(width):
+    long = Finding(
+        check="ports", state="warn", seen="port 1234 " * 60, cures=("Close them " * 30,)
+    )
+
+    assert max(map(len, page(long, width=width).splitlines())) <= width
+
+
+def test_findings_survive_the_way_from_the_cluster():
+    parts = [("the cluster", [GOOD, BAD, DOUBTFUL])]
+
+    told = json.loads(json.dumps(page_to_dict(parts)))
+
+    assert page_from_dict(told) == parts
+    assert told["fit"] is False
+
+
+def test_a_state_that_a_newer_release_knows_counts_as_a_failure():
+    assert Finding.from_dict({"check": "x", "state": "dire", "seen": ""}).state == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("findings", "status"),
+    [pytest.param([GOOD, DOUBTFUL], 0, id="fit"), pytest.param([GOOD, BAD], 1, id="unfit")],
+)
+def test_the_exit_status_says_whether_it_is_fit(monkeypatch, capsys, findings, status):
+    monkeypatch.setattr(doctor, "examine", lambda address, storage: [("here", findings)])
+
+    assert main(["doctor", "--json"]) == status
+    assert json.loads(capsys.readouterr().out)["fit"] is (status == 0)
+
+
+def test_what_ray_prints_meanwhile_does_not_get_into_the_object(monkeypatch, capsys):
+    def noisy(address, storage):
+        print("(raylet) something happened")
+        return [("here", [GOOD])]
+
+    monkeypatch.setattr(doctor, "examine", noisy)
+    assert main(["doctor", "--json"]) == 0
+
+    said = capsys.readouterr()
+    assert json.loads(said.out)["fit"]
+    assert "(raylet)" in said.err
+
+
+@pytest.fixture(name="far")
+def far_cluster(monkeypatch):
+    """Let a cluster be reached whose answer the test gives."""
+    monkeypatch.setattr(doctor, "examine_machine", lambda *_, **__: [GOOD])
+    monkeypatch.setattr(doctor, "examine_way", lambda address: [])
+    client = SimpleNamespace(
+        address="http://127.0.0.1:1", __enter__=None, asked=None, answer=None, error=None
+    )
+
+    class Client:
+        address = "http://127.0.0.1:1"
+
+        def __init__(self, address):
+            if isinstance(client.error, Exception):
+                raise client.error
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def relay(self, argv):
+            client.asked = argv
+            if isinstance(client.answer, Exception):
+                raise client.answer
+            return client.answer
+
+    monkeypatch.setattr("search.remote.client.Client", Client)
+    return client
+
+
+def examined(storage=None):
+    return {
+        each.check: each
+        for _, findings in doctor.examine("http://127.0.0.1:1", storage)
+        for each in findings
+    }
+
+
+def answer(out, err="", status=0):
+    return Namespace(out=out, err=err, status=status)
+
+
+def test_a_cluster_is_asked_by_a_job_and_its_findings_stand_below_ours(far):
+    far.answer = answer(json.dumps(page_to_dict([("the cluster", [BAD])])), status=1)
+
+    found = examined("s3://bucket/studies")
+
+    assert far.asked == ["doctor", "--json", "--storage", "s3://bucket/studies"]
+    assert found["disk"] == BAD
+    assert found["release"].state == "ok"
+
+
+def test_a_storage_with_a_key_in_it_is_not_sent(far):
+    with pytest.raises(InputError, match="--storage needs a URI without a password or key"):
+        examined("s3://key:canary@bucket/studies")
+
+    assert far.asked is None
+
+
+def test_another_release_on_the_head_is_a_warning(far):
+    told = page_to_dict([("the cluster", [GOOD])])
+    told["versions"]["twohead-search"] = "0.0.1"
+    far.answer = answer(json.dumps(told))
+
+    assert examined()["release"].state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param(answer("", "twohead: no such command", 2), "no such command", id="old"),
+        pytest.param(answer("[1]", "", 0), "[1]", id="other"),
+        pytest.param(ClusterError("no answer within 300 s"), "no answer within", id="silent"),
+    ],
+)
+def test_a_head_that_cannot_tell_is_a_failure_with_what_it_said(far, given, said):
+    far.answer = given
+
+    found = examined()["job"]
+
+    assert found.state == "FAIL"
+    assert said in found.seen
+
+
+def test_an_address_where_nothing_answers_is_a_failure_with_how_to_open_the_tunnel(far):
+    far.error = ClusterError("nothing answers at http://127.0.0.1:1")
+
+    found = examined()["way"]
+
+    assert found.state == "FAIL"
+    assert "ray dashboard" in found.cures[0]
+
+
+def test_an_address_that_is_none_is_bad_input(far):
+    far.error = InputError("the address of a cluster needs ...")
+
+    with pytest.raises(InputError, match="the address of a cluster needs"):
+        examined()
+
+
+def test_the_ray_at_ray_address_has_to_answer(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+
+    with pytest.raises(InputError, match="needs the address of a running Ray"):
+        doctor.examine(None, None)
+
+
+def test_ray_clients_address_is_refused_for_it_shows_no_nodes_from_within(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+
+    with pytest.raises(InputError, match="doctor needs RAY_ADDRESS as host:port or 'auto'"):
+        doctor.examine(None, None)

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from search.doctor.access import judge_tokens, token_problems
+from search.doctor.doctor import judge_own_token
+from search.doctor.ports import digest_of, own_token, token_facts
+from tests.doctor_facts import healthy, with_last_saying
+
+SALT = b"salt"
+TOKEN = "canary-5f1c"
+
+
+@pytest.fixture(name="file")
+def token_in_a_home(tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".ray"
+    folder.mkdir(mode=0o700)
+    file = folder / "auth_token"
+    file.touch(mode=0o600)
+    file.write_text(f"{TOKEN}\n")
+    return file
+
+
+def test_a_token_for_its_owner_alone_has_no_problem_and_is_never_told(file):
+    facts = token_facts(SALT)
+
+    assert token_problems(facts) == []
+    assert TOKEN not in json.dumps(facts)
+    assert facts["digest"] == digest_of(TOKEN, SALT) != digest_of(TOKEN, b"other")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_token_that_others_may_read_is_a_fault_with_the_command_that_cures_it(file, mode):
+    file.chmod(mode)
+
+    (problem,) = token_problems(token_facts(SALT))
+
+    assert f"mode {mode:04o}" in problem.what
+    assert problem.state == "FAIL"
+    assert problem.cure == f"Run `chmod 600 {file}` there"
+
+
+def test_a_folder_that_others_may_write_to_is_a_fault_one_they_may_read_a_warning(file):
+    file.parent.chmod(0o755)
+    (read,) = token_problems(token_facts(SALT))
+    file.parent.chmod(0o770)
+    (written,) = token_problems(token_facts(SALT))
+
+    assert (read.state, written.state) == ("warn", "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param(None, "is not there", id="absent"),
+        pytest.param(b" \n", "is empty", id="empty"),
+        pytest.param(b"\xff\xfe", "cannot be read", id="no_text"),
+    ],
+)
+def test_a_token_that_cannot_be_used_says_why(file, content, problem):
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(0o600)
+
+    (found,) = token_problems(token_facts(SALT))
+
+    assert problem in found.what
+    assert own_token() is None
+
+
+def test_the_environment_goes_before_the_file_as_it_does_in_ray(file, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+
+    facts = token_facts(SALT)
+
+    assert (facts["source"], facts["digest"]) == ("RAY_AUTH_TOKEN", digest_of("another", SALT))
+    assert own_token() == "another"
+
+
+def test_nodes_with_another_token_than_the_drivers_are_named(file):
+    facts = with_last_saying(healthy(), token=token_facts(SALT))
+
+    same = judge_tokens(facts.places[-1:], digest_of(TOKEN, SALT))
+    other = judge_tokens(facts.places[-1:], digest_of("other", SALT))
+
+    assert same.state == "ok"
+    assert other.seen == f"two: another token than the driver's in {file}"
+
+
+@pytest.mark.parametrize(
+    ("is_needed", "state"), [pytest.param(False, "ok", id="alone"), pytest.param(True, "FAIL")]
+)
+def test_a_machine_needs_a_token_only_for_a_cluster(file, is_needed, state):
+    file.unlink()
+    place = with_last_saying(healthy(), token=token_facts(SALT)).places[-1]
+
+    assert judge_own_token(place.facts, is_needed=is_needed).state == state

@@ -1,0 +1,82 @@
+import dataclasses
+
+import pytest
+
+from search.errors import (
+    ClusterError,
+    InputError,
+    NoCandidate,
+    SearchError,
+    StorageError,
+    StorageFull,
+    StudyDiffers,
+    StudyLocked,
+)
+from search.remote.questions import (
+    MARK,
+    error_of,
+    error_to_plain,
+    from_log,
+    point_of,
+    point_to_plain,
+    to_log,
+)
+from search.results.load import load
+from tests.finished_study import write_study
+
+ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}
+
+
+def test_an_answer_is_found_among_all_that_others_print():
+    log = f"Runtime env is set up\n{to_log(ANSWER, 'q1')}WARNING of someone\n"
+
+    assert from_log(log, "q1") == ANSWER
+    assert log.isascii()
+
+
+def test_only_who_knows_the_question_can_answer_it():
+    forged = to_log({"status": 0, "out": "forged", "err": ""}, "guess")
+
+    assert from_log(forged + to_log(ANSWER, "q1"), "q1") == ANSWER
+    assert from_log(forged, "q1") is None
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param(to_log(ANSWER, "q1")[:-10], id="cut"),
+        pytest.param(f"{MARK} q1 begins\n????\n{MARK} q1 ends\n", id="garbled"),
+        pytest.param(to_log(ANSWER, "q1").replace("A", "B"), id="changed"),
+    ],
+)
+def test_what_is_no_whole_answer_is_none(log):
+    assert from_log(log, "q1") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(InputError("m"), InputError, id="input"),
+        pytest.param(NoCandidate("m"), NoCandidate, id="no_candidate"),
+        pytest.param(StudyLocked("m"), StudyLocked, id="locked"),
+        pytest.param(StudyDiffers("m"), StudyDiffers, id="differs"),
+        pytest.param(StorageError("m"), StorageError, id="storage"),
+        pytest.param(StorageFull("m"), ClusterError, id="of_another_kind"),
+        pytest.param(SearchError("m"), ClusterError, id="any"),
+    ],
+)
+def test_an_error_arrives_as_what_it_is(error, kind):
+    arrived = error_of(error_to_plain(error))
+
+    assert type(arrived) is kind
+    assert str(arrived) == "m"
+
+
+def test_a_point_arrives_whole(tmp_path):
+    write_study(tmp_path)
+    best = load(str(tmp_path / "digits")).best()
+    assert best.others
+
+    assert point_of(point_to_plain(best)) == best
+    assert {field.name for field in dataclasses.fields(best)} == set(point_to_plain(best))

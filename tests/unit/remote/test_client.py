@@ -1,0 +1,174 @@
+"""What a client refuses, finds and gives up, without a cluster."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from search.errors import InputError, StudyLocked
+from search.remote import client as client_module
+from search.remote import client as direct
+from search.remote.client import Client
+from search.remote.jobs import Job
+from search.remote.questions import KIND, Questions
+from search.remote.submit import StudyJobs
+from tests.finished_study import write_study
+
+META = {KIND: "study", "name": "digits", "storage": ""}
+
+
+class Connection:
+    """Answers calls with what a fake API has."""
+
+    address = "http://127.0.0.1:1"
+
+    def __init__(self, address=None, api=None):
+        self.api = api or SimpleNamespace(jobs=lambda: [])
+
+    def call(self, ask):
+        return ask(self.api)
+
+    call_patiently = call
+
+
+@pytest.fixture(autouse=True)
+def connection(monkeypatch):
+    monkeypatch.setattr(client_module, "Connection", Connection)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Note what the cluster is asked, and answer with nothing."""
+    asked = []
+
+    def tell(self, what, *, storage="", **options):
+        asked.append((what, storage, options["name"]))
+        return {"state": "finished", "model": None}
+
+    monkeypatch.setattr(Questions, "tell", tell)
+    return asked
+
+
+def job(job_id, status, began):
+    return Job(
+        id=job_id,
+        status=status,
+        message="",
+        metadata=META,
+        began=began,
+        ended=None if status in {"RUNNING", "PENDING"} else began + 1,
+        node="",
+        exit_status=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "newest"),
+    [
+        pytest.param("RUNNING", "RUNNING", "new", id="a_dead_one_that_ray_still_believes_in"),
+        pytest.param("RUNNING", "FAILED", "old", id="the_second_was_refused"),
+        pytest.param("FAILED", "SUCCEEDED", "new", id="both_are_over"),
+    ],
+)
+def test_the_job_that_goes_on_with_a_study_is_the_newest_that_runs(old, new, newest):
+    jobs = [job("new", new, 2.0), job("old", old, 1.0)]
+    api = SimpleNamespace(jobs=lambda: jobs)
+
+    found = StudyJobs(Connection(api=api), None).newest("digits")
+
+    assert found.id == newest
+
+
+@pytest.mark.parametrize("said", ["/mnt/all/digits", "/mnt/all/digits/", "digits"])
+def test_a_study_is_told_of_by_its_name_or_its_folder(said, told):
+    assert Client(storage="/mnt/all").status(said).name == "digits"
+    assert told == [("status", "/mnt/all", "digits")]
+
+
+def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
+    sent = []
+    monkeypatch.setattr(StudyJobs, "send", lambda self, request, *_: sent.append(request))
+
+    Client().resume("s3://bucket/studies/digits", trials=9)
+
+    assert (sent[0].storage, sent[0].name) == ("s3://bucket/studies", "digits")
+    assert told == [("study", "s3://bucket/studies", "digits")]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        pytest.param(lambda c: c.submit("none.yaml"), "none.yaml does not exist", id="file"),
+        pytest.param(lambda c: c.submit(5), "the path of a study file or a mapping", id="what"),
+        pytest.param(lambda c: c.resume(5), "study on a cluster needs the name", id="number"),
+        pytest.param(lambda c: c.best("../x"), "study on a cluster needs the name", id="relative"),
+        pytest.param(lambda c: c.submit_digits(trials="5"), "trials", id="trials"),
+        pytest.param(lambda c: c.submit_digits(concurrent=0), "concurrent", id="concurrent"),
+        pytest.param(
+            lambda c: c.submit_digits(storage="mine"), "storage needs a URI or", id="storage"
+        ),
+        pytest.param(
+            lambda c: c.best("x", exponents=object()), "needs plain values, got", id="policy"
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_sent(ask, message):
+    with pytest.raises(InputError, match=message):
+        ask(Client())
+
+
+def test_a_storage_that_is_no_text_is_refused():
+    with pytest.raises(InputError, match="storage needs a URI or a path as text"):
+        Client(storage=5)
+
+
+def test_a_storage_that_does_not_answer_is_given_up_for_the_cluster(monkeypatch):
+    over, loads = threading.Event(), []
+
+    def hang(folder):
+        loads.append(folder)
+        over.wait(60)
+
+    monkeypatch.setattr(direct, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(direct, "load", hang)
+    monkeypatch.setattr(Questions, "tell", lambda *_, **__: "asked")
+    monkeypatch.setattr(client_module, "point_of", lambda value: value)
+    there = Client(storage="s3://bucket/far")
+
+    try:
+        assert (there.best("digits"), there.best("digits")) == ("asked", "asked")
+    finally:
+        over.set()
+    assert loads == ["s3://bucket/far/digits"]
+
+
+def test_a_storage_that_answers_is_read_without_asking(tmp_path):
+    write_study(tmp_path)
+
+    assert Client(storage=str(tmp_path)).best("digits").losses
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        pytest.param("a\nb c\n\n", "b c", id="line"),
+        pytest.param("a\nb: 2\n  - x\n  - y\n", "b: 2 - x - y", id="list"),
+        pytest.param("  - x\n", "- x", id="nothing_before"),
+        pytest.param("\n", "it failed", id="nothing_printed"),
+    ],
+)
+def test_the_last_words_of_a_job_are_whole(log, words):
+    api = SimpleNamespace(logs=lambda job_id: log)
+    ended = replace(job("j", "FAILED", 1.0), message="it failed")
+
+    assert StudyJobs(Connection(api=api), None).last_words(ended) == words
+
+
+@pytest.mark.parametrize("storage", ["/mnt/all", "/mnt/all/"])
+def test_the_same_place_is_the_same_with_a_slash_at_its_end(storage):
+    running = replace(job("j", "PENDING", 1.0), metadata={**META, "storage": "/mnt/all/"})
+    jobs = StudyJobs(Connection(api=SimpleNamespace(jobs=lambda: [running])), None)
+
+    with pytest.raises(StudyLocked, match="is being run on this cluster by job j since"):
+        jobs.refuse_running("digits", storage)

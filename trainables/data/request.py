@@ -1,0 +1,186 @@
+"""What is asked of a data set and what its check found: plain frozen values."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import InputError
+from trainables.spec.heads import DeclaredHead, HeadSpec
+
+SPLITS = ("train", "validation", "test")
+"""The words of a ``split`` column, in the order in which splits are stored."""
+
+IMAGE_COLUMN = "image"
+SPLIT_COLUMN = "split"
+LARGEST_SIDE = 8192
+"""Pixels; a larger ``image_size`` is taken for a mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Where a data set lies and how it is to be read.
+
+    Raises:
+        InputError: If a field is outside what its description allows.
+
+    Example:
+        >>> head = DeclaredHead(name="c_output", kind="classification")
+        >>> DataRequest(uri="digits.parquet", heads=(head,), image_size=None).validation_share
+        0.2
+    """
+
+    uri: str
+    """A Parquet file, a folder of them, or a URI of either that ``pyarrow.fs`` opens."""
+
+    heads: tuple[DeclaredHead, ...]
+    """At least one; each is named after its label column."""
+
+    image_size: tuple[int, int] | None
+    """Height and width to resize to, the aspect not kept; None: all images have one size."""
+
+    validation_share: float = 0.2
+    """Share of the rows that validate, in (0, 1); only without a ``split`` column."""
+
+    validation_seed: int = 0
+    """Which rows those are, >= 0; only without a ``split`` column."""
+
+    def __post_init__(self) -> None:
+        """Check every field, all problems at once."""
+        problems = [*_head_problems(self.heads), *_size_problems(self.image_size)]
+        if not self.uri or "\0" in self.uri:
+            problems.append(f"data needs a path or a URI, got {self.uri!r}")
+        if not 0 < self.validation_share < 1:
+            problems.append(
+                f"validation share needs to lie in (0, 1), got {self.validation_share!r}"
+            )
+        if not _is_count(self.validation_seed) or not 0 <= self.validation_seed < 2**64:
+            problems.append(
+                f"validation seed needs an integer in [0, 2**64), got {self.validation_seed!r}"
+            )
+        if problems:
+            raise InputError.of(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataInfo:
+    """What a checked data set is: enough to build models, decode it and judge losses."""
+
+    fingerprint: str
+    """SHA-256 (hex) of the files' content and of all that shapes the decoded set."""
+
+    image_shape: tuple[int, int, int]
+    """Height, width and channels (1 or 3) of every decoded image."""
+
+    heads: tuple[HeadSpec, ...]
+    """The declared heads with the units and class labels that the data showed."""
+
+    rows: dict[str, int]
+    """Number of rows of each split: ``train``, ``validation``, ``test`` (may be 0)."""
+
+    baselines: dict[str, float]
+    """By head: the recorded loss, on the validation rows, of the best constant prediction
+    that the training rows give; at least 1e-12."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        values = asdict(self)
+        values["image_shape"] = list(self.image_shape)
+        values["heads"] = [head.to_dict() for head in self.heads]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DataInfo":
+        """Return what ``to_dict`` was made from.
+
+        Raises:
+            InputError: If a field is missing or has another form.
+        """
+        try:
+            height, width, channels = (int(side) for side in values["image_shape"])
+            return cls(
+                fingerprint=str(values["fingerprint"]),
+                image_shape=(height, width, channels),
+                heads=tuple(HeadSpec(**head) for head in values["heads"]),
+                rows={name: int(values["rows"][name]) for name in SPLITS},
+                baselines={str(k): float(v) for k, v in values["baselines"].items()},
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"data info needs the fields that to_dict wrote: {error}") from error
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _head_problems(heads: tuple[DeclaredHead, ...]) -> list[str]:
+    names = [head.name for head in heads]
+    problems = [] if heads else ["data needs at least one head, got none"]
+    problems += [
+        f"head names need to differ from the columns {IMAGE_COLUMN!r} and {SPLIT_COLUMN!r}, "
+        f"got {name!r}"
+        for name in names
+        if name in (IMAGE_COLUMN, SPLIT_COLUMN)
+    ]
+    if len(set(names)) != len(names):
+        problems.append(f"head names need to differ, got {names}")
+    return problems
+
+
+def _size_problems(size: tuple[int, int] | None) -> list[str]:
+    if size is None:
+        return []
+    sides_fit = len(size) == 2 and all(_is_count(s) and 1 <= s <= LARGEST_SIDE for s in size)
+    rule = f"image_size needs [height, width] in pixels, each 1 to {LARGEST_SIDE}"
+    return [] if sides_fit else [f"{rule}, got {list(size)}"]
+
+
+SHOWN_ROWS = 5
+SHOWN_CHARACTERS = 120
+
+
+def shown(value: Any) -> str:
+    """Return a received value for a message: plain, on one line, not too long."""
+    text = repr(value)
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+class Problems:
+    """Messages in the order found; ``place`` turns a row of the whole set into words."""
+
+    def __init__(self, where: str, place: Callable[[int], str]) -> None:
+        self._where = where
+        self._place = place
+        self._messages: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, message: str) -> None:
+        """Note a problem that concerns no single row."""
+        self._messages.append(message)
+
+    def add_rows(self, rule: str, rows: NDArray[np.intp], received: Callable[[int], str]) -> None:
+        """Note one problem of several rows: the first few with what they hold, and how many.
+
+        Args:
+            rule: Who needs what, without a full stop.
+            rows: Rows of the whole set, counted from 0; nothing is noted if there are none.
+            received: Words for what stands in a row.
+        """
+        if not len(rows):
+            return
+        first = "; ".join(
+            f"{received(int(r))} in {self._place(int(r))}" for r in rows[:SHOWN_ROWS]
+        )
+        more = f"; {len(rows)} such rows in all" if len(rows) > SHOWN_ROWS else ""
+        self._messages.append(f"{rule}, got {first}{more} (rows count from 0)")
+
+    def raise_if_any(self) -> None:
+        """Raise one ``InputError`` of all that was noted, if anything was."""
+        if self._messages:
+            raise InputError.of(self._messages, where=f"data {self._where!r}")

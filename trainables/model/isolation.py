@@ -1,0 +1,75 @@
+"""Run code of others under a seed and a dtype policy, and leave the process as it was."""
+
+import importlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from trainables.model.backend import keras, tf
+
+LARGEST_SEED = 2**32 - 1
+# Neither library has a public reader of its seed (tensorflow 2.21, keras 3.15).
+_context = importlib.import_module("tensorflow.python.eager.context")
+_global_state = keras.src.backend.common.global_state
+_KERAS_STATE = ("global_random_seed", "global_seed_generator")
+
+
+@contextmanager
+def isolated(*, seed: int, dtype_policy: str) -> Iterator[None]:
+    """Seed Python, NumPy, Keras and TensorFlow and set the dtype policy, then restore all.
+
+    Unseeded layers of a user's function draw their seeds from these generators, so what it
+    builds depends on ``seed`` and not on what ran before; and what runs after is not
+    disturbed by it.
+
+    Args:
+        seed: Any integer; taken modulo the largest that NumPy's global generator takes.
+        dtype_policy: Keras' name of a policy, such as ``mixed_bfloat16``.
+    """
+    before = _snapshot()
+    try:
+        keras.utils.set_random_seed(seed % LARGEST_SEED)
+        keras.config.set_dtype_policy(dtype_policy)
+        yield
+    finally:
+        _restore(before)
+
+
+class GlobalGenerator(keras.random.SeedGenerator):  # type: ignore[misc]
+    """Becomes what ``keras.random`` draws from where it is given no seed, until `isolated` ends.
+
+    Made inside `isolated`, it starts at a value that depends on the seed. Its variable is none
+    of a model's, although a graph that is traced meanwhile keeps drawing from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_used = False
+        _global_state.set_global_attribute("global_seed_generator", self)
+
+    def next(self, ordered: bool = True) -> Any:
+        """Return the next seed and note that one was drawn."""
+        self.is_used = True
+        return super().next(ordered)
+
+
+def _snapshot() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "tensorflow": _context.global_seed(),
+        "keras": {name: _global_state.get_global_attribute(name) for name in _KERAS_STATE},
+        "policy": keras.config.dtype_policy(),
+    }
+
+
+def _restore(before: dict[str, Any]) -> None:
+    keras.config.set_dtype_policy(before["policy"])
+    for name, value in before["keras"].items():
+        _global_state.set_global_attribute(name, value)
+    tf.random.set_seed(before["tensorflow"])
+    np.random.set_state(before["numpy"])
+    random.setstate(before["python"])

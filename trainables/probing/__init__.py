@@ -1,0 +1,1 @@
+"""Measures models before the first trial."""

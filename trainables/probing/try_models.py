@@ -1,0 +1,59 @@
+"""What a task finds out before the first trial where it takes TensorFlow or a user's module."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainables.errors import InputError
+from trainables.model.user_model import user_parameters
+from trainables.model.user_modules import add_import_folder
+from trainables.spec.parameters import REFERENCE_TRIAL
+
+
+def user_parameters_of(model: str, folder: str | None) -> dict[str, Any]:
+    """Return the parameters of a user's model function; see `user_parameters`."""
+    add_import_folder(folder)
+    return user_parameters(model)
+
+
+def try_models(
+    configs: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    reference: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Build the model of each config once.
+
+    Args:
+        configs: At least one.
+        settings: Of the study; see ``search.study.prepared.shared_settings``.
+        reference: The config of the reference trial, if it calls the user's function.
+
+    Returns:
+        Why some cannot be built, each reason once; trials with such a config will fail.
+
+    Raises:
+        InputError: If none can be built, or the reference cannot; the message says what the
+            function was given.
+    """
+    add_import_folder(settings["module_folder"])
+    errors: list[InputError] = []
+    for config in configs:
+        try:
+            _build(config, settings)
+        except InputError as error:
+            errors.append(error)
+    if reference is not None and len(errors) < len(configs):
+        try:
+            _build(reference, settings)
+        except InputError as error:
+            raise InputError(f"{REFERENCE_TRIAL}: {error}") from error
+    if errors and len(errors) == len(configs):
+        raise errors[0]
+    return list(dict.fromkeys(str(error) for error in errors))
+
+
+def _build(config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    from trainables.model.build import build_model
+    from trainables.trial.keras_factory import trial_spec
+
+    spec = trial_spec(config, settings, is_reference=False)
+    build_model(spec.model, seed=0, precision=settings["precision"])

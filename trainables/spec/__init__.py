@@ -1,0 +1,1 @@
+"""Plain, checked values: heads, parameters, trials, exact losses."""

@@ -1,0 +1,74 @@
+"""What the memory of a built-in model grows with, counted from its spec without building it."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+from trainables.spec.trial import ModelSpec, TrialSpec
+
+FLOAT_BYTES = 4
+COPIES = {"adam": 4, "adamw": 4, "rmsprop": 3, "sgd": 2}
+"""Of every weight: itself, its gradient, and what the optimizer keeps."""
+PASSES = 2
+"""Of every activation: itself and its gradient."""
+
+
+class Footprint(NamedTuple):
+    """Bytes of a training, by what they hold; both 0 where that is not known."""
+
+    weights: int = 0
+    """With their gradients and what the optimizer keeps."""
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.activations
+
+
+def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
+    """Return the bytes of weights and of activations while a batch is trained.
+
+    Only proportions count: how much a process really takes for a byte of each is measured with a
+    few models, and what lies between them follows (`search.study.shares`).
+
+    Args:
+        spec: Of the built-in model.
+        batch_size: Instead of the spec's own.
+
+    Raises:
+        TypeError: If it is a user's own model, of which nothing is known before it is built.
+    """
+    if not isinstance(spec.model, ModelSpec):
+        raise TypeError(f"footprint needs the built-in model, got {spec.model.target!r}")
+    rows = spec.batch_size if batch_size is None else batch_size
+    weights = sum(_weights(spec.model)) * COPIES[spec.optimizer]
+    activations = sum(_activations(spec.model)) * PASSES * rows
+    return Footprint(weights=FLOAT_BYTES * weights, activations=FLOAT_BYTES * activations)
+
+
+def _weights(model: ModelSpec) -> Iterator[int]:
+    channels = model.image_shape[2]
+    for filters in model.conv_filters:
+        yield (model.kernel_size**2 * channels + 1 + 4 * model.batch_norm) * filters
+        channels = filters
+    for head, units in zip(model.heads, model.head_units, strict=True):
+        yield (_flat(model) + 1) * units + (units + 1) * head.units
+
+
+def _activations(model: ModelSpec) -> Iterator[int]:
+    """Yield the numbers that each layer makes of one image."""
+    yield prod(model.image_shape)
+    height, width, _ = model.image_shape
+    for block in model.blocks:
+        shrink = model.kernel_size - 1 if block.padding == "valid" else 0
+        convolved = (height - shrink) * (width - shrink) * block.filters
+        yield convolved * (3 if model.batch_norm else 1)
+        height, width = block.height, block.width
+        yield height * width * block.filters
+    yield sum(model.head_units)
+
+
+def _flat(model: ModelSpec) -> int:
+    last = model.blocks[-1]
+    return last.height * last.width * last.filters

@@ -1,0 +1,160 @@
+"""What one head is: kind, units, loss, activation; as declared and as resolved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainables.errors import InputError
+from trainables.spec.plain_values import make_plain
+
+HeadKind = Literal["classification", "regression", "box"]
+
+KINDS: tuple[HeadKind, ...] = ("classification", "regression", "box")
+SMALLEST_UNITS = {"classification": 2, "regression": 1, "box": 4}
+LOSSES = {
+    "classification": ("cross_entropy", "binary_cross_entropy"),
+    "regression": ("mse", "huber"),
+    "box": ("mse", "huber", "giou", "ciou"),
+}
+"""Training losses by kind, the default first."""
+ACTIVATIONS = {
+    "classification": ("softmax",),
+    "regression": ("linear",),
+    "box": ("sigmoid", "linear"),
+}
+BOX_FORMATS = ("yxyx", "xyxy", "xywh", "cxcywh")
+BOX_SCALES = ("fraction", "pixel")
+
+
+def check_one_of(who: str, field: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise an `InputError` unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise InputError(f"{who} needs {field} to be one of {list(allowed)}, got {value!r}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        raise InputError(f"head name must be a Python identifier, got {name!r}")
+
+
+def _check_units(who: str, kind: HeadKind, units: object) -> None:
+    smallest = SMALLEST_UNITS[kind]
+    is_count = isinstance(units, int) and not isinstance(units, bool)
+    if not is_count or units < smallest or (kind == "box" and units != 4):  # type: ignore[operator]
+        rule = "units = 4" if kind == "box" else f"units >= {smallest}"
+        raise InputError(f"{who} ({kind}) needs {rule}, got {units!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """One named output of the model and how its error is measured.
+
+    Raises:
+        InputError: If a field is outside what its description allows.
+    """
+
+    name: str
+    """Output layer, label column, loss key and log prefix: ``val_<name>_loss`` is its loss."""
+
+    kind: HeadKind
+    """What the labels are: class ids ``0 .. units - 1``, real numbers, or one box
+    ``[y_min, x_min, y_max, x_max]`` as fractions of the image."""
+
+    units: int
+    """Width of the output: number of classes (>= 2), of targets (>= 1), or 4."""
+
+    loss: str = ""
+    """The loss it is trained with, one of ``LOSSES[kind]``; empty: the first of them."""
+
+    activation: str = ""
+    """Of the output layer, one of ``ACTIVATIONS[kind]``; empty: the first of them."""
+
+    classes: tuple[str, ...] = ()
+    """The class labels in the order of their ids, where the labels are strings."""
+
+    def __post_init__(self) -> None:
+        """Fill the defaults of the kind and check every field."""
+        _check_name(self.name)
+        who = f"head {self.name!r}"
+        check_one_of(who, "kind", self.kind, KINDS)
+        _check_units(who, self.kind, self.units)
+        object.__setattr__(self, "loss", self.loss or LOSSES[self.kind][0])
+        object.__setattr__(self, "activation", self.activation or ACTIVATIONS[self.kind][0])
+        object.__setattr__(self, "classes", tuple(self.classes))
+        check_one_of(who, "loss", self.loss, LOSSES[self.kind])
+        check_one_of(who, "activation", self.activation, ACTIVATIONS[self.kind])
+        if self.classes and len(self.classes) != self.units:
+            raise InputError(f"{who} needs {self.units} class labels, got {len(self.classes)}")
+
+    @property
+    def recorded_loss(self) -> str:
+        """The loss that is recorded and ranked: a property of the study, not of training."""
+        if self.kind == "box":
+            return self.loss
+        return "cross_entropy" if self.kind == "classification" else "mse"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "units": self.units,
+            "loss": self.loss,
+            "activation": self.activation,
+            "classes": list(self.classes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredHead:
+    """A head as the user declares it, before the data told its number of units.
+
+    Raises:
+        InputError: If a field is outside what its description allows.
+    """
+
+    name: str
+    """As in `HeadSpec`."""
+
+    kind: HeadKind
+    """As in `HeadSpec`."""
+
+    units: int | None = None
+    """As in `HeadSpec`; absent: found in the data."""
+
+    loss: str | None = None
+    """As in `HeadSpec`; absent: the default of the kind."""
+
+    activation: str | None = None
+    """As in `HeadSpec`; absent: the default of the kind."""
+
+    format: str = "yxyx"
+    """The order of a box label's four numbers, one of ``BOX_FORMATS``; boxes only."""
+
+    scale: str = "fraction"
+    """What a box label counts: fractions of the image or its pixels; boxes only."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        make_plain(self)
+        units = self.units if self.units is not None else SMALLEST_UNITS.get(self.kind, 1)
+        self.resolve(units)
+        who = f"head {self.name!r}"
+        check_one_of(who, "format", self.format, BOX_FORMATS)
+        check_one_of(who, "scale", self.scale, BOX_SCALES)
+        if self.kind != "box" and (self.format, self.scale) != ("yxyx", "fraction"):
+            raise InputError(
+                f"{who} ({self.kind}) takes no 'format' or 'scale': only boxes have them, "
+                f"got format={self.format!r}, scale={self.scale!r}"
+            )
+
+    def resolve(self, units: int, classes: Sequence[str] = ()) -> HeadSpec:
+        """Return the head with the units (and class labels) that the data showed."""
+        return HeadSpec(
+            name=self.name,
+            kind=self.kind,
+            units=units,
+            loss=self.loss or "",
+            activation=self.activation or "",
+            classes=tuple(classes),
+        )

@@ -1,0 +1,1 @@
+"""Atomic, durable objects at a path or URI."""

@@ -1,0 +1,160 @@
+"""The JSON objects of a study's folder, sealed so that no changed byte is believed."""
+
+import json
+import math
+from collections.abc import Mapping
+from hashlib import sha256
+from numbers import Integral, Real
+from typing import Any
+
+from trainables.errors import InputError, StorageError
+from trainables.storage.store import Store
+
+FORMAT = 1
+"""The version of everything in a study's folder; a reader refuses newer ones."""
+
+ENDING = ".json"
+"""Of the name of every record."""
+
+_NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class DamagedRecord(StorageError):
+    """An object of the study is not what was written; the message names it."""
+
+
+class NewerFormat(StorageError):
+    """The study was written by a newer version of this program."""
+
+
+def records(store: Store, folder: str) -> list[str]:
+    """Return the names of all records in a folder, sorted; other files there are nobody's.
+
+    What has the ending of a record and no name of one is left to who reads the folder: it may
+    be a record that somebody renamed.
+    """
+    return [path for path in store.list(folder) if path.endswith(ENDING)]
+
+
+def seal(kind: str, body: Mapping[str, Any]) -> bytes:
+    """Turn a body into the bytes of an object: one JSON document of one line.
+
+    Args:
+        kind: What the object is; a reader that expects another kind refuses it.
+        body: Values that JSON knows; floats finite (see `number_to_json`).
+
+    Raises:
+        InputError: If the body holds something else.
+    """
+    try:
+        text = json.dumps(body, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"a {kind} record needs plain JSON values: {error}") from error
+    data = text.encode("ascii")
+    return _head(kind, data) + data + b"}\n"
+
+
+def unseal(kind: str, data: bytes, where: str) -> dict[str, Any]:
+    """Return the body of an object that `seal` made, or refuse it.
+
+    Every byte counts: the result is exactly what was sealed.
+
+    Args:
+        kind: The kind that is expected.
+        data: The object's content.
+        where: The object's name, for messages.
+
+    Raises:
+        NewerFormat: If a newer version wrote it.
+        DamagedRecord: If it is of another kind or not exactly what was written.
+    """
+    size = len(_head(kind, b""))
+    content = data[size:-2]
+    if data[:size] != _head(kind, content) or data[size + len(content) :] != b"}\n":
+        raise _refusal(kind, data, where)
+    body = _parse(content)
+    if not isinstance(body, dict):
+        raise DamagedRecord(f"{where} needs a JSON object as its body")
+    return body
+
+
+def number_to_json(value: float) -> float | str:
+    """Return a float as JSON can hold it; NaN and infinities become their names.
+
+    Example:
+        >>> number_to_json(0.5), number_to_json(float("-inf"))
+        (0.5, '-inf')
+    """
+    return value if math.isfinite(value) else str(value)
+
+
+def number_from_json(value: Any, what: str) -> float:
+    """Return the float that `number_to_json` turned into ``value``.
+
+    Raises:
+        InputError: If it is not one.
+    """
+    if isinstance(value, str) and value in _NAMED:
+        return _NAMED[value]
+    if isinstance(value, str):
+        raise InputError(f"{what} needs a number, got {value!r}")
+    return as_float(value, what)
+
+
+def as_float(value: Any, what: str) -> float:
+    """Return a real number of any type as a plain float.
+
+    Raises:
+        InputError: If it is not one (a bool is not).
+    """
+    if type(value) is float:  # by far the most frequent, and a study has millions
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{what} needs a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError(f"{what} needs a number that is no larger than 1.8e308") from error
+
+
+def as_count(value: Any, what: str, *, least: int = 0) -> int:
+    """Return an integer of any type, at least ``least``, as a plain int.
+
+    Raises:
+        InputError: If it is not one (a bool is not).
+    """
+    if type(value) is int and value >= least:
+        return value
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise InputError(f"{what} needs an integer >= {least}, got {value!r}")
+    return int(value)
+
+
+def _head(kind: str, data: bytes) -> bytes:
+    digest = sha256(data).hexdigest()
+    return f'{{"format":{FORMAT},"kind":"{kind}","sha256":"{digest}","body":'.encode()
+
+
+def _refusal(kind: str, data: bytes, where: str) -> StorageError:
+    """Say why an object is not one of ours, as well as can be told from what is left of it."""
+    found = _parse(data)
+    if isinstance(found, dict):
+        version = found.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            return NewerFormat(
+                f"{where} has format {version}, this version reads up to {FORMAT}; "
+                "use a newer twohead-search"
+            )
+        if isinstance(found.get("kind"), str) and found["kind"] != kind:
+            return DamagedRecord(f"{where} needs kind {kind!r}, got {found['kind']!r}")
+    return DamagedRecord(
+        f"{where} is damaged: its checksum does not fit its content ({len(data)} bytes); "
+        "restore it from a copy"
+    )
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

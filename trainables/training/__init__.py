@@ -1,0 +1,1 @@
+"""Compiled epochs and exact evaluation of one model."""

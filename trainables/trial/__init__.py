@@ -1,0 +1,1 @@
+"""One attempt of a trial in a warm actor: its measurements, its checkpoints."""
