@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.asking import Continue, RecordedTrial
-from search.scheduler import Scheduler, make_scheduler
-from search.searcher import suggest
-from search.space import SearchSpace
+from search.running.scheduler import Scheduler, make_scheduler
+from search.sampling.suggest import suggest
+from search.sampling.trials import Continue, RecordedTrial
+from search.space.space import SearchSpace
 
 NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from search import cli
+from search.cli import main as command
 
 ANSWERS = Path(__file__).parent
 STUDIES = ANSWERS / "studies"
@@ -62,7 +62,7 @@ def answer(argv: list[str], folder: Path) -> str:
     """Return what a command prints, with what it complains of and its exit status at the end."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = cli.main(argv)
+        status = command.main(argv)
     said = out.getvalue() + "".join(f"stderr: {line}\n" for line in err.getvalue().splitlines())
     said += f"exit status: {status}\n" if status else ""
     return said.replace(os.path.realpath(folder), NEUTRAL).replace(str(folder), NEUTRAL)

@@ -196,7 +196,7 @@ def drive(storage: Path, study: dict[str, Any], *options: str, dies: bool = Fals
 
 def command(folder: Path, *argv: str) -> None:
     environment = {**os.environ, "PYTHONPATH": ROOT}
-    arguments = [sys.executable, "-m", "search.cli", *argv]
+    arguments = [sys.executable, "-m", "search.cli.main", *argv]
     subprocess.run(arguments, cwd=folder, env=environment, check=True)
 
 
