@@ -68,10 +68,6 @@ def _answer(question: str, asked: dict[str, Any]) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 REFUSED = 3
 """Exit status of a driver that would fail again in the same way."""
 FINAL = (DONE, BAD_INPUT, INTERRUPTED, REFUSED)
@@ -217,3 +213,7 @@ def _end_with_parent() -> None:
 
 def _say(line: str) -> None:
     sys.stderr.write(f"twohead: {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -362,10 +362,6 @@ def _version() -> str:
         return "(not installed)"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 CLUSTER = "search.cli.cluster"
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -469,3 +465,7 @@ def add_doctor(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--storage", metavar="URI", help="try this folder or URI for studies")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
