@@ -238,7 +238,7 @@ class Tracker:
             state=trial.state,
             reason=trial.reason,
             num_epochs=len(trial.measurements),
-            taken_up_after=trial.passed,
+            taken_up_after=trial.taken_up_after,
             is_reference=trial.is_reference,
             best=self._choose(self._points.get(trial.number, ())),
         )

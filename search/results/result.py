@@ -368,7 +368,7 @@ class StudyResult:
             origin=trial.origin,
             num_attempts=len(trial.attempts),
             releases=trial.releases,
-            taken_up_after=trial.passed,
+            taken_up_after=trial.taken_up_after,
             measurements=trial.measurements,
         )
 
