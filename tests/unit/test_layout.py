@@ -32,7 +32,8 @@ LAYERS = (
 """Packages, the lowest first: a file imports from its own package and from lower ones only."""
 TRAINED = (
     {"errors"},
-    {"spec", "storage"},
+    {"storage"},
+    {"spec"},
     {"data"},
     {"model"},
     {"training"},
