@@ -28,6 +28,7 @@ from tests.stub_study import rate_of, stub_study
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 
@@ -139,11 +140,11 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
 
 def _train(conductor: Conductor, study: Study, trials: int, last: int) -> bool:
     while isinstance(envelope := conductor.ask(), Envelope):
-        settings = {
-            "study": Store(study.folder).uri,
-            "storage": str(Path(study.data).parent),
-            "factory": stub_run.FACTORY,
-        }
+        settings = StudySettings(
+            study=Store(study.folder).uri,
+            storage=str(Path(study.data).parent),
+            factory=stub_run.FACTORY,
+        )
         actor = Attempt(envelope, settings)
         epochs = last if envelope.number == trials - 1 else EPOCHS
         for _ in range(epochs):

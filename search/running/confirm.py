@@ -1,7 +1,8 @@
 """Trains a study's leading points again, each with several fresh seeds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
@@ -172,11 +173,8 @@ class _Run:
         self._store = store
         self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
-        self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, place, factory),
-            "study": store.uri,
-            "rungs": [],
-        }
+        settings = run_settings(study, prepared, place, factory)
+        self._settings = replace(settings, study=store.uri, rungs=())
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         study = self._study

@@ -41,6 +41,7 @@ from trainables.spec.parameters import (
     reference_config,
     reference_training,
 )
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import reason_of
 
@@ -210,7 +211,7 @@ SECONDS = 300.0
 def precision_of(
     study: Study,
     config: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     notify: Callable[[str], None],
 ) -> str:
     """Return ``float32`` or ``bfloat16``: what the study says, or what is measured to be better.
@@ -228,7 +229,7 @@ def precision_of(
         return study.precision
     notify("trying bfloat16 against float32")
     cpu = study.resources.cpu
-    arguments = (dict(config), dict(settings), 1 if cpu == "auto" else cpu)
+    arguments = (dict(config), settings, 1 if cpu == "auto" else cpu)
     found = _on_cpu(*arguments) if _are_on_cpu(study) else _on_gpu(*arguments)
     if isinstance(found, Failed):
         notify(f"training in float32: bfloat16 could not be tried ({found.reason})")

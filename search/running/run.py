@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -35,7 +36,9 @@ from search.sampling.trials import Continue, Suggestion
 from search.study.configs import first_configs, num_trials
 from search.study.objective import objective_of, warn_of_redundancy
 from search.study.prepared import Prepared, shared_settings
+from search.study.shares import usable_bytes
 from search.study.study import Study
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 
 KERAS = "trainables.trial.keras_factory:keras_run"
@@ -276,18 +279,20 @@ class _Run:
         return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
 
 
-def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:
-    """Return what all trials of a study share, as plain values."""
+def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> StudySettings:
+    """Return what all trials of a study share."""
     scheduler = make_scheduler(
         study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
     )
-    return {
-        **shared_settings(study, prepared),
-        "factory": factory,
-        "rungs": list(getattr(scheduler, "rungs", ())),
-        "cpu": place.shares.cpu,
-        "gpu": place.shares.gpu,
-        **({} if place.measured is None else place.measured.settings),
-        "recycle_bytes": place.shares.recycle_bytes,
-        "copy_data": place.is_spread,
-    }
+    measured = place.measured
+    return replace(
+        shared_settings(study, prepared),
+        factory=factory,
+        rungs=tuple(getattr(scheduler, "rungs", ())),
+        cpu=place.shares.cpu,
+        gpu=place.shares.gpu,
+        gpu_usable_bytes=0 if measured is None else usable_bytes(measured.gpu_bytes),
+        gpu_outside_bytes=0 if measured is None else measured.outside_bytes,
+        recycle_bytes=place.shares.recycle_bytes,
+        copy_data=place.is_spread,
+    )

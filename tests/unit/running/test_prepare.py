@@ -138,7 +138,7 @@ def test_a_record_that_names_no_reference_keeps_the_built_in_one_beside_a_users_
     assert [origin for _, origin in first] == ["reference", "start_with"]
     assert first[0][0]["conv1_filters"] == 64
     settings = shared_settings(own, prepared)
-    assert (settings["model"], settings["reference_model"]) == ("package.module:build", None)
+    assert (settings.model, settings.reference_model) == ("package.module:build", None)
 
 
 def test_a_config_to_start_with_has_the_blocks_of_the_space():
