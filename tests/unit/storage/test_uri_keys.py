@@ -10,7 +10,7 @@ import search
 from search.cli.main import main
 from search.errors import InputError
 from search.record.reader import StudyReader
-from search.remote.questions import _as_text
+from search.remote.questions import as_text
 from search.remote.request import JobRequest
 from search.results.load import load
 from search.study.study import Study
@@ -94,7 +94,7 @@ DOORS = [
     pytest.param(lambda uri: search.connect("127.0.0.1:1", storage=uri), id="connect"),
     pytest.param(lambda uri: search.run(uri), id="run"),
     pytest.param(lambda uri: Store(uri), id="store"),
-    pytest.param(lambda uri: _as_text({"argv": ["best", uri]}), id="question"),
+    pytest.param(lambda uri: as_text({"options": {"arguments": {"folder": uri}}}), id="question"),
 ]
 
 
