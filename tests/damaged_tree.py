@@ -19,7 +19,7 @@ from search.running.checkpoints import tidy, tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.scheduler import Fifo
 from search.sampling.trials import Suggestion
-from search.study.configs import data_request, whole_space
+from search.study.configs import data_request
 from search.study.prepared import Prepared
 from search.study.study import Study
 from tests import stub_run
@@ -114,8 +114,7 @@ def _begin(study: Study) -> None:
         StudyLog.create(store, study.to_dict())
         log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
         if log.history().prepared is None:
-            space = whole_space(study, None)
-            prepared = Prepared(data=data, space=space, precision="float32")
+            prepared = Prepared(data=data, space=study.whole_space, precision="float32")
             log.put_prepared(prepared.to_dict())
 
 

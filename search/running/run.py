@@ -208,7 +208,7 @@ class _Run:
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,
             objective=self._objective,
-            first=first_configs(study, prepared.space, prepared.reference),
+            first=first_configs(study, prepared),
             gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(
