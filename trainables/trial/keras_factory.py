@@ -26,12 +26,7 @@ from trainables.trial import checkpoint
 
 
 def keras_run(request: RunRequest) -> TrialRun:
-    """Build the Keras training of a trial.
-
-    Raises:
-        InputError: If the config, the data or the process cannot give the trial.
-        UnfitNode: If there should be a GPU on this node and there is none.
-    """
+    """Build the Keras training of a trial."""
     settings = request.settings
     _configure(settings.cpu, settings.gpu, settings.gpu_limit_bytes)
     return KerasRun(
