@@ -2,40 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, final
 
 import numpy as np
 
 from search.errors import InputError
+from search.results.metrics import HasFigures
 from search.results.pareto import Array, front_mask, log_skill
-from search.results.points import HasLosses, Point, values_of
-from search.results.policies import DEFAULT_POLICY, LARGEST_LOG, POLICIES, choose, reason
+from search.results.points import Point, values_of
+from search.results.policies import (
+    DEFAULT_POLICY,
+    HEAD,
+    LARGEST_LOG,
+    POLICIES,
+    choose,
+    reason,
+)
 from search.study.objective import Objective
-
-HEAD = "head"
-"""The policy that looks at one head."""
-
-
-class Choosable(HasLosses, Protocol):
-    """What one of several can be chosen of."""
-
-    @property
-    def number(self) -> int:
-        """The trial."""
-        ...
-
-    @property
-    def epoch(self) -> int:
-        """Of the trial."""
-        ...
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is the reference trial."""
-        ...
-
-
-AnyPoint = TypeVar("AnyPoint", bound=Choosable)
 
 
 @final
@@ -47,18 +30,18 @@ class Chooser:
     baselines: Mapping[str, float]
     """The loss of the best constant prediction, of every head of the study."""
 
-    def skills(self, point: HasLosses) -> dict[str, float]:
+    def skills(self, point: HasFigures) -> dict[str, float]:
         """Return each value of the objective over that of the baselines."""
         yardstick = self.objective.values(self.baselines)
         values = self.objective.values(point.losses)
         return {name: value / yardstick[name] for name, value in values.items()}
 
-    def log_skills(self, points: Sequence[HasLosses]) -> Array:
+    def log_skills(self, points: Sequence[HasFigures]) -> Array:
         """Return the log skills, shape ``(points, values)``, all finite for finite losses."""
         yardstick = np.array(list(self.objective.values(self.baselines).values()))
         return np.minimum(log_skill(values_of(points, self.objective), yardstick), LARGEST_LOG)
 
-    def front(self, points: Sequence[AnyPoint]) -> tuple[AnyPoint, ...]:
+    def front(self, points: Sequence[Point]) -> tuple[Point, ...]:
         """Return the points that no other beats, ordered by the first value."""
         if not points:
             return ()
@@ -69,15 +52,8 @@ class Chooser:
         )
         return tuple(points[row] for row in order)
 
-    def pick(
-        self, points: Sequence[AnyPoint], policy: str = DEFAULT_POLICY, **options: Any
-    ) -> AnyPoint:
-        """Return the point that a policy picks; the reference only if none else is as good.
-
-        Raises:
-            InputError: If the policy or an option is unknown.
-            ValueError: If there is no point, or a value is not finite.
-        """
+    def pick(self, points: Sequence[Point], policy: str = DEFAULT_POLICY, **options: Any) -> Point:
+        """Return the point that a policy picks; the reference only if none else is as good."""
         ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
         index = choose(
             policy,
@@ -89,12 +65,9 @@ class Chooser:
         return ordered[index]
 
     def explained(self, points: Sequence[Point], policy: str, options: Mapping[str, Any]) -> Point:
-        """Return the point that a policy picks from the front, with why and its alternatives.
+        """Return the point that a policy picks of all, with why and its alternatives.
 
-        Args:
-            points: Every point that could be chosen, at least one.
-            policy: One of ``POLICIES``.
-            options: Of the policy; ``head`` may be any head of the study.
+        The option ``head`` may name any head of the study.
 
         Raises:
             InputError: If the policy or an option is unknown.
@@ -118,11 +91,7 @@ class Chooser:
         return best, reason(policy, looking.skills(best), num_points=len(front), **options)
 
     def looking_at(self, head: str | None) -> "Chooser":
-        """Return a chooser that sees a head which the objective may leave out; None: as it is.
-
-        Raises:
-            InputError: If the study has no such head.
-        """
+        """Return a chooser that sees a head which the objective may leave out; None: as it is."""
         if head is None:
             return self
         known = list(dict.fromkeys([*self.baselines, *self.objective.names]))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -118,16 +118,7 @@ SAME_DIGITS = 9
 """Decimals of what samplers see, so that the unit of a loss changes no rounding."""
 
 
-class HasLosses(Protocol):
-    """Anything with the loss of each head."""
-
-    @property
-    def losses(self) -> Mapping[str, float]:
-        """By head name."""
-        ...
-
-
-def is_finite(measured: HasLosses) -> bool:
+def is_finite(measured: HasFigures) -> bool:
     """Tell whether every head's loss is a number."""
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
@@ -164,17 +155,12 @@ def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
     if len(saved) < 2:
         return tuple(saved)
-    mask = front_mask(losses_of(saved, tuple(saved[0].losses)))
+    heads = tuple(saved[0].losses)
+    mask = front_mask(np.array([[m.losses[head] for head in heads] for m in saved]))
     return tuple(m for m, on_front in zip(saved, mask, strict=True) if on_front)
 
 
-def losses_of(measurements: Sequence[HasLosses], heads: Sequence[str]) -> np.ndarray:
-    """Return the losses as an array of shape ``(measurements, heads)``."""
-    rows = [[m.losses[head] for head in heads] for m in measurements]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(heads))
-
-
-def values_of(points: Sequence[HasLosses], objective: Objective) -> np.ndarray:
+def values_of(points: Sequence[HasFigures], objective: Objective) -> np.ndarray:
     """Return what is minimised as an array of shape ``(points, len(objective.names))``."""
     rows = [tuple(objective.values(point.losses).values()) for point in points]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objective.parts))

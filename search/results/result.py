@@ -11,10 +11,10 @@ import pyarrow as pa
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
 from search.record.history import History, TrialHistory
-from search.results.chooser import HEAD, Chooser
+from search.results.chooser import Chooser
 from search.results.metrics import point_words
 from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
-from search.results.policies import DEFAULT_POLICY
+from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
 from search.study.shares import threads_of
