@@ -5,15 +5,15 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 from rich.text import Text
 
 from search.remote.client import Client
-from search.remote.questions import StudyStatus, Submitted
+from search.remote.questions import StudyStatus
 from search.remote.request import is_place
+from search.remote.submit import Submitted
 from search.results.metrics import point_words
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
@@ -83,28 +83,23 @@ def stop(args: Namespace, console: Console) -> int:
     return 0
 
 
-def run_there(args: Namespace, argv: Sequence[str], console: Console) -> int:
-    """Run a command on a cluster that runs here without ``--address``.
-
-    Args:
-        args: Parsed.
-        argv: As they were given.
-        console: Where its output goes.
-    """
-    if args.command == "resume":
-        return _resume(args, console)
+def relay(args: Namespace, console: Console) -> int:
+    """Run a command on a cluster that only reads, and print what it printed there."""
+    known = {"command", "address"}
+    arguments = {name: value for name, value in vars(args).items() if name not in known}
     # On a terminal as wide as it; else as wide as any file, so that the same is printed.
     is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     columns = None if is_file else shutil.get_terminal_size().columns
     with Client(args.address) as client:
-        answer = client.relay(_without_address(argv), name=_name(args), columns=columns)
+        answer = client.relay(args.command.name, arguments, name=_name(args), columns=columns)
     sys.stdout.write(answer.out)
     sys.stdout.flush()
     sys.stderr.write(answer.err)
     return answer.status
 
 
-def _resume(args: Namespace, console: Console) -> int:
+def resume(args: Namespace, console: Console) -> int:
+    """Have a cluster go on with a study, by its name or with its file."""
     budget = {"trials": args.trials, "epochs": args.epochs}
     with Client(args.address) as client:
         if args.folder.endswith((".yaml", ".yml")) or os.path.isfile(args.folder):
@@ -185,11 +180,3 @@ def _name(args: Namespace) -> str | None:
     return None if said is None or "/" in said else str(said)
 
 
-def _without_address(argv: Sequence[str]) -> list[str]:
-    """Return arguments without ``--address`` and its value."""
-    kept, skips = [], False
-    for argument in argv:
-        if not skips and argument != "--address" and not argument.startswith("--address="):
-            kept.append(argument)
-        skips = argument == "--address" and not skips
-    return kept

@@ -14,7 +14,7 @@ from search.record.segments import has_log
 from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
-from search.study.settings import LARGEST_SEED
+from trainables.spec.rules import LARGEST_SEED
 from trainables.storage.store import Store
 
 FOLDER = "confirm"
