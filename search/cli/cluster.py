@@ -178,5 +178,3 @@ def _name(args: Namespace) -> str | None:
     """Return the study that a command names; None where it names none, or a folder."""
     said = getattr(args, "folder", None)
     return None if said is None or "/" in said else str(said)
-
-
