@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from search.errors import InputError
-from search.results.metrics import HasFigures
+from search.record.metrics import HasFigures
 from search.results.pareto import Array, front_mask, log_skill
 from search.results.points import Point, values_of
 from search.results.policies import (

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.record.decisions import Released
 from search.record.history import State, TrialHistory
-from search.results.metrics import HasFigures, point_words
+from search.record.metrics import HasFigures, point_words
 from search.results.pareto import front_mask, log_skill
 from search.study.objective import Objective, every_head
 from search.text import count, one_line

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
 from search.record.history import History, TrialHistory
+from search.record.metrics import point_words
 from search.results.chooser import Chooser
-from search.results.metrics import point_words
 from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
