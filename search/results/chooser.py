@@ -8,8 +8,8 @@ import numpy as np
 
 from search.errors import InputError
 from search.record.metrics import HasFigures
-from search.results.pareto import Array, front_mask, log_skill
-from search.results.points import Point, values_of
+from search.results.pareto import Array, front_mask
+from search.results.points import Point, log_skills_of, values_of
 from search.results.policies import (
     DEFAULT_POLICY,
     HEAD,
@@ -38,14 +38,14 @@ class Chooser:
 
     def log_skills(self, points: Sequence[HasFigures]) -> Array:
         """Return the log skills, shape ``(points, values)``, all finite for finite losses."""
-        yardstick = np.array(list(self.objective.values(self.baselines).values()))
-        return np.minimum(log_skill(values_of(points, self.objective), yardstick), LARGEST_LOG)
+        losses = [point.losses for point in points]
+        return np.minimum(log_skills_of(losses, self.baselines, self.objective), LARGEST_LOG)
 
     def front(self, points: Sequence[Point]) -> tuple[Point, ...]:
         """Return the points that no other beats, ordered by the first value."""
         if not points:
             return ()
-        values = values_of(points, self.objective)
+        values = values_of([point.losses for point in points], self.objective)
         order = sorted(
             np.flatnonzero(front_mask(values)).tolist(),
             key=lambda row: (values[row, 0], points[row].number, points[row].epoch),
@@ -57,7 +57,7 @@ class Chooser:
         ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
         index = choose(
             policy,
-            values_of(ordered, self.objective),
+            values_of([point.losses for point in ordered], self.objective),
             heads=self.objective.names,
             baselines=self.objective.values(self.baselines),
             **options,
@@ -74,21 +74,19 @@ class Chooser:
         """
         if policy == HEAD and options.get("head") is None:
             options = {"head": self.objective.names[0]}
-        best, why = self._chosen(points, policy, options)
-        others = {
-            name: self._chosen(points, other, told)[0]
-            for name, other, told in self._alternatives()
-            if (other, told) != (policy, dict(options))
-        }
-        return replace(best, policy=policy, why=why, others=others)
-
-    def _chosen(
-        self, points: Sequence[Point], policy: str, options: Mapping[str, Any]
-    ) -> tuple[Point, str]:
         looking = self.looking_at(options.get("head"))
-        front = looking.front(points)
+        fronts = {looking.objective: looking.front(points)}
+        front = fronts[looking.objective]
         best = looking.pick(front, policy, **options)
-        return best, reason(policy, looking.skills(best), num_points=len(front), **options)
+        why = reason(policy, looking.skills(best), num_points=len(front), **options)
+        others = {}
+        for name, other, told in self._alternatives():
+            if (other, told) != (policy, dict(options)):
+                there = self.looking_at(told.get("head"))
+                if there.objective not in fronts:
+                    fronts[there.objective] = there.front(points)
+                others[name] = there.pick(fronts[there.objective], other, **told)
+        return replace(best, policy=policy, why=why, others=others)
 
     def looking_at(self, head: str | None) -> "Chooser":
         """Return a chooser that sees a head which the objective may leave out; None: as it is."""

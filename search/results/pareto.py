@@ -14,13 +14,8 @@ SKILL_FLOOR = 1e-3
 def log_skill(losses: Array, baselines: Array) -> Array:
     """Return ``log(max(loss / baseline, SKILL_FLOOR))``: the same in any unit of the losses.
 
-    Args:
-        losses: Shape ``(points, heads)``; smaller is better.
-        baselines: Shape ``(heads,)``: the loss of the best constant prediction, > 0.
-
-    Returns:
-        Shape ``(points, heads)``: 0 at the baseline, at least ``log(SKILL_FLOOR)``; NaN where
-        the loss is NaN, infinite where the ratio is.
+    Of losses ``(points, heads)`` and baselines ``(heads,)``, all > 0: 0 at the baseline, NaN
+    where the loss is NaN, infinite where the ratio is.
 
     Raises:
         ValueError: If a baseline is not a finite number > 0.
@@ -38,16 +33,10 @@ def log_skill(losses: Array, baselines: Array) -> Array:
 
 
 def front_mask(losses: Array) -> NDArray[np.bool_]:
-    """Tell which points no other point beats on every head.
+    """Tell which of ``(points, heads)`` no other point beats on every head.
 
     A row with a NaN or an infinity is never on the front. Equal rows are all kept: neither
     beats the other. Membership does not depend on the unit of any head.
-
-    Args:
-        losses: Shape ``(points, heads)``; smaller is better.
-
-    Returns:
-        Shape ``(points,)``.
 
     Example:
         >>> front_mask(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [np.nan, 0.0]]))
@@ -67,17 +56,12 @@ def front_mask(losses: Array) -> NDArray[np.bool_]:
 
 
 def front_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rank of each point: 0 on the front, 1 on the front of the others, ...
+    """Return the rank of each of ``(points, heads)``: 0 on the front, 1 on that of the others, ...
 
-    The rank is the length of the longest chain of points that each beat the next, so one
-    pass in lexicographic order finds it. For one or two heads that takes ``n log n`` steps
-    (10,000 points: about 20 ms), for more ``n**2`` (1,000 points: about 10 ms).
-
-    Args:
-        losses: Shape ``(points, heads)``, all finite; smaller is better.
-
-    Returns:
-        Shape ``(points,)``; equal points have equal ranks.
+    All are finite; equal points have equal ranks. A rank is the length of the longest chain of
+    points that each beat the next, so one pass in lexicographic order finds it. For one or two
+    heads that takes ``n log n`` steps (10,000 points: about 20 ms), for more ``n**2`` (1,000
+    points: about 10 ms).
 
     Example:
         >>> front_ranks(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [2.0, 2.0]]))

@@ -191,7 +191,7 @@ def choose(
         policy: One of ``POLICIES``.
         losses: Shape ``(points, heads)``, at least one point, all finite.
         heads: The heads, in the order of the columns.
-        baselines: The loss of the best constant prediction, by head.
+        baselines: Of each head.
         **options: Fields of `Options`, those that the policy takes.
 
     Raises:

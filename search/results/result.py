@@ -131,6 +131,10 @@ class StudyResult:
 
     def points(self) -> tuple[Point, ...]:
         """Return every point that could be chosen: finite, kept, and of no failed trial."""
+        return self._points
+
+    @cached_property
+    def _points(self) -> tuple[Point, ...]:
         return tuple(
             point_of(trial, measured) for trial in self._trials for measured in kept_points(trial)
         )
