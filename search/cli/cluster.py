@@ -10,11 +10,11 @@ from dataclasses import replace
 from rich.console import Console
 from rich.text import Text
 
+from search.record.metrics import point_words
 from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
-from search.results.metrics import point_words
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value

@@ -20,7 +20,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
 from search.results.load import read
-from search.results.progress import Silent, Watcher
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.running.attempts import Plan
 from search.running.checkpoints import tidy, tidy_all
@@ -44,6 +44,10 @@ from trainables.storage.store import Store
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
+
+
+class Silent(Watcher):
+    """Watches nothing."""
 
 
 def run(
