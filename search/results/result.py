@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
 from search.record.history import History, State, TrialHistory
@@ -393,7 +391,7 @@ NUM_LEADING = 4
 """Columns before the parameters."""
 
 
-def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> pa.Table:
+def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
     """Return the table that `search.results.result.StudyResult.table` describes."""
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
     # Of all configs: the first may have fewer blocks than others, whose filters are null there.
@@ -402,6 +400,8 @@ def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> pa.Table
     names = list(dict.fromkeys([*first, *configs, *(name for row in rows for name in row)]))
     last = [name for name in names if name.startswith("seconds")]
     names = [name for name in names if name not in last] + last
+    import pyarrow as pa
+
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
@@ -420,8 +420,10 @@ def _row(trial: TrialRecord, m: Measurement, heads: Sequence[str]) -> dict[str, 
     }
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[Any]) -> "pa.Array":
     """Return values as one column; a parameter whose values differ in type becomes text."""
+    import pyarrow as pa
+
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pa.array([None if value is None else float(value) for value in values])

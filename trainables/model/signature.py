@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
 
-from trainables.data.labels import FORMAT_FIELDS
+from trainables.data.boxes import FORMAT_FIELDS
 from trainables.errors import InputError
 from trainables.spec.heads import BOX_FORMATS, BOX_SCALES, HeadSpec, check_one_of
 
