@@ -8,7 +8,6 @@ from argparse import Namespace
 from dataclasses import replace
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from search.remote.client import Client
@@ -19,14 +18,8 @@ from search.results.metrics import point_words
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value
-
-STYLES = {
-    "running": "cyan",
-    "finished": "green",
-    "failed": "red",
-    "unreadable": "red",
-    "interrupted": "magenta",
-}
+from search.view.study import state_cell, studies_table
+from search.view.tables import LABEL_WIDTH, STATE_STYLES, add_row, say
 
 
 def submit(args: Namespace, console: Console) -> int:
@@ -60,18 +53,12 @@ def studies(args: Namespace, console: Console) -> int:
     with Client(args.address) as client:
         found, address = client.studies(), client.address
     if not found:
-        _say(console, f"no studies on the cluster at {address}")
+        say(console, f"no studies on the cluster at {address}")
         return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("study", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("trials", justify="right", no_wrap=True)
-    table.add_column("best", overflow="fold")
-    table.add_column("job", overflow="fold")
+    table = studies_table("job")
     for one in found:
-        state = Text(one.state, style=STYLES.get(one.state, ""))
         best = "-" if one.best is None else point_words(one.best)
-        table.add_row(clean(one.name), state, _trials(one), Text(best), clean(one.job_id))
+        add_row(table, one.name, state_cell(one.state), _trials(one), best, one.job_id)
     console.print(table)
     return 0
 
@@ -92,7 +79,7 @@ def stop(args: Namespace, console: Console) -> int:
     _print_status(console, stopped)
     if stopped.state == "interrupted":
         where = _where(args.address or address)
-        _say(console, f"next     twohead resume {stopped.name}{where}")
+        say(console, f"next     twohead resume {stopped.name}{where}")
     return 0
 
 
@@ -144,13 +131,13 @@ def _print_submitted(
 ) -> None:
     where = _where(said)
     files = f", {submitted.num_files} files of your own code" if submitted.num_files else ""
-    _say(console, f"study    {submitted.name}, job {submitted.job_id}")
-    _say(console, f"storage  {submitted.storage or 'the one of the cluster (TWOHEAD_STORAGE)'}")
-    _say(console, f"sent     {submitted.num_bytes / 1024:.1f} KiB{files}")
-    _say(console, f"next     twohead status {submitted.name}{where}")
-    _say(console, f"         twohead logs {submitted.name} --follow{where}")
+    say(console, f"study    {submitted.name}, job {submitted.job_id}")
+    say(console, f"storage  {submitted.storage or 'the one of the cluster (TWOHEAD_STORAGE)'}")
+    say(console, f"sent     {submitted.num_bytes / 1024:.1f} KiB{files}")
+    say(console, f"next     twohead status {submitted.name}{where}")
+    say(console, f"         twohead logs {submitted.name} --follow{where}")
     # Without an address `best` looks here, where no study of the cluster lies.
-    _say(console, f"         twohead best {submitted.name}{_where(said or address)}")
+    say(console, f"         twohead best {submitted.name}{_where(said or address)}")
 
 
 def _print_status(console: Console, one: StudyStatus) -> None:
@@ -174,8 +161,8 @@ def _print_status(console: Console, one: StudyStatus) -> None:
     if one.message:
         lines.append(("last", one.message))
     for name, said in lines:
-        style = STYLES.get(one.state, "") if name == "state" else ""
-        text = Text.assemble((f"{name:<9}", "dim"), (clean(said), style))
+        style = STATE_STYLES.get(one.state, "") if name == "state" else ""
+        text = Text.assemble((f"{name:<{LABEL_WIDTH}}", "dim"), (clean(said), style))
         console.print(text, soft_wrap=True)
 
 
@@ -193,5 +180,3 @@ def _name(args: Namespace) -> str | None:
     return None if said is None or "/" in said else str(said)
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(Text(clean(line)), soft_wrap=True)

@@ -13,10 +13,10 @@ from search.record.reader import StudyReader
 from search.remote.questions import as_text
 from search.remote.request import JobRequest
 from search.results.load import load
-from search.space.problems import shown
 from search.study.study import Study
 from search.text import clean
 from tests.finished_study import write_study
+from trainables.spec.problems import shown
 from trainables.storage.sealed import seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.uri_keys import check_no_key, without_keys, without_keys_in
