@@ -164,13 +164,12 @@ def _far(address: str, storage: str | None) -> list[Part]:
     from search.remote.client import Client
 
     check_no_key("--storage", storage or "")
-    argv = ["doctor", "--json", *(["--storage", storage] if storage else [])]
     try:
         with Client(address) as client:
             way = way_facts(client.address)
             found = judge(checks.WAY, way)
             try:
-                answer = client.relay(argv)
+                answer = client.relay("doctor", {"storage": storage, "json": True})
             except SearchError as error:
                 return [(WAY, found), (CLUSTER, [_one("job", error, JOB)])]
     except InputError:

@@ -64,11 +64,6 @@ def _labels(head: HeadSpec, num: int, rng: np.random.Generator) -> Any:
 def peak(settings: Mapping[str, Any], job: Job) -> Answer:
     """Return the most memory that this process has come to take for training one config.
 
-    Args:
-        settings: Of the study; see ``search.study.prepared.shared_settings``.
-        job: ``config``, ``is_reference``, ``threads``, ``gpu_bytes`` (0 without a GPU), and
-            ``rows`` of the splits that are trained on; ``steps``, by default a few.
-
     Returns:
         ``peak_bytes``; ``kept_bytes``, what a process may keep of its earlier trials besides;
         ``outside_bytes``, what is taken of a GPU besides TensorFlow's own part.
@@ -101,10 +96,6 @@ def _held(spec: TrialSpec, num_rows: int) -> int:
 
 def speed(settings: Mapping[str, Any], job: Job) -> Iterator[Any]:
     """Train one config for some seconds; a generator that stops when all is built.
-
-    Args:
-        settings: Of the study.
-        job: ``config``, ``is_reference``, ``threads``, ``seconds``.
 
     Yields:
         Nothing when it is ready, then the rows trained in a second.

@@ -70,13 +70,7 @@ def _spent(epoch: EpochResult) -> float:
 def are_within_noise(
     wanted: Mapping[str, float], found: Mapping[str, float], others: Mapping[str, float]
 ) -> bool:
-    """Tell whether losses are as those wanted, but for noise.
-
-    Args:
-        wanted: By head.
-        found: The same in another precision; what is not finite never is.
-        others: The same with another seed, from which follows what is noise.
-    """
+    """Tell whether losses are as those wanted, but for noise."""
 
     def is_within(head: str) -> bool:
         noise = max(NOISE * abs(wanted[head]), abs(others[head] - wanted[head]))

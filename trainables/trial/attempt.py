@@ -97,16 +97,7 @@ class Step:
 
 
 class Attempt:
-    """Trains one trial from its newest valid checkpoint on and records every epoch.
-
-    Args:
-        envelope: The trial and the attempt.
-        settings: What all trials of the study share (see ``search.running.prepare``): ``study``,
-            the URI of its folder; ``factory``, ``module:function`` of a `RunFactory`; ``rungs``,
-            the epochs at which the scheduler decides; and what the factory reads.
-        clock: Seconds, monotonic.
-        is_leaving: Whether the node is about to be taken away: then every epoch is saved.
-    """
+    """Trains one trial from its newest valid checkpoint on and records every epoch."""
 
     def __init__(
         self,
@@ -135,10 +126,6 @@ class Attempt:
         What goes wrong in the training itself is returned, not raised: the process stays warm
         for the next trial. That the next epoch is asked for is the driver's answer to the last
         one: only then is deleted what that one supersedes.
-
-        Raises:
-            StorageError: Of the study's storage: without it nothing can be acknowledged.
-            UnfitNode: If no trial of this study can be trained on this node.
         """
         epoch = 1
         began = time.perf_counter()

@@ -27,12 +27,7 @@ from trainables.trial import checkpoint
 
 
 def keras_run(request: RunRequest) -> TrialRun:
-    """Build the Keras training of a trial; see ``search.running.prepare`` for the settings.
-
-    Raises:
-        InputError: If the config, the data or the process cannot give the trial.
-        UnfitNode: If there should be a GPU on this node and there is none.
-    """
+    """Build the Keras training of a trial; see ``search.running.prepare`` for the settings."""
     settings = request.settings
     _configure(settings["cpu"], settings["gpu"], gpu_limit(settings))
     return KerasRun(
