@@ -11,7 +11,8 @@ from scipy.stats import qmc as scipy_qmc
 
 from search.sampling.trials import Request
 from search.space.encoding import Key, Number, decode, nth_number, num_values, number_at
-from search.space.space import DEPTH, idle_in
+from search.space.space import idle_in
+from trainables.spec.parameters import DEPTH
 
 ROUNDS = 4
 """Of the cipher that shuffles; with four no order can be told from a random one (Luby and

@@ -29,8 +29,8 @@ from search.sampling.trials import (
     rng_of,
     shown,
 )
-from search.space.encoding import Key, clamp, fill, grid_value, is_ordered, num_steps, num_values
-from search.space.parameters import Choice, Int, Parameter
+from search.space.encoding import Key, clamp, fill, grid_value, is_ordered, num_values
+from search.space.parameters import Choice, Int, Parameter, num_steps
 
 STARTUP_TRIALS = 10
 """Trials with a point before TPE models anything; drawn at random until then."""

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from search.errors import InputError
 from search.space.encoding import num_values
 from search.space.parameters import to_plain
-from search.space.space import DEPTH, SearchSpace
+from search.space.space import SearchSpace
+from trainables.spec.parameters import DEPTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

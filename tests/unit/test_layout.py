@@ -144,6 +144,7 @@ def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
         "google",  # of protobuf, which TensorFlow brings
         "grpc",  # which Ray's dashboard brings
         "keras",
+        "msgspec",
         "numpy",
         "optuna",
         "PIL",

@@ -104,7 +104,7 @@ def test_a_trial_that_has_not_changed_is_not_worked_out_again(monkeypatch):
     trials = [trial_of(random.Random(7), number) for number in range(50)]
     known, asked = Known(SPACE), []
     known.look(trials, but=-1)
-    monkeypatch.setattr("search.space.encoding.key_of", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr("search.sampling.suggest.key_of", lambda *given: asked.append(given[2]))
 
     new = trial_of(random.Random(8), 50)
     known.look([*trials, new], but=-1)
