@@ -21,7 +21,7 @@ from search.space.problems import (
 )
 from search.space.space import SearchSpace
 from search.study.objective import read_objective
-from search.study.samplers import SAMPLERS
+from search.study.samplers import read_sampler
 from search.study.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
 from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.spec.heads import KINDS, DeclaredHead
@@ -222,7 +222,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "start_with": _read_first,
     "warm_start": _read_earlier,
     "objective": read_objective,
-    "sampler": _one_of("sampler", tuple(SAMPLERS)),
+    "sampler": read_sampler,
     "scheduler": _one_of("scheduler", SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
     "precision": _one_of("precision", PRECISIONS),

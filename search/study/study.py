@@ -11,7 +11,7 @@ from search.space.problems import Problem, Problems, check_mapping, unknown_keys
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS
 from search.study.objective import HEADS, objective_problems
-from search.study.samplers import misfit
+from search.study.samplers import SamplerSetting, misfit, words_of
 from search.study.settings import Budget, Resources, Validation
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
@@ -81,8 +81,9 @@ class Study:
     """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
     sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
 
-    sampler: str = "ehvi"
-    """One of ``SAMPLERS``."""
+    sampler: SamplerSetting = "ehvi"
+    """One of ``SAMPLERS`` or a class of Optuna samplers, as ``package.module:Class``; with options
+    a mapping of ``name`` and these, such as ``{name: tpe, n_startup_trials: 20}``."""
 
     scheduler: str = "pareto_asha"
     """One of ``SCHEDULERS``."""
@@ -127,7 +128,7 @@ class Study:
         heads = ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
         num_trials, num_epochs = count(self.budget.trials, "trial"), self.budget.epochs
         budget = f"{num_trials} x {count(num_epochs, 'epoch')}"
-        return f"{self.name!r}: {heads}; {budget}; {self.sampler}, {self.scheduler}"
+        return f"{self.name!r}: {heads}; {budget}; {words_of(self.sampler)}, {self.scheduler}"
 
     @property
     def folder(self) -> str:

@@ -13,6 +13,7 @@ from search.results.metrics import own_metric, point_words
 from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
+from search.study.samplers import state_note, words_of
 from search.study.shares import read_shares
 from search.text import clean, count, number, value
 from search.view.best import best_line, counts_text, searched_names
@@ -56,9 +57,11 @@ def head_lines(result: StudyResult) -> list[str]:
         f"study    {clean(study.name)}, {result.state}: {counts_text(result)}",
         f"folder   {clean(result.folder)}",
         f"data     {clean(study.data)}",
-        f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
+        f"budget   {budget}{hours}; sampler {clean(words_of(study.sampler))}, "
         f"scheduler {clean(study.scheduler)}, seed {study.seed}",
     ]
+    if note := state_note(study.sampler):
+        lines.append(f"note     {clean(note)}")
     if study.model is not None:
         lines.append(f"model    {clean(study.model)}{_reference_words(result)}")
     if study.objective != HEADS:
