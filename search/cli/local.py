@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.record.reader import StudyReader
@@ -23,8 +21,9 @@ from search.study.study import Study
 from search.text import clean, number, short_path
 from search.view import json_form as as_json
 from search.view.best import print_best, print_end, print_interrupted
-from search.view.confirmation import confirmation_to_dict, print_confirmation
+from search.view.confirmation import print_confirmation
 from search.view.study import print_list, print_show
+from search.view.tables import add_row, new_table, say, text_column
 from trainables.storage.store import Store
 
 INTERRUPTED = 130
@@ -68,20 +67,20 @@ def best(args: Namespace, console: Console) -> int:
 def confirm(args: Namespace, console: Console) -> int:
     """Train the leading points again with fresh seeds, and print what became of them."""
     from search.running.confirm import confirm as confirm_study
-    from search.view.live import ConfirmWatcher
+    from search.view.live import watcher_for
 
     # With `--json` only the object goes to the output.
     beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
     said = beside if args.json else console
     options = {"seeds": args.seeds, "top": args.top, **_policy_options(args)}
     try:
-        with ConfirmWatcher(said) as watcher:
+        with watcher_for(said) as watcher:
             confirmed = confirm_study(args.folder, watcher=watcher, **options)
     except Interrupted:
-        _say(said, "interrupted: every measured epoch is kept; the same command goes on")
+        say(said, "interrupted: every measured epoch is kept; the same command goes on")
         return INTERRUPTED
     if args.json:
-        _print_json(console, confirmation_to_dict(confirmed))
+        _print_json(console, as_json.confirmation_to_dict(confirmed))
     else:
         print_confirmation(console, confirmed)
     return 0
@@ -103,7 +102,7 @@ def list_(args: Namespace, console: Console) -> int:
     if rows:
         print_list(console, rows)
     else:
-        _say(console, f"no studies in {short_path(Store(args.storage).uri)}")
+        say(console, f"no studies in {short_path(Store(args.storage).uri)}")
     return 0
 
 
@@ -112,7 +111,7 @@ def data_digits(args: Namespace, console: Console) -> int:
     from trainables.data.digits import write_digits
 
     path = write_digits(args.out, num=args.num, image_size=args.image_size, seed=args.seed)
-    _say(console, f"wrote {args.num} images of {args.image_size}x{args.image_size} to {path}")
+    say(console, f"wrote {args.num} images of {args.image_size}x{args.image_size} to {path}")
     return 0
 
 
@@ -125,15 +124,14 @@ def data_check(args: Namespace, console: Console) -> int:
     info = check_dataset(data_request(study))
     shape = "x".join(str(side) for side in info.image_shape)
     rows = ", ".join(f"{num} {split}" for split, num in info.rows.items())
-    _say(console, f"data     {short_path(study.data)}")
-    _say(console, f"rows     {rows}")
-    _say(console, f"images   {shape} (height x width x channels)")
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("head", "kind", "units", "loss", "baseline", "classes"):
-        table.add_column(name, overflow="fold")
+    say(console, f"data     {short_path(study.data)}")
+    say(console, f"rows     {rows}")
+    say(console, f"images   {shape} (height x width x channels)")
+    headings = ("head", "kind", "units", "loss", "baseline", "classes")
+    table = new_table(*map(text_column, headings))
     for head in info.heads:
         figures = (str(head.units), head.recorded_loss, number(info.baselines[head.name]))
-        table.add_row(clean(head.name), head.kind, *figures, Text(clean(", ".join(head.classes))))
+        add_row(table, head.name, head.kind, *figures, ", ".join(head.classes))
     console.print(table)
     _complain_of(study)
     return 0
@@ -148,7 +146,7 @@ def cluster_yaml(args: Namespace, console: Console) -> int:
         console.file.write(text)
     else:
         cluster_files.write_cluster_yaml(args.out, text)
-        _say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
+        say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
     return 0
 
 
@@ -262,7 +260,3 @@ def _policy_options(args: Namespace) -> dict[str, Any]:
 
 def _print_json(console: Console, values: dict[str, Any]) -> None:
     console.file.write(as_json.to_text(values) + "\n")
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(Text(clean(line)), soft_wrap=True)

@@ -134,12 +134,11 @@ def _far(address: str, storage: str | None) -> list[Part]:
     from search.remote.client import Client
 
     check_no_key("--storage", storage or "")
-    argv = ["doctor", "--json", *(["--storage", storage] if storage else [])]
     try:
         with Client(address) as client:
             way = examine_way(client.address)
             try:
-                answer = client.relay(argv)
+                answer = client.relay("doctor", {"storage": storage, "json": True})
             except SearchError as error:
                 return [(WAY, way), (CLUSTER, [_one("job", error, JOB)])]
     except InputError:

@@ -11,10 +11,10 @@ from search.record.segments import FOLDER as LOG
 from search.record.segments import has_log
 from search.results.result import StudyResult
 from search.results.usage import read_runs
-from search.space.problems import shown
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.spec.plain_values import plain
+from trainables.spec.problems import shown
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from search.record.decisions import Released
 from search.record.history import State, TrialHistory
-from search.results.metrics import point_words
+from search.results.metrics import HasFigures, point_words
 from search.results.pareto import front_mask, log_skill
 from search.study.objective import Objective, every_head
 from search.text import count, one_line
+from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
 
 
@@ -26,6 +27,11 @@ class Figures:
 
     metrics: Mapping[str, float]
     """By ``<head>_<metric>``."""
+
+    @classmethod
+    def of(cls, measured: HasFigures) -> "Figures":
+        """Return the figures of what else holds some."""
+        return cls(losses=measured.losses, metrics=measured.metrics)
 
     def __repr__(self) -> str:
         return one_line(self, lambda: point_words(self))
@@ -121,9 +127,26 @@ class HasLosses(Protocol):
         ...
 
 
-def is_finite(measurement: Measurement) -> bool:
+def is_finite(measured: HasLosses) -> bool:
     """Tell whether every head's loss is a number."""
-    return all(math.isfinite(loss) for loss in measurement.losses.values())
+    return all(math.isfinite(loss) for loss in measured.losses.values())
+
+
+def point_of(trial: TrialHistory, measured: Measurement | Step) -> Point:
+    """Return one point of a trial; with weights where its measurement names them."""
+    tested = [one for one in trial.tested if one.epoch == measured.epoch]
+    return Point(
+        number=trial.number,
+        epoch=measured.epoch,
+        config=trial.config,
+        losses=measured.losses,
+        metrics=measured.metrics,
+        state=trial.state,
+        is_reference=trial.is_reference,
+        checkpoint=getattr(measured, "checkpoint", None) or "",
+        checkpoint_sha256=getattr(measured, "checkpoint_sha256", None) or "",
+        test=Figures.of(tested[-1]) if tested else None,
+    )
 
 
 def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:

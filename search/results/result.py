@@ -6,14 +6,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
-from search.record.history import History, State, TrialHistory
+from search.record.history import History, TrialHistory
 from search.results.chooser import HEAD, Chooser
 from search.results.metrics import point_words
-from search.results.points import Figures, Point, TrialRecord, kept_points
+from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
@@ -59,7 +57,12 @@ class StudyResult:
         ``idle_seconds`` (at the end, when no trial was left for a slot) and ``trials``."""
         known = history.prepared
         self._prepared = None if known is None else Prepared.from_dict(known)
-        self.trials = tuple(self._record(trial) for trial in history.trials)
+        # What runs for nobody was interrupted.
+        self._trials = tuple(
+            trial if is_running or trial.has_ended else replace(trial, state="interrupted")
+            for trial in history.trials
+        )
+        self.trials = tuple(map(_record, self._trials))
         """Every trial, by number."""
 
     def __repr__(self) -> str:
@@ -129,9 +132,7 @@ class StudyResult:
     def points(self) -> tuple[Point, ...]:
         """Return every point that could be chosen: finite, kept, and of no failed trial."""
         return tuple(
-            self._point(trial, measurement)
-            for trial in self._history.trials
-            for measurement in kept_points(trial)
+            point_of(trial, measured) for trial in self._trials for measured in kept_points(trial)
         )
 
     def pareto(self) -> tuple[Point, ...]:
@@ -330,6 +331,15 @@ class StudyResult:
         return tuple(head.name for head in self.study.heads)
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The names of the parameters that vary."""
+        return tuple(name for name, _ in self.prepared.space.searched)
+
+    def checkpoint_uri(self, point: Point) -> str:
+        """Return where a point's weights lie: an absolute path or a URI."""
+        return Store(self.folder).child(point.checkpoint).uri
+
+    @property
     def chooser(self) -> Chooser:
         """What chooses among points, by the study's objective."""
         return Chooser(objective=objective_of(self.study), baselines=self.baselines)
@@ -344,40 +354,6 @@ class StudyResult:
         is_known = self._prepared is not None and self.has_test_split
         return is_known and any(point.test is None for point in self.points_to_test())
 
-    def _point(self, trial: TrialHistory, measurement: Measurement) -> Point:
-        tested = [t for t in trial.tested if t.epoch == measurement.epoch]
-        test = Figures(losses=tested[-1].losses, metrics=tested[-1].metrics) if tested else None
-        return Point(
-            number=trial.number,
-            epoch=measurement.epoch,
-            config=trial.config,
-            losses=measurement.losses,
-            metrics=measurement.metrics,
-            state=self._state(trial),
-            is_reference=trial.is_reference,
-            checkpoint=measurement.checkpoint or "",
-            checkpoint_sha256=measurement.checkpoint_sha256 or "",
-            test=test,
-        )
-
-    def _record(self, trial: TrialHistory) -> TrialRecord:
-        return TrialRecord(
-            number=trial.number,
-            config=trial.config,
-            state=self._state(trial),
-            reason=trial.reason,
-            is_reference=trial.is_reference,
-            origin=trial.origin,
-            num_attempts=len(trial.attempts),
-            releases=trial.releases,
-            taken_up_after=trial.passed,
-            measurements=trial.measurements,
-        )
-
-    def _state(self, trial: TrialHistory) -> State:
-        """Return a trial's state; what runs for nobody was interrupted."""
-        return "interrupted" if trial.state == "running" and not self.is_running else trial.state
-
     def _why_none(self) -> str:
         counts = Counter(trial.state for trial in self.trials)
         failed = next((t for t in self.trials if t.state == "failed"), None)
@@ -389,11 +365,26 @@ class StudyResult:
         return f"study {self.study.name!r} has no point to choose: {found}"
 
 
+def _record(trial: TrialHistory) -> TrialRecord:
+    return TrialRecord(
+        number=trial.number,
+        config=trial.config,
+        state=trial.state,
+        reason=trial.reason,
+        is_reference=trial.is_reference,
+        origin=trial.origin,
+        num_attempts=len(trial.attempts),
+        releases=trial.releases,
+        taken_up_after=trial.passed,
+        measurements=trial.measurements,
+    )
+
+
 NUM_LEADING = 4
 """Columns before the parameters."""
 
 
-def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> pa.Table:
+def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
     """Return the table that `search.results.result.StudyResult.table` describes."""
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
     # Of all configs: the first may have fewer blocks than others, whose filters are null there.
@@ -402,6 +393,8 @@ def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> pa.Table
     names = list(dict.fromkeys([*first, *configs, *(name for row in rows for name in row)]))
     last = [name for name in names if name.startswith("seconds")]
     names = [name for name in names if name not in last] + last
+    import pyarrow as pa
+
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
@@ -420,8 +413,10 @@ def _row(trial: TrialRecord, m: Measurement, heads: Sequence[str]) -> dict[str, 
     }
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[Any]) -> "pa.Array":
     """Return values as one column; a parameter whose values differ in type becomes text."""
+    import pyarrow as pa
+
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pa.array([None if value is None else float(value) for value in values])

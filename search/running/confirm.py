@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from search.cluster.nodes import check_reach
 from search.cluster.room import Place, find_place
@@ -17,7 +17,7 @@ from search.record.ownership import claim, hold, holder
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
-from search.results.progress import Running
+from search.results.progress import Silent, Watcher
 from search.results.result import StudyResult
 from search.results.retrained import (
     Training,
@@ -47,32 +47,6 @@ from search.study.study import Study
 from trainables.data.check import check_dataset
 from trainables.spec.plain_values import plain
 from trainables.storage.store import Store
-
-
-class Watcher(Protocol):
-    """Someone who looks on while points are trained again."""
-
-    def preparing(self, what: str) -> None:
-        """Hear what is being done before the first training and after the last."""
-
-    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
-        """Get to know the trainings, by number; the conductor may be read from now on."""
-
-    def changed(self) -> None:
-        """Hear that something was handed out or came in."""
-
-
-class Silent:
-    """Watches nothing."""
-
-    def preparing(self, what: str) -> None:
-        """Ignore it."""
-
-    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
-        """Ignore it."""
-
-    def changed(self) -> None:
-        """Ignore it."""
 
 
 def train(
@@ -181,7 +155,7 @@ class _Run:
     def go(self, watcher: Watcher, flag: Flag) -> None:
         study = self._study
         conductor = self._conductor()
-        watcher.started(self._trainings, conductor)
+        watcher.started(self._study, self._prepared, conductor, self._trainings)
         train_all(
             conductor,
             log=self._log,

@@ -6,12 +6,12 @@ from itertools import islice, product
 from typing import Any
 
 from search.space.parameters import Choice, ends
-from search.space.space import DEPTH, SearchSpace, depths_of, idle_in
+from search.space.space import SearchSpace, depths_of, idle_in
 from search.study.configs import corners, first_configs, parse
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.spec.footprint import Footprint, footprint
-from trainables.spec.parameters import REFERENCE_TRIAL
+from trainables.spec.parameters import DEPTH, REFERENCE_TRIAL
 
 SHAPING = ("pool_size", "kernel_size", "batch_norm", "optimizer", "padding")
 """Parameters of which the largest value need not make the largest model: all are counted."""

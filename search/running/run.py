@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from search.cluster.nodes import check_reach
 from search.cluster.phase import tell_folder
@@ -19,6 +19,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
 from search.results.load import read
+from search.results.progress import Silent, Watcher
 from search.results.result import StudyResult
 from search.running.attempts import Plan
 from search.running.checkpoints import tidy, tidy_all
@@ -40,38 +41,6 @@ from trainables.storage.store import Store
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
-
-
-class Watcher(Protocol):
-    """Someone who looks on while a study runs."""
-
-    def preparing(self, what: str) -> None:
-        """Hear what is being done before the first trial."""
-
-    def told(self, line: str) -> None:
-        """Hear what a person should still see when the study is over."""
-
-    def started(self, study: Study, prepared: Prepared, conductor: Conductor) -> None:
-        """Get to know the study; the conductor may be read at any time from now on."""
-
-    def changed(self) -> None:
-        """Hear that the conductor took in or handed out something."""
-
-
-class Silent:
-    """Watches nothing."""
-
-    def preparing(self, what: str) -> None:
-        """Ignore it."""
-
-    def told(self, line: str) -> None:
-        """Ignore it."""
-
-    def started(self, study: Study, prepared: Prepared, conductor: Conductor) -> None:
-        """Ignore it."""
-
-    def changed(self) -> None:
-        """Ignore it."""
 
 
 def run(

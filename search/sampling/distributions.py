@@ -10,8 +10,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.encoding import Number, grid_value, is_ordered, num_steps, num_values
-from search.space.parameters import Choice, Float, Int, Parameter
+from search.space.encoding import Number, grid_value, is_ordered, num_values
+from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
 

@@ -14,7 +14,8 @@ from search.sampling.distributions import Distributions, parameter_of
 from search.sampling.space_sampler import SpaceSampler, Told
 from search.sampling.trials import DrawContext
 from search.space.encoding import Key, Number, decode, nth_number, num_values, number_at
-from search.space.space import DEPTH, idle_in
+from search.space.space import idle_in
+from trainables.spec.parameters import DEPTH
 
 ROUNDS = 4
 """Of the cipher that shuffles; with four no order can be told from a random one (Luby and

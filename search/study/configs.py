@@ -9,11 +9,12 @@ from search.record.decisions import Origin
 from search.space.complete import complete, default_space
 from search.space.encoding import most_trials
 from search.space.parameters import ends
-from search.space.space import DEPTH, SearchSpace, depths_of, idle_in
+from search.space.space import SearchSpace, depths_of, idle_in
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.data.request import DataInfo, DataRequest
 from trainables.spec.parameters import (
+    DEPTH,
     REFERENCE_TRIAL,
     config_depth,
     reference_config,

@@ -15,11 +15,11 @@ from search.space.parameters import (
     Int,
     Parameter,
     ends,
-    is_number,
     to_plain,
 )
-from search.space.problems import Problem, problem, refused, shown
 from trainables.spec.parameters import REFERENCE_TRAINING, weight_name
+from trainables.spec.problems import Problem, problem, refused, shown
+from trainables.spec.rules import is_number
 
 if TYPE_CHECKING:
     from search.study.study import Study

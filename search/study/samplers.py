@@ -1,45 +1,27 @@
 """The samplers by name or class: their options, which spaces each fits, what each needs."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
 from search.errors import InputError
 from search.space.encoding import num_values
 from search.space.parameters import to_plain
-from search.space.problems import Problems, check_mapping, refused, shown, unknown_keys
-from search.space.space import DEPTH, SearchSpace
-from search.study.settings import whole
+from search.space.space import SearchSpace
+from trainables.spec.parameters import DEPTH
+from trainables.spec.problems import Problems, check_mapping, shown, unknown_keys
+from trainables.spec.rules import FLAG, TARGET, Rule, number, one_of, whole
 
 SamplerSetting = str | Mapping[str, Any]
 """A sampler as a study has it: its name, or ``name`` and its options."""
 
 MOST_OPTION = 1_000_000
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _EXAMPLE = "{name: tpe, n_startup_trials: 20}"
 _STUDYS = ("seed", "context")
 """What a study itself tells its sampler."""
-
-Read = Callable[[Any, tuple[str, ...]], Any]
-
-
-def _count(least: int) -> Read:
-    return lambda value, at: whole(value, at, least=least, most=MOST_OPTION)
-
-
-def _share(value: Any, at: tuple[str, ...]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise refused(at, f"needs a number from 0 to 1, got {shown(value)}")
-    return float(value)
-
-
-def _flag(value: Any, at: tuple[str, ...]) -> bool:
-    if not isinstance(value, bool):
-        raise refused(at, f"needs true or false, got {shown(value)}")
-    return value
+_SHARE = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +34,7 @@ class NamedSampler:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Of options; of those that are not here the class's own hold."""
 
-    options: Mapping[str, Read] = field(default_factory=dict)
+    options: Mapping[str, Rule] = field(default_factory=dict)
     """What may be said of it."""
 
     misfit: Callable[[SearchSpace], str | None] = lambda space: None
@@ -81,17 +63,17 @@ def _conditional(space: SearchSpace) -> str | None:
 SAMPLERS: Mapping[str, NamedSampler] = {
     "ehvi": NamedSampler(
         target="search.sampling.ehvi:EHVISampler",
-        options={"n_startup_trials": _count(1), "explore": _share},
+        options={"n_startup_trials": whole(1, MOST_OPTION), "explore": _SHARE},
     ),
     "tpe": NamedSampler(
         target="search.sampling.optuna:UntriedTPESampler",
         # Trials with a point before anything is modelled; drawn at random until then.
         defaults={"n_startup_trials": 10},
         options={
-            "n_startup_trials": _count(0),
-            "n_ei_candidates": _count(1),
-            "multivariate": _flag,
-            "constant_liar": _flag,
+            "n_startup_trials": whole(0, MOST_OPTION),
+            "n_ei_candidates": whole(1, MOST_OPTION),
+            "multivariate": FLAG,
+            "constant_liar": FLAG,
         },
     ),
     "random": NamedSampler(target="optuna.samplers:RandomSampler"),
@@ -100,10 +82,10 @@ SAMPLERS: Mapping[str, NamedSampler] = {
         # Trials of a generation: Optuna's own 50 exceed many a whole study.
         defaults={"population_size": 8},
         options={
-            "population_size": _count(2),
-            "mutation_prob": _share,
-            "crossover_prob": _share,
-            "swapping_prob": _share,
+            "population_size": whole(2, MOST_OPTION),
+            "mutation_prob": _SHARE,
+            "crossover_prob": _SHARE,
+            "swapping_prob": _SHARE,
         },
     ),
     "qmc": NamedSampler(target="search.sampling.exhaustive:SobolSampler"),
@@ -113,7 +95,7 @@ SAMPLERS: Mapping[str, NamedSampler] = {
     "gp": NamedSampler(
         target="optuna.samplers:GPSampler",
         defaults={"n_startup_trials": 10},
-        options={"n_startup_trials": _count(0), "deterministic_objective": _flag},
+        options={"n_startup_trials": whole(0, MOST_OPTION), "deterministic_objective": FLAG},
         misfit=_conditional,
         extra=("torch", "gp"),
     ),
@@ -124,6 +106,12 @@ _FUNCTIONS = {
     *(named.target for named in SAMPLERS.values()),
 }
 """Classes that know nothing but their options, their seed and the trials that they are shown."""
+
+
+_NAME = replace(
+    one_of(tuple(SAMPLERS)),
+    test=lambda value: isinstance(value, str) and (value in SAMPLERS or TARGET.test(value)),
+)
 
 
 def read_sampler(value: Any) -> SamplerSetting:
@@ -139,43 +127,37 @@ def read_sampler(value: Any) -> SamplerSetting:
     Raises:
         InputError: If there is no such sampler or option, or an option is not what it must be.
     """
-    if isinstance(value, str):
-        return _read_name(value, ("sampler",))
+    if not isinstance(value, Mapping):
+        return str(_NAME(value))
     check_mapping(value, ("sampler",), _EXAMPLE)
     if "name" not in value:
-        raise refused(("sampler",), f"needs a name, such as {_EXAMPLE}, got {shown(dict(value))}")
-    name = _read_name(value["name"], ("sampler", "name"))
-    given = {key: one for key, one in value.items() if key != "name"}
+        raise InputError(f"needs a name, such as {_EXAMPLE}, got {shown(dict(value))}")
     problems, options = Problems(), {}
+    with problems.at("sampler", "name"):
+        _NAME(value["name"])
+    problems.refuse_any()
+    name = str(value["name"])
+    given = {str(key): one for key, one in value.items() if key != "name"}
     if name in SAMPLERS:
         allowed = SAMPLERS[name].options
         problems.extend(unknown_keys(given, ["name", *allowed], at=("sampler",)))
         given = {key: one for key, one in given.items() if key in allowed}
     for key, one in given.items():
-        with problems.at("sampler", str(key)):
-            options[str(key)] = _read_option(name, str(key), one)
+        with problems.at("sampler", key):
+            options[key] = SAMPLERS[name].options[key](one) if name in SAMPLERS else _any(key, one)
     problems.refuse_any()
     return {"name": name, **options} if options else name
 
 
-def _read_name(value: Any, at: tuple[str, ...]) -> str:
-    if isinstance(value, str) and (value in SAMPLERS or _TARGET.fullmatch(value)):
-        return value
-    raise refused(at, f"needs to be one of {list(SAMPLERS)}, got {shown(value)}")
-
-
-def _read_option(name: str, key: str, value: Any) -> Any:
-    at = ("sampler", key)
-    if name in SAMPLERS:
-        return SAMPLERS[name].options[key](value, at)
-    if not key.isidentifier() or key in _STUDYS:
-        why = "the study says it" if key in _STUDYS else f"needs a name, got {shown(key)}"
-        raise refused(at, f"is no option: {why}")
+def _any(key: str, value: Any) -> Any:
+    """Return an option of a class, of which only the class knows more."""
+    if key in _STUDYS or not key.isidentifier():
+        raise InputError("is no option: " + ("the study says it" if key in _STUDYS else "no name"))
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         rule = "needs text, a finite number, true, false, null, or a list or mapping of these"
-        raise refused(at, f"{rule}, got {shown(value)}") from None
+        raise InputError(f"{rule}, got {shown(value)}") from None
     return value
 
 

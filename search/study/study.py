@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from search.space.complete import complete, default_space, read_first, read_named
-from search.space.problems import Problem, Problems, check_mapping, unknown_keys
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS
 from search.study.objective import HEADS, objective_problems
@@ -16,6 +15,7 @@ from search.study.settings import Budget, Resources, Validation
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
+from trainables.spec.problems import Problem, Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
 DEFAULT_STORAGE = "studies"

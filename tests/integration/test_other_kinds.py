@@ -11,8 +11,8 @@ import ray
 import search
 from search.cluster.session import prepare_environment
 from tests.image_sets import rectangles, save, splits
+from trainables.data.boxes import from_yxyx, to_yxyx
 from trainables.data.dataset import open_dataset
-from trainables.data.labels import from_yxyx, to_yxyx
 from trainables.model.signature import read_signature
 from trainables.spec.heads import BOX_FORMATS, BOX_SCALES
 from trainables.spec.losses import iou, sample_losses

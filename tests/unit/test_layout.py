@@ -1,15 +1,27 @@
+"""How the house is built: which file may import what, and how large things may grow."""
+
 import ast
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(p for package in ("search", "trainables") for p in (ROOT / package).rglob("*.py"))
-MODULES = {
-    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES
-}
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+from tests.measures import (
+    LAYERS,
+    MODULES,
+    TRAINED,
+    arrows_up,
+    floors,
+    functions,
+    graph,
+    imported,
+    left_in_circles,
+    rank,
+    top,
+    tree_of,
+    unused_definitions,
+    wide_functions,
+)
+
 MOST_LINES = 550
 MOST_FUNCTION_LINES = 60
 HEAVY = {"tensorflow", "keras", "tf_keras"}
@@ -19,55 +31,12 @@ LIGHT_FILES = ("model.signature", "model.prediction", "model.preprocessing", "tr
 LIGHT_TO_IMPORT = ("trial", "training.run", "model.isolation", "model.keras_home", "probing.actor")
 """What a driver imports: TensorFlow only inside its functions."""
 
-LAYERS = (
-    {"trainables"},
-    {"search.errors", "search.text"},
-    {"search.space", "search.record"},
-    {"search.study"},
-    {"search.sampling", "search.results", "search.cluster"},
-    {"search.running", "search.remote", "search.view"},
-    {"search.doctor"},
-    {"search.cli"},
-)
-"""Packages, the lowest first: a file imports from its own package and from lower ones only."""
-TRAINED = (
-    {"errors"},
-    {"spec", "storage"},
-    {"data"},
-    {"model"},
-    {"training"},
-    {"trial"},
-    {"probing"},
-)
-"""The same of what is in `trainables`."""
 MOST_AT_THE_TOP = {"search": 15, "trainables": 9}
-
-
-def is_type_checking(node):
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-
-
-def statements(node, *, into_functions):
-    """Yield what is executed when a module is imported, and in its functions if asked."""
-    for child in ast.iter_child_nodes(node):
-        is_function = isinstance(child, (*FUNCTIONS, ast.Lambda))
-        if is_type_checking(child) or (is_function and not into_functions):
-            continue
-        yield child
-        yield from statements(child, into_functions=into_functions)
-
-
-def imported(path, *, into_functions):
-    """Return the modules that a file imports; of ``from a import b`` a.b where that is one."""
-    names = set()
-    for node in statements(ast.parse(path.read_text()), into_functions=into_functions):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} needs absolute imports, got line {node.lineno}"
-            full = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= {name if name in MODULES else node.module for name in full}
-    return names
+MOST_FLOORS = 8
+MOST_WIDE_FUNCTIONS = 10
+"""Functions of six parameters or more, public constructors apart: to be 4, none over 7."""
+MOST_UNUSED_DEFINITIONS = 171
+"""Public functions and classes that no other file of ours names: to be 20."""
 
 
 def top_level(names):
@@ -82,87 +51,66 @@ def body_lines(function):
     return function.end_lineno - function.lineno + 1 - docstring
 
 
-def by_module(name):
-    return pytest.param(name, id=name)
-
-
-@pytest.mark.parametrize("name", [by_module(n) for n in MODULES if n.startswith("trainables")])
-def test_what_is_trained_knows_nothing_of_the_search(name):
-    used = top_level(imported(MODULES[name], into_functions=True))
-
-    assert not used & {"search", "optuna"}
-
-
-@pytest.mark.parametrize("name", [by_module(n) for n in MODULES if n.startswith("search")])
-def test_the_search_never_imports_tensorflow(name):
-    used = top_level(imported(MODULES[name], into_functions=True))
-
-    assert not used & HEAVY
-
-
-def in_trainables(*places):
+def of(package, *places):
+    """Return the modules of a package, or those in some places of it."""
     return [
-        by_module(n)
+        n
         for n in MODULES
-        if n.removeprefix("trainables.").startswith(places) and n.startswith("trainables.")
+        if n.startswith(tuple(f"{package}.{place}" for place in places or ("",)))
     ]
 
 
-@pytest.mark.parametrize("name", in_trainables(*LIGHT, *LIGHT_FILES))
-def test_data_and_plain_values_need_no_tensorflow(name):
-    used = top_level(imported(MODULES[name], into_functions=True))
-
-    assert not used & HEAVY
-
-
-@pytest.mark.parametrize("name", in_trainables(*LIGHT_TO_IMPORT))
-def test_what_a_driver_imports_loads_no_tensorflow(name):
-    used = top_level(imported(MODULES[name], into_functions=False))
-
-    assert not used & HEAVY
+def importing(names, forbidden, *, into_functions=True):
+    """Return which of the modules import what they must not."""
+    used = {n: top_level(imported(MODULES[n], into_functions=into_functions)) for n in names}
+    return [name for name, found in used.items() if found & forbidden]
 
 
-def rank(name, layers, depth):
-    """Return the place of a module's package among the layers, and that package."""
-    package = ".".join(name.split(".")[:depth])
-    found = [place for place, layer in enumerate(layers) if package in layer]
-    assert found, f"{package} is in no layer: add it where it belongs"
-    return found[0], package
+def test_what_is_trained_knows_nothing_of_the_search():
+    assert importing(of("trainables"), {"search", "optuna"}) == []
 
 
-def arrows_up(names, layers, depth):
-    """Return the imports that do not lead down, those inside of functions counted."""
-    up = []
-    for name in names:
-        place, package = rank(name, layers, depth(name))
-        for other in imported(MODULES[name], into_functions=True) & set(names):
-            theirs, whose = rank(other, layers, depth(other))
-            if whose != package and theirs >= place:
-                up.append(f"{name} -> {other}")
-    return sorted(up)
+def test_the_search_never_imports_tensorflow():
+    assert importing(of("search"), HEAVY) == []
 
 
-def test_imports_lead_down_from_package_to_package():
-    names = [name for name in MODULES if name not in ("search", "trainables")]
-
-    def depth(name):
-        return 2 if name.startswith("search.") else 1
-
-    assert arrows_up(names, LAYERS, depth) == []
+def test_data_and_plain_values_need_no_tensorflow():
+    assert importing(of("trainables", *LIGHT, *LIGHT_FILES), HEAVY) == []
 
 
-def test_imports_of_what_is_trained_lead_down_from_package_to_package():
-    names = [name for name in MODULES if name.startswith("trainables.")]
-    layers = [{f"trainables.{name}" for name in layer} for layer in TRAINED]
+def test_what_a_driver_imports_loads_no_tensorflow():
+    assert importing(of("trainables", *LIGHT_TO_IMPORT), HEAVY, into_functions=False) == []
 
-    assert arrows_up(names, layers, lambda name: 2) == []
+
+def test_every_file_is_of_a_package_that_has_its_place():
+    unplaced = [name for name in MODULES if rank(name, (*LAYERS, {"search"}))[0] < 0]
+    unplaced += [
+        name for name in MODULES if name.startswith("trainables.") and rank(name, TRAINED)[0] < 0
+    ]
+
+    assert unplaced == []
+
+
+@pytest.mark.parametrize("layers", [LAYERS, TRAINED], ids=["search", "trainables"])
+def test_imports_lead_down_from_package_to_package(layers):
+    assert arrows_up(layers) == []
+
+
+def test_there_are_few_floors():
+    assert floors() <= MOST_FLOORS
 
 
 @pytest.mark.parametrize("package", MOST_AT_THE_TOP)
 def test_the_top_of_a_package_is_seen_at_one_glance(package):
-    entries = {path.name for path in (ROOT / package).iterdir()}
+    assert len(top(package)) <= MOST_AT_THE_TOP[package]
 
-    assert len(entries - {"__pycache__", "assets", "py.typed"}) <= MOST_AT_THE_TOP[package]
+
+def test_few_functions_take_many_arguments():
+    assert len(wide_functions(6)) <= MOST_WIDE_FUNCTIONS
+
+
+def test_what_nobody_else_uses_is_private():
+    assert len(unused_definitions()) <= MOST_UNUSED_DEFINITIONS
 
 
 def test_the_files_of_packages_say_nothing_but_what_the_package_is():
@@ -188,15 +136,7 @@ def test_one_module_runs_a_tuner():
 
 
 def test_modules_do_not_import_each_other_in_circles():
-    graph = {
-        name: {other for other in imported(path, into_functions=False) if other in MODULES}
-        for name, path in MODULES.items()
-    }
-    left = dict(graph)
-    while leaves := {name for name, used in left.items() if not used & left.keys() - {name}}:
-        left = {name: used for name, used in left.items() if name not in leaves}
-
-    assert not left, f"a circle among {sorted(left)}"
+    assert left_in_circles(graph(into_functions=False)) == []
 
 
 def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
@@ -204,6 +144,7 @@ def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
         "google",  # of protobuf, which TensorFlow brings
         "grpc",  # which Ray's dashboard brings
         "keras",
+        "msgspec",
         "numpy",
         "optuna",
         "PIL",
@@ -224,24 +165,25 @@ def test_every_import_is_of_the_standard_library_or_a_declared_dependency():
     assert {name: found for name, found in unknown.items() if found} == {}
 
 
-@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
-def test_files_are_short_enough_to_be_read_in_one_go(name):
-    assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+def test_files_are_short_enough_to_be_read_in_one_go():
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+
+    assert {name: num for name, num in lines.items() if num > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
-def test_functions_are_short_enough_to_be_seen_at_once(name):
-    tree = ast.parse(MODULES[name].read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+def test_functions_are_short_enough_to_be_seen_at_once():
+    lines = {
+        f"{name}:{node.name}": body_lines(node)
+        for name, path in MODULES.items()
+        for node, _ in functions(tree_of(path))
+    }
 
-    long = {f.name: body_lines(f) for f in functions if body_lines(f) > MOST_FUNCTION_LINES}
-
-    assert long == {}
+    assert {name: num for name, num in lines.items() if num > MOST_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("name", [by_module(n) for n in MODULES])
-def test_every_file_says_its_one_job_in_its_first_line(name):
-    docstring = ast.get_docstring(ast.parse(MODULES[name].read_text()))
+def test_every_file_says_its_one_job_in_its_first_line():
+    said = {name: ast.get_docstring(tree_of(path)) or "" for name, path in MODULES.items()}
 
-    assert docstring
-    assert docstring.splitlines()[0].endswith((".", ":"))
+    assert [
+        n for n, text in said.items() if not text.partition("\n")[0].endswith((".", ":"))
+    ] == []

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from trainables.data.parquet import Source
-from trainables.data.request import IMAGE_COLUMN, Problems
+from trainables.data.request import IMAGE_COLUMN
+from trainables.spec.problems import Problems
 
 LARGEST_PIXELS = 50_000_000
 """An image whose header announces more is not decoded."""
@@ -220,7 +221,7 @@ class ImageColumn:
 def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
     """Return how the ``image`` column stores images; None after a problem."""
     if IMAGE_COLUMN not in schema.names:
-        problems.add(
+        problems.note(
             f"images need a column {IMAGE_COLUMN!r}, got the columns {sorted(schema.names)}"
         )
         return None
@@ -232,7 +233,7 @@ def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
             return ImageColumn(field="bytes")
     elif pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.uint8():
         return _raw_column(column, problems)
-    problems.add(
+    problems.note(
         f"column {IMAGE_COLUMN!r} needs PNG or JPEG bytes, a struct {{bytes, path}} or a "
         f"fixed-size list of uint8, got type {column.type}"
     )
@@ -248,14 +249,14 @@ def choose_rule(
     """
     headers = _first_headers(source, column)
     if not headers:
-        problems.add(
+        problems.note(
             f"images need to be PNG or JPEG, got none in the first {HEADER_ROWS} rows "
             f"that has a readable header"
         )
         return None
     sizes = {row: (header.height, header.width) for row, header in headers.items()}
     if size is None and len(set(sizes.values())) > 1:
-        problems.add(_different_sizes(source, sizes))
+        problems.note(_different_sizes(source, sizes))
         return None
     height, width = size or next(iter(sizes.values()))
     is_grey = all(header.is_grey for header in headers.values())
@@ -279,7 +280,7 @@ def all_sizes(
                 except ImageProblem as problem:
                     reasons[row] = str(problem)
     rows = np.array(sorted(reasons), dtype=np.intp)
-    problems.add_rows("boxes in pixels need the size of every image", rows, reasons.__getitem__)
+    problems.note_rows("boxes in pixels need the size of every image", rows, reasons.__getitem__)
     return None if reasons else (sizes[:, 0], sizes[:, 1])
 
 
@@ -295,7 +296,7 @@ def _raw_column(column: Any, problems: Problems) -> ImageColumn | None:
     length = column.type.list_size
     if channels in (1, 3) and height * width * channels == length and length:
         return ImageColumn(shape=(height, width, channels))
-    problems.add(
+    problems.note(
         f"column {IMAGE_COLUMN!r} (a list of {length} uint8) needs height, width and channels "
         f"(1 or 3) in its field metadata whose product is {length}, got {dict(metadata)}"
     )

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trainables.data.request import Problems, shown
+from trainables.data.boxes import FORMAT_FIELDS, is_inside, is_ordered, to_fractions, to_yxyx
+from trainables.data.request import shown
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.losses import FloatArray, sample_losses
+from trainables.spec.problems import Problems
 
 MAX_CLASSES = 100_000
 """More classes than this are taken for a column that holds something else."""
@@ -48,7 +50,7 @@ def read_labels(
     who = f"head {head.name!r}"
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
-        problems.add_rows(f"{who} needs a label in every row", rows, lambda row: "null")
+        problems.note_rows(f"{who} needs a label in every row", rows, lambda row: "null")
         return None
     if head.kind == "classification":
         return _classes(head, column, problems)
@@ -70,7 +72,7 @@ def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels 
         return _named_classes(head, column, problems)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return _numbered_classes(head, column, problems)
-    problems.add(f"head {head.name!r} needs integer or text labels, got type {column.type}")
+    problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}")
     return None
 
 
@@ -79,7 +81,7 @@ def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadL
     if _has_class_problem(head, len(names), names, problems):
         return None
     if head.units is not None and head.units != len(names):
-        problems.add(
+        problems.note(
             f"head {head.name!r} needs as many class labels as units: {head.units}, "
             f"got {len(names)}: {shown(names)}"
         )
@@ -95,7 +97,7 @@ def _numbered_classes(head: DeclaredHead, column: Any, problems: Problems) -> He
     rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
     rule += f" (units: {head.units})" if head.units is not None else ""
     wrong = np.flatnonzero((ids < 0) | (ids >= units))
-    problems.add_rows(rule, wrong, lambda row: f"class id {ids[row]}")
+    problems.note_rows(rule, wrong, lambda row: f"class id {ids[row]}")
     distinct = np.unique(ids)
     if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or len(wrong):
         return None
@@ -108,7 +110,7 @@ def _has_class_problem(
     if 2 <= number <= MAX_CLASSES:
         return False
     got = f"only the class {shown(values[0])}" if number == 1 else f"{number} different labels"
-    problems.add(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
+    problems.note(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
     return True
 
 
@@ -120,7 +122,7 @@ def _numbers(head: DeclaredHead, column: Any, problems: Problems) -> FloatArray 
     is_number = pa.types.is_integer(item) or pa.types.is_floating(item)
     if not is_number or (head.kind == "box" and not is_list):
         wanted = "a list of 4 numbers" if head.kind == "box" else "a number or a list of numbers"
-        problems.add(f"head {head.name!r} needs {wanted} a row, got type {kind}")
+        problems.note(f"head {head.name!r} needs {wanted} a row, got type {kind}")
         return None
     units = _list_units(head, column, problems) if is_list else 1
     if units is None or _has_other_units(head, units, problems):
@@ -140,20 +142,20 @@ def _list_units(head: DeclaredHead, column: Any, problems: Problems) -> int | No
     lengths = pc.list_value_length(column).to_numpy()
     units = 4 if head.kind == "box" else head.units or int(np.bincount(lengths).argmax())
     wrong = np.flatnonzero(lengths != units)
-    problems.add_rows(
+    problems.note_rows(
         f"head {head.name!r} needs {units} numbers a row",
         wrong,
         lambda row: f"{lengths[row]} numbers: {shown(column[row].as_py())}",
     )
     if units < 1:
-        problems.add(f"head {head.name!r} needs at least 1 number a row, got empty lists")
+        problems.note(f"head {head.name!r} needs at least 1 number a row, got empty lists")
     return None if len(wrong) or units < 1 else units
 
 
 def _has_other_units(head: DeclaredHead, units: int, problems: Problems) -> bool:
     if head.units is None or head.units == units:
         return False
-    problems.add(
+    problems.note(
         f"head {head.name!r} needs as many numbers a row as units: {head.units}, got {units}"
     )
     return True
@@ -163,7 +165,7 @@ def _has_endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> bo
     """Note NaN, null and what is infinite as float32; tell whether there was any."""
     with np.errstate(over="ignore"):
         wrong = np.flatnonzero(~np.isfinite(rows.astype(np.float32)).all(axis=1))
-    problems.add_rows(
+    problems.note_rows(
         f"head {head.name!r} needs finite numbers (of float32)",
         wrong,
         lambda row: shown(rows[row].tolist()),
@@ -178,7 +180,7 @@ def _boxes(
     boxes = to_yxyx(numbers, head.format)
     who = f"head {head.name!r} (boxes {FORMAT_FIELDS[head.format]} in {head.scale}s)"
     ordered = is_ordered(boxes)
-    problems.add_rows(
+    problems.note_rows(
         f"{who} needs a height and a width above 0",
         np.flatnonzero(~ordered),
         lambda row: shown(numbers[row].tolist()),
@@ -188,7 +190,7 @@ def _boxes(
         return None
     fractions = boxes if shapes is None else to_fractions(boxes, *shapes)
     outside = np.flatnonzero(ordered & ~is_inside(fractions))
-    problems.add_rows(
+    problems.note_rows(
         f"{who} needs boxes inside the image",
         outside,
         lambda row: (
@@ -200,123 +202,6 @@ def _boxes(
         return None
     values = np.clip(fractions, 0.0, 1.0).astype(np.float32)
     return HeadLabels(head=head.resolve(4), values=values)
-
-
-TOLERANCE = 1e-6
-"""How far outside [0, 1] a fraction may lie, as dust of floats; it is clipped."""
-
-
-FORMAT_FIELDS = {
-    "yxyx": "[y_min, x_min, y_max, x_max]",
-    "xyxy": "[x_min, y_min, x_max, y_max]",
-    "xywh": "[x_min, y_min, width, height]",
-    "cxcywh": "[x_center, y_center, width, height]",
-}
-"""What the four numbers of each format are."""
-
-
-def to_yxyx(boxes: FloatArray, form: str) -> FloatArray:
-    """Return boxes of a declared format as yxyx; nothing is scaled or checked.
-
-    Args:
-        boxes: Shape ``(n, 4)``.
-        form: One of ``FORMAT_FIELDS``.
-
-    Example:
-        >>> to_yxyx(np.array([[1.0, 2.0, 10.0, 20.0]]), "xywh").tolist()
-        [[2.0, 1.0, 22.0, 11.0]]
-    """
-    return _CONVERSIONS[form](boxes)
-
-
-def to_fractions(
-    boxes: FloatArray, heights: NDArray[np.int64], widths: NDArray[np.int64]
-) -> FloatArray:
-    """Divide yxyx pixel boxes ``(n, 4)`` by the size of each row's own image."""
-    return boxes / np.stack([heights, widths, heights, widths], axis=1)
-
-
-def from_yxyx(boxes: FloatArray, form: str) -> FloatArray:
-    """Return yxyx boxes ``(n, 4)`` in a declared format: the inverse of `to_yxyx`.
-
-    Example:
-        >>> from_yxyx(np.array([[2.0, 1.0, 22.0, 11.0]]), "xywh").tolist()
-        [[1.0, 2.0, 10.0, 20.0]]
-    """
-    return _INVERSES[form](boxes)
-
-
-def to_pixels(
-    boxes: FloatArray, heights: NDArray[np.int64], widths: NDArray[np.int64]
-) -> FloatArray:
-    """Multiply yxyx fractions ``(n, 4)`` by the size of each row's own image."""
-    return boxes * np.stack([heights, widths, heights, widths], axis=1)
-
-
-def without_reversal(boxes: FloatArray) -> FloatArray:
-    """Return yxyx boxes ``(n, 4)`` in which a reversed side has length 0, at its middle.
-
-    A network may put out a box that ends before it begins. Its side counts as 0 in every
-    overlap (``trainables.spec.losses``), so this changes no IoU; exchanging the ends would.
-
-    Example:
-        >>> without_reversal(np.array([[0.75, 0.0, 0.25, 1.0]])).tolist()
-        [[0.5, 0.0, 0.5, 1.0]]
-    """
-    starts, ends = boxes[:, :2], boxes[:, 2:]
-    middles, is_reversed = (starts + ends) / 2.0, ends < starts
-    return np.concatenate(
-        [np.where(is_reversed, middles, starts), np.where(is_reversed, middles, ends)], axis=1
-    )
-
-
-def is_ordered(boxes: FloatArray) -> NDArray[np.bool_]:
-    """Tell which yxyx boxes have both sides longer than 0, ``(n,)``."""
-    return np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-
-
-def is_inside(boxes: FloatArray) -> NDArray[np.bool_]:
-    """Tell which boxes lie in [0, 1] up to ``TOLERANCE``, ``(n,)``."""
-    return np.asarray(((boxes >= -TOLERANCE) & (boxes <= 1.0 + TOLERANCE)).all(axis=1))
-
-
-def _from_xyxy(boxes: FloatArray) -> FloatArray:
-    return boxes[:, [1, 0, 3, 2]]
-
-
-def _from_xywh(boxes: FloatArray) -> FloatArray:
-    start = boxes[:, [1, 0]]
-    return np.concatenate([start, start + boxes[:, [3, 2]]], axis=1)
-
-
-def _from_cxcywh(boxes: FloatArray) -> FloatArray:
-    centre, half = boxes[:, [1, 0]], boxes[:, [3, 2]] / 2.0
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def _to_xywh(boxes: FloatArray) -> FloatArray:
-    return np.concatenate([boxes[:, [1, 0]], boxes[:, [3, 2]] - boxes[:, [1, 0]]], axis=1)
-
-
-def _to_cxcywh(boxes: FloatArray) -> FloatArray:
-    starts, ends = boxes[:, [1, 0]], boxes[:, [3, 2]]
-    return np.concatenate([(starts + ends) / 2.0, ends - starts], axis=1)
-
-
-_CONVERSIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "yxyx": lambda boxes: boxes,
-    "xyxy": _from_xyxy,
-    "xywh": _from_xywh,
-    "cxcywh": _from_cxcywh,
-}
-
-
-_INVERSES: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "yxyx": lambda boxes: boxes,
-    "xyxy": _from_xyxy,  # its own inverse
-    "xywh": _to_xywh,
-    "cxcywh": _to_cxcywh,
-}
 
 
 SMALLEST_BASELINE = 1e-12

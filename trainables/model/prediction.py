@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.labels import from_yxyx, to_pixels, without_reversal
+from trainables.data.boxes import from_yxyx, to_pixels, without_reversal
 from trainables.model.signature import BoxForm, ModelSignature, class_labels
 from trainables.spec.heads import HeadSpec
 

@@ -31,9 +31,9 @@ from trainables.data.images import (
     read_header,
 )
 from trainables.data.parquet import Source
-from trainables.data.request import Problems
 from trainables.errors import InputError
 from trainables.spec.plain_values import plain
+from trainables.spec.problems import Problems
 from trainables.storage.local import open_plain
 
 Images: TypeAlias = Any
@@ -207,9 +207,9 @@ def _read(path: str, who: str) -> bytes | None:
 
 def _in_data_set(uri: str) -> Iterator[tuple[str, Any]]:
     source = Source(uri)
-    problems = Problems(uri, source.place)
+    problems = Problems(f"data {uri!r}", source.place)
     column = image_column(source.schema, problems)
-    problems.raise_if_any()
+    problems.refuse_any()
     if column is not None:
         for start, images in column.images(source):
             for row, image in enumerate(images, start):

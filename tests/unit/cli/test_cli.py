@@ -54,7 +54,7 @@ def runner(monkeypatch, folder):
 
     module.run = run
     monkeypatch.setitem(sys.modules, "search.running.run", module)
-    monkeypatch.setattr(search, "runner", module, raising=False)
+    monkeypatch.setattr("search.running.run", module, raising=False)
     return module
 
 

@@ -18,7 +18,7 @@ from tests.stub_study import ROOT
 CODE = """
 import atexit, os, signal, subprocess, sys, time
 from pathlib import Path
-from search import supervisor
+from search.cli import supervisor
 from search.cluster.phase import tell, tell_folder
 
 folder = Path(sys.argv[1])

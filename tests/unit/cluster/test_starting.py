@@ -69,7 +69,7 @@ def running(name):
 def test_processes_are_warmed_only_where_each_of_them_will_train(
     tmp_path, monkeypatch, resources, cores, expected
 ):
-    monkeypatch.setattr("search.cluster.shares.local_cores", lambda: cores)
+    monkeypatch.setattr("search.cluster.starting.local_cores", lambda: cores)
     study = stub_study(tmp_path, resources=resources)
 
     assert (has_a_slot_per_core(study), num_cpus(study)) == expected

@@ -84,7 +84,7 @@ def test_the_processes_of_a_ray_are_ended_and_no_others(acted):
 
 DRIVER = f"""
 import os, subprocess, sys, time
-from search import watchdog
+from search.cluster import watchdog
 from search.cluster.phase import heard_by, tell
 watchdog.STARTING_SECONDS, watchdog.LEAVING_SECONDS = map(float, sys.argv[2:4])
 root = sys.argv[1]

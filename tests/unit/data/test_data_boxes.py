@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.labels import (
+from trainables.data.boxes import (
     FORMAT_FIELDS,
     from_yxyx,
     is_inside,

@@ -22,7 +22,7 @@ DAY = 86_400.0
 OPEN = """
 import os, signal, sys, time
 import trainables.data.cache as data_cache
-from trainables.data import open_dataset
+from trainables.data.dataset import open_dataset
 storage, fingerprint, cache, fate = sys.argv[1:]
 copy = data_cache._copy
 def noted(*arguments):

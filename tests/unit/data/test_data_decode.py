@@ -259,7 +259,8 @@ KILLED = """
 import sys, time
 import trainables.data.decode as data_decode
 from tests.unit.data_sets import request
-from trainables.data import check_dataset, decode_dataset
+from trainables.data.check import check_dataset
+from trainables.data.decode import decode_dataset
 
 def wait(*arguments):
     print("writing", flush=True)

@@ -110,8 +110,8 @@ def far_cluster(monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def relay(self, argv):
-            client.asked = argv
+        def relay(self, command, arguments):
+            client.asked = command, arguments
             if isinstance(client.answer, Exception):
                 raise client.answer
             return client.answer
@@ -137,7 +137,7 @@ def test_a_cluster_is_asked_by_a_job_and_its_findings_stand_below_ours(far):
 
     found = examined("s3://bucket/studies")
 
-    assert far.asked == ["doctor", "--json", "--storage", "s3://bucket/studies"]
+    assert far.asked == ("doctor", {"storage": "s3://bucket/studies", "json": True})
     assert found["disk"] == BAD
     assert found["release"].state == "ok"
 

@@ -130,7 +130,9 @@ def test_a_file_without_rows_gives_none(tmp_path):
 def test_a_large_file_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     data = write(tmp_path / "many.parquet", rows=200)
     made = []
-    monkeypatch.setattr("trainables.data.images.decode_image", lambda *a: made.append(a) or 0)
+    monkeypatch.setattr(
+        "trainables.model.preprocessing.decode_image", lambda *a: made.append(a) or 0
+    )
 
     first = next(prepare_each(data, GREY))
 

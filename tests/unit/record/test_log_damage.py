@@ -218,7 +218,7 @@ def test_without_the_checksum_changed_bytes_would_be_believed(
 
     for module in ("search.record.reader", "search.record.segments", "search.record.epochs"):
         monkeypatch.setattr(f"{module}.unseal", unseal)
-    monkeypatch.setattr("trainables.storage.sealed.unseal", unseal)
+    monkeypatch.setattr("trainables.trial.measurement.unseal", unseal)
     size = sum(len(inode.data) for inode in unfinished.values())
 
     places = range(0, size, 23)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from tests.unit.test_crash_points import check_acknowledged, check_finished
 
 import search.record.epochs
 import search.record.segments
@@ -14,6 +13,7 @@ from search.record.segments import SegmentFiles
 from tests.clocks import an_hour_later
 from tests.faulty_files import MemoryFiles, empty_disk
 from tests.scripted_study import Player, measured, small_packs
+from tests.unit.record.test_crash_points import check_acknowledged, check_finished
 from trainables.trial.measurement import write
 
 pytestmark = pytest.mark.usefixtures("small_packs")

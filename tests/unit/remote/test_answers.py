@@ -1,5 +1,7 @@
 import dataclasses
+import json
 
+import msgspec
 import pytest
 
 from search.errors import (
@@ -17,11 +19,10 @@ from search.remote.questions import (
     error_of,
     error_to_plain,
     from_log,
-    point_of,
-    point_to_plain,
     to_log,
 )
 from search.results.load import load
+from search.results.points import Point
 from tests.finished_study import write_study
 
 ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}
@@ -78,5 +79,6 @@ def test_a_point_arrives_whole(tmp_path):
     best = load(str(tmp_path / "digits")).best()
     assert best.others
 
-    assert point_of(point_to_plain(best)) == best
-    assert {field.name for field in dataclasses.fields(best)} == set(point_to_plain(best))
+    arrived = json.loads(json.dumps(dataclasses.asdict(best)))
+
+    assert msgspec.convert(arrived, Point) == best

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import sys
 
@@ -5,7 +6,6 @@ import pytest
 
 from search.errors import InputError, Unreachable
 from search.remote import connection
-from search.remote import connection as tunnel
 from search.remote.connection import Connection, Tunnel
 from tests.processes import is_alive, wait_until
 
@@ -33,7 +33,7 @@ def file(tmp_path, monkeypatch):
     """Return a cluster's file, with a program that makes its tunnels without a cluster."""
     program = tmp_path / "ray.py"
     program.write_text(FORWARD)
-    monkeypatch.setattr(tunnel, "RAY", (sys.executable, str(program)))
+    monkeypatch.setattr(connection, "RAY", (sys.executable, str(program)))
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -47,7 +47,7 @@ def pids(file):
 
 
 def test_the_file_of_a_cluster_gets_a_tunnel_that_ends_with_the_connection(file):
-    with Connection(str(file)) as there:
+    with contextlib.closing(Connection(str(file))) as there:
         assert there.ray_version == "2.60.0"
         assert there.address.startswith("http://127.0.0.1:")
         assert all(is_alive(pid) for pid in pids(file))
@@ -56,13 +56,13 @@ def test_the_file_of_a_cluster_gets_a_tunnel_that_ends_with_the_connection(file)
 
 
 def test_a_tunnel_that_has_ended_is_opened_again(file):
-    with Connection(str(file)) as there:
+    with contextlib.closing(Connection(str(file))) as there:
         before = pids(file)
         for pid in before:
             os.kill(pid, 9)
         wait_until(lambda: not any(is_alive(pid) for pid in before), 30)
 
-        assert there.call(lambda api: api.check()) == "2.60.0"
+        assert there.json("GET", "/api/version") == {"ray_version": "2.60.0"}
         assert len(pids(file)) == 2 * len(before)
 
 
@@ -91,7 +91,7 @@ def test_a_file_that_is_not_there_is_no_address(file):
 
 def test_a_file_may_be_given_from_the_home_folder_or_as_a_path(file):
     for said in ("~/cluster.yaml", file):
-        with Connection(said) as there:
+        with contextlib.closing(Connection(said)) as there:
             assert there.ray_version == "2.60.0"
 
 
@@ -123,14 +123,15 @@ def test_what_only_looks_waits_for_a_cluster_to_come_back_but_not_for_ever(file,
     monkeypatch.setattr(connection, "PAUSE_SECONDS", 0.1)
     tries = []
 
-    def ask(api):
-        tries.append(api)
+    def answer(*asked):
+        tries.append(asked)
         if len(tries) != 3:
             raise Unreachable("gone")
-        return "back"
+        return 200, b'"back"'
 
-    with Connection(str(file)) as there:
-        assert there.call_patiently(ask) == "back"
+    with contextlib.closing(Connection(str(file))) as there:
+        monkeypatch.setattr(there, "_send", answer)
+        assert there.look("/") == "back"
         with pytest.raises(Unreachable, match="gone"):
-            there.call_patiently(ask)
+            there.look("/")
     assert len(tries) > 4

@@ -283,6 +283,7 @@ def test_nsga2_keeps_counting_generations_in_a_long_study():
     assert ask(space, "nsga2", recorded).system_attrs == {"NSGAIISampler:generation": 50}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**32))
 def test_the_order_of_a_grid_has_every_place_once(size, seed):
     assert sorted(shuffled(place, size, seed) for place in range(size)) == list(range(size))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.errors import InputError
-from search.space.problems import PlacedError, dotted, joined, shown, unknown_keys
 from search.study.settings import Budget, Resources, Validation, read_value
+from trainables.spec.problems import PlacedError, dotted, joined, shown, unknown_keys
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,11 @@ def test_what_is_held_follows_the_memory_that_is_given(memory, kind):
 
 
 def test_no_more_than_two_chunks_are_held_at_once(tmp_path, monkeypatch):
-    made = []
+    made, aligned_images = [], feeding.aligned_images
     monkeypatch.setattr(
         feeding,
         "aligned_images",
-        lambda *args: made.append(row_reading.aligned_images(*args)) or made[-1],
+        lambda *args: made.append(aligned_images(*args)) or made[-1],
     )
     feed = ChunkedFeed(
         mapped(make_data(HEADS), tmp_path).split("train"), HEADS, chunk_bytes=8 * ROW_BYTES
@@ -198,7 +198,13 @@ def test_a_set_larger_than_the_memory_that_is_left_trains_in_chunks(is_held, wor
     np.lib.format.open_memmap(tmp_path / "train.npy", "w+", np.uint8, (4096, 256, 256, 1)).flush()
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.test_feeding", str(tmp_path), str(int(is_held))],
+        [
+            sys.executable,
+            "-m",
+            "tests.unit.training.test_feeding",
+            str(tmp_path),
+            str(int(is_held)),
+        ],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
