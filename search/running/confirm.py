@@ -186,7 +186,7 @@ class _Run:
             plan,
             self._log,
             Fifo(),
-            _suggest_nothing,
+            None,
             own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store, self._log.generation),
         )
@@ -220,10 +220,6 @@ class _Run:
 
 def _origin(training: Training) -> Any:
     return "reference" if training.is_reference else "start_with"
-
-
-def _suggest_nothing(number: int, recorded: Any) -> NoReturn:
-    raise AssertionError(f"training {number} has no config")
 
 
 def confirm(
