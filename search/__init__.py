@@ -129,9 +129,9 @@ def confirm(
         return confirm_study(folder, seeds=seeds, top=top, **policy)
     from rich.console import Console
 
-    from search.view.live import ConfirmWatcher
+    from search.view.live import watcher_for
 
-    with ConfirmWatcher(Console()) as watcher:
+    with watcher_for(Console()) as watcher:
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
 
 

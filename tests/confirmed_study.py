@@ -7,7 +7,7 @@ from search.record.decisions import DONE, Asked, Closed, Ended, Tested
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.chooser import Chooser
-from search.results.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from search.results.retrained import Training, record_of, trainings_of
@@ -97,7 +97,7 @@ def confirmed(
         )
         for was, (number, losses, again) in enumerate(trials, start=1)
     ]
-    return confirmation(
+    return Confirmation(
         name="digits",
         folder="studies/digits",
         policy=policy,
@@ -106,8 +106,8 @@ def confirmed(
             objective=objective or every_head(HEADS), baselines=dict.fromkeys(HEADS, 1.0)
         ),
         seeds=tuple(range(1, 1 + max((len(one[2]) for one in trials), default=0))),
-        candidates=candidates,
-    )
+        candidates=tuple(candidates),
+    ).ranked()
 
 
 def _repeat(seed: int, losses: Losses | None) -> Repeat:

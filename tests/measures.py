@@ -32,7 +32,8 @@ LAYERS: tuple[Set[str], ...] = (
 """Packages, the lowest first: a file imports from its own package and from lower ones only."""
 TRAINED: tuple[Set[str], ...] = (
     {"trainables.errors"},
-    {"trainables.spec", "trainables.storage"},
+    {"trainables.storage"},
+    {"trainables.spec"},
     {"trainables.data"},
     {"trainables.model"},
     {"trainables.training"},

@@ -22,11 +22,24 @@ class InputError(SearchError, ValueError):
             problems: At least one message, each complete in itself.
             where: The file or object that all of them concern, if there is one.
         """
-        prefix = f"{where}: " if where else ""
-        if len(problems) == 1:
-            return cls(f"{prefix}{problems[0]}")
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        return cls(f"{prefix}{len(problems)} problems{lines}")
+        return cls(joined(problems, where=where))
+
+
+def joined(problems: Sequence[str], *, where: str = "", most: int | None = None) -> str:
+    """Return problems as one message: a single one as it is, several one per line.
+
+    Args:
+        problems: At least one, each complete in itself.
+        where: What all of them concern, if there is such a thing.
+        most: How many are told, the rest only counted; None for all.
+    """
+    prefix = f"{where}: " if where else ""
+    if len(problems) == 1:
+        return f"{prefix}{problems[0]}"
+    told = list(problems[:most])
+    if len(told) < len(problems):
+        told.append(f"and {len(problems) - len(told)} more")
+    return f"{prefix}{len(problems)} problems" + "".join(f"\n  - {line}" for line in told)
 
 
 class StorageError(SearchError):

@@ -5,45 +5,41 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import replace
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from search.cli.local import with_flags
+from search.cli.main import DONE
+from search.record.metrics import point_words
 from search.remote.client import Client
-from search.remote.questions import StudyStatus, Submitted
+from search.remote.questions import StudyStatus
 from search.remote.request import is_place
-from search.results.metrics import point_words
+from search.remote.submit import Submitted
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value
-
-STYLES = {
-    "running": "cyan",
-    "finished": "green",
-    "failed": "red",
-    "unreadable": "red",
-    "interrupted": "magenta",
-}
+from search.view.study import state_cell, studies_table
+from search.view.tables import LABEL_WIDTH, STATE_STYLES, add_row, say
 
 
 def submit(args: Namespace, console: Console) -> int:
     """Have a cluster run the study of a file, or the digits."""
-    changes = {name: getattr(args, name) for name in ("trials", "epochs", "concurrent", "seed")}
+    study, storage = None, args.storage
     if args.study is not None:
-        storage = args.storage or _said(args.study)
-        study = _study(args, None if storage else DEFAULT_STORAGE)
-        with Client(args.address) as client:
+        storage = storage or _said(args.study)
+        changes = {"name": args.name, "seed": args.seed}
+        changes["storage"] = None if storage else DEFAULT_STORAGE
+        study = with_flags(Study.from_yaml(args.study, **changes), args)
+    with Client(args.address) as client:
+        if study is not None:
             submitted = client.submit(study, storage=storage)
-            address = client.address
-    else:
-        with Client(args.address) as client:
-            submitted = client.submit_digits(name=args.name, storage=args.storage, **changes)
-            address = client.address
-    _print_submitted(console, submitted, args.address, address)
-    return 0
+        else:
+            names = ("name", "trials", "epochs", "concurrent", "seed")
+            digits = {name: getattr(args, name) for name in names}
+            submitted = client.submit_digits(storage=storage, **digits)
+        _print_submitted(console, submitted, args.address, client.address)
+    return DONE
 
 
 def status(args: Namespace, console: Console) -> int:
@@ -52,7 +48,7 @@ def status(args: Namespace, console: Console) -> int:
         return studies(args, console)
     with Client(args.address) as client:
         _print_status(console, client.status(args.name))
-    return 0
+    return DONE
 
 
 def studies(args: Namespace, console: Console) -> int:
@@ -60,20 +56,14 @@ def studies(args: Namespace, console: Console) -> int:
     with Client(args.address) as client:
         found, address = client.studies(), client.address
     if not found:
-        _say(console, f"no studies on the cluster at {address}")
-        return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("study", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("trials", justify="right", no_wrap=True)
-    table.add_column("best", overflow="fold")
-    table.add_column("job", overflow="fold")
+        say(console, f"no studies on the cluster at {address}")
+        return DONE
+    table = studies_table("job")
     for one in found:
-        state = Text(one.state, style=STYLES.get(one.state, ""))
         best = "-" if one.best is None else point_words(one.best)
-        table.add_row(clean(one.name), state, _trials(one), Text(best), clean(one.job_id))
+        add_row(table, one.name, state_cell(one.state), _trials(one), best, one.job_id)
     console.print(table)
-    return 0
+    return DONE
 
 
 def logs(args: Namespace, console: Console) -> int:
@@ -82,7 +72,7 @@ def logs(args: Namespace, console: Console) -> int:
         for line in client.logs(args.name, follow=args.follow):
             sys.stdout.write(f"{clean(line.expandtabs())}\n")
             sys.stdout.flush()
-    return 0
+    return DONE
 
 
 def stop(args: Namespace, console: Console) -> int:
@@ -92,32 +82,26 @@ def stop(args: Namespace, console: Console) -> int:
     _print_status(console, stopped)
     if stopped.state == "interrupted":
         where = _where(args.address or address)
-        _say(console, f"next     twohead resume {stopped.name}{where}")
-    return 0
+        say(console, f"next     twohead resume {stopped.name}{where}")
+    return DONE
 
 
-def run_there(args: Namespace, argv: Sequence[str], console: Console) -> int:
-    """Run a command on a cluster that runs here without ``--address``.
-
-    Args:
-        args: Parsed.
-        argv: As they were given.
-        console: Where its output goes.
-    """
-    if args.command == "resume":
-        return _resume(args, console)
+def relay(args: Namespace, console: Console) -> int:
+    """Run a command on a cluster that only reads, and print what it printed there."""
+    arguments = {k: given for k, given in vars(args).items() if k not in {"command", "address"}}
     # On a terminal as wide as it; else as wide as any file, so that the same is printed.
     is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     columns = None if is_file else shutil.get_terminal_size().columns
     with Client(args.address) as client:
-        answer = client.relay(_without_address(argv), name=_name(args), columns=columns)
+        answer = client.relay(args.command.name, arguments, columns=columns)
     sys.stdout.write(answer.out)
     sys.stdout.flush()
     sys.stderr.write(answer.err)
     return answer.status
 
 
-def _resume(args: Namespace, console: Console) -> int:
+def resume(args: Namespace, console: Console) -> int:
+    """Have a cluster go on with a study, by its name or with its file."""
     budget = {"trials": args.trials, "epochs": args.epochs}
     with Client(args.address) as client:
         if args.folder.endswith((".yaml", ".yml")) or os.path.isfile(args.folder):
@@ -127,15 +111,7 @@ def _resume(args: Namespace, console: Console) -> int:
         else:
             submitted = client.resume(args.folder, **budget)
     _print_submitted(console, submitted, args.address, args.address)
-    return 0
-
-
-def _study(args: Namespace, storage: str | None) -> Study:
-    study = Study.from_yaml(args.study, name=args.name, seed=args.seed, storage=storage)
-    study = study.with_budget(trials=args.trials, epochs=args.epochs)
-    if args.concurrent is None:
-        return study
-    return replace(study, resources=replace(study.resources, concurrent=args.concurrent))
+    return DONE
 
 
 def _said(file: str) -> str | None:
@@ -149,13 +125,13 @@ def _print_submitted(
 ) -> None:
     where = _where(said)
     files = f", {submitted.num_files} files of your own code" if submitted.num_files else ""
-    _say(console, f"study    {submitted.name}, job {submitted.job_id}")
-    _say(console, f"storage  {submitted.storage or 'the one of the cluster (TWOHEAD_STORAGE)'}")
-    _say(console, f"sent     {submitted.num_bytes / 1024:.1f} KiB{files}")
-    _say(console, f"next     twohead status {submitted.name}{where}")
-    _say(console, f"         twohead logs {submitted.name} --follow{where}")
+    say(console, f"study    {submitted.name}, job {submitted.job_id}")
+    say(console, f"storage  {submitted.storage or 'the one of the cluster (TWOHEAD_STORAGE)'}")
+    say(console, f"sent     {submitted.num_bytes / 1024:.1f} KiB{files}")
+    say(console, f"next     twohead status {submitted.name}{where}")
+    say(console, f"         twohead logs {submitted.name} --follow{where}")
     # Without an address `best` looks here, where no study of the cluster lies.
-    _say(console, f"         twohead best {submitted.name}{_where(said or address)}")
+    say(console, f"         twohead best {submitted.name}{_where(said or address)}")
 
 
 def _print_status(console: Console, one: StudyStatus) -> None:
@@ -179,8 +155,8 @@ def _print_status(console: Console, one: StudyStatus) -> None:
     if one.message:
         lines.append(("last", one.message))
     for name, said in lines:
-        style = STYLES.get(one.state, "") if name == "state" else ""
-        text = Text.assemble((f"{name:<9}", "dim"), (clean(said), style))
+        style = STATE_STYLES.get(one.state, "") if name == "state" else ""
+        text = Text.assemble((f"{name:<{LABEL_WIDTH}}", "dim"), (clean(said), style))
         console.print(text, soft_wrap=True)
 
 
@@ -190,23 +166,3 @@ def _trials(one: StudyStatus) -> str:
 
 def _where(address: str | None) -> str:
     return "" if address is None else f" --address {quoted(address)}"
-
-
-def _name(args: Namespace) -> str | None:
-    """Return the study that a command names; None where it names none, or a folder."""
-    said = getattr(args, "folder", None)
-    return None if said is None or "/" in said else str(said)
-
-
-def _without_address(argv: Sequence[str]) -> list[str]:
-    """Return arguments without ``--address`` and its value."""
-    kept, skips = [], False
-    for argument in argv:
-        if not skips and argument != "--address" and not argument.startswith("--address="):
-            kept.append(argument)
-        skips = argument == "--address" and not skips
-    return kept
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(Text(clean(line)), soft_wrap=True)

@@ -1,6 +1,7 @@
 """What runs on a cluster's head: ``python -P -m search.cli.job run|drive|ask ...``.
 
-A job of Ray's Jobs API starts it; `search.remote.client` submits the jobs.
+A job of Ray's Jobs API starts it; `search.remote` submits the jobs. ``run`` is a process that
+starts ``drive``, which runs a study, and starts it again; ``ask`` answers a question.
 """
 
 import argparse
@@ -17,56 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
-
 from search.cli.local import run_study
-from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, fail, plain_console
+from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain, fail, plain_console
 from search.errors import ClusterLost, SearchError, StorageError, StorageFull
+from search.remote.questions import to_log
 from search.remote.request import COMMAND, JobRequest, check_places, our_version
 from search.study import digits as defaults
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study, or answer a question.
-
-    Returns:
-        The exit status: 0 done or answered, else as of `search.cli.main.main`.
-    """
-    parser = argparse.ArgumentParser(prog="search.cli.job", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "drive"):
-        commands.add_parser(name).add_argument("request", type=Path)
-    ask = commands.add_parser("ask")
-    ask.add_argument("question")
-    ask.add_argument("asked")
-    args = parser.parse_args(argv)
-    if args.command == "ask":
-        return _answer(args.question, json.loads(args.asked))
-    from search.cli import job as job_run
-
-    if args.command == "drive":
-        return job_run.drive(args.request)
-    here = [sys.executable, *COMMAND[1:]]
-    return job_run.supervise([*here, "drive", str(args.request)])
-
-
-def _answer(question: str, asked: dict[str, Any]) -> int:
-    from search.cli import answer as job_ask
-    from search.errors import SearchError
-    from search.remote.questions import error_to_plain, to_log
-
-    storage = str(asked.get("storage") or "")
-    try:
-        if "argv" in asked:
-            answer = job_ask.relay(asked["argv"], storage=storage, columns=asked.get("columns"))
-        else:
-            answer = job_ask.tell(asked["what"], asked["options"], storage=storage)
-    except SearchError as error:
-        answer = {"error": error_to_plain(error)}
-    sys.stdout.write("\n" + to_log(answer, question))
-    sys.stdout.flush()
-    return 0
-
 
 REFUSED = 3
 """Exit status of a driver that would fail again in the same way."""
@@ -86,6 +43,31 @@ TEST_FACTORY = "TWOHEAD_TEST_FACTORY"
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl, linux/prctl.h
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study, or answer a question.
+
+    Returns:
+        The exit status: 0 done or answered, 2 bad input, 130 interrupted, 1 anything else.
+    """
+    parser = argparse.ArgumentParser(prog="search.cli.job", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("run", "drive"):
+        commands.add_parser(name).add_argument("request", type=Path)
+    ask = commands.add_parser("ask")
+    ask.add_argument("question")
+    ask.add_argument("asked", type=json.loads)
+    args = parser.parse_args(argv)
+    if args.command == "run":
+        return supervise([sys.executable, *COMMAND[1:], "drive", str(args.request)])
+    if args.command == "drive":
+        return drive(args.request)
+    from search.cli.answer import answer
+
+    sys.stdout.write("\n" + to_log(answer(args.asked), args.question))
+    sys.stdout.flush()
+    return DONE
+
+
 def supervise(command: Sequence[str], *, pauses: Sequence[float] = PAUSES) -> int:
     """Run a driver to its end, and again where it was killed or failed unexpectedly.
 
@@ -95,9 +77,6 @@ def supervise(command: Sequence[str], *, pauses: Sequence[float] = PAUSES) -> in
     Args:
         command: Starts the driver.
         pauses: Seconds before each restart.
-
-    Returns:
-        The exit status: 0 done, 2 bad input, 130 interrupted, 1 anything else.
     """
     stop = _Stop()
     restarts = 0
@@ -111,10 +90,10 @@ def supervise(command: Sequence[str], *, pauses: Sequence[float] = PAUSES) -> in
         if time.monotonic() - began >= LONG_RUN_SECONDS:
             restarts = 0
         if restarts == len(pauses):
-            _say(f"the driver {_words(status)} once more: it is not started again")
+            complain(f"the driver {_words(status)} once more: it is not started again")
             return FAILED
         pause, restarts = pauses[restarts], restarts + 1
-        _say(f"the driver {_words(status)}: start {restarts} of {len(pauses)} in {pause:g} s")
+        complain(f"the driver {_words(status)}: start {restarts} of {len(pauses)} in {pause:g} s")
         if stop.comes_within(pause):
             return INTERRUPTED
 
@@ -165,34 +144,33 @@ def drive(path: Path) -> int:
     """
     _end_with_parent()
     try:
-        return _drive(path, plain_console())
+        return _drive(path)
     except KeyboardInterrupt:
-        _say("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     except Exception as error:
         status = fail(error, show=False)
         return status if status != FAILED or _may_pass(error) else REFUSED
 
 
-def _drive(path: Path, console: Console) -> int:
+def _drive(path: Path) -> int:
     request = JobRequest.read(path)
     if request.version != our_version():
-        _say(
+        complain(
             f"warning: submitted with version {request.version}, run with {our_version()}: "
             "install the same on both sides"
         )
     study = request.study_here()
-    _say(f"study {study.name} in {study.storage}, driven on {socket.gethostname()}")
+    complain(f"study {study.name} in {study.storage}, driven on {socket.gethostname()}")
     needs_digits = defaults.is_digits(study)
     if not needs_digits:
         check_places(study)
-    tested_by = os.environ.get(TEST_FACTORY)
-    options: dict[str, Any] = {"factory": tested_by} if tested_by else {}
-    status = run_study(
-        study, console, needs_digits=needs_digits, patience=PATIENCE_SECONDS, **options
-    )
+    options: dict[str, Any] = {"needs_digits": needs_digits, "patience": PATIENCE_SECONDS}
+    if factory := os.environ.get(TEST_FACTORY):
+        options["factory"] = factory
+    status = run_study(study, plain_console(), **options)
     # The last line of a job's log is what `twohead status` shows.
-    _say(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
+    complain(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
     return status
 
 
@@ -209,10 +187,6 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:
         raise KeyboardInterrupt
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"twohead: {line}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""The `twohead` command: its arguments, its errors and its exit status."""
+"""The `twohead` command: its table of commands, its errors and its exit status.
+
+A new command is a row of ``COMMANDS`` below and the function that the row names, which takes the
+parsed arguments and a console and returns the exit status (`search.cli.local` works here,
+`search.cli.cluster` speaks to a cluster). What takes long is imported in the function.
+"""
 
 import argparse
 import errno
@@ -7,8 +12,9 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,15 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from rich.console import Console
 
-
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses."""
-
-LOCAL = "search.cli.local"
-"""The module of the commands that run here, unless they have an ``--address``."""
-
-STARTING_RAY = ("run", "resume", "confirm")
-"""The commands of that module that start Ray, or join it."""
 
 NOBODY_READS = "nobody reads the output any more"
 LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,18 +32,206 @@ LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FILE_WIDTH = 120
 """Columns of what goes to a file or a pipe, unless ``COLUMNS`` says otherwise."""
 
+Argument = tuple[str, dict[str, Any]]
+"""The name of an argument, and the options of `argparse.ArgumentParser.add_argument`."""
 
-def main(
-    argv: Sequence[str] | None = None,
-    *,
-    place: Callable[[argparse.Namespace], None] | None = None,
-) -> int:
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A row of the table."""
+
+    name: str
+    """Of two words in one of ``GROUPS``."""
+    text: str
+    runs: str
+    """``module:function`` in `search`."""
+    arguments: tuple[Argument, ...] = ()
+    runs_there: str = ""
+    """The function in its place where ``--address`` names a cluster."""
+    starts_ray: bool = False
+    """Whether it starts a Ray on this machine, or joins one."""
+    only_reads: bool = False
+    """Whether a cluster's head runs it for whoever asks: it prints alike wherever it runs."""
+
+
+def _value(name: str, metavar: str, text: str, **options: Any) -> Argument:
+    return name, {"metavar": metavar, "help": text, **options}
+
+
+def _number(name: str, metavar: str, text: str, default: int | None = None) -> Argument:
+    return _value(name, metavar, text, type=int, default=default)
+
+
+def _flag(name: str, text: str) -> Argument:
+    return name, {"action": "store_true", "help": text}
+
+
+STUDY_FILE = _value("study", "STUDY.yaml", "the study file", nargs="?")
+FOLDER = _value("folder", "STUDY", "its folder, or its name where it lies in ./studies")
+NAME = _value("name", "NAME", "the study's name")
+CLUSTER = "the file that `ray up` was given, a URL, or host:port"
+LOOK_THERE = _value("--address", "A", f"look on a cluster: {CLUSTER}")
+DEFAULT_ADDRESS = "(RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
+ADDRESS = _value("--address", "A", f"a cluster: {CLUSTER} {DEFAULT_ADDRESS}")
+BUDGET = (
+    _number("--trials", "N", "how many trials in all"),
+    _number("--epochs", "N", "epochs of a whole trial"),
+)
+NEW_STUDY = (
+    _number("--seed", "N", "seed of the study (0)"),
+    _number("--concurrent", "N", "trials side by side"),
+    _value("--name", "NAME", "name of the study"),
+)
+POLICY = (
+    _value("--policy", "P", "geometric_mean (default), ideal_point, lexicographic, head"),
+    _value("--head", "H", "take the best of this head alone"),
+    _value("--exponents", "H=E,...", "weigh heads, such as c_output=2,r_output=1"),
+)
+TEST = _flag("--test", "measure it on the test split if that was not done")
+JSON = _flag("--json", "print one JSON object")
+
+GROUPS = {"data": "Make or check a data set."}
+COMMANDS = (
+    Command(
+        "run",
+        "Run a study to its end; without a file the bundled digits. What is unfinished is "
+        "resumed, what is finished is printed.",
+        "cli.local:run",
+        (
+            *(STUDY_FILE, *BUDGET),
+            _value("--storage", "DIR", "folder or URI for studies (studies)"),
+            *NEW_STUDY,
+        ),
+        starts_ray=True,
+    ),
+    Command(
+        "resume",
+        "Run a study on, with a larger budget perhaps.",
+        "cli.local:resume",
+        (FOLDER, LOOK_THERE, *BUDGET),
+        runs_there="cli.cluster:resume",
+        starts_ray=True,
+    ),
+    Command(
+        "best",
+        "Print the best config of a study.",
+        "cli.local:best",
+        (FOLDER, LOOK_THERE, *POLICY, TEST, JSON),
+        runs_there="cli.cluster:relay",
+        only_reads=True,
+    ),
+    Command(
+        "confirm",
+        "Train the leading trials of a study again with fresh seeds: a winner must survive its "
+        "luck. What was trained before counts; more seeds or trials only add to it.",
+        "cli.local:confirm",
+        (
+            FOLDER,
+            _number("--seeds", "N", "fresh seeds (2)", 2),
+            _number("--top", "K", "leading trials besides the reference (3)", 3),
+            *(*POLICY, JSON),
+        ),
+        starts_ray=True,
+    ),
+    Command(
+        "show",
+        "Print a study's trials, its front and its seconds.",
+        "cli.local:show",
+        (FOLDER, LOOK_THERE, JSON),
+        runs_there="cli.cluster:relay",
+        only_reads=True,
+    ),
+    Command(
+        "list",
+        "Print a line per study.",
+        "cli.local:list_",
+        (
+            LOOK_THERE,
+            _value("storage", "STORAGE", "folder or URI (studies)", nargs="?", default="studies"),
+        ),
+        runs_there="cli.cluster:relay",
+        only_reads=True,
+    ),
+    Command(
+        "data digits",
+        "Write images of handwritten digits.",
+        "cli.local:data_digits",
+        (
+            _value("out", "OUT", "a .parquet file, or a folder for one"),
+            _number("--num", "N", "images (5000)", 5000),
+            _number("--image-size", "PIXELS", "of each side (32)", 32),
+            _number("--seed", "N", "(0)", 0),
+        ),
+    ),
+    Command(
+        "data check",
+        "Check the data set of a study file.",
+        "cli.local:data_check",
+        (_value("study", "STUDY.yaml", "the study file"),),
+    ),
+    Command(
+        "cluster-yaml",
+        "Print or write the file that `ray up` launches a cluster from.",
+        "cli.local:cluster_yaml",
+        (
+            _value("out", "OUT", "a new file; absent: print it", nargs="?"),
+            (
+                "--provider",
+                {
+                    "choices": ("aws", "local"),
+                    "default": "aws",
+                    "help": "aws (default), or local: machines of your own",
+                },
+            ),
+        ),
+    ),
+    Command(
+        "submit",
+        "Have a cluster run a study, without a file the bundled digits, and return at once.",
+        "cli.cluster:submit",
+        (
+            *(STUDY_FILE, ADDRESS, *BUDGET),
+            _value("--storage", "URI", "a URI or a path on all nodes (the cluster's own)"),
+            *NEW_STUDY,
+        ),
+    ),
+    Command(
+        "status",
+        "Print where a study on a cluster stands; without a name, all of them.",
+        "cli.cluster:status",
+        (_value("name", "NAME", "the study's name", nargs="?"), ADDRESS),
+    ),
+    Command(
+        "logs",
+        "Print what a study on a cluster has printed.",
+        "cli.cluster:logs",
+        (NAME, _flag("--follow", "go on until its job ends"), ADDRESS),
+    ),
+    Command(
+        "stop", "End a study's job on a cluster in order.", "cli.cluster:stop", (NAME, ADDRESS)
+    ),
+    Command("studies", "Print a line per study of a cluster.", "cli.cluster:studies", (ADDRESS,)),
+    Command(
+        "doctor",
+        "Say on one page whether this machine, or a cluster, is fit, and what to do where it is "
+        "not. Exit status 1 if it is not.",
+        "doctor.doctor:doctor",
+        (
+            _value("--address", "A", f"look on a cluster, too: {CLUSTER}"),
+            _value("--storage", "URI", "try this folder or URI for studies"),
+            JSON,
+        ),
+        only_reads=True,
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
         argv: The arguments; None for those of the process, which then is the command itself: one
             that starts Ray runs in a child of it (`search.cli.supervisor`).
-        place: Changes what was parsed before it is run.
 
     Returns:
         0 done, 2 bad input, 130 interrupted, 1 anything else.
@@ -57,35 +244,82 @@ def main(
     if argv is None and _starts_ray(args):
         from search.cli.supervisor import supervise
 
-        return supervise(lambda: _drive(args, sys.argv[1:]), _complain)
-    return _drive(args, sys.argv[1:] if argv is None else argv, place)
+        return supervise(lambda: drive(args), complain)
+    return drive(args)
 
 
-def _starts_ray(args: argparse.Namespace) -> bool:
-    is_elsewhere = getattr(args, "address", None) is not None
-    return args.module == LOCAL and args.command in STARTING_RAY and not is_elsewhere
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``command`` is the row of what was asked for."""
+    parser = _Parser(
+        prog="twohead",
+        description="Search the hyperparameters of Keras models with several heads.",
+        epilog="Exit status: 0 done, 2 bad input, 130 interrupted, 1 anything else.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    groups: dict[str, Any] = {"": _add_commands(parser)}
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            groups[group] = _add_commands(_add_parser(groups[""], group, GROUPS[group]))
+        one = _add_parser(groups[group], name, command.text)
+        one.set_defaults(command=command)
+        one.add_argument(
+            "--traceback", action="store_true", help="show where an unexpected error arose"
+        )
+        for argument, options in command.arguments:
+            one.add_argument(argument, **options)
+    return parser
 
 
-def _drive(
-    args: argparse.Namespace,
-    argv: Sequence[str],
-    place: Callable[[argparse.Namespace], None] | None = None,
-) -> int:
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as all else does."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message} (see `{self.prog} --help`)")
+        raise SystemExit(BAD_INPUT)
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> Any:
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _add_parser(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, allow_abbrev=False
+    )
+    return parser
+
+
+def drive(args: argparse.Namespace) -> int:
     """Run what was parsed, say what goes wrong, and return the exit status."""
     try:
-        if place is not None:
-            place(args)
         with _warnings_in_words():
-            return _run(args, argv)
+            return _run(args)
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     except SystemExit:  # rich raises it where who read the output has gone (rich 14)
         return _end_unread(args, NOBODY_READS)
     except Exception as error:
         if isinstance(error, OSError) and _is_of_output(error):
             return _end_unread(args, _let_go(error))
-        return fail(error, show=getattr(args, "traceback", False))
+        return fail(error, show=args.traceback)
+
+
+def _run(args: argparse.Namespace) -> int:
+    command: Command = args.command
+    module, _, function = ((_is_there(args) and command.runs_there) or command.runs).partition(":")
+    status: int = getattr(import_module(f"search.{module}"), function)(args, plain_console())
+    sys.stdout.flush()
+    return status
+
+
+def _is_there(args: argparse.Namespace) -> bool:
+    return getattr(args, "address", None) is not None
+
+
+def _starts_ray(args: argparse.Namespace) -> bool:
+    return args.command.starts_ray and not _is_there(args)
 
 
 def _is_of_output(error: OSError) -> bool:
@@ -104,176 +338,10 @@ def _let_go(error: OSError) -> str:
 def _end_unread(args: argparse.Namespace, why: str) -> int:
     """Say why a command ends early, but for one that merely prints, as into ``head``."""
     if _starts_ray(args):
-        _complain(f"interrupted: {why}; what was recorded is kept, the same command goes on")
+        complain(f"interrupted: {why}; what was recorded is kept, the same command goes on")
     elif why != NOBODY_READS:
-        _complain(why)
+        complain(why)
     return FAILED
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; ``command`` names a function of ``module``."""
-    parser = _Parser(
-        prog="twohead",
-        description="Search the hyperparameters of Keras models with several heads.",
-        epilog="Exit status: 0 done, 2 bad input, 130 interrupted, 1 anything else.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_run(commands)
-    _add_resume(commands)
-    _add_best(commands)
-    _add_confirm(commands)
-    _add_show(commands)
-    _add_list(commands)
-    _add_data(commands)
-    _add_cluster_yaml(commands)
-    add_cluster_commands(commands, add)
-    add_doctor(commands, add)
-    return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as all else does."""
-
-    def error(self, message: str) -> NoReturn:
-        _complain(f"{message} (see `{self.prog} --help`)")
-        raise SystemExit(BAD_INPUT)
-
-
-def add(
-    commands: Any, name: str, function: str, text: str, module: str = LOCAL
-) -> argparse.ArgumentParser:
-    """Add the parser of one command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    parser.set_defaults(command=function, module=module)
-    parser.add_argument(
-        "--traceback", action="store_true", help="show where an unexpected error arose"
-    )
-    return parser
-
-
-def _add_run(commands: Any) -> None:
-    parser = add(
-        commands,
-        "run",
-        "run",
-        "Run a study to its end; without a file the bundled digits. What is unfinished is "
-        "resumed, what is finished is printed.",
-    )
-    parser.add_argument("study", nargs="?", metavar="STUDY.yaml", help="the study file")
-    add_budget(parser)
-    parser.add_argument("--storage", metavar="DIR", help="folder or URI for studies (studies)")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the study (0)")
-    parser.add_argument("--concurrent", type=int, metavar="N", help="trials side by side")
-    parser.add_argument("--name", metavar="NAME", help="name of the study")
-
-
-def _add_resume(commands: Any) -> None:
-    parser = add(commands, "resume", "resume", "Run a study on, with a larger budget perhaps.")
-    _add_folder(parser)
-    add_address(parser)
-    add_budget(parser)
-
-
-def _add_best(commands: Any) -> None:
-    parser = add(commands, "best", "best", "Print the best config of a study.")
-    _add_folder(parser)
-    add_address(parser)
-    _add_policy(parser)
-    parser.add_argument(
-        "--test", action="store_true", help="measure it on the test split if that was not done"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_confirm(commands: Any) -> None:
-    parser = add(
-        commands,
-        "confirm",
-        "confirm",
-        "Train the leading trials of a study again with fresh seeds: a winner must survive its "
-        "luck. What was trained before counts; more seeds or trials only add to it.",
-    )
-    _add_folder(parser)
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="fresh seeds (2)")
-    parser.add_argument(
-        "--top", type=int, default=3, metavar="K", help="leading trials besides the reference (3)"
-    )
-    _add_policy(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_show(commands: Any) -> None:
-    parser = add(commands, "show", "show", "Print a study's trials, its front and its seconds.")
-    _add_folder(parser)
-    add_address(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_list(commands: Any) -> None:
-    parser = add(commands, "list", "list_", "Print a line per study.")
-    add_address(parser)
-    parser.add_argument(
-        "storage", nargs="?", default="studies", metavar="STORAGE", help="folder or URI (studies)"
-    )
-
-
-def _add_data(commands: Any) -> None:
-    text = "Make or check a data set."
-    data = commands.add_parser("data", help=text, description=text, allow_abbrev=False)
-    parts = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    digits = add(parts, "digits", "data_digits", "Write images of handwritten digits.")
-    digits.add_argument("out", metavar="OUT", help="a .parquet file, or a folder for one")
-    digits.add_argument("--num", type=int, default=5000, metavar="N", help="images (5000)")
-    digits.add_argument(
-        "--image-size", type=int, default=32, metavar="PIXELS", help="of each side (32)"
-    )
-    digits.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    check = add(parts, "check", "data_check", "Check the data set of a study file.")
-    check.add_argument("study", metavar="STUDY.yaml", help="the study file")
-
-
-def _add_cluster_yaml(commands: Any) -> None:
-    text = "Print or write the file that `ray up` launches a cluster from."
-    parser = add(commands, "cluster-yaml", "cluster_yaml", text)
-    parser.add_argument("out", nargs="?", metavar="OUT", help="a new file; absent: print it")
-    parser.add_argument(
-        "--provider",
-        choices=("aws", "local"),
-        default="aws",
-        help="aws (default), or local: machines of your own",
-    )
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folder", metavar="STUDY", help="its folder, or its name where it lies in ./studies"
-    )
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--policy", metavar="P", help="geometric_mean (default), ideal_point, lexicographic, head"
-    )
-    parser.add_argument("--head", metavar="H", help="take the best of this head alone")
-    parser.add_argument(
-        "--exponents", metavar="H=E,...", help="weigh heads, such as c_output=2,r_output=1"
-    )
-
-
-def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    console = plain_console()
-    status: int
-    if args.module == LOCAL and getattr(args, "address", None) is not None:
-        from search.cli.cluster import run_there
-
-        status = run_there(args, argv, console)
-    else:
-        status = getattr(import_module(args.module), args.command)(args, console)
-    sys.stdout.flush()
-    return status
 
 
 @contextmanager
@@ -283,7 +351,7 @@ def _warnings_in_words() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, StudyWarning):
-            _complain(f"warning: {message}")
+            complain(f"warning: {message}")
         else:
             former(message, category, *where, **more)
 
@@ -325,15 +393,15 @@ def fail(error: Exception, *, show: bool) -> int:
     from trainables.storage.uri_keys import without_keys_in
 
     if isinstance(error, SearchError):
-        _complain(str(error))
+        complain(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
     text = without_keys_in("".join(traceback.format_exception(error)))
     said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if show:
         sys.stderr.write(text)
-        _complain(said)
+        complain(said)
     else:
-        _complain(f"{said}; {_keep(text)}")
+        complain(f"{said}; {_keep(text)}")
     return FAILED
 
 
@@ -349,7 +417,8 @@ def _keep(text: str) -> str:
     return f"the traceback is in {file.name}"
 
 
-def _complain(message: str) -> None:
+def complain(message: str) -> None:
+    """Write a line, or lines, of what the reader should know on the error stream."""
     from search.text import clean
 
     sys.stderr.write(f"twohead: {clean(message, keep_lines=True)}\n")
@@ -360,111 +429,6 @@ def _version() -> str:
         return version("twohead-search")
     except PackageNotFoundError:
         return "(not installed)"
-
-
-CLUSTER = "search.cli.cluster"
-
-Add = Callable[..., argparse.ArgumentParser]
-
-
-def add_cluster_commands(commands: Any, add: Add) -> None:
-    """Add the commands that only make sense on a cluster.
-
-    Args:
-        commands: The subparsers to add to.
-        add: `search.cli.main.add`.
-    """
-    _add_submit(commands, add)
-    status = add(
-        commands,
-        "status",
-        "status",
-        "Print where a study on a cluster stands; without a name, all of them.",
-        CLUSTER,
-    )
-    status.add_argument("name", nargs="?", metavar="NAME", help="the study's name")
-    logs = add(commands, "logs", "logs", "Print what a study on a cluster has printed.", CLUSTER)
-    _add_name(logs)
-    logs.add_argument("--follow", action="store_true", help="go on until its job ends")
-    stop = add(
-        commands,
-        "stop",
-        "stop",
-        "End a study's job on a cluster in order.",
-        CLUSTER,
-    )
-    _add_name(stop)
-    studies = add(commands, "studies", "studies", "Print a line per study of a cluster.", CLUSTER)
-    for parser in (status, logs, stop, studies):
-        add_address(parser)
-
-
-def _add_submit(commands: Any, add: Add) -> None:
-    parser = add(
-        commands,
-        "submit",
-        "submit",
-        "Have a cluster run a study, without a file the bundled digits, and return at once.",
-        CLUSTER,
-    )
-    parser.add_argument("study", nargs="?", metavar="STUDY.yaml", help="the study file")
-    add_address(parser)
-    add_budget(parser)
-    parser.add_argument(
-        "--storage", metavar="URI", help="a URI or a path on all nodes (the cluster's own)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the study (0)")
-    parser.add_argument("--concurrent", type=int, metavar="N", help="trials side by side")
-    parser.add_argument("--name", metavar="NAME", help="name of the study")
-
-
-def add_address(parser: argparse.ArgumentParser) -> None:
-    """Add where the cluster is."""
-    parser.add_argument(
-        "--address",
-        metavar="A",
-        help="a cluster: the file that `ray up` was given, a URL, or host:port "
-        "(RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
-        if parser.get_default("module") == CLUSTER
-        else "look on a cluster: the file that `ray up` was given, a URL, or host:port",
-    )
-
-
-def add_budget(parser: argparse.ArgumentParser) -> None:
-    """Add the size of a study."""
-    parser.add_argument("--trials", type=int, metavar="N", help="how many trials in all")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of a whole trial")
-
-
-def _add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the study's name")
-
-
-DOCTOR = "search.doctor.doctor"
-
-
-def add_doctor(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command.
-
-    Args:
-        commands: The subparsers to add to.
-        add: `search.cli.main.add`.
-    """
-    parser = add(
-        commands,
-        "doctor",
-        "doctor",
-        "Say on one page whether this machine, or a cluster, is fit, and what to do where it is "
-        "not. Exit status 1 if it is not.",
-        DOCTOR,
-    )
-    parser.add_argument(
-        "--address",
-        metavar="A",
-        help="look on a cluster, too: the file that `ray up` was given, a URL, or host:port",
-    )
-    parser.add_argument("--storage", metavar="URI", help="try this folder or URI for studies")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 if __name__ == "__main__":

@@ -1,40 +1,43 @@
 """Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, final
 
+import msgspec
+
 from search.errors import InputError, SearchError
 from search.remote.connection import Connection
+from search.remote.jobs import JobsApi
 from search.remote.package import folder_of_model
-from search.remote.questions import (
-    Answer,
-    Questions,
-    StudyStatus,
-    Submitted,
-    point_of,
-    study_status,
-)
+from search.remote.questions import ANSWER_SECONDS, CommandOutput, Questions, StudyStatus
 from search.remote.request import (
     JobRequest,
     folder_here,
-    our_version,
+    is_place,
     place_and_name,
     storage_there,
 )
-from search.remote.submit import STOP_SECONDS, StudyJobs, in_words
+from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
 from search.results.load import given_study, load
 from search.results.points import Point
 from search.study.study import Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key
 
+READ_SECONDS = 20.0
+"""So long a study may take to be read before the cluster is asked: it is nearer to its storage."""
+TEST_SECONDS = 1800.0
+"""How long an answer may take where a model is measured for it."""
+
 
 @final
 class Client:
     """The studies of one cluster; made by `search.connect`. A context manager.
+
+    Every method raises `ClusterError` if the cluster cannot be reached or is gone for too long.
 
     Args:
         address: A URL, ``host:port``, or the file that `ray up` was given; None for what
@@ -52,10 +55,11 @@ class Client:
         self, address: str | os.PathLike[str] | None = None, *, storage: str | None = None
     ) -> None:
         self._storage = checked_storage(storage)
-        self._direct = Direct()
+        self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
-        self._questions = Questions(self._connection)
-        self._jobs = StudyJobs(self._connection, self._questions)
+        self._api = JobsApi(self._connection)
+        self._questions = Questions(self._api)
+        self._jobs = StudyJobs(self._api, self._questions)
 
     def submit(
         self,
@@ -75,14 +79,11 @@ class Client:
         Raises:
             InputError: If the study holds a secret or its modules are too large.
             StudyLocked: If the cluster runs a study of this name already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         study = given_study(study)
         said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
-        request = JobRequest(
-            study=values, name=study.name, storage=said, changes={}, version=our_version()
-        )
+        request = JobRequest(study=values, name=study.name, storage=said)
         folder = study.module_folder if study.model is not None else None
         return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
 
@@ -109,7 +110,6 @@ class Client:
         Raises:
             InputError: If a number cannot be.
             StudyLocked: If the cluster runs a study of this name already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         from search.study.digits import digits_study
 
@@ -117,15 +117,10 @@ class Client:
         study = study.with_budget(trials=trials, epochs=epochs)
         if concurrent is not None:
             replace(study.resources, concurrent=concurrent)  # refused here, not by the job
-        budget = {"trials": trials, "epochs": epochs}
-        request = JobRequest(
-            name=study.name,
-            storage=storage or self._storage,
-            changes={**budget, "concurrent": concurrent, "seed": seed},
-            is_digits=True,
-            version=our_version(),
-        )
-        return self._jobs.send(request, None, ())
+        changes = {"trials": trials, "epochs": epochs, "concurrent": concurrent, "seed": seed}
+        place = storage or self._storage
+        request = JobRequest(name=study.name, storage=place, changes=changes, is_digits=True)
+        return self._jobs.send(request)
 
     def resume(
         self,
@@ -147,47 +142,42 @@ class Client:
         Raises:
             InputError: If there is no such study.
             StudyLocked: If the cluster runs it already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         if isinstance(study, Study):
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
         storage, study = self._find(study)
         self._jobs.refuse_running(study, storage)
-        known = self._questions.tell("study", storage=storage, name=study)
+        model = self._questions.ask("model", storage=storage, name=study)
         changes = {"trials": trials, "epochs": epochs}
-        request = JobRequest(name=study, storage=storage, changes=changes, version=our_version())
-        code = None if known["model"] is None else folder_of_model(known["model"], folder)
-        return self._jobs.send(request, code, ())
+        request = JobRequest(name=study, storage=storage, changes=changes)
+        return self._jobs.send(request, None if model is None else folder_of_model(model, folder))
 
     def status(self, name: str) -> StudyStatus:
         """Return where a study stands.
 
         Raises:
             InputError: If the cluster knows nothing of it.
-            ClusterError: If the cluster cannot be reached.
         """
         storage, name = self._find(name)
-        known = self._questions.tell("status", storage=storage, name=name)
+        told = self._questions.ask("status", storage=storage, name=name)
+        known = msgspec.convert(told, StudyStatus)
         job = self._jobs.newest(name)
-        if job is None and known["state"] == "not begun":
+        if job is None and known.state == "not begun":
             raise InputError(
                 f"a study needs to have been submitted, got {name!r}, of which the cluster at "
-                f"{self._connection.address} has neither a job nor a folder ({known['folder']})"
+                f"{self.address} has neither a job nor a folder ({known.folder})"
             )
-        return study_status(name, job, known, self._jobs.last_words(job))
+        return known.with_job(job, self._jobs.last_words(job))
 
     def studies(self) -> tuple[StudyStatus, ...]:
-        """Return where each study of the cluster stands, by name.
-
-        Raises:
-            ClusterError: If the cluster cannot be reached.
-        """
+        """Return where each study of the cluster stands, by name."""
         jobs = self._jobs.by_name()
         others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
-        known = self._questions.tell("studies", storage=self._storage, others=others)
+        told = self._questions.ask("studies", storage=self._storage, others=others)
+        known = {one.name: one for one in msgspec.convert(told, tuple[StudyStatus, ...])}
         jobs = self._jobs.by_name()
         return tuple(
-            study_status(name, jobs.get(name), known.get(name, {"state": "not begun"}), "")
+            known.get(name, StudyStatus(name=name, state="not begun")).with_job(jobs.get(name))
             for name in sorted({*jobs, *known})
         )
 
@@ -200,7 +190,6 @@ class Client:
 
         Raises:
             InputError: If there is no job.
-            ClusterError: If the cluster cannot be reached, or is gone for too long.
         """
         return self._jobs.lines(name, follow=follow)
 
@@ -213,7 +202,7 @@ class Client:
 
         Raises:
             InputError: If there is no job.
-            ClusterError: If it does not end in time, or the cluster is gone for too long.
+            ClusterError: If it does not end in time.
         """
         self._jobs.wait(name, seconds=seconds)
         return self.status(name)
@@ -225,12 +214,12 @@ class Client:
 
         Raises:
             InputError: If no job of it runs.
-            ClusterError: If it does not end, or the cluster cannot be reached.
+            ClusterError: If it does not end.
         """
         job = self._jobs.needed(name)
         if job.has_ended:
             raise InputError(f"study {name!r} needs a running job to stop, got {in_words(job)}")
-        self._connection.call(lambda api: api.stop(job.id))
+        self._api.stop(job.id)
         return self.wait(name, seconds=STOP_SECONDS + 60.0)
 
     def best(self, name: str, **policy: Any) -> Point:
@@ -239,35 +228,42 @@ class Client:
         Raises:
             NoCandidate: If no trial has a point.
             InputError: If there is no such study, or the policy cannot be.
-            ClusterError: If the cluster cannot be reached.
         """
         storage, known = self._find(name)
-        if self._storage:
-            point = self._direct.best(folder_here(storage, known), policy)
+        if self._is_storage_near:
+            point = self._read_best(folder_here(storage, known), policy)
             if point is not None:
                 return point
-        return point_of(self._questions.tell("point", storage=storage, name=known, policy=policy))
+        told = self._questions.ask("point", storage=storage, name=known, policy=policy)
+        return msgspec.convert(told, Point)
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
         """Return the config of the best point; see `best`."""
         return dict(self.best(name, **policy).config)
 
     def relay(
-        self, argv: Sequence[str], *, name: str | None = None, columns: int | None = None
-    ) -> Answer:
+        self, command: str, arguments: Mapping[str, Any], *, columns: int | None = None
+    ) -> CommandOutput:
         """Run a `twohead` command on the cluster that only reads, and return what it printed.
 
         Args:
-            argv: ``best``, ``show``, ``list`` or ``doctor`` and its arguments, with a study's
-                name in the place of its folder.
-            name: Of the study in it, None without one.
+            command: ``best``, ``show``, ``list`` or ``doctor``.
+            arguments: As `search.cli.main` parses them, with a study's name in the place of
+                its folder.
             columns: Of the terminal that shall show it; None for a file's.
-
-        Raises:
-            ClusterError: If no answer comes in time.
         """
-        storage = self._storage if name is None else self._find(name)[0]
-        return self._questions.relay(argv, storage=storage, columns=columns)
+        storage, folder = self._storage, arguments.get("folder")
+        if folder and not is_place(folder):
+            storage, _ = self._find(folder)
+        told = self._questions.ask(
+            "command",
+            storage=storage,
+            seconds=TEST_SECONDS if arguments.get("test") else ANSWER_SECONDS,
+            name=command,
+            arguments=arguments,
+            columns=columns,
+        )
+        return msgspec.convert(told, CommandOutput)
 
     @property
     def address(self) -> str:
@@ -290,38 +286,19 @@ class Client:
         self.close()
 
     def _find(self, said: str) -> tuple[str, str]:
-        """Return where a study lies, and its name.
-
-        Where it lies is as its folder, this client or the study's newest job was told.
-        """
+        """Return where a study lies, as its folder, we or its newest job say, and its name."""
         storage, name = place_and_name(said)
         return storage or self._storage or self._jobs.storage_of(name), name
 
+    def _read_best(self, folder: str, policy: Mapping[str, Any]) -> Point | None:
+        """Return the best point as it is read from here; None if it cannot be.
 
-READ_SECONDS = 20.0
-"""So long a study may take to be read before the cluster is asked: it is nearer to its storage."""
-
-
-@final
-class Direct:
-    """Reads studies from where this machine stands; gives up a storage that does not answer."""
-
-    def __init__(self) -> None:
-        self._is_given_up = False
-
-    def best(self, folder: str, policy: Mapping[str, Any]) -> Point | None:
-        """Return the best point of a study; None if it cannot be read from here.
-
-        Raises:
-            NoCandidate: If no trial has a point.
-            InputError: If the policy cannot be.
+        A storage that did not answer once is not asked again.
         """
-        if self._is_given_up:
-            return None
         try:
             result = within(READ_SECONDS, lambda: load(folder))
         except TimeoutError:
-            self._is_given_up = True
+            self._is_storage_near = False
             return None
         except SearchError:
             return None

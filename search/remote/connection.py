@@ -1,95 +1,262 @@
-"""The way to a cluster: an address, or a file whose tunnel is opened and kept up."""
+"""The way to a cluster's dashboard: an address, or a file whose tunnel is opened and kept up."""
 
+import http.client
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Any, final
+from urllib.parse import urlsplit
 
 from search.cluster.token import find_token
-from search.errors import InputError, Unreachable
-from search.remote.jobs import JobsApi
+from search.errors import ClusterError, InputError, TokenRefused, Unreachable
 from search.text import clean
 
-Answer = TypeVar("Answer")
-
-
 DEFAULT = "http://127.0.0.1:8265"
-
-
 ADDRESS = "RAY_API_SERVER_ADDRESS"
-
-
+PORT = 8265
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+LARGEST_ANSWER = 256 * 2**20
 PATIENCE_SECONDS = 60.0
 """How long a cluster that answered may be gone while something is waited for."""
-
-
 PAUSE_SECONDS = 2.0
 
+OPEN_SECONDS = 90.0
+"""For looking the head up and logging in there."""
+CLOSE_SECONDS = 10.0
+LOOK_SECONDS = 0.1
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+"""The ``ray`` of this Python, wherever ``PATH`` leads."""
 
 _WITH_PORT = re.compile(r"[^/]+:\d+/")
 """``host:port/...``, as a browser shows an address."""
 
 
-OPEN_SECONDS = 90.0
-"""For looking the head up and logging in there."""
+@final
+class Connection:
+    """Calls the dashboard of one cluster over HTTP: bounded in time, with errors of ours.
+
+    Ray's own client waits without limit for an answer, takes the token of the whole process as
+    it was when ray was imported, and takes two seconds to import (ray 2.60).
+
+    Args:
+        address: A URL, ``host:port``, or the file that `ray up` was given; None for what
+            ``RAY_API_SERVER_ADDRESS`` says, else the port that `ray dashboard` opens.
+
+    Raises:
+        InputError: If it is no address, or the token is not safe.
+        ClusterError: If nothing answers there, or it is no Ray.
+        TokenRefused: If the cluster wants another token.
+    """
+
+    def __init__(self, address: str | os.PathLike[str] | None = None) -> None:
+        said = _as_text(address) or os.environ.get(ADDRESS, "").strip() or DEFAULT
+        self._token = find_token()
+        self._tunnel = Tunnel(Path(said).expanduser()) if _is_file(said) else None
+        if self._tunnel is None:
+            self.address = dashboard_url(said, has_token=bool(self._token))
+        else:
+            self._tunnel.open()
+            self.address = self._tunnel.address
+        try:
+            answer = self.json("GET", "/api/version")
+            if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
+                raise self._no_ray()
+        except BaseException:
+            self.close()
+            raise
+
+    def json(self, method: str, path: str, given: Any = None) -> Any:
+        """Return the value that is answered, None where there is no such thing."""
+        body = None if given is None else json.dumps(given).encode()
+        status, content = self.call(method, path, body)
+        if status == 404:
+            return None
+        if status != 200:
+            raise self.error(method, path, status, content)
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise self._no_ray() from None
+
+    def look(self, path: str) -> Any:
+        """Return the value at a path, though the cluster be gone for a while."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self.json("GET", path)
+            except Unreachable:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(PAUSE_SECONDS)
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None
+    ) -> tuple[int, bytes]:
+        """Return the status and the content of an answer; a tunnel that has ended is reopened."""
+        seconds = seconds or ANSWER_SECONDS
+        try:
+            return self._send(method, path, body, seconds)
+        except Unreachable:
+            if self._tunnel is None or self._tunnel.is_open:
+                raise
+        self._tunnel.open()
+        self.address = self._tunnel.address
+        return self._send(method, path, body, seconds)
+
+    def error(self, method: str, path: str, status: int, content: bytes) -> ClusterError:
+        """Return the error that says what was answered in place of a value."""
+        lines = [line for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
+        last = lines[-1].strip()[:300] if lines else "no reason"
+        return ClusterError(
+            f"the cluster at {self.address} could not answer {method} {path}: {status}, {last}"
+        )
+
+    def close(self) -> None:
+        """End the tunnel, if there is one."""
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _no_ray(self) -> ClusterError:
+        return ClusterError(f"{self.address} answers, but not as the dashboard of a Ray")
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, seconds: float
+    ) -> tuple[int, bytes]:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        parts = urlsplit(self.address)
+        connection = _http(parts.scheme, parts.hostname or "", parts.port)
+        try:
+            connection.connect()
+            if connection.sock is not None:
+                connection.sock.settimeout(seconds)
+            connection.request(method, parts.path + path, body, headers)
+            response = connection.getresponse()
+            content = response.read(LARGEST_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+            raise Unreachable(
+                f"no cluster answers at {self.address} ({why}): start the tunnel with `ray "
+                "dashboard FILE`, or give FILE as the address"
+            ) from None
+        finally:
+            connection.close()
+        if response.status in {401, 403}:
+            has = (
+                "refused this token" if self._token else "asks for a token, and there is none here"
+            )
+            raise TokenRefused(
+                f"the cluster at {self.address} {has}: copy ~/.ray/auth_token from its head to "
+                "~/.ray/auth_token here and `chmod 600` it"
+            )
+        return response.status, content
 
 
+def dashboard_url(said: str, *, has_token: bool) -> str:
+    """Return an address in its plain form: ``http://host:port``, or ``https`` with a path.
+
+    Raises:
+        InputError: If it is none, or a token would be sent where others can read it.
+    """
+    given = said if "://" in said else f"http://{said}"
+    try:
+        parts = urlsplit(given)
+        host, port = parts.hostname, parts.port
+        (host or "").encode("idna"), parts.path.encode("ascii")
+    except ValueError:  # also of letters that no address has
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+        rule = "http://host:port, host:port, or the file that `ray up` was given"
+        raise InputError(f"the address of a cluster needs {rule}, got {said!r}")
+    if has_token and parts.scheme == "http" and host not in LOOPBACK:
+        raise InputError(
+            f"the address of a cluster with a token needs https or an SSH tunnel, got "
+            f"{said!r}: give the file that `ray up` was given, or run `ray dashboard "
+            "FILE` and leave the address out"
+        )
+    known = port or (PORT if parts.scheme == "http" else 443)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}:{known}{parts.path.rstrip('/')}"
+
+
+def _http(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+    context = ssl.create_default_context()
+    return http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
+
+
+def _as_text(address: object) -> str:
+    said = os.fspath(address) if isinstance(address, os.PathLike) else address or ""
+    if not isinstance(said, str):
+        raise InputError(f"the address of a cluster needs text or a path, got {said!r}")
+    return said.strip()
+
+
+def _is_file(said: str) -> bool:
+    """Tell whether an address is a cluster's file; refuse what looks like one and is not there."""
+    path = Path(said).expanduser()
+    if "://" in said:
+        return False
+    if path.is_file():
+        return True
+    if path.suffix in {".yaml", ".yml"} or ("/" in said and not _WITH_PORT.match(said)):
+        raise InputError(f"the file of a cluster needs to be there, got {said!r}")
+    return False
+
+
+@final
 class Tunnel:
-    """A port of this machine that leads to the dashboard of a cluster, until it is closed."""
+    """A port of this machine that leads to a cluster's dashboard over SSH, until it is closed."""
 
-    def __init__(self, file: Path, *, command: tuple[str, ...] | None = None) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._command = command or RAY
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
-        self.port = 0
+        self._port = 0
 
     @property
     def address(self) -> str:
         """What the dashboard answers to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def is_open(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def open(self, *, seconds: float = OPEN_SECONDS) -> None:
-        """Make the tunnel, anew if there was one.
-
-        Raises:
-            Unreachable: If it does not lead anywhere in time; with what the last lines said.
-        """
+    def open(self) -> None:
+        """Make the tunnel, anew if there was one; raise `Unreachable` if it leads nowhere."""
         self.close()
-        self.port = _free_port()
+        self._port = _free_port()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
-            [*self._command, "dashboard", str(self._file), "--port", str(self.port)],
+            [*RAY, "dashboard", str(self._file), "--port", str(self._port)],
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
             start_new_session=True,  # nobody is asked for a passphrase, and all of it can be ended
         )
-        end = time.monotonic() + seconds
+        end = time.monotonic() + OPEN_SECONDS
         try:
-            while not _leads_somewhere(self.port):
+            while not _leads_somewhere(self._port):
                 if not self.is_open:
-                    raise Unreachable(f"{self._failed()} {self._last_words()}")
+                    raise self._failed("")
                 if time.monotonic() >= end:
-                    raise Unreachable(
-                        f"{self._failed()} nothing answered within {seconds:g} s; "
-                        f"{self._last_words()}"
-                    )
+                    raise self._failed(f"nothing answered within {OPEN_SECONDS:g} s; ")
                 time.sleep(LOOK_SECONDS)
         except BaseException:
             self.close()
@@ -104,128 +271,17 @@ class Tunnel:
             self._said.close()
             self._said = None
 
-    def _failed(self) -> str:
-        return f"no tunnel to the cluster of {self._file}: is it up (`ray up {self._file}`)?"
-
-    def _last_words(self) -> str:
-        """Return the last lines of what the tunnel's process printed."""
-        if self._said is None:
-            return ""
+    def _failed(self, why: str) -> Unreachable:
+        """Return the error with the last lines of what the tunnel's process printed."""
+        assert self._said is not None
         self._said.seek(0)
         lines = self._said.read().decode("utf-8", "replace").splitlines()
         last = [" ".join(line.split()) for line in lines if line.strip()][-3:]
-        return clean("it said: " + " / ".join(last)) if last else "it said nothing"
-
-
-class Connection:
-    """Calls Ray's Jobs API of one cluster.
-
-    Args:
-        address: A URL, ``host:port``, or the file that `ray up` was given; None for what
-            ``RAY_API_SERVER_ADDRESS`` says, else the port that `ray dashboard` opens.
-
-    Raises:
-        InputError: If it is no address, or the token is not safe.
-        ClusterError: If nothing answers there.
-        TokenRefused: If the cluster wants another token.
-    """
-
-    def __init__(self, address: str | os.PathLike[str] | None = None) -> None:
-        said = _plain(address) or os.environ.get(ADDRESS, "").strip() or DEFAULT
-        self._token = find_token()
-        self._tunnel = Tunnel(Path(said).expanduser()) if _is_file(said) else None
-        if self._tunnel is None:
-            self._api = JobsApi(address=said, token=self._token)
-        else:
-            self._open_tunnel(self._tunnel)
-        try:
-            self.ray_version = self._api.check()
-        except BaseException:
-            self.close()
-            raise
-
-    def call(self, ask: Callable[[JobsApi], Answer]) -> Answer:
-        """Return what a call gives; a tunnel that has ended is opened once more."""
-        try:
-            return ask(self._api)
-        except Unreachable:
-            if self._tunnel is None or self._tunnel.is_open:
-                raise
-        self._open_tunnel(self._tunnel)
-        return ask(self._api)
-
-    def call_patiently(self, ask: Callable[[JobsApi], Answer]) -> Answer:
-        """Return what a call gives that only looks, though the cluster be gone for a while.
-
-        Raises:
-            ClusterError: If it is not back in time.
-        """
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self.call(ask)
-            except Unreachable:
-                if time.monotonic() >= end:
-                    raise
-            time.sleep(PAUSE_SECONDS)
-
-    @property
-    def address(self) -> str:
-        """The URL that is called."""
-        return self._api.address
-
-    def close(self) -> None:
-        """End the tunnel, if there is one."""
-        if self._tunnel is not None:
-            self._tunnel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _open_tunnel(self, tunnel: Tunnel) -> None:
-        tunnel.open()
-        self._api = JobsApi(address=tunnel.address, token=self._token)
-
-
-def _plain(address: object) -> str:
-    said = os.fspath(address) if isinstance(address, os.PathLike) else address or ""
-    if not isinstance(said, str):
-        raise InputError(f"the address of a cluster needs text or a path, got {said!r}")
-    return said.strip()
-
-
-def _is_file(said: str) -> bool:
-    """Tell whether an address is a cluster's file.
-
-    Raises:
-        InputError: If it looks like one and is not there.
-    """
-    if "://" in said:
-        return False
-    path = Path(said).expanduser()
-    if path.is_file():
-        return True
-    if path.suffix in {".yaml", ".yml"} or ("/" in said and not _WITH_PORT.match(said)):
-        raise InputError(f"the file of a cluster needs to be there, got {said!r}")
-    return False
-
-
-CLOSE_SECONDS = 10.0
-
-
-LOOK_SECONDS = 0.1
-
-
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
-"""The ``ray`` of this Python, wherever ``PATH`` leads."""
+        said = clean("it said: " + " / ".join(last)) if last else "it said nothing"
+        return Unreachable(
+            f"no tunnel to the cluster of {self._file}: is it up (`ray up {self._file}`)? "
+            f"{why}{said}"
+        )
 
 
 def _leads_somewhere(port: int) -> bool:

@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -21,6 +21,7 @@ DATA = frozenset(
 )
 """Endings of files that are data, which stay where they are."""
 SECRETS = frozenset({".key", ".pem", ".p12", ".pfx"})
+NOT_SENT = DATA | SECRETS | {".pyc", ".pyo"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LARGEST = 5
 
@@ -41,7 +42,7 @@ class Package:
         return f"gcs://{self.name}"
 
 
-def pack(request: str, folder: str | None, *, apart_from: tuple[str, ...] = ()) -> Package:
+def pack(request: str, folder: str | None, *, apart_from: Sequence[str] = ()) -> Package:
     """Pack a request and the modules of a folder.
 
     Left out are hidden files, byte code, virtual environments, data, keys and studies.
@@ -54,29 +55,25 @@ def pack(request: str, folder: str | None, *, apart_from: tuple[str, ...] = ()) 
     Raises:
         InputError: If it is larger than what can be sent, naming the largest files.
     """
-    files = [] if folder is None else sorted(_files(folder, apart_from))
-    _check_size(folder or "", files)
+    files = {} if folder is None else dict(sorted(_files(folder, apart_from)))
+    place = folder or ""
+    _check_size(place, sum(files.values()), files)  # as it lies there, before it is packed
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_entry(REQUEST_FILE), request)
-        for relative, size in files:
-            content = _read(Path(folder or "", relative), size)
+        for relative, size in files.items():
+            content = _read(Path(place, relative), size)
             archive.writestr(_entry(f"{CODE_FOLDER}/{relative}"), content)
     content = target.getvalue()
-    if len(content) > MOST_BYTES:
-        raise _too_large(folder or "", len(content), files)
+    _check_size(place, len(content), files)
     digest = sha1(content, usedforsecurity=False).hexdigest()
     return Package(content=content, name=f"_ray_pkg_{digest}.zip", num_files=len(files))
 
 
 def folder_of_model(model: str, folder: str) -> str:
-    """Return the folder of a stored study's own model function on this machine.
-
-    Raises:
-        InputError: If its module is not there.
-    """
+    """Return the folder on this machine that has the module of a stored study's own model."""
     module = model.partition(":")[0]
-    found = os.path.join(os.path.abspath(folder), *module.split(".")[:1])
+    found = os.path.join(os.path.abspath(folder), module.partition(".")[0])
     if os.path.isdir(found) or os.path.isfile(f"{found}.py"):
         return os.path.abspath(folder)
     on_path = user_folder_of(module)
@@ -105,15 +102,17 @@ def _read(path: Path, size: int) -> bytes:
         raise InputError(f"own code needs files that can be read, got {path}: {error}") from None
 
 
-def _files(folder: str, apart_from: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+def _files(folder: str, apart_from: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Yield what is sent: paths relative to the folder, and sizes in bytes."""
     apart = {os.path.realpath(path) for path in apart_from if "://" not in path}
     num = 0
     for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if _is_wanted(os.path.join(here, name), apart)]
+        folders[:] = [name for name in folders if _is_wanted(Path(here, name), apart)]
         for name in names:
             path = os.path.join(here, name)
-            if not _is_code(name) or os.path.realpath(path) in apart or not os.path.isfile(path):
+            if name.startswith(".") or os.path.splitext(name)[1].lower() in NOT_SENT:
+                continue
+            if os.path.realpath(path) in apart or not os.path.isfile(path):
                 continue
             num += 1
             if num > MOST_FILES:
@@ -124,35 +123,22 @@ def _files(folder: str, apart_from: tuple[str, ...]) -> Iterator[tuple[str, int]
             yield os.path.relpath(path, folder), os.path.getsize(path)
 
 
-def _is_wanted(folder: str, apart: set[str]) -> bool:
+def _is_wanted(folder: Path, apart: set[str]) -> bool:
     """Tell whether a folder is neither hidden nor made by a program, nor full of results."""
-    name = os.path.basename(folder)
-    if name.startswith(".") or name in {"__pycache__", "node_modules"}:
+    if folder.name.startswith(".") or folder.name in {"__pycache__", "node_modules"}:
         return False
-    if name.endswith((".egg-info", ".dist-info")) or os.path.realpath(folder) in apart:
+    if folder.suffix in {".egg-info", ".dist-info"} or os.path.realpath(folder) in apart:
         return False
-    is_study = os.path.isfile(os.path.join(folder, "study.json")) and os.path.isdir(
-        os.path.join(folder, "log")
-    )
-    return not is_study and not os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+    is_study = (folder / "study.json").is_file() and (folder / "log").is_dir()
+    return not is_study and not (folder / "pyvenv.cfg").exists()
 
 
-def _is_code(name: str) -> bool:
-    ending = os.path.splitext(name)[1].lower()
-    return not name.startswith(".") and ending not in DATA | SECRETS | {".pyc", ".pyo"}
-
-
-def _check_size(folder: str, files: list[tuple[str, int]]) -> None:
-    """Refuse what is too large as it lies there, before it is packed."""
-    total = sum(size for _, size in files)
-    if total > MOST_BYTES:
-        raise _too_large(folder, total, files)
-
-
-def _too_large(folder: str, size: int, files: list[tuple[str, int]]) -> InputError:
-    largest = sorted(files, key=lambda file: -file[1])[:_LARGEST]
+def _check_size(folder: str, size: int, files: dict[str, int]) -> None:
+    if size <= MOST_BYTES:
+        return
+    largest = sorted(files.items(), key=lambda file: -file[1])[:_LARGEST]
     named = ", ".join(f"{path} ({one / 2**20:.1f} MiB)" for path, one in largest)
-    return InputError(
+    raise InputError(
         f"own code needs at most {MOST_BYTES // 2**20} MiB to be sent, got {size / 2**20:.1f} MiB "
         f"in {folder}; the largest files are {named}: leave data at a URI, or put the model's "
         "module into a folder of its own and name that as module_folder"

@@ -3,84 +3,29 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from search.errors import InputError
+from search.results.load import load
+from search.study.digits import digits_study, with_moved_data
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.model.user_modules import JOB
 from trainables.spec.plain_values import plain
 
+COMMAND = ("python", "-P", "-m", "search.cli.job")
+"""Starts a job. ``-P``: what lies in the folder that Ray was started in hides nothing."""
 REQUEST_FILE = "study.json"
 """The request, among the files of its job."""
 CODE_FOLDER = "own-code"
 """The user's modules, among the files of their job; no name that Python could import."""
 STORAGE = "TWOHEAD_STORAGE"
 """On the nodes: where studies lie that do not say it themselves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """A study to run, or the name of one to go on with."""
-
-    study: Mapping[str, Any] | None = None
-    """In the form of `Study.to_dict`; None to go on with ``name``, or for the digits."""
-    name: str
-    storage: str = ""
-    """A URI or an absolute path; empty for what the nodes say."""
-    changes: Mapping[str, Any]
-    """``trials``, ``epochs``, ``concurrent``, ``seed``: where they are not None."""
-    is_digits: bool = False
-    """Whether the study is that of the bundled digits, whose data the head writes."""
-    version: str
-    """Of this program where the request was made."""
-
-    def to_json(self) -> str:
-        """Return the request as it travels."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(plain(values), sort_keys=True)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return the request of a file.
-
-        Raises:
-            InputError: If another version of this program made it, so that it cannot be read.
-        """
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} needs a request of this version ({our_version()}), got {error}: install "
-                "the same twohead-search on the cluster and where the study is submitted"
-            ) from None
-
-    def study_here(self) -> Study:
-        """Return the study, as it is to be run in this process.
-
-        Modules come from the job's own files, always: who can write to the storage must not be
-        able to run code.
-
-        Raises:
-            InputError: If the study cannot be, or there is none to go on with.
-        """
-        storage = storage_here(self.storage)
-        if self.study is not None:
-            study = Study.from_dict({**self.study, "storage": storage})
-        elif self.is_digits:
-            study = _digits(storage, self.name, self.changes)
-        else:
-            study = _stored(storage, self.name)
-        study = study.with_budget(**{key: self.changes.get(key) for key in ("trials", "epochs")})
-        concurrent = self.changes.get("concurrent")
-        if concurrent is not None:
-            study = replace(study, resources=replace(study.resources, concurrent=concurrent))
-        folder = None if study.model is None else f"{JOB}{CODE_FOLDER}"
-        return replace(study, module_folder=folder)
 
 
 def our_version() -> str:
@@ -91,15 +36,60 @@ def our_version() -> str:
         return "not installed"
 
 
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A study to run, or the name of one to go on with."""
+
+    study: dict[str, Any] | None = None
+    """In the form of `Study.to_dict`; None to go on with ``name``, or for the digits."""
+    name: str
+    storage: str = ""
+    """A URI or an absolute path; empty for what the nodes say."""
+    changes: dict[str, int | None] = msgspec.field(default_factory=dict)
+    """``trials``, ``epochs``, ``concurrent``, ``seed``: where they are not None."""
+    is_digits: bool = False
+    """Whether the study is that of the bundled digits, whose data the head writes."""
+    version: str = msgspec.field(default_factory=our_version)
+    """Of this program where the request was made."""
+
+    def to_json(self) -> str:
+        """Return the request as it travels."""
+        return json.dumps(plain(msgspec.structs.asdict(self)), sort_keys=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the request of a file; refuse one that another version of this program made."""
+        try:
+            return msgspec.convert(json.loads(path.read_text()), cls)
+        except (OSError, ValueError, msgspec.ValidationError) as error:
+            raise InputError(
+                f"{path} needs a request of this version ({our_version()}), got {error}: install "
+                "the same twohead-search on the cluster and where the study is submitted"
+            ) from None
+
+    def study_here(self) -> Study:
+        """Return the study, as it is to be run in this process.
+
+        Modules come from the job's own files, always: who can write to the storage must not be
+        able to run code.
+        """
+        storage, changes = storage_here(self.storage), self.changes
+        if self.study is not None:
+            study = Study.from_dict({**self.study, "storage": storage})
+        elif self.is_digits:
+            study = digits_study(storage, seed=changes.get("seed") or 0, name=self.name)
+        else:
+            stored = load(folder_here(storage, self.name)).study
+            study = with_moved_data(replace(stored, storage=storage, name=self.name))
+        study = study.with_budget(trials=changes.get("trials"), epochs=changes.get("epochs"))
+        concurrent = changes.get("concurrent")
+        if concurrent is not None:
+            study = replace(study, resources=replace(study.resources, concurrent=concurrent))
+        folder = None if study.model is None else f"{JOB}{CODE_FOLDER}"
+        return replace(study, module_folder=folder)
+
+
 def storage_here(said: str) -> str:
-    """Return where studies lie, on a node of the cluster.
-
-    Args:
-        said: A URI or an absolute path; empty for what ``TWOHEAD_STORAGE`` says.
-
-    Raises:
-        InputError: If neither says it.
-    """
+    """Return where studies lie, on a node: as it is said, else as ``TWOHEAD_STORAGE`` says."""
     place = said or os.environ.get(STORAGE, "").strip()
     if not place:
         raise InputError(
@@ -107,10 +97,7 @@ def storage_here(said: str) -> str:
             f"{socket.gethostname()}; export it where `ray start` runs, as cluster.yaml does, or "
             "name a URI with --storage"
         )
-    if not said:
-        check_place(f"{STORAGE} on {socket.gethostname()}", place)
-    else:
-        check_place("storage", place)
+    check_place("storage" if said else f"{STORAGE} on {socket.gethostname()}", place)
     return place
 
 
@@ -120,11 +107,7 @@ def is_place(said: str) -> bool:
 
 
 def check_place(what: str, place: str) -> None:
-    """Refuse a place that is relative to some folder.
-
-    Raises:
-        InputError: Saying what is needed.
-    """
+    """Refuse a place that is relative to some folder."""
     if not is_place(place):
         raise InputError(f"{what} needs a URI or an absolute path, got {place!r}")
 
@@ -139,11 +122,7 @@ def storage_there(storage: str) -> str:
 
 
 def folder_here(said: str, name: str) -> str:
-    """Return a study's folder on a node of the cluster, of its name or as it is given.
-
-    Raises:
-        InputError: If the name is none, or nothing says where studies lie.
-    """
+    """Return a study's folder on a node of the cluster, of its name or as it is given."""
     if is_place(name):
         return name
     check_name(name)
@@ -153,9 +132,6 @@ def folder_here(said: str, name: str) -> str:
 
 def place_and_name(said: str) -> tuple[str, str]:
     """Return the storage and the name of a study, of its folder or its name; "" for no storage.
-
-    Raises:
-        InputError: If it is neither.
 
     Example:
         >>> place_and_name("s3://bucket/studies/digits")
@@ -170,45 +146,18 @@ def place_and_name(said: str) -> tuple[str, str]:
 
 
 def check_name(name: str) -> None:
-    """Refuse what can be no study's name.
-
-    Raises:
-        InputError: Saying what one looks like.
-    """
+    """Refuse what can be no study's name."""
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         rule = "the name of a study, such as 'digits', or its folder as an absolute path or a URI"
         raise InputError(f"a study on a cluster needs {rule}, got {name!r}")
 
 
 def check_places(study: Study) -> None:
-    """Refuse local paths that are not on this node.
-
-    Raises:
-        InputError: Naming the path and what to do.
-    """
-    places = [("data", study.data), *(("warm_start", place) for place in study.warm_start)]
-    for what, place in places:
+    """Refuse local paths that are not on this node; the message says what to do."""
+    for what, place in (("data", study.data), *(("warm_start", one) for one in study.warm_start)):
         if "://" not in place and not os.path.exists(place):
             raise InputError(
                 f"{what} needs a place that the cluster's nodes reach, got {place}, which is not "
                 f"on {socket.gethostname()}: put it at a URI such as s3://bucket/data.parquet, or "
                 "into a folder that all nodes mount, and name that"
             )
-
-
-def _digits(storage: str, name: str, changes: Mapping[str, Any]) -> Study:
-    from search.study.digits import digits_study
-
-    return digits_study(storage, seed=changes.get("seed") or 0, name=name)
-
-
-def _stored(storage: str, name: str) -> Study:
-    from search.results.load import load
-    from search.study.digits import with_moved_data
-
-    study = load(folder_here(storage, name)).study
-    return with_moved_data(replace(study, storage=storage, name=name))
-
-
-COMMAND = ("python", "-P", "-m", "search.cli.job")
-"""Starts this on a node. ``-P``: what lies in the folder that Ray was started in hides nothing."""

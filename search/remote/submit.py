@@ -3,15 +3,15 @@
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import final
 
 from search.errors import ClusterError, InputError, StudyLocked
-from search.remote.connection import Connection
-from search.remote.jobs import Job
+from search.remote.jobs import Job, JobsApi
 from search.remote.package import pack
-from search.remote.questions import KIND, Questions, Submitted
+from search.remote.questions import KIND, Questions
 from search.remote.request import COMMAND, REQUEST_FILE, JobRequest, check_place
 from search.text import clean
 from trainables.storage.uri_keys import check_no_key
@@ -21,73 +21,62 @@ STOP_SECONDS = 120
 FOLLOW_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A study that a cluster was given to run."""
+
+    name: str
+    job_id: str
+    storage: str
+    """As the cluster was told; empty for what its nodes say."""
+    num_files: int
+    """Of the user's own modules, which went along."""
+    num_bytes: int
+    """Of all that was sent."""
+
+
 @final
 class StudyJobs:
-    """Knows a study's jobs by their metadata.
+    """Knows a study's jobs by their metadata."""
 
-    Args:
-        connection: To the cluster.
-        questions: To the same.
-    """
-
-    def __init__(self, connection: Connection, questions: Questions) -> None:
-        self._connection = connection
+    def __init__(self, api: JobsApi, questions: Questions) -> None:
+        self._api = api
         self._questions = questions
 
     def send(
-        self, request: JobRequest, folder: str | None, apart_from: tuple[str, ...]
+        self, request: JobRequest, folder: str | None = None, apart_from: Sequence[str] = ()
     ) -> Submitted:
-        """Submit a request as a job.
-
-        Args:
-            request: What to run.
-            folder: Of the study's own modules, None without any.
-            apart_from: Paths that do not go along.
-
-        Raises:
-            InputError: If a place has a secret in it, or the modules are too large.
-            StudyLocked: If a job of the study runs.
-            ClusterError: If the cluster cannot be reached or refuses.
-        """
-        for what, place in (("storage", request.storage), *(("data", p) for p in apart_from)):
+        """Submit a request as a job, with the modules of a folder apart from some paths."""
+        name, storage = request.name, request.storage
+        for what, place in (("storage", storage), *(("data", place) for place in apart_from)):
             check_no_key(what, place)
-        if request.storage:
-            check_place("storage", request.storage)
-        self.refuse_running(request.name, request.storage)
+        if storage:
+            check_place("storage", storage)
+        self.refuse_running(name, storage)
         package = pack(request.to_json(), folder, apart_from=apart_from)
-        self._connection.call(lambda api: api.upload(package.name, package.content))
-        job_id = _new_id(request.name)
-        metadata = {
-            KIND: "study",
-            "name": request.name,
-            "storage": request.storage,
-            "version": request.version,
-        }
-        environment = {
-            "working_dir": package.uri,
-            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
-        }
+        self._api.upload(package.name, package.content)
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        job_id = f"twohead-{name}-{now}-{secrets.token_hex(3)}"
+        metadata = {KIND: "study", "name": name, "storage": storage, "version": request.version}
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+        environment = {"working_dir": package.uri, "env_vars": variables}
         command = f"exec {shlex.join([*COMMAND, 'run', REQUEST_FILE])}"
-        self._connection.call(lambda api: api.submit(job_id, command, metadata, environment))
+        self._api.submit(job_id, command, metadata, environment)
         return Submitted(
-            name=request.name,
+            name=name,
             job_id=job_id,
-            storage=request.storage,
+            storage=storage,
             num_files=package.num_files,
             num_bytes=len(package.content),
         )
 
     def refuse_running(self, name: str, storage: str) -> None:
-        """Refuse a study that a job runs already, as far as its head can tell.
-
-        Raises:
-            StudyLocked: Naming the job, and since when.
-        """
+        """Refuse a study that a job runs already, as far as its head can tell."""
         job = self.newest(name)
         place = "" if job is None else job.metadata.get("storage", "")
         if job is None or job.has_ended or place.rstrip("/") != storage.rstrip("/"):
             return
-        if job.status == "RUNNING" and not self._questions.tell("is_running", job_id=job.id):
+        if job.status == "RUNNING" and not self._questions.ask("is_running", job_id=job.id):
             return
         raise StudyLocked(
             f"study {name!r} is being run on this cluster by job {job.id} since "
@@ -101,15 +90,17 @@ class StudyJobs:
         After a head was started again, Ray takes a minute to see that a job has died (2.60):
         the one that goes on with its study is the newer one.
         """
+        jobs = self._api.jobs()
+        ours = [j for j in jobs if j.metadata.get(KIND) == "study" and "name" in j.metadata]
         found: dict[str, Job] = {}
-        for job in self._all():
+        for job in sorted(ours, key=lambda job: job.began):
             before = found.get(job.metadata["name"])
             if before is None or before.has_ended or not job.has_ended:
                 found[job.metadata["name"]] = job
         return found
 
     def newest(self, name: str) -> Job | None:
-        """Return the newest job of a study, one that runs before those that have ended."""
+        """Return the newest job of a study, None without one; see `by_name`."""
         return self.by_name().get(name)
 
     def storage_of(self, name: str) -> str:
@@ -118,26 +109,21 @@ class StudyJobs:
         return "" if job is None else job.metadata.get("storage", "")
 
     def needed(self, name: str) -> Job:
-        """Return the same.
-
-        Raises:
-            InputError: If there is none.
-        """
-        job = self.newest(name)
-        if job is None:
-            known = sorted(self.by_name())
+        """Return the newest job of a study; refuse a study without any."""
+        known = self.by_name()
+        if name not in known:
             raise InputError(
-                f"a study needs a job on the cluster at {self._connection.address}, got {name!r}; "
-                f"there are jobs of {known or 'none'}"
+                f"a study needs a job on the cluster at {self._api.address}, got {name!r}; "
+                f"there are jobs of {sorted(known) or 'none'}"
             )
-        return job
+        return known[name]
 
     def lines(self, name: str, *, follow: bool) -> Iterator[str]:
         """Yield what a study's newest job has printed, line by line."""
         job, seen = self.needed(name), 0
         while True:
-            now = self._connection.call_patiently(lambda api: api.job(job.id))
-            log = self._connection.call_patiently(lambda api: api.logs(job.id))
+            now = self._api.job(job.id)
+            log = self._api.logs(job.id)
             is_last = not follow or now is None or now.has_ended
             end = len(log) if is_last else max(seen, log.rfind("\n") + 1)
             yield from log[seen:end].splitlines()
@@ -153,45 +139,29 @@ class StudyJobs:
         """
         if job is None:
             return ""
-        log = self._connection.call_patiently(lambda api: api.logs(job.id))
-        lines = [line for line in log.splitlines() if line.strip()] or [job.message]
+        lines = [line for line in self._api.logs(job.id).splitlines() if line.strip()]
+        lines = lines or [job.message]
         begins = [at for at, line in enumerate(lines) if not line.startswith(" ")]
         last = lines[begins[-1] if begins else -1 :]
         return " ".join(" ".join(last).split())[:500]
 
     def wait(self, name: str, *, seconds: float | None) -> None:
-        """Wait for a study's newest job to end.
-
-        Raises:
-            InputError: If there is no job.
-            ClusterError: If it does not end in time, or the cluster is gone for too long.
-        """
+        """Wait for a study's newest job to end."""
         job = self.needed(name)
         end = None if seconds is None else time.monotonic() + seconds
         while True:
-            now = self._connection.call_patiently(lambda api: api.job(job.id))
+            now = self._api.job(job.id)
             if now is None or now.has_ended:
                 return
             if end is not None and time.monotonic() >= end:
                 raise ClusterError(f"study {name!r} (job {job.id}) still runs after {seconds:g} s")
             time.sleep(FOLLOW_SECONDS)
 
-    def _all(self) -> list[Job]:
-        """Return the jobs that ran studies, the newest last."""
-        jobs = self._connection.call(lambda api: api.jobs())
-        ours = [j for j in jobs if j.metadata.get(KIND) == "study" and "name" in j.metadata]
-        return sorted(ours, key=lambda job: job.began)
-
 
 def in_words(job: Job) -> str:
     """Say what became of a job."""
     ended = "" if job.ended is None else f" at {_when(job.ended)}"
     return clean(f"job {job.id}, {job.status.lower()}{ended}")
-
-
-def _new_id(name: str) -> str:
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    return f"twohead-{name}-{now}-{secrets.token_hex(3)}"
 
 
 def _when(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What trainings with fresh seeds say of a study's leading points: means, spreads, ranks."""
+"""What trainings with fresh seeds say of a study's leading points: means, ranks, a verdict."""
 
 import math
 import statistics
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from search.record.metrics import HasFigures, own_metric, point_words
 from search.results.chooser import Chooser
-from search.results.metrics import own_metric, point_words
 from search.results.pareto import Array
 from search.results.points import Figures, Point
 from search.results.policies import Options, choose
@@ -17,6 +17,12 @@ from search.text import clean, count, number, one_line
 
 LARGEST_EXPONENT = 700.0
 """Below the logarithm of the largest float."""
+MEASURED = ("geometric_mean", "head")
+"""Policies whose score is a figure of one point, so that two points have a distance."""
+LARGEST_SHARE = 10.0
+"""Above this, percents are hard to read."""
+MORE_SEEDS = 5
+"""What is advised where too few seeds tell nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +65,7 @@ class Spread:
         return f"{self.in_digits()} ({ends}, {count(self.num, 'seed')})"
 
     def in_digits(self, digits: Callable[[float], str] = number) -> str:
-        """Return mean and deviation.
-
-        Args:
-            digits: Puts the mean into words.
+        """Return mean and deviation, the mean as ``digits`` puts it into words.
 
         Example:
             >>> spread_of([0.4, 0.42]).in_digits(), spread_of([0.4]).in_digits()
@@ -100,6 +103,11 @@ class Candidate:
             return f"{head} loss {loss}"
         metric, spread = found
         return f"{head} {metric.label} {spread.in_digits(metric.in_digits)} (loss {loss})"
+
+    @property
+    def name(self) -> str:
+        """The trial in words."""
+        return "the reference trial" if self.point.is_reference else f"trial {self.point.number}"
 
     @property
     def trained(self) -> tuple[Repeat, ...]:
@@ -186,12 +194,12 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """Whether the study's choice has survived its luck, in one sentence."""
-        return verdict_of(self)
+        return _verdict(self)
 
     @property
     def gain(self) -> str:
         """How far the leader is ahead of the reference trial; empty where that says nothing."""
-        return gain_of(self)
+        return _gain(self)
 
     def skill(self, candidate: Candidate) -> Spread | None:
         """Return the geometric mean of a candidate's skills over the seeds.
@@ -216,44 +224,56 @@ class Confirmation:
         """Return the same of the point in the study, which is optimistic."""
         return _exp(self.score(candidate.point))
 
-    def score(self, figures: "Figures | Point") -> float:
+    def score(self, figures: HasFigures) -> float:
         """Return the logarithm of a point's geometric mean of skills."""
         logs = self.chooser.log_skills([figures])[0]
+        return float(logs @ self._weights())
+
+    def ranked(self) -> "Confirmation":
+        """Return the same with the candidates, given as they ranked in the study, by rank now."""
+        never_failed = [one for one in self.candidates if one.trained and not one.failed]
+        sometimes = [one for one in self.candidates if one.trained and one.failed]
+        none = [one for one in self.candidates if not one.trained]
+        ranks = (*self._by_policy(never_failed), *self._by_policy(sometimes), *none)
+        return replace(self, candidates=ranks)
+
+    def chosen(self, log_skills: Array) -> int:
+        """Return the index of the point that the policy picks; shape ``(points, values)``."""
         names = self.chooser.objective.names
-        return float(logs @ score_weights(self.policy, self.options, names))
+        # Skills are losses in the unit of the baseline, and no policy knows a unit.
+        return choose(
+            self.policy,
+            np.exp(np.minimum(log_skills, LARGEST_EXPONENT)),
+            heads=names,
+            baselines=dict.fromkeys(names, 1.0),
+            **self.options,
+        )
 
+    def _weights(self) -> Array:
+        """Return how much each value counts in one figure for all: its share, summing to 1.
 
-def confirmation(
-    *,
-    name: str,
-    folder: str,
-    policy: str,
-    options: Mapping[str, Any],
-    chooser: Chooser,
-    seeds: Sequence[int],
-    candidates: Sequence[Candidate],
-) -> Confirmation:
-    """Put the candidates in the order of their rank now.
+        ``ideal_point`` and ``lexicographic`` have no such figure; there all count the same.
+        """
+        names = self.chooser.objective.names
+        shares = np.ones(len(names))
+        if self.policy == "geometric_mean":
+            shares = Options(heads=names, **self.options).weights
+        elif self.policy == "head":
+            head = self.options.get("head", names[0])
+            shares = np.array([float(name == head) for name in names])
+        return np.asarray(shares / shares.sum())
 
-    Args:
-        name: Of the study.
-        folder: Of the study.
-        policy: One of ``search.results.policies.POLICIES``.
-        options: What it is told.
-        chooser: Says what is minimised, and the baselines.
-        seeds: The fresh ones.
-        candidates: At least one, in the order of the study.
-    """
-    unordered = Confirmation(
-        name=name,
-        folder=folder,
-        policy=policy,
-        options=dict(options),
-        chooser=chooser,
-        seeds=tuple(seeds),
-        candidates=tuple(candidates),
-    )
-    return replace(unordered, candidates=_ranked(unordered))
+    def _by_policy(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        left = sorted(candidates, key=lambda one: (one.point.is_reference, one.was))
+        ordered = []
+        while left:
+            means = np.array([self._mean_log_skills(one) for one in left])
+            ordered.append(left.pop(self.chosen(means)))
+        return ordered
+
+    def _mean_log_skills(self, candidate: Candidate) -> Array:
+        figures = [one.figures for one in candidate.trained if one.figures]
+        return np.asarray(self.chooser.log_skills(figures).mean(axis=0))
 
 
 def spread_of(values: Sequence[float]) -> Spread:
@@ -271,78 +291,6 @@ def spread_of(values: Sequence[float]) -> Spread:
         most=max(values),
         num=len(values),
     )
-
-
-def score_weights(policy: str, options: Mapping[str, Any], heads: Sequence[str]) -> Array:
-    """Return how much each value counts in one figure for all: its share, summing to 1.
-
-    ``ideal_point`` and ``lexicographic`` have no such figure; there all count the same.
-    """
-    shares = np.ones(len(heads))
-    if policy == "geometric_mean":
-        shares = Options(heads=tuple(heads), **options).weights
-    elif policy == "head":
-        shares = np.array([float(head == options.get("head", heads[0])) for head in heads])
-    return np.asarray(shares / shares.sum())
-
-
-def chosen_among(confirmed: Confirmation, skills: Array) -> int:
-    """Return the index of the point that the policy picks.
-
-    Args:
-        confirmed: Says the policy.
-        skills: Log skills, shape ``(points, values)``.
-    """
-    names = confirmed.chooser.objective.names
-    # Skills are losses in the unit of the baseline, and no policy knows a unit.
-    return choose(
-        confirmed.policy,
-        np.exp(np.minimum(skills, LARGEST_EXPONENT)),
-        heads=names,
-        baselines=dict.fromkeys(names, 1.0),
-        **confirmed.options,
-    )
-
-
-def _ranked(confirmed: Confirmation) -> tuple[Candidate, ...]:
-    trained = [one for one in confirmed.candidates if one.trained]
-    return (
-        *_by_policy(confirmed, [one for one in trained if not one.failed]),
-        *_by_policy(confirmed, [one for one in trained if one.failed]),
-        *(one for one in confirmed.candidates if not one.trained),
-    )
-
-
-def _by_policy(confirmed: Confirmation, candidates: Sequence[Candidate]) -> list[Candidate]:
-    left = sorted(candidates, key=lambda one: (one.point.is_reference, one.was))
-    ordered = []
-    while left:
-        means = np.array([_mean_log_skills(confirmed, one) for one in left])
-        ordered.append(left.pop(chosen_among(confirmed, means)))
-    return ordered
-
-
-def _mean_log_skills(confirmed: Confirmation, candidate: Candidate) -> Array:
-    figures = [one.figures for one in candidate.trained if one.figures]
-    return np.asarray(confirmed.chooser.log_skills(figures).mean(axis=0))
-
-
-def _spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    """Return the spread of every figure that each of some mappings has."""
-    names = [name for name in (found[0] if found else ()) if all(name in one for one in found)]
-    return {name: spread_of([one[name] for one in found]) for name in names}
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(value, LARGEST_EXPONENT))
-
-
-MEASURED = ("geometric_mean", "head")
-"""Policies whose score is a figure of one point, so that two points have a distance."""
-LARGEST_SHARE = 10.0
-"""Above this, percents are hard to read."""
-MORE_SEEDS = 5
-"""What is advised where too few seeds tell nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,48 +327,14 @@ def compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Compar
         if mine.seed == its.seed and mine.figures and its.figures
     ]
     differences = [confirmed.score(its) - confirmed.score(mine) for mine, its in pairs]
-    wins = [chosen_among(confirmed, confirmed.chooser.log_skills(two)) == 0 for two in pairs]
+    wins = [confirmed.chosen(confirmed.chooser.log_skills(two)) == 0 for two in pairs]
     spread = spread_of(differences) if differences else None
     return Comparison(
         num=len(pairs),
-        wins=int(np.sum(wins)),
+        wins=sum(wins),
         ahead=spread.mean if spread else math.nan,
         spread=spread.deviation if spread else None,
         is_measured=confirmed.policy in MEASURED,
-    )
-
-
-def verdict_of(confirmed: Confirmation) -> str:
-    """Return whether the study's choice has survived its luck, in one sentence."""
-    leader, first = confirmed.leader, confirmed.first
-    if not leader.trained:
-        num = sum(len(one.failed) for one in confirmed.candidates)
-        why = leader.failed[0].failure if leader.failed else "none has ended"
-        return clean(f"nothing is confirmed: {count(num, 'training')} failed (first: {why})")
-    if leader is first:
-        rival = next((one for one in confirmed.candidates[1:] if one.trained), None)
-        if rival is None:
-            return _alone(confirmed, leader)
-        if rival.failed and not leader.failed:
-            return f"{_name(leader)} keeps its lead: {_failed(rival)}"
-        return _kept(leader, rival, compare(confirmed, leader, rival))
-    if first.failed and not leader.failed:
-        return f"{_name(leader)} leads after confirmation: {_failed(first)}"
-    return _changed(leader, first, compare(confirmed, leader, first))
-
-
-def gain_of(confirmed: Confirmation) -> str:
-    """Return how far the leader is ahead of the reference trial, with fresh seeds and before."""
-    leader, reference = confirmed.leader, confirmed.reference
-    if reference is None or reference is leader or not reference.trained or not leader.trained:
-        return ""
-    found = compare(confirmed, leader, reference)
-    if not found.num:
-        return ""
-    before = confirmed.score(reference.point) - confirmed.score(leader.point)
-    return (
-        f"{_name(leader)} is {_ahead(found.ahead)} the reference trial in "
-        f"{_measure(confirmed)}{_with_spread(found)}; in the study it was {_ahead(before)} it"
     )
 
 
@@ -438,20 +352,52 @@ def percent(share: float) -> str:
     return f"{hundredfold:.{digits}f} %"
 
 
-def _kept(leader: Candidate, rival: Candidate, found: Comparison) -> str:
-    one, other = _name(leader), _name(rival)
+def _verdict(confirmed: Confirmation) -> str:
+    leader, first = confirmed.leader, confirmed.first
+    if not leader.trained:
+        num = sum(len(one.failed) for one in confirmed.candidates)
+        why = leader.failed[0].failure if leader.failed else "none has ended"
+        return clean(f"nothing is confirmed: {count(num, 'training')} failed (first: {why})")
+    if leader is first:
+        rival = next((one for one in confirmed.candidates[1:] if one.trained), None)
+        if rival is None:
+            return _alone(confirmed, leader)
+        if rival.failed and not leader.failed:
+            return f"{leader.name} keeps its lead: {_failed(rival)}"
+        return _kept(leader.name, rival.name, compare(confirmed, leader, rival))
+    if first.failed and not leader.failed:
+        return f"{leader.name} leads after confirmation: {_failed(first)}"
+    return _changed(leader.name, first.name, compare(confirmed, leader, first))
+
+
+def _gain(confirmed: Confirmation) -> str:
+    leader, reference = confirmed.leader, confirmed.reference
+    if reference is None or reference is leader or not reference.trained or not leader.trained:
+        return ""
+    found = compare(confirmed, leader, reference)
+    if not found.num:
+        return ""
+    before = confirmed.score(reference.point) - confirmed.score(leader.point)
+    names = confirmed.chooser.objective.names
+    measure = "geometric mean of skills" if len(names) > 1 else f"loss {names[0]}"
+    return (
+        f"{leader.name} is {_ahead(found.ahead)} the reference trial in the {measure}"
+        f"{_with_spread(found)}; in the study it was {_ahead(before)} it"
+    )
+
+
+def _kept(one: str, other: str, found: Comparison) -> str:
     if not found.num:
         return f"{one} is first again: no seed trained both it and {other}"
     if not found.is_measured:
-        return f"{one} {_keeps(found)}: {_wins(found, other)}"
+        unclear = "is first again, which the seeds do not settle"
+        return f"{one} {'keeps its lead' if found.is_clear else unclear}: {_wins(found, other)}"
     if found.is_clear:
         return f"{one} keeps its lead: {_ahead(found.ahead)} {other}{_with_spread(found)}"
-    said = f"{one} is first again, {_ahead(found.ahead)} {other}"
-    return f"{said}, {_unclear(found)}"
+    return f"{one} is first again, {_ahead(found.ahead)} {other}, {_unclear(found)}"
 
 
-def _changed(leader: Candidate, first: Candidate, found: Comparison) -> str:
-    one, other = _name(leader), _name(first)
+def _changed(one: str, other: str, found: Comparison) -> str:
     if not found.num:
         return f"{one} is first now: no seed trained both it and {other}"
     if not found.is_measured:
@@ -469,27 +415,16 @@ def _changed(leader: Candidate, first: Candidate, found: Comparison) -> str:
 def _alone(confirmed: Confirmation, leader: Candidate) -> str:
     skill = confirmed.skill(leader)
     assert skill is not None, "it was trained"
-    before = confirmed.score(leader.point)
-    now = math.log(skill.mean)
+    ahead = _ahead(confirmed.score(leader.point) - math.log(skill.mean))
     return (
-        f"{_name(leader)} has no rival here: with fresh seeds it is {_ahead(before - now)} its "
-        f"figures in the study ({count(skill.num, 'seed')})"
+        f"{leader.name} has no rival here: with fresh seeds it is {ahead} its figures in the "
+        f"study ({count(skill.num, 'seed')})"
     )
-
-
-def _measure(confirmed: Confirmation) -> str:
-    """Return the name of the one figure by which points are compared."""
-    names = confirmed.chooser.objective.names
-    return "the geometric mean of skills" if len(names) > 1 else f"the loss {names[0]}"
-
-
-def _keeps(found: Comparison) -> str:
-    return "keeps its lead" if found.is_clear else "is first again, which the seeds do not settle"
 
 
 def _failed(candidate: Candidate) -> str:
     num = count(len(candidate.repeats), "seed")
-    return f"{_name(candidate)} failed with {len(candidate.failed)} of {num}"
+    return f"{candidate.name} failed with {len(candidate.failed)} of {num}"
 
 
 def _wins(found: Comparison, other: str) -> str:
@@ -517,15 +452,19 @@ def _ahead(difference: float) -> str:
 
 
 def _with_spread(found: Comparison) -> str:
-    if found.spread is None:
-        return f" ({count(found.num, 'seed')})"
-    return f" (spread {percent(_grown(found.spread))}, {count(found.num, 'seed')})"
+    spread = "" if found.spread is None else f"spread {percent(_grown(found.spread))}, "
+    return f" ({spread}{count(found.num, 'seed')})"
+
+
+def _spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Return the spread of every figure that each of some mappings has."""
+    names = [name for name in (found[0] if found else ()) if all(name in one for one in found)]
+    return {name: spread_of([one[name] for one in found]) for name in names}
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, LARGEST_EXPONENT))
 
 
 def _grown(difference: float) -> float:
     return math.expm1(min(difference, LARGEST_EXPONENT))
-
-
-def _name(candidate: Candidate) -> str:
-    point = candidate.point
-    return "the reference trial" if point.is_reference else f"trial {point.number}"

@@ -1,21 +1,24 @@
 """What there is to see of a running study: one frozen picture after each change."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import le
 from typing import Protocol
 
 from search.record.history import State, TrialHistory
 from search.results.chooser import Chooser
-from search.results.points import kept_points
-from search.study.objective import Objective, every_head
+from search.results.points import Point, is_finite, kept_points, point_of
+from search.results.retrained import Training
+from search.study.prepared import Prepared
+from search.study.study import Study
 from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
 
 CHUNK = 256
 """Points that are compared with the front at once; bounds the memory of a comparison."""
+Key = tuple[float, ...]
+"""What tells one point from another: trial, epoch and losses, which another attempt may change."""
 
 
 class Running(Protocol):
@@ -29,38 +32,34 @@ class Running(Protocol):
     def in_flight(self) -> tuple[int, ...]:
         """The numbers of the trials that are being trained."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivePoint:
-    """One trial after one epoch."""
-
-    number: int
-    epoch: int
-    losses: Mapping[str, float]
-    """Validation loss by head name."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """By ``val_<head>_<metric>``."""
-    is_reference: bool
+    @property
+    def trainings(self) -> Sequence[Training]:
+        """What is trained again to confirm a study, by number; empty where it is run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedTrial:
-    """A trial that has just ended."""
+class Watcher(Protocol):
+    """Someone who looks on while a study is run or confirmed; does nothing where it is silent."""
 
-    number: int
-    state: State
-    reason: str
-    num_epochs: int
-    taken_up_after: int
-    """The epoch after which it had ended and was taken up again; 0 if it was not."""
-    is_reference: bool
-    best: LivePoint | None
-    """Its best point by the default policy; None without one."""
+    def preparing(self, what: str) -> None:
+        """Hear what is being done before the first trial and after the last."""
+        return None
+
+    def told(self, line: str) -> None:
+        """Hear what a person should still see when the study is over."""
+        return None
+
+    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
+        """Get to know the study; the conductor may be read at any time from now on."""
+        return None
+
+    def changed(self) -> None:
+        """Hear that the conductor took in or handed out something."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A running study at one moment."""
+    """A running study, or the training of its leading points again, at one moment."""
 
     num_trials: int
     """Of the budget."""
@@ -71,14 +70,14 @@ class Progress:
     """Epochs measured, of all trials, also before this run."""
     epochs_left: float
     """Epochs still to come, if the trials to come are as long as those that have ended."""
-    front: tuple[LivePoint, ...]
+    front: tuple[Point, ...]
     """By the first value of the objective."""
-    best: LivePoint | None
+    best: Point | None
     """Of the front, by the default policy."""
-    reference: LivePoint | None
+    reference: Point | None
     """The reference trial's best so far."""
-    just_ended: tuple[EndedTrial, ...]
-    """The trials that have ended since the picture before."""
+    just_ended: tuple[tuple[TrialHistory, Point | None], ...]
+    """The trials that have ended since the picture before, each with its best point."""
 
     @property
     def num_ended(self) -> int:
@@ -91,39 +90,41 @@ class Tracker:
 
     Args:
         conductor: What to look at.
-        baselines: Of each head, in the order of the heads.
+        chooser: Says which points are on the front, and which is best.
         num_trials: Of the budget.
         num_epochs: Of a trial that is trained to its end.
-        objective: What is minimised; None: the loss of each head.
+        lengths: The epochs of each trial, by number, where the scheduler stops none.
     """
 
     def __init__(
         self,
         conductor: Running,
+        chooser: Chooser,
         *,
-        baselines: Mapping[str, float],
         num_trials: int,
         num_epochs: int,
-        objective: Objective | None = None,
+        lengths: Sequence[int] = (),
     ) -> None:
         self._conductor = conductor
-        self._chooser = Chooser(
-            objective=objective or every_head(tuple(baselines)), baselines=dict(baselines)
-        )
+        self._chooser = chooser
         self._num_trials = num_trials
         self._epochs_each = num_epochs
+        self._lengths = lengths
         self._open = set(conductor.trials)
-        self._num_seen = 0
+        self._num_seen = len(conductor.changes)
         self._counts: Counter[str] = Counter()
         self._states: dict[int, State] = {}
         self._epochs: dict[int, int] = {}
         self._all_epochs = 0
-        self._points: dict[int, tuple[LivePoint, ...]] = {}
-        self._front: tuple[LivePoint, ...] = ()
+        self._points: dict[int, dict[Key, Point]] = {}
+        self._front: dict[Key, Point] = {}
         self._front_values: list[tuple[float, ...]] = []
-        self._best: LivePoint | None = None
-        self._reference: LivePoint | None = None
-        self._begin()
+        self._best: Key | None = None
+        self._reference: Point | None = None
+        # What is there is no news. It is taken in at once, as there may be 10,000 trials.
+        for trial in conductor.trials.values():
+            self._count(trial)
+        self._update(self._all_points())
 
     def look(self) -> Progress:
         """Return what there is to see now."""
@@ -133,117 +134,96 @@ class Tracker:
         for number in sorted(set(changed)):
             trial = self._conductor.trials[number]
             self._take_in(trial)
-            self._open.add(number)
             if trial.has_ended:
-                self._open.discard(number)
-                ended.append(self._ended(trial))
+                ended.append((trial, self._choose(self._points[number].values())))
         return Progress(
             num_trials=self._num_trials,
             counts={state: num for state, num in self._counts.items() if state != "running"},
             num_running=len(self._conductor.in_flight),
             num_epochs=self._all_epochs,
             epochs_left=self._epochs_left(),
-            front=self._front,
-            best=self._best,
+            front=tuple(self._front.values()),
+            best=None if self._best is None else self._front[self._best],
             reference=self._reference,
             just_ended=tuple(ended),
         )
 
-    def _begin(self) -> None:
-        """Take in what is there, which is no news: all at once, as there may be 10,000 trials."""
-        self._num_seen = len(self._conductor.changes)
-        for number, trial in self._conductor.trials.items():
-            self._points[number] = self._counted(trial)
-            if trial.is_reference:
-                self._reference = self._choose(self._points[number])
-            if trial.has_ended:
-                self._open.discard(number)
-        self._update([point for points in self._points.values() for point in points])
-
     def _take_in(self, trial: TrialHistory) -> None:
-        points = self._counted(trial)
-        before = self._points.get(trial.number, ())
-        if points == before:
+        """Put what a trial has now in the place of what it had."""
+        before = self._points.get(trial.number, {})
+        after = self._count(trial)
+        if any(key in self._front and key not in after for key in before):
+            self._update(self._all_points())
             return
-        self._points[trial.number] = points
-        if trial.is_reference:
-            self._reference = self._choose(points)
-        self._replace(before, points)
+        self._front.update({key: after[key] for key in self._front.keys() & after.keys()})
+        new = {key: point for key, point in after.items() if key not in before}
+        better = {key: point for key, point in new.items() if not self._is_beaten(point)}
+        if better:
+            self._update({**self._front, **better})
 
-    def _counted(self, trial: TrialHistory) -> tuple[LivePoint, ...]:
+    def _count(self, trial: TrialHistory) -> dict[Key, Point]:
         """Count a trial and its epochs as they are now, and return its points."""
-        figures = self._figures(trial)
-        self._count(trial, len(trial.measurements) if trial.has_ended else len(figures))
-        return tuple(
-            LivePoint(
-                number=trial.number,
-                epoch=epoch,
-                losses=one.losses,
-                metrics=one.metrics,
-                is_reference=trial.is_reference,
-            )
-            for epoch, one in sorted(figures.items())
-            if all(math.isfinite(loss) for loss in one.losses.values())
-        )
-
-    def _count(self, trial: TrialHistory, epochs: int) -> None:
-        if trial.number in self._states:
-            self._counts[self._states[trial.number]] -= 1
+        number, measured = trial.number, self._measured(trial)
+        if number in self._states:
+            self._counts[self._states[number]] -= 1
         self._counts[trial.state] += 1
-        self._states[trial.number] = trial.state
-        self._all_epochs += epochs - self._epochs.get(trial.number, 0)
-        self._epochs[trial.number] = epochs
+        self._states[number] = trial.state
+        epochs = len(trial.measurements) if trial.has_ended else len(measured)
+        self._all_epochs += epochs - self._epochs.get(number, 0)
+        self._epochs[number] = epochs
+        (self._open.discard if trial.has_ended else self._open.add)(number)
+        finite = (one for _, one in sorted(measured.items()) if is_finite(one))
+        points = {
+            (number, one.epoch, *one.losses.values()): point_of(trial, one) for one in finite
+        }
+        self._points[number] = points
+        if trial.is_reference:
+            self._reference = self._choose(points.values())
+        return points
 
-    def _replace(self, before: Sequence[LivePoint], after: Sequence[LivePoint]) -> None:
-        """Put one trial's points in the place of those it had."""
-        gone = [point for point in before if point not in after]
-        new = [point for point in after if point not in before and not self._is_beaten(point)]
-        if any(point in self._front for point in gone):
-            self._update([point for points in self._points.values() for point in points])
-        elif new:
-            self._update([*self._front, *new])
-
-    def _is_beaten(self, point: LivePoint) -> bool:
-        """Tell whether a point of the front is better; true of most, which then cost no more."""
-        values = self._values(point)
-        return any(_beats(other, values) for other in self._front_values)
-
-    def _values(self, point: LivePoint) -> tuple[float, ...]:
-        return tuple(self._chooser.objective.values(point.losses).values())
-
-    def _figures(self, trial: TrialHistory) -> dict[int, Measurement | Step]:
+    def _measured(self, trial: TrialHistory) -> Mapping[int, Measurement | Step]:
         """Return the epochs that count: once it has ended, those with weights kept."""
         if trial.has_ended:
-            return {m.epoch: m for m in kept_points(trial)}
-        known = {m.epoch: m for m in trial.measurements}
+            return {one.epoch: one for one in kept_points(trial)}
+        known = {one.epoch: one for one in trial.measurements}
         return {**known, **self._conductor.live.get(trial.number, {})}
 
-    def _update(self, points: Sequence[LivePoint]) -> None:
-        """Make the front of these points, and choose the best."""
-        front: list[LivePoint] = []
-        for start in range(0, len(points), CHUNK):
-            front = list(self._chooser.front([*front, *points[start : start + CHUNK]]))
-        self._front = tuple(front)
-        self._front_values = [self._values(point) for point in front]
-        self._best = self._choose(self._front)
+    def _all_points(self) -> dict[Key, Point]:
+        return {key: point for points in self._points.values() for key, point in points.items()}
 
-    def _choose(self, points: Sequence[LivePoint]) -> LivePoint | None:
+    def _is_beaten(self, point: Point) -> bool:
+        """Tell whether a point of the front is better; true of most, which then cost no more."""
+        values = self._values(point)
+        return any(one != values and all(map(le, one, values)) for one in self._front_values)
+
+    def _values(self, point: Point) -> tuple[float, ...]:
+        return tuple(self._chooser.objective.values(point.losses).values())
+
+    def _update(self, points: Mapping[Key, Point]) -> None:
+        """Make the front of these points, and choose the best."""
+        given = list(points.values())
+        front: tuple[Point, ...] = ()
+        for start in range(0, len(given), CHUNK):
+            front = self._chooser.front([*front, *given[start : start + CHUNK]])
+        self._front = {_key(point): point for point in front}
+        self._front_values = [self._values(point) for point in front]
+        best = self._choose(front)
+        self._best = None if best is None else _key(best)
+
+    def _choose(self, points: Iterable[Point]) -> Point | None:
+        points = tuple(points)
         if len(points) < 2:
             return points[0] if points else None
         return self._chooser.pick(points)
 
-    def _ended(self, trial: TrialHistory) -> EndedTrial:
-        return EndedTrial(
-            number=trial.number,
-            state=trial.state,
-            reason=trial.reason,
-            num_epochs=len(trial.measurements),
-            taken_up_after=trial.taken_up_after,
-            is_reference=trial.is_reference,
-            best=self._choose(self._points.get(trial.number, ())),
-        )
-
     def _epochs_left(self) -> float:
+        if self._lengths:
+            ended = self._states.keys() - self._open
+            return sum(
+                max(length - self._epochs.get(number, 0), 0)
+                for number, length in enumerate(self._lengths)
+                if number not in ended
+            )
         running = [self._epochs[number] for number in self._open]
         num_ended = len(self._states) - len(running)
         in_ended = self._all_epochs - sum(running)
@@ -252,11 +232,11 @@ class Tracker:
         return unseen * mean + sum(max(mean - epochs, 0.0) for epochs in running)
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(map(le, one, other))
+def _key(point: Point) -> Key:
+    return (point.number, point.epoch, *point.losses.values())
 
 
-class Pace:
+class TimeLeft:
     """Estimates the time left from the epochs that were measured in this run.
 
     Args:

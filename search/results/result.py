@@ -6,13 +6,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace as changed
+
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
-from search.record.history import History, State, TrialHistory
-from search.results.chooser import HEAD, Chooser
-from search.results.metrics import point_words
-from search.results.points import Figures, Point, TrialRecord, kept_points
-from search.results.policies import DEFAULT_POLICY
+from search.record.history import History, TrialHistory
+from search.record.metrics import point_words
+from search.results.chooser import Chooser
+from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
+from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
 from search.study.shares import threads_of
@@ -57,7 +59,12 @@ class StudyResult:
         ``idle_seconds`` (at the end, when no trial was left for a slot) and ``trials``."""
         known = history.prepared
         self._prepared = None if known is None else Prepared.from_dict(known)
-        self.trials = tuple(self._record(trial) for trial in history.trials)
+        # What runs for nobody was interrupted.
+        self._trials = tuple(
+            trial if is_running or trial.has_ended else changed(trial, state="interrupted")
+            for trial in history.trials
+        )
+        self.trials = tuple(map(_record, self._trials))
         """Every trial, by number."""
 
     def __repr__(self) -> str:
@@ -126,10 +133,12 @@ class StudyResult:
 
     def points(self) -> tuple[Point, ...]:
         """Return every point that could be chosen: finite, kept, and of no failed trial."""
+        return self._points
+
+    @cached_property
+    def _points(self) -> tuple[Point, ...]:
         return tuple(
-            self._point(trial, measurement)
-            for trial in self._history.trials
-            for measurement in kept_points(trial)
+            point_of(trial, measured) for trial in self._trials for measured in kept_points(trial)
         )
 
     def pareto(self) -> tuple[Point, ...]:
@@ -203,7 +212,7 @@ class StudyResult:
             return point
         from trainables.trial.keras_factory import evaluate_points
 
-        settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
+        settings = replace(shared_settings(self.study, self.prepared), cpu=threads_of(self.study))
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 
@@ -328,6 +337,15 @@ class StudyResult:
         return tuple(head.name for head in self.study.heads)
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The names of the parameters that vary."""
+        return tuple(name for name, _ in self.prepared.space.searched)
+
+    def checkpoint_uri(self, point: Point) -> str:
+        """Return where a point's weights lie: an absolute path or a URI."""
+        return Store(self.folder).child(point.checkpoint).uri
+
+    @property
     def chooser(self) -> Chooser:
         """What chooses among points, by the study's objective."""
         return Chooser(objective=objective_of(self.study), baselines=self.baselines)
@@ -342,40 +360,6 @@ class StudyResult:
         is_known = self._prepared is not None and self.has_test_split
         return is_known and any(point.test is None for point in self.points_to_test())
 
-    def _point(self, trial: TrialHistory, measurement: Measurement) -> Point:
-        tested = [t for t in trial.tested if t.epoch == measurement.epoch]
-        test = Figures(losses=tested[-1].losses, metrics=tested[-1].metrics) if tested else None
-        return Point(
-            number=trial.number,
-            epoch=measurement.epoch,
-            config=trial.config,
-            losses=measurement.losses,
-            metrics=measurement.metrics,
-            state=self._state(trial),
-            is_reference=trial.is_reference,
-            checkpoint=measurement.checkpoint or "",
-            checkpoint_sha256=measurement.checkpoint_sha256 or "",
-            test=test,
-        )
-
-    def _record(self, trial: TrialHistory) -> TrialRecord:
-        return TrialRecord(
-            number=trial.number,
-            config=trial.config,
-            state=self._state(trial),
-            reason=trial.reason,
-            is_reference=trial.is_reference,
-            origin=trial.origin,
-            num_attempts=len(trial.attempts),
-            releases=trial.releases,
-            taken_up_after=trial.taken_up_after,
-            measurements=trial.measurements,
-        )
-
-    def _state(self, trial: TrialHistory) -> State:
-        """Return a trial's state; what runs for nobody was interrupted."""
-        return "interrupted" if trial.state == "running" and not self.is_running else trial.state
-
     def _why_none(self) -> str:
         counts = Counter(trial.state for trial in self.trials)
         failed = next((t for t in self.trials if t.state == "failed"), None)
@@ -385,6 +369,21 @@ class StudyResult:
         ]
         found = ", ".join(states) or "no trials yet"
         return f"study {self.study.name!r} has no point to choose: {found}"
+
+
+def _record(trial: TrialHistory) -> TrialRecord:
+    return TrialRecord(
+        number=trial.number,
+        config=trial.config,
+        state=trial.state,
+        reason=trial.reason,
+        is_reference=trial.is_reference,
+        origin=trial.origin,
+        num_attempts=len(trial.attempts),
+        releases=trial.releases,
+        taken_up_after=trial.taken_up_after,
+        measurements=trial.measurements,
+    )
 
 
 NUM_LEADING = 4

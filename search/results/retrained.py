@@ -1,4 +1,4 @@
-"""The record of a study's confirmation: what was trained again and what it gave."""
+"""The record of a study's confirmation: which points are trained again, and what that gave."""
 
 import json
 import warnings
@@ -11,19 +11,16 @@ from search.record.decisions import DONE
 from search.record.history import History, TrialHistory
 from search.record.reader import STUDY, StudyReader
 from search.record.segments import has_log
-from search.results.confirmation import Candidate, Confirmation, Repeat, confirmation
+from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
-from search.study.settings import LARGEST_SEED
+from trainables.spec.rules import LARGEST_SEED
 from trainables.storage.store import Store
 
 FOLDER = "confirm"
 """Below the study's own; in it lies a record of the same form as the study's."""
-
-
-def record_of(folder: str) -> Store:
-    """Return the place of a study's confirmation."""
-    return Store(folder).child(FOLDER)
+MOST_SEEDS = 100
+MOST_TOP = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +40,110 @@ class Training:
         return [self.number, self.epoch, self.seed]
 
 
+def check_extent(seeds: object, top: object) -> None:
+    """Refuse numbers of seeds and of points that cannot be.
+
+    Raises:
+        InputError: If one is no whole number, or out of range.
+    """
+    for name, given, most in (("seeds", seeds, MOST_SEEDS), ("top", top, MOST_TOP)):
+        is_whole = isinstance(given, int) and not isinstance(given, bool)
+        if not is_whole or not 1 <= given <= most:  # type: ignore[operator]
+            raise InputError(f"{name} needs a whole number from 1 to {most}, got {given!r}")
+
+
+def fresh_seeds(seed: int, num: int) -> tuple[int, ...]:
+    """Return seeds that a study did not use: those that follow its own.
+
+    More seeds begin with the fewer, so what was trained for them counts.
+
+    Example:
+        >>> fresh_seeds(0, 2), fresh_seeds(2**32 - 1, 2)
+        ((1, 2), (0, 1))
+    """
+    return tuple((seed + step) % (LARGEST_SEED + 1) for step in range(1, num + 1))
+
+
+def leading_points(
+    result: StudyResult, *, top: int, policy: str, options: Mapping[str, Any]
+) -> tuple[Point, ...]:
+    """Return the points that a study's policy puts first, one of each trial, best first.
+
+    The first is what ``result.best`` returns; each further one is the best that is left without
+    the trials before it and those of the same config. The reference trial comes last if the
+    study has one that is not among the ``top``.
+
+    Raises:
+        NoCandidate: If no trial has a point.
+        InputError: If the policy or an option is unknown.
+    """
+    best = result.best(policy, **options)
+    chooser = result.chooser.looking_at(options.get("head"))
+    chosen = [best]
+    while len(chosen) < top:
+        left = [point for point in result.points() if not _is_taken(point, chosen)]
+        if not left:
+            break
+        chosen.append(chooser.pick(chooser.front(left), best.policy, **options))
+    reference = result.reference()
+    if reference is not None and not any(point.is_reference for point in chosen):
+        chosen.append(reference)
+    return tuple(chosen)
+
+
+def _is_taken(point: Point, chosen: Sequence[Point]) -> bool:
+    return any(
+        point.number == one.number
+        or (point.is_reference, _key(point)) == (one.is_reference, _key(one))
+        for one in chosen
+    )
+
+
+def _key(point: Point) -> str:
+    return json.dumps(dict(point.config), sort_keys=True)
+
+
+def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Training, ...]:
+    """Return every point with every seed; first all points with the first seed."""
+    return tuple(
+        Training(
+            number=point.number,
+            epoch=point.epoch,
+            seed=seed,
+            is_reference=point.is_reference,
+            config=point.config,
+        )
+        for seed in seeds
+        for point in points
+    )
+
+
+def recorded_trainings(
+    budget: Mapping[str, Any], trials: Sequence[TrialHistory]
+) -> tuple[Training, ...]:
+    """Return what was begun, in the order of its numbers in the record."""
+    return tuple(
+        Training(
+            number=number,
+            epoch=epoch,
+            seed=seed,
+            is_reference=trial.is_reference,
+            config=trial.config,
+        )
+        for trial, (number, epoch, seed) in zip(trials, budget.get("trainings", ()), strict=False)
+    )
+
+
+def to_train(begun: Sequence[Training], wanted: Sequence[Training]) -> tuple[Training, ...]:
+    """Return what was begun, and behind it what is wanted besides."""
+    return (*begun, *(training for training in wanted if training not in begun))
+
+
+def record_of(folder: str) -> Store:
+    """Return the place of a study's confirmation."""
+    return Store(folder).child(FOLDER)
+
+
 def is_done(store: Store, wanted: Iterable[Training]) -> bool:
     """Tell whether all that is wanted was trained, and the last run ended in order."""
     history = _history(store)
@@ -60,32 +161,24 @@ def read_confirmation(
     policy: str,
     options: Mapping[str, Any],
 ) -> Confirmation:
-    """Return what the record says of these points and seeds.
-
-    Args:
-        result: The study.
-        points: Its leading points, in the order of the policy.
-        seeds: The fresh ones.
-        policy: One of ``search.results.policies.POLICIES``.
-        options: What it is told.
+    """Return what the record says of a study's leading points with these seeds.
 
     Raises:
         StorageError: If the record is damaged.
     """
     history = _history(record_of(result.folder))
-    candidates = [
-        Candidate(point=point, was=was, repeats=_repeats(history, point, seeds))
-        for was, point in enumerate(points, start=1)
-    ]
-    return confirmation(
+    return Confirmation(
         name=result.study.name,
         folder=result.folder,
         policy=policy,
-        options=options,
+        options=dict(options),
         chooser=result.chooser.looking_at(options.get("head")),
-        seeds=seeds,
-        candidates=candidates,
-    )
+        seeds=tuple(seeds),
+        candidates=tuple(
+            Candidate(point=point, was=was, repeats=_repeats(history, point, seeds))
+            for was, point in enumerate(points, start=1)
+        ),
+    ).ranked()
 
 
 def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
@@ -136,130 +229,9 @@ def _is_of(training: Training, point: Point) -> bool:
 def _repeat(training: Training, trial: TrialHistory) -> Repeat:
     if trial.state != "complete":
         return Repeat(seed=training.seed, figures=None, failure=trial.reason or trial.state)
-    last = trial.measurements[-1]
     tested = trial.tested[-1] if trial.tested else None
     return Repeat(
         seed=training.seed,
-        figures=Figures(losses=last.losses, metrics=last.metrics),
-        test=Figures(losses=tested.losses, metrics=tested.metrics) if tested else None,
+        figures=Figures.of(trial.measurements[-1]),
+        test=None if tested is None else Figures.of(tested),
     )
-
-
-MOST_SEEDS = 100
-
-
-MOST_TOP = 100
-
-
-def check_extent(seeds: object, top: object) -> None:
-    """Refuse numbers of seeds and of points that cannot be.
-
-    Raises:
-        InputError: If one is no whole number, or out of range.
-    """
-    for name, given, most in (("seeds", seeds, MOST_SEEDS), ("top", top, MOST_TOP)):
-        is_whole = isinstance(given, int) and not isinstance(given, bool)
-        if not is_whole or not 1 <= given <= most:  # type: ignore[operator]
-            raise InputError(f"{name} needs a whole number from 1 to {most}, got {given!r}")
-
-
-def fresh_seeds(seed: int, num: int) -> tuple[int, ...]:
-    """Return seeds that a study did not use: those that follow its own.
-
-    More seeds begin with the fewer, so what was trained for them counts.
-
-    Example:
-        >>> fresh_seeds(0, 2), fresh_seeds(2**32 - 1, 2)
-        ((1, 2), (0, 1))
-    """
-    return tuple((seed + step) % (LARGEST_SEED + 1) for step in range(1, num + 1))
-
-
-def leading_points(
-    result: StudyResult, *, top: int, policy: str, options: Mapping[str, Any]
-) -> tuple[Point, ...]:
-    """Return the points that a study's policy puts first, one of each trial, best first.
-
-    The first is what ``result.best`` returns; each further one is the best that is left without
-    the trials before it and those of the same config. The reference trial comes last if the
-    study has one that is not among them.
-
-    Args:
-        result: The study.
-        top: How many; the reference apart.
-        policy: One of ``search.results.policies.POLICIES``.
-        options: What the policy is told.
-
-    Raises:
-        NoCandidate: If no trial has a point.
-        InputError: If the policy or an option is unknown.
-    """
-    given = {**options}
-    head, exponents = given.pop("head", None), given.pop("exponents", None)
-    best = result.best(policy, head=head, exponents=exponents, **given)
-    chosen = [best]
-    while len(chosen) < top:
-        left = [point for point in result.points() if not _is_taken(point, chosen)]
-        if not left:
-            break
-        chosen.append(_first(result, left, policy=best.policy, options=options))
-    reference = result.reference()
-    if reference is not None and not any(point.is_reference for point in chosen):
-        chosen.append(reference)
-    return tuple(chosen)
-
-
-def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Training, ...]:
-    """Return every point with every seed; first all points with the first seed."""
-    return tuple(
-        Training(
-            number=point.number,
-            epoch=point.epoch,
-            seed=seed,
-            is_reference=point.is_reference,
-            config=point.config,
-        )
-        for seed in seeds
-        for point in points
-    )
-
-
-def recorded_trainings(
-    budget: Mapping[str, Any], trials: Sequence[TrialHistory]
-) -> tuple[Training, ...]:
-    """Return what was begun, in the order of its numbers in the record."""
-    return tuple(
-        Training(
-            number=number,
-            epoch=epoch,
-            seed=seed,
-            is_reference=trial.is_reference,
-            config=trial.config,
-        )
-        for trial, (number, epoch, seed) in zip(trials, budget.get("trainings", ()), strict=False)
-    )
-
-
-def to_train(begun: Sequence[Training], wanted: Sequence[Training]) -> tuple[Training, ...]:
-    """Return what was begun, and behind it what is wanted besides."""
-    return (*begun, *(training for training in wanted if training not in begun))
-
-
-def _is_taken(point: Point, chosen: Sequence[Point]) -> bool:
-    return any(
-        point.number == one.number
-        or (point.is_reference, _key(point)) == (one.is_reference, _key(one))
-        for one in chosen
-    )
-
-
-def _key(point: Point) -> str:
-    return json.dumps(dict(point.config), sort_keys=True)
-
-
-def _first(
-    result: StudyResult, points: Sequence[Point], *, policy: str, options: Mapping[str, Any]
-) -> Point:
-    """Return the best of these points, as ``result.best`` does of all."""
-    chooser = result.chooser.looking_at(options.get("head"))
-    return chooser.pick(chooser.front(points), policy, **options)

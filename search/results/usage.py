@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from search.errors import InputError, StorageError, StudyWarning
-from search.space.problems import shown
+from trainables.spec.problems import shown
 from trainables.storage.sealed import as_count, as_float, seal, unseal
 from trainables.storage.store import Store
 

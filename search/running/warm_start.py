@@ -13,14 +13,14 @@ from search.results.pareto import front_ranks
 from search.results.points import best_log_skills
 from search.sampling.trials import RecordedTrial
 from search.space.encoding import key_of
-from search.space.problems import Path, refused
-from search.space.space import DEPTH, SearchSpace
+from search.space.space import SearchSpace
 from search.study.objective import Objective, objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 from search.text import count, short_path
 from trainables.errors import InputError, StorageError
-from trainables.spec.parameters import config_depth
+from trainables.spec.parameters import DEPTH, config_depth
+from trainables.spec.problems import Path, refused
 from trainables.storage.sealed import DamagedRecord, as_count, as_float, seal, unseal
 from trainables.storage.store import Store
 

@@ -21,7 +21,7 @@ from search.space.encoding import (
     prune,
 )
 from search.space.parameters import Choice, Parameter
-from search.space.space import DEPTH
+from trainables.spec.parameters import DEPTH
 
 Array = NDArray[np.float64]
 

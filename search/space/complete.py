@@ -1,7 +1,6 @@
 """From the parameters a study names to one entry for everything that shapes a trial."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.errors import InputError
@@ -13,38 +12,35 @@ from search.space.parameters import (
     Parameter,
     check_constant,
     ends,
-    is_number,
     is_plain,
     to_plain,
 )
-from search.space.problems import Path, Problem, Problems, hint, problem, refused, shown
-from search.space.space import DEPTH, SearchSpace, block_of, depths_of, gates_of, idle_in
+from search.space.space import SearchSpace, depths_of, gates_of, idle_in
 from trainables.model.user_model import GIVEN, REQUIRED
-from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.parameters import (
+    DEPTH,
+    DEPTH_RULE,
+    MOST_BLOCKS,
+    Heads,
+    block_of,
     config_depth,
     reference_config,
     reference_training,
+    rule_of,
     units_name,
     weight_name,
 )
-from trainables.spec.trial import OPTIMIZERS
+from trainables.spec.problems import Path, Problem, Problems, hint, problem, refused, shown
+from trainables.spec.rules import Rule, is_number, is_same
 
 Named = Mapping[str, Parameter | Constant]
 """Parameters by name."""
 
-
 DEFAULT_BATCH = 64
-
-
 COLUMNS = ("number", "epoch", "state", "is_reference", "loss", "seconds")
 """What a trial's table has besides its parameters; also all that begins as ``_COLUMNS`` do."""
 
-
 _COLUMNS = ("seconds_", "val_")
-
-
-Heads = Sequence[HeadSpec | DeclaredHead]
 
 
 def default_space(heads: Heads) -> SearchSpace:
@@ -113,11 +109,11 @@ def read_named(
         problems.extend(_taken(named, at))
     read = dict(named)
     for name in (name for name in named if name in known):
-        rule = value_rule(name, heads)
+        rule = rule_of(name, heads)
         if rule is not None:
             with problems.at(*at, name):
                 read[name] = fit(named[name], rule)
-    if heads and all(_is_zero(named.get(weight_name(head.name), 1.0)) for head in heads):
+    if heads and all(is_same(named.get(weight_name(head.name), 1.0), 0) for head in heads):
         problems.add(at, "needs a loss weight > 0 for at least one head, got 0 for all")
     problems.refuse_any()
     return read
@@ -190,14 +186,10 @@ def _misplaced(config: Mapping[str, Any], space: SearchSpace, at: Path) -> Itera
 def _is_possible(parameter: Parameter, value: Any) -> bool:
     """Tell whether a value is among the choices or in the range, on a step or not."""
     if isinstance(parameter, Choice):
-        return any(_is_same(value, known) for known in parameter.values)
+        return any(is_same(value, known) for known in parameter.values)
     is_whole = is_number(value) and float(value).is_integer()
     is_right = is_whole or (is_number(value) and isinstance(parameter, Float))
     return is_right and bool(parameter.low <= value <= parameter.high)
-
-
-def _is_same(value: object, known: object) -> bool:
-    return value == known and isinstance(value, bool) == isinstance(known, bool)
 
 
 def _depth(named: Named, at: Path) -> int:
@@ -272,87 +264,6 @@ def _of_function(
     }
 
 
-def _is_zero(value: Parameter | Constant) -> bool:
-    return is_number(value) and value == 0
-
-
-MOST_BLOCKS = 50
-
-
-LARGEST_COUNT = 65_536
-"""Filters, units or pixels; more is taken for a mistake."""
-
-
-LARGEST_BATCH = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What the values of one parameter must be."""
-
-    words: str
-    """Goes on after ``needs``."""
-
-    read: Callable[[Any], Constant | None]
-    """From a value to the same in its right type, or None if it cannot be."""
-
-    kinds: tuple[type, ...]
-    """Which ranges there can be of it besides a choice."""
-
-
-def _count(most: int) -> Rule:
-    def read(value: Any) -> int | None:
-        is_whole = is_number(value) and (isinstance(value, int) or value.is_integer())
-        return int(value) if is_whole and 1 <= value <= most else None
-
-    return Rule(words=f"whole numbers from 1 to {most}", read=read, kinds=(Int,))
-
-
-def _real(words: str, is_right: Callable[[Any], bool]) -> Rule:
-    def read(value: Any) -> float | None:
-        return float(value) if is_number(value) and is_right(value) else None
-
-    return Rule(words=words, read=read, kinds=(Float, Int))
-
-
-DEPTH_RULE = _count(MOST_BLOCKS)
-
-
-_NOT_NEGATIVE = _real("numbers >= 0", lambda value: value >= 0)
-
-
-_COUNT = _count(LARGEST_COUNT)
-
-
-_RULES = {
-    DEPTH: DEPTH_RULE,
-    "kernel_size": _COUNT,
-    "pool_size": _COUNT,
-    "batch_size": _count(LARGEST_BATCH),
-    "learning_rate": _real("numbers > 0", lambda value: value > 0),
-    "l2": _NOT_NEGATIVE,
-    "dropout": _real("numbers in [0, 1)", lambda value: 0 <= value < 1),
-    "batch_norm": Rule(
-        words="true or false", read=lambda v: v if isinstance(v, bool) else None, kinds=()
-    ),
-    "optimizer": Rule(
-        words=f"one of {list(OPTIMIZERS)}",
-        read=lambda v: v if isinstance(v, str) and v in OPTIMIZERS else None,
-        kinds=(),
-    ),
-}
-
-
-def value_rule(name: str, heads: Heads) -> Rule | None:
-    """Return the rule of a parameter of training or of the built-in model, if it has one."""
-    if name in {weight_name(head.name) for head in heads}:
-        return _NOT_NEGATIVE
-    is_filters = name.startswith("conv") and name.endswith("_filters")
-    if is_filters or name in {units_name(head.name) for head in heads}:
-        return _COUNT
-    return _RULES.get(name)
-
-
 def fit(parameter: Parameter | Constant, rule: Rule) -> Parameter | Constant:
     """Return a parameter with its values in the type that a rule asks for.
 
@@ -360,27 +271,19 @@ def fit(parameter: Parameter | Constant, rule: Rule) -> Parameter | Constant:
         InputError: If it can take a value that cannot be.
 
     Example:
-        >>> fit(64.0, _RULES["batch_size"]), fit(Choice(values=(0, 0.5)), _RULES["dropout"])
+        >>> size, share = rule_of("batch_size", ()), rule_of("dropout", ())
+        >>> fit(64.0, size), fit(Choice(values=(0, 0.5)), share)
         (64, Choice(values=(0.0, 0.5)))
     """
     if isinstance(parameter, Choice):
-        return Choice(values=tuple(_read(value, value, rule) for value in parameter.values))
+        return Choice(values=tuple(map(rule, parameter.values)))
     if not isinstance(parameter, Float | Int):
-        return _read(parameter, parameter, rule)
-    plain = to_plain(parameter)
-    if not isinstance(parameter, rule.kinds):
-        raise InputError(f"needs {rule.words}, as a choice or {_ranges(rule)}, got {shown(plain)}")
-    for end in ends(parameter):
-        _read(end, plain, rule)
+        constant: Constant = rule(parameter)
+        return constant
+    received = shown(to_plain(parameter))
+    if rule.type is None or (rule.type is int and isinstance(parameter, Float)):
+        instead = "a constant" if rule.type is None else "an int"
+        raise InputError(f"needs {rule.words}, as a choice or {instead}, got {received}")
+    if not all(map(rule.test, ends(parameter))):
+        raise InputError(f"needs {rule.words}, got {received}")
     return parameter
-
-
-def _ranges(rule: Rule) -> str:
-    return "an int" if rule.kinds else "a constant"
-
-
-def _read(value: Constant, received: Any, rule: Rule) -> Constant:
-    read = rule.read(value)
-    if read is None:
-        raise InputError(f"needs {rule.words}, got {shown(received)}")
-    return read

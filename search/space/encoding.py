@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from search.space.parameters import Choice, Float, Int, Parameter
-from search.space.space import DEPTH, SearchSpace, idle_in
-from trainables.spec.parameters import config_depth
+from search.space.parameters import SAME_STEP, Choice, Float, Int, Parameter, num_steps
+from search.space.space import SearchSpace, idle_in
+from trainables.spec.parameters import DEPTH, config_depth
+from trainables.spec.rules import is_number, is_same
 
 Number = int | float
 Key = tuple[Number | None, ...]
 """Of each searched parameter an int, a float, or the place of a choice; None where it does not
 count in the config."""
 _NO_GATES: Mapping[str, int] = {}
-
-ON_GRID = 1e-8
-"""How far from a multiple of its step a float may lie, in steps; Optuna's own tolerance."""
 
 
 def key_of(
@@ -49,7 +47,7 @@ def key_of(
             return None
         coded.append(number)
     fixed = [(name, value) for name, value in constants.items() if name not in idle]
-    is_inside = all(name in config and _is_same(config[name], value) for name, value in fixed)
+    is_inside = all(name in config and is_same(config[name], value) for name, value in fixed)
     return tuple(coded) if is_inside else None
 
 
@@ -94,31 +92,19 @@ def fill(kinds: Mapping[str, Parameter], key: Key, rng: np.random.Generator) -> 
 def encode(kind: Parameter, value: Any) -> int | float | None:
     """Return the number that stands for a value, or None if the kind does not allow it."""
     if isinstance(kind, Choice):
-        same = [i for i, choice in enumerate(places_of(kind)) if _is_same(choice, value)]
-        return min(same, key=lambda i: type(places_of(kind)[i]) is not type(value), default=None)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not kind.low <= value <= kind.high:
+        same = [i for i, choice in enumerate(kind.places) if is_same(choice, value)]
+        return min(same, key=lambda i: type(kind.places[i]) is not type(value), default=None)
+    if not is_number(value) or not kind.low <= value <= kind.high:
         return None
     if isinstance(kind, Float) and kind.step is None:
         return float(value)
     place = (value - kind.low) / (kind.step or 1)
-    return grid_value(kind, round(place)) if abs(place - round(place)) < ON_GRID else None
+    return grid_value(kind, round(place)) if abs(place - round(place)) < SAME_STEP else None
 
 
 def decode(kind: Parameter, number: int | float) -> Any:
     """Return the value that a number stands for, as a plain Python value."""
-    return places_of(kind)[int(number)] if isinstance(kind, Choice) else number
-
-
-def is_ordered(kind: Choice) -> bool:
-    """Tell whether a choice is between numbers, so that near values are alike."""
-    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in kind.values)
-
-
-def places_of(kind: Choice) -> tuple[Any, ...]:
-    """Return the values by place: numbers by size, others as they are listed."""
-    return tuple(sorted(kind.values)) if is_ordered(kind) else tuple(kind.values)
+    return kind.places[int(number)] if isinstance(kind, Choice) else number
 
 
 def clamp(kind: Parameter, number: int | float) -> int | float:
@@ -131,19 +117,14 @@ def clamp(kind: Parameter, number: int | float) -> int | float:
     return grid_value(kind, min(max(place, 0), num_steps(kind)))
 
 
-def num_steps(kind: Float | Int) -> int:
-    """Return how often the step fits between the bounds."""
-    distance = Decimal(str(kind.high)) - Decimal(str(kind.low))
-    return int(distance // Decimal(str(kind.step or 1)))
-
-
 def num_values(kind: Parameter) -> int | None:
     """Return how many numbers there are; None: any real one between the bounds."""
-    if isinstance(kind, Choice):
-        return len(kind.values)
-    if isinstance(kind, Float) and kind.step is None:
-        return 1 if kind.low == kind.high else None
-    return num_steps(kind) + 1
+    return kind.size
+
+
+def is_ordered(kind: Choice) -> bool:
+    """Tell whether a choice is between numbers, so that near values are alike."""
+    return kind.is_ordered
 
 
 def nth_number(kind: Parameter, place: int) -> Number:
@@ -219,7 +200,7 @@ def _other_values(
     kind: Parameter, number: int | float, most: int, rng: np.random.Generator
 ) -> list[int | float]:
     """Return up to ``most`` other numbers, the nearest first where there is an order."""
-    if isinstance(kind, Choice) and is_ordered(kind):
+    if isinstance(kind, Choice) and kind.is_ordered:
         return list(itertools.islice(_outwards(int(number), len(kind.values) - 1), most))
     if isinstance(kind, Choice):
         shuffled = rng.permutation(len(kind.values)).tolist()
@@ -269,8 +250,3 @@ def _outwards(here: int, last: int) -> Iterator[int]:
         for place in (here - distance, here + distance):
             if 0 <= place <= last:
                 yield place
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal, where ``True`` is not 1 but 1.0 is."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -3,17 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar, final
 
 from search.errors import InputError
-from search.space.problems import shown
 from trainables.spec.plain_values import make_plain, plain
+from trainables.spec.problems import shown
+from trainables.spec.rules import FINITE, FLAG, WHOLE, Rule, is_number, is_text
 
 MOST_CHOICES = 1000
 MOST_STEPS = 2**53
 """Beyond it neighbouring whole numbers are no longer different floats."""
 SAME_STEP = 1e-8
-"""How far from a multiple of its step a number may lie, in steps."""
+"""How far from a multiple of its step a number may lie, in steps; Optuna's own tolerance."""
+
+_EXACT = Rule("a whole number within 2**53", lambda value: abs(value) <= MOST_STEPS)
 
 Constant = bool | int | float | str
 """The value of a parameter that is not searched."""
@@ -42,7 +46,7 @@ class Float:
         for name in ("low", "high", "step"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _number(value, f"float's {name}"))
+                object.__setattr__(self, name, FINITE(value, what=f"float's {name}"))
         _check_range(self)
 
     def __contains__(self, value: object) -> bool:
@@ -57,11 +61,9 @@ class Float:
     @property
     def size(self) -> int | None:
         """How many values there are; None: any real number between the bounds."""
-        if self.low == self.high:
-            return 1
         if self.step is None:
-            return None
-        return math.floor((self.high - self.low) / self.step + SAME_STEP) + 1
+            return 1 if self.low == self.high else None
+        return num_steps(self) + 1
 
 
 @final
@@ -86,7 +88,10 @@ class Int:
         """Check the bounds."""
         make_plain(self)
         for name in ("low", "high", "step"):
-            object.__setattr__(self, name, _whole(getattr(self, name), f"int's {name}"))
+            value = getattr(self, name)
+            for rule in (_EXACT,) if type(value) is int else (FINITE, WHOLE, _EXACT):
+                value = rule(value, what=f"int's {name}")
+            object.__setattr__(self, name, value)
         _check_range(self)
 
     def __contains__(self, value: object) -> bool:
@@ -135,6 +140,16 @@ class Choice:
         """How many values there are."""
         return len(self.values)
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether it is between numbers, so that near values are alike."""
+        return all(map(is_number, self.values))
+
+    @property
+    def places(self) -> tuple[Any, ...]:
+        """The values by place: numbers by size, others as they are listed."""
+        return tuple(sorted(self.values)) if self.is_ordered else self.values
+
 
 Parameter = Float | Int | Choice
 """What is searched."""
@@ -147,7 +162,7 @@ def from_plain(value: Any) -> Parameter | Constant:
     Raises:
         InputError: If it is none of them; the message shows a right one.
     """
-    if isinstance(value, Float | Int | Choice):
+    if isinstance(value, Parameter):
         return value
     value = plain(value)
     if not isinstance(value, Mapping):
@@ -159,9 +174,13 @@ def from_plain(value: Any) -> Parameter | Constant:
             f"or a constant, got {shown(dict(value))}"
         )
     kind, options = kinds[0], {key: item for key, item in value.items() if key != kinds[0]}
-    _check_options(kind, options)
+    allowed = [] if kind == Choice.kind else ["log", "step"]
+    unknown = sorted(str(key) for key in options if key not in allowed)
+    if unknown:
+        raise InputError(f"{kind} has no option {shown(unknown)}; it takes {allowed}")
     if kind == Choice.kind:
         return Choice(values=value[kind])
+    FLAG(options.get("log", False), what=f"{kind}'s log")
     bounds = value[kind]
     if not isinstance(bounds, Sequence) or isinstance(bounds, str | bytes) or len(bounds) != 2:
         raise InputError(f"{kind} needs [low, high], got {shown(bounds)}")
@@ -174,12 +193,18 @@ def to_plain(parameter: Parameter | Constant) -> Any:
         return {"choice": list(parameter.values)}
     if not isinstance(parameter, Float | Int):
         return parameter
-    plain: dict[str, Any] = {parameter.kind: [parameter.low, parameter.high]}
+    values: dict[str, Any] = {parameter.kind: [parameter.low, parameter.high]}
     if parameter.log:
-        plain["log"] = True
+        values["log"] = True
     if parameter.step != _no_step(parameter):
-        plain["step"] = parameter.step
-    return plain
+        values["step"] = parameter.step
+    return values
+
+
+def num_steps(parameter: Float | Int) -> int:
+    """Return how often the step fits between the bounds."""
+    distance = Decimal(str(parameter.high)) - Decimal(str(parameter.low))
+    return int(distance // Decimal(str(parameter.step or 1)))
 
 
 def ends(parameter: Parameter | Constant) -> tuple[Any, Any]:
@@ -187,9 +212,7 @@ def ends(parameter: Parameter | Constant) -> tuple[Any, Any]:
     if isinstance(parameter, Float | Int):
         return parameter.low, parameter.high
     if isinstance(parameter, Choice):
-        ordered = all(is_number(value) for value in parameter.values)
-        values = sorted(parameter.values) if ordered else list(parameter.values)
-        return values[0], values[-1]
+        return parameter.places[0], parameter.places[-1]
     return parameter, parameter
 
 
@@ -218,12 +241,7 @@ def described_middle(parameter: Parameter | Constant) -> str:
     """Return in words which value `middle` takes."""
     if isinstance(parameter, Choice):
         return "the first of its choices"
-    return "the middle of its range" if isinstance(parameter, Float | Int) else "constant"
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value is an int or a float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return "the middle of its range" if isinstance(parameter, Parameter) else "constant"
 
 
 def check_constant(value: object, what: str) -> Constant:
@@ -236,7 +254,7 @@ def check_constant(value: object, what: str) -> Constant:
     if not isinstance(value, bool | int | float | str):
         raise InputError(f"{what} needs a number, text, true or false, got {shown(value)}")
     if is_number(value):
-        _number(value, what)
+        FINITE(value, what=what)
     elif isinstance(value, str) and not is_text(value):
         raise InputError(f"{what} needs text that UTF-8 can write, got {shown(value)}")
     return value
@@ -251,24 +269,6 @@ def is_plain(value: object) -> bool:
     return True
 
 
-def is_text(value: str) -> bool:
-    """Tell whether files and tables can hold a text: it has no half of a surrogate pair."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_options(kind: str, options: Mapping[Any, Any]) -> None:
-    allowed = [] if kind == Choice.kind else ["log", "step"]
-    unknown = sorted(str(key) for key in options if key not in allowed)
-    if unknown:
-        raise InputError(f"{kind} has no option {shown(unknown)}; it takes {allowed}")
-    if not isinstance(options.get("log", False), bool):
-        raise InputError(f"{kind}'s log needs true or false, got {shown(options['log'])}")
-
-
 def _no_step(parameter: Float | Int) -> int | None:
     """Return the step that says nothing: a float may have any value, an int any whole one."""
     return 1 if isinstance(parameter, Int) else None
@@ -276,8 +276,7 @@ def _no_step(parameter: Float | Int) -> int | None:
 
 def _check_range(parameter: Float | Int) -> None:
     kind, low, high, step = parameter.kind, parameter.low, parameter.high, parameter.step
-    if not isinstance(parameter.log, bool):
-        raise InputError(f"{kind}'s log needs true or false, got {shown(parameter.log)}")
+    FLAG(parameter.log, what=f"{kind}'s log")
     if low > high:
         raise InputError(f"{kind} needs low <= high, got low={low}, high={high}")
     if not math.isfinite(high - low):
@@ -290,22 +289,3 @@ def _check_range(parameter: Float | Int) -> None:
         raise InputError(f"{kind} needs at most 2**53 steps, got step={step} in [{low}, {high}]")
     if parameter.log and step != _no_step(parameter):
         raise InputError(f"{kind} takes a log scale or a step, not both, got step={step}")
-
-
-def _number(value: object, what: str) -> float:
-    # An int beyond 64 bits fits no float, no array and no database.
-    is_small = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
-    if not is_number(value) or not is_small or not math.isfinite(value):  # type: ignore[arg-type]
-        raise InputError(f"{what} needs a finite number, got {shown(value)}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _whole(value: object, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        number = _number(value, what)
-        if not number.is_integer():
-            raise InputError(f"{what} needs a whole number, got {value!r}")
-        value = int(number)
-    if abs(value) > MOST_STEPS:
-        raise InputError(f"{what} needs a whole number within 2**53, got {shown(value)}")
-    return value

@@ -1,9 +1,9 @@
-"""What a study may vary: parameters by the name of what they shape."""
+"""What a study may vary: parameters by the name of what they shape, and which count when."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, cast, final
 
 from search.errors import InputError
@@ -11,30 +11,16 @@ from search.space.parameters import (
     MOST_CHOICES,
     Choice,
     Constant,
-    Float,
     Int,
     Parameter,
     ends,
     from_plain,
     to_plain,
 )
-from search.space.problems import Problems, check_mapping, shown
-from trainables.spec.parameters import config_depth
+from trainables.spec.parameters import DEPTH, block_of, config_depth
 from trainables.spec.plain_values import plain
-
-__all__ = [
-    "MOST_CHOICES",
-    "MOST_PARAMETERS",
-    "Choice",
-    "Constant",
-    "Float",
-    "Int",
-    "Parameter",
-    "SearchSpace",
-    "ends",
-    "from_plain",
-    "to_plain",
-]
+from trainables.spec.problems import Problems, check_mapping, shown
+from trainables.spec.rules import is_same
 
 MOST_PARAMETERS = 200
 
@@ -78,16 +64,16 @@ class SearchSpace:
     @property
     def searched(self) -> tuple[tuple[str, Parameter], ...]:
         """The parameters that vary, with what they may be."""
-        return tuple((n, p) for n, p in self.parameters if isinstance(p, Float | Int | Choice))
+        return tuple((n, p) for n, p in self.parameters if isinstance(p, Parameter))
 
     @property
     def constants(self) -> tuple[tuple[str, Constant], ...]:
         """The parameters that do not vary, with their value."""
-        return tuple((n, p) for n, p in self.parameters if not isinstance(p, Float | Int | Choice))
+        return tuple((n, p) for n, p in self.parameters if not isinstance(p, Parameter))
 
     @property
     def gates(self) -> dict[str, int]:
-        """The parameters that do not count in all configs; see `search.space.space.gates_of`.
+        """The parameters that do not count in all configs; see `gates_of`.
 
         Where ``num_conv_blocks`` is searched, a config of fewer blocks does not name the filters
         of the others: equal models are equal configs.
@@ -97,22 +83,47 @@ class SearchSpace:
     @property
     def size(self) -> int | None:
         """How many configs there are; None where a real number can be any between its bounds."""
-        if not self.gates:
-            return _size(self.searched)
-        depths = depths_of(dict(self.parameters)[DEPTH])
-        sizes = [_size(self._searched_at(depth)) for depth in depths]
+        gates = self.gates
+        if not gates:
+            return _size([parameter for _, parameter in self.searched])
+        sizes = []
+        for depth in depths_of(dict(self.parameters)[DEPTH]):
+            idle = {DEPTH, *idle_in(gates, {DEPTH: depth})}
+            sizes.append(_size([kind for name, kind in self.searched if name not in idle]))
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def _searched_at(self, depth: int) -> list[tuple[str, Parameter]]:
-        idle = idle_in(self.gates, {DEPTH: depth})
-        return [(n, p) for n, p in self.searched if n not in idle and n != DEPTH]
+    @property
+    def corners(self) -> list[dict[str, Any]]:
+        """The smallest and the largest config, parameter by parameter; one if equal."""
+        lowest, highest = (
+            self.counting({name: ends(kind)[end] for name, kind in self.parameters})
+            for end in (0, 1)
+        )
+        return [lowest] if lowest == highest else [lowest, highest]
+
+    def counting(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a config without what does not count at its depth."""
+        idle = idle_in(self.gates, config)
+        return {name: value for name, value in config.items() if name not in idle}
+
+    def crossed(
+        self, base: Mapping[str, Any], values: Mapping[str, Sequence[Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a config with every combination of some values, without what does not count.
+
+        Args:
+            base: The config.
+            values: By the name of the parameter, what it takes in turn.
+        """
+        for combined in product(*values.values()):
+            yield self.counting({**base, **dict(zip(values, combined, strict=True))})
 
     def contains(self, config: Mapping[str, Any]) -> bool:
         """Tell whether a config has a possible value for each parameter that counts in it.
 
         And nothing else.
         """
-        return not any(self._problems(config))
+        return next(self._problems(config), None) is None
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse a config that does not lie in this space.
@@ -168,27 +179,13 @@ class SearchSpace:
         return {name: to_plain(parameter) for name, parameter in self.parameters}
 
 
-def _size(searched: Sequence[tuple[str, Parameter]]) -> int | None:
-    sizes = [parameter.size for _, parameter in searched]
+def _size(searched: Sequence[Parameter]) -> int | None:
+    sizes = [parameter.size for parameter in searched]
     return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
 
 def _can_be(parameter: Parameter | Constant, value: object) -> bool:
-    if isinstance(parameter, Float | Int | Choice):
-        return value in parameter
-    return value == parameter and isinstance(value, bool) == isinstance(parameter, bool)
-
-
-DEPTH = "num_conv_blocks"
-"""The parameter that says how many convolution blocks there are."""
-
-_BLOCK = re.compile(r"conv([1-9][0-9]{0,8})_filters")
-
-
-def block_of(name: object) -> int | None:
-    """Return the number of the block whose filters a parameter is, from 1; else None."""
-    found = _BLOCK.fullmatch(str(name))
-    return int(found[1]) if found else None
+    return value in parameter if isinstance(parameter, Parameter) else is_same(parameter, value)
 
 
 def depths_of(parameter: object) -> tuple[int, ...]:

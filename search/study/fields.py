@@ -3,30 +3,27 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from search.errors import InputError
-from search.space.parameters import is_text
-from search.space.problems import (
+from search.space.space import SearchSpace
+from search.study.objective import read_objective
+from search.study.samplers import read_sampler
+from search.study.settings import Budget, Resources, Validation, read_value
+from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
+from trainables.spec.heads import KINDS, DeclaredHead, HeadKind
+from trainables.spec.plain_values import plain
+from trainables.spec.problems import (
     Path,
     Problem,
     Problems,
     check_mapping,
     dotted,
     problem,
-    refused,
     shown,
     unknown_keys,
 )
-from search.space.space import SearchSpace
-from search.study.objective import read_objective
-from search.study.samplers import SAMPLERS
-from search.study.settings import LARGEST_SEED, Budget, Resources, Validation, read_value, whole
-from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
-from trainables.spec.heads import KINDS, DeclaredHead
-from trainables.spec.plain_values import plain
-from trainables.spec.trial import UserModelSpec
+from trainables.spec.rules import FLAG, LARGEST_SEED, TARGET, Rule, is_text, one_of, whole
 from trainables.storage.uri_keys import check_no_key
 
 SCHEDULERS = ("fifo", "pareto_asha")
@@ -35,30 +32,41 @@ MOST_FIRST_CONFIGS = 1000
 MOST_EARLIER = 100
 MOST_HEADS = 64
 MOST_HEAD_UNITS = 2**20
-HEAD_KEYS = tuple(item.name for item in fields(DeclaredHead) if item.name != "name")
+
+
+class HeadFields(TypedDict, total=False):
+    """A `DeclaredHead` as a plain mapping."""
+
+    kind: Required[HeadKind]
+    units: int | None
+    loss: str | None
+    activation: str | None
+    format: str
+    scale: str
+
+
+HEAD_KEYS = tuple(HeadFields.__annotations__)
 """What may be said of a head."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-
-def _read_name(value: Any) -> str:
-    if not isinstance(value, str) or not NAME.fullmatch(value):
-        rule = "needs 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
-        raise refused(("name",), f"{rule}, got {shown(value)}")
-    return value
-
-
-def _read_place(name: str) -> Callable[[Any], str]:
-    return lambda value: _place(value, (name,))
+_NAME = Rule(
+    "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
+    lambda value: isinstance(value, str) and bool(NAME.fullmatch(value)),
+)
+_SIDE = whole(1, LARGEST_SIDE, f"a height and a width of 1 to {LARGEST_SIDE} pixels")
 
 
-def _place(value: Any, at: Path) -> str:
-    path = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(path, str) or not path.strip() or "\0" in path or not is_text(path):
-        raise refused(at, f"needs a path or a URI, got {shown(value)}")
-    check_no_key(dotted(at), path)
-    # Absolute, so that a study can be resumed from any folder.
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+def _read_place(*at: str | int) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        path: str = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not is_text(path) or not path.strip() or "\0" in path:
+            raise InputError(f"needs a path or a URI, got {shown(value)}")
+        check_no_key(dotted(at), path)
+        # Absolute, so that a study can be resumed from any folder.
+        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+    return read
 
 
 def _read_folder(value: Any) -> str | None:
@@ -71,14 +79,13 @@ def _read_heads(value: Any) -> tuple[DeclaredHead, ...]:
     else:
         heads = _heads_of(check_mapping(value, ("heads",), "{c_output: {kind: classification}}"))
     if not 1 <= len(heads) <= MOST_HEADS:
-        raise refused(("heads",), f"needs 1 to {MOST_HEADS} heads, got {len(heads)}")
+        raise InputError(f"needs 1 to {MOST_HEADS} heads, got {len(heads)}")
     problems = Problems()
     problems.extend(_name_problems([head.name for head in heads]))
-    problems.extend(
-        problem(("heads", head.name), f"needs units <= {MOST_HEAD_UNITS}, got {head.units}")
-        for head in heads
-        if head.units is not None and head.units > MOST_HEAD_UNITS
-    )
+    for head in heads:
+        if head.units is not None and head.units > MOST_HEAD_UNITS:
+            rule = f"needs units <= {MOST_HEAD_UNITS}"
+            problems.add(("heads", head.name), f"{rule}, got {head.units}")
     problems.refuse_any()
     return tuple(heads)
 
@@ -93,14 +100,14 @@ def _heads_of(given: Mapping[Any, Any]) -> list[DeclaredHead]:
 
 
 def _read_head(name: Any, given: Any) -> DeclaredHead:
-    path: Path = ("heads", str(name))
     if isinstance(given, DeclaredHead):
         if given.name != name:
-            raise refused(path, f"needs a head of this name, got one named {given.name!r}")
+            raise InputError(f"needs a head of this name, got one named {given.name!r}")
         return given
     if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
         rule = f"needs a mapping with a kind of {list(KINDS)}, such as {{kind: box}}"
-        raise refused(path, f"{rule}, got {shown(given)}")
+        raise InputError(f"{rule}, got {shown(given)}")
+    path: Path = ("heads", str(name))
     problems = Problems()
     problems.extend(unknown_keys(given, HEAD_KEYS, at=path))
     for key in ("loss", "activation"):
@@ -109,14 +116,9 @@ def _read_head(name: Any, given: Any) -> DeclaredHead:
         elif given.get(key) == "":
             problems.add((*path, key), "needs text, or leave it out for the default, got ''")
     problems.refuse_any()
-    return DeclaredHead(name=name, **{**given, **_read_units(given, path)})
-
-
-def _read_units(given: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Return the units as an int where they are a float without fraction."""
     units = given.get("units")
     is_whole = isinstance(units, float) and units.is_integer()
-    return {"units": int(units)} if is_whole else {}  # type: ignore[arg-type]
+    return DeclaredHead(name=name, **{**given, "units": int(units) if is_whole else units})  # type: ignore[arg-type]
 
 
 def _name_problems(names: Sequence[str]) -> Iterator[Problem]:
@@ -138,12 +140,9 @@ def _name_problems(names: Sequence[str]) -> Iterator[Problem]:
 def _read_image_size(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    path = ("image_size",)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != 2:
-        raise refused(path, f"needs [height, width], got {shown(value)}")
-    rule = f"needs a height and a width of 1 to {LARGEST_SIDE} pixels"
-    height, width = (whole(v, path, least=1, most=LARGEST_SIDE, rule=rule) for v in value)
-    return height, width
+        raise InputError(f"needs [height, width], got {shown(value)}")
+    return _SIDE(value[0]), _SIDE(value[1])
 
 
 def _read_space(value: Any) -> SearchSpace | None:
@@ -153,81 +152,54 @@ def _read_space(value: Any) -> SearchSpace | None:
 
 
 def _read_first(value: Any) -> tuple[dict[str, Any], ...]:
-    path = ("start_with",)
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise refused(path, f"needs a list of configs, got {shown(value)}")
-    if len(value) > MOST_FIRST_CONFIGS:
-        raise refused(path, f"needs at most {MOST_FIRST_CONFIGS} configs, got {len(value)}")
-    problems = Problems()
-    for index, config in enumerate(value):
-        with problems.at(*path, index):
-            check_mapping(config, (*path, index), "{learning_rate: 0.001}")
-    problems.refuse_any()
-    return tuple(dict(config) for config in value)
+    def read(config: Any, path: Path) -> dict[Any, Any]:
+        return dict(check_mapping(config, path, "{learning_rate: 0.001}"))
+
+    return _read_list(value, "start_with", ("configs", "configs", MOST_FIRST_CONFIGS), read)
 
 
 def _read_earlier(value: Any) -> tuple[str, ...]:
-    path = ("warm_start",)
+    def read(folder: Any, path: Path) -> str:
+        return _read_place(*path)(folder)
+
+    return _read_list(value, "warm_start", ("study folders", "studies", MOST_EARLIER), read)
+
+
+def _read_list(
+    value: Any, at: str, rule: tuple[str, str, int], read: Callable[[Any, Path], Any]
+) -> tuple[Any, ...]:
+    """Return the items of a list, read one by one; the rule says of what, and how many at most."""
+    kind, items, most = rule
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise refused(path, f"needs a list of study folders, got {shown(value)}")
-    if len(value) > MOST_EARLIER:
-        raise refused(path, f"needs at most {MOST_EARLIER} studies, got {len(value)}")
-    problems, folders = Problems(), []
-    for index, folder in enumerate(value):
-        with problems.at(*path, index):
-            folders.append(_place(folder, (*path, index)))
+        raise InputError(f"needs a list of {kind}, got {shown(value)}")
+    if len(value) > most:
+        raise InputError(f"needs at most {most} {items}, got {len(value)}")
+    problems, found = Problems(), []
+    for index, item in enumerate(value):
+        with problems.at(at, index):
+            found.append(read(item, (at, index)))
     problems.refuse_any()
-    return tuple(folders)
-
-
-def _read_model(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise refused(("model",), f"needs the form 'package.module:function', got {shown(value)}")
-    try:
-        return UserModelSpec(target=value, image_shape=(1, 1, 1), heads=(), arguments=()).target
-    except InputError as error:
-        raise refused(("model",), str(error).removeprefix("model ")) from None
-
-
-def _one_of(name: str, allowed: Sequence[str]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or value not in allowed:
-            raise refused((name,), f"needs to be one of {list(allowed)}, got {shown(value)}")
-        return value
-
-    return read
-
-
-def _read_seed(value: Any) -> int:
-    return whole(value, ("seed",), least=0, most=LARGEST_SEED)
-
-
-def _read_reference(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise refused(("reference",), f"needs true or false, got {shown(value)}")
-    return value
+    return tuple(found)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "name": _read_name,
+    "name": _NAME,
     "data": _read_place("data"),
     "heads": _read_heads,
     "image_size": _read_image_size,
     "validation": lambda value: read_value(Validation, "validation", value),
-    "model": _read_model,
+    "model": TARGET.allowing(None),
     "space": _read_space,
     "budget": lambda value: read_value(Budget, "budget", value),
     "start_with": _read_first,
     "warm_start": _read_earlier,
     "objective": read_objective,
-    "sampler": _one_of("sampler", tuple(SAMPLERS)),
-    "scheduler": _one_of("scheduler", SCHEDULERS),
+    "sampler": read_sampler,
+    "scheduler": one_of(SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
-    "precision": _one_of("precision", PRECISIONS),
-    "seed": _read_seed,
-    "reference": _read_reference,
+    "precision": one_of(PRECISIONS),
+    "seed": whole(0, LARGEST_SEED),
+    "reference": FLAG,
     "storage": _read_place("storage"),
     "module_folder": _read_folder,
 }

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypedDict, TypeVar
 
-from search.space.parameters import is_number
-from search.space.problems import Path, Problems, refused, shown, unknown_keys
-from trainables.spec.plain_values import make_plain, plain
+from trainables.spec.problems import Problems, refused, shown, unknown_keys
+from trainables.spec.rules import LARGEST_SEED, number, read_fields, whole
 
 Value = TypeVar("Value")
 GPU_FRACTIONS = (0.25, 0.5)
@@ -16,7 +15,31 @@ MOST_HOURS = 1_000_000
 MOST_UNITS = 1_000_000
 """CPUs or GPUs of a trial, and trials at once."""
 MOST_WAIT_MINUTES = 100_000
-LARGEST_SEED = 2**32 - 1
+
+_BUDGET = {
+    "trials": whole(1, 1_000_000),
+    "epochs": whole(1, 100_000),
+    "hours": number(
+        f"a number > 0 and <= {MOST_HOURS}", lambda hours: 0 < hours <= MOST_HOURS
+    ).allowing(None),
+}
+_RESOURCES = {
+    "cpu": whole(1, MOST_UNITS).allowing(
+        "auto", words=f"'auto' or a whole number from 1 to {MOST_UNITS}"
+    ),
+    "gpu": whole(0, MOST_UNITS).allowing(
+        "auto", *GPU_FRACTIONS, words="'auto', 0, 0.25, 0.5 or a whole number"
+    ),
+    "concurrent": whole(1, MOST_UNITS).allowing("auto", words="'auto' or a whole number >= 1"),
+    "wait_minutes": number(
+        f"a number from 0 to {MOST_WAIT_MINUTES}",
+        lambda minutes: 0 <= minutes <= MOST_WAIT_MINUTES,
+    ),
+}
+_VALIDATION = {
+    "share": number("a number in (0, 1)", lambda share: 0 < share < 1),
+    "seed": whole(0, LARGEST_SEED),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,32 +59,20 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        make_plain(self)
-        problems = Problems()
-        with problems.at():
-            read_whole(self, ("budget", "trials"), least=1, most=1_000_000)
-        with problems.at():
-            read_whole(self, ("budget", "epochs"), least=1, most=100_000)
-        hours = self.hours
-        if hours is not None and not (is_number(hours) and 0 < hours <= MOST_HOURS):
-            rule = f"needs a number > 0 and <= {MOST_HOURS}"
-            problems.add(("budget", "hours"), f"{rule}, got {shown(hours)}")
-        problems.refuse_any()
+        read_fields(self, ("budget",), _BUDGET)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {"trials": self.trials, "epochs": self.epochs, "hours": self.hours}
+        return asdict(self)
 
     def less_than(self, other: "Budget") -> tuple[str, ...]:
         """Return the fields of which this budget has less than another."""
-        return tuple(
-            item.name for item in fields(self) if _amount(self, item) < _amount(other, item)
-        )
 
+        def amount(budget: Budget, name: str) -> float:
+            spent: float | None = getattr(budget, name)
+            return math.inf if spent is None else spent
 
-def _amount(budget: Budget, item: Any) -> float:
-    amount: float | None = getattr(budget, item.name)
-    return math.inf if amount is None else amount
+        return tuple(name for name in _BUDGET if amount(self, name) < amount(other, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,27 +95,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        make_plain(self)
-        problems = Problems()
-        if self.cpu != "auto":
-            with problems.at():
-                rule = f"needs 'auto' or a whole number from 1 to {MOST_UNITS}"
-                read_whole(self, ("resources", "cpu"), least=1, most=MOST_UNITS, rule=rule)
-        if self.gpu != "auto" and (not is_number(self.gpu) or self.gpu not in GPU_FRACTIONS):
-            with problems.at():
-                rule = "needs 'auto', 0, 0.25, 0.5 or a whole number"
-                read_whole(self, ("resources", "gpu"), least=0, most=MOST_UNITS, rule=rule)
-        if self.concurrent != "auto":
-            with problems.at():
-                rule = "needs 'auto' or a whole number >= 1"
-                path = ("resources", "concurrent")
-                read_whole(self, path, least=1, most=MOST_UNITS, rule=rule)
-        minutes = self.wait_minutes
-        if not is_number(minutes) or not 0 <= minutes <= MOST_WAIT_MINUTES:
-            path = ("resources", "wait_minutes")
-            rule = f"needs a number from 0 to {MOST_WAIT_MINUTES}"
-            problems.add(path, f"{rule}, got {shown(minutes)}")
-        problems.refuse_any()
+        read_fields(self, ("resources",), _RESOURCES)
 
     @property
     def is_open(self) -> bool:
@@ -118,10 +109,6 @@ class Resources:
             cpu=cpu if self.cpu == "auto" else self.cpu,
             gpu=gpu if self.gpu == "auto" else self.gpu,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,18 +125,31 @@ class Validation:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        make_plain(self)
-        problems = Problems()
-        if not is_number(self.share) or not 0 < self.share < 1:
-            path = ("validation", "share")
-            problems.add(path, f"needs a number in (0, 1), got {shown(self.share)}")
-        with problems.at():
-            read_whole(self, ("validation", "seed"), least=0, most=LARGEST_SEED)
-        problems.refuse_any()
+        read_fields(self, ("validation",), _VALIDATION)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {"share": self.share, "seed": self.seed}
+
+class BudgetFields(TypedDict, total=False):
+    """A `Budget` as a plain mapping."""
+
+    trials: int
+    epochs: int
+    hours: float | None
+
+
+class ResourcesFields(TypedDict, total=False):
+    """`Resources` as a plain mapping."""
+
+    cpu: int | Literal["auto"]
+    gpu: float | Literal["auto"]
+    concurrent: int | Literal["auto"]
+    wait_minutes: float
+
+
+class ValidationFields(TypedDict, total=False):
+    """A `Validation` as a plain mapping."""
+
+    share: float
+    seed: int
 
 
 def read_value(kind: type[Value], name: str, given: Any) -> Value:
@@ -169,31 +169,3 @@ def read_value(kind: type[Value], name: str, given: Any) -> Value:
         value = kind(**{key: given[key] for key in known if key in given})
     problems.refuse_any()
     return value
-
-
-def whole(value: object, path: Path, *, least: int, most: int, rule: str | None = None) -> int:
-    """Return a value as a whole number; a float without fraction, such as ``24.0``, is one.
-
-    Args:
-        value: What was received.
-        path: Where.
-        least: The smallest that can be.
-        most: The largest.
-        rule: What the error says instead of the range.
-
-    Raises:
-        InputError: If it is none, or out of range.
-    """
-    value = plain(value)
-    is_whole = is_number(value) and (isinstance(value, int) or value.is_integer())  # type: ignore[attr-defined]
-    if not is_whole or not least <= value <= most:  # type: ignore[operator]
-        rule = rule or f"needs a whole number from {least} to {most}"
-        raise refused(path, f"{rule}, got {shown(value)}")
-    return int(value)  # type: ignore[call-overload, no-any-return]
-
-
-def read_whole(owner: Any, path: Path, *, least: int, most: int, rule: str | None = None) -> None:
-    """Make the field of a frozen value that ``path`` ends with a whole number; see `whole`."""
-    name = str(path[-1])
-    number = whole(getattr(owner, name), path, least=least, most=most, rule=rule)
-    object.__setattr__(owner, name, number)

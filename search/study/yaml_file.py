@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from search.errors import InputError
-from search.space.problems import Path as KeyPath
-from search.space.problems import PlacedError, Problem, joined, refused, shown
+from trainables.errors import joined
+from trainables.spec.problems import MOST_SHOWN, PlacedError, Problem, refused, shown
+from trainables.spec.problems import Path as KeyPath
 from trainables.storage.local import open_plain
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
             else _told(problem, str(path), lines)
             for problem in error.problems
         ]
-        raise InputError(joined(told, where=str(path) if len(told) > 1 else "")) from None
+        raise InputError(
+            joined(told, where=str(path) if len(told) > 1 else "", most=MOST_SHOWN)
+        ) from None
 
 
 def said_storage(path: str | Path) -> str | None:

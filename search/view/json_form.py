@@ -3,16 +3,18 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
+from search.record.metrics import HasFigures
+from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.points import Figures, Point, TrialRecord
+from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
+from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
 from search.study.shares import read_shares
-from search.view.best import checkpoint_of, skills_of
-from search.view.confirmation import confirmed_to_dict
 from trainables.storage.store import Store
 
 
@@ -31,39 +33,17 @@ def to_text(values: Mapping[str, Any]) -> str:
 def best_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
     """Return a chosen point with all that stands beside it."""
     reference = result.reference()
+    confirmed = confirmed_point(result, point)
     return {
-        **point_to_dict(result, point),
+        **_point(result, point),
         "policy": point.policy,
         "why": point.why,
         "objective": list(result.chooser.objective.names),
         "others": {policy: _other(result, other) for policy, other in point.others.items()},
-        "reference": None if reference is None else point_to_dict(result, reference),
-        "confirmed": confirmed_to_dict(result, point),
+        "reference": None if reference is None else _point(result, reference),
+        "confirmed": None if confirmed is None else _again(confirmed),
         "signature": result.signature.to_dict(),
     }
-
-
-def point_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
-    """Return one point; ``checkpoint`` is an absolute path or a URI."""
-    return {
-        "number": point.number,
-        "epoch": point.epoch,
-        "state": point.state,
-        "is_reference": point.is_reference,
-        "config": dict(point.config),
-        "losses": dict(point.losses),
-        "skills": skills_of(result, point.losses),
-        "metrics": dict(point.metrics),
-        "test": None if point.test is None else _figures(point.test),
-        "checkpoint": checkpoint_of(result, point),
-        "checkpoint_sha256": point.checkpoint_sha256,
-    }
-
-
-def _other(result: StudyResult, point: Point) -> dict[str, Any]:
-    """Return what another policy would have chosen; the rest of it is among the trials."""
-    whole = point_to_dict(result, point)
-    return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "metrics", "test")}
 
 
 def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
@@ -81,22 +61,68 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
         "prepared": result.prepared.to_dict() if result.has_begun else None,
         "shares": _shares(result),
         "trials": [_trial(trial) for trial in result.trials],
-        "front": [point_to_dict(result, point) for point in result.pareto()],
+        "front": [_point(result, point) for point in result.pareto()],
         "best": best,
         "ledger": make_ledger(result.trials, result.runs).to_dict(),
-        "runs": [_run_to_dict(run) for run in result.runs],
+        # A run's figures of each trial are left out: there may be thousands.
+        "runs": [
+            {key: value for key, value in run.items() if key != "trial_seconds"}
+            for run in result.runs
+        ],
     }
 
 
-def _shares(result: StudyResult) -> dict[str, Any] | None:
-    """Return what was measured for the trials; None where their shares are fixed."""
-    shares = read_shares(Store(result.folder)) if result.study.resources.is_open else None
-    return None if shares is None else shares.to_dict()
+def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
+    """Return a whole confirmation."""
+    return {
+        "name": confirmed.name,
+        "folder": confirmed.folder,
+        "policy": confirmed.policy,
+        "options": dict(confirmed.options),
+        "objective": list(confirmed.chooser.objective.names),
+        "seeds": list(confirmed.seeds),
+        "verdict": confirmed.verdict,
+        "gain": confirmed.gain,
+        "first_in_study": confirmed.first.point.number,
+        "leader": confirmed.leader.point.number,
+        "candidates": [
+            {
+                "rank": rank,
+                "was": candidate.was,
+                "number": candidate.point.number,
+                "epoch": candidate.point.epoch,
+                "is_reference": candidate.point.is_reference,
+                "config": dict(candidate.point.config),
+                "study": {**_figures(candidate.point), "test": _optional(candidate.point.test)},
+                **_again(candidate),
+                "skill": _skill(confirmed.skill(candidate)),
+            }
+            for rank, candidate in enumerate(confirmed.candidates, start=1)
+        ],
+    }
 
 
-def _run_to_dict(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's figures, without those of each trial, of which there may be thousands."""
-    return {key: value for key, value in run.items() if key != "trial_seconds"}
+def _point(result: StudyResult, point: Point) -> dict[str, Any]:
+    """Return one point; ``checkpoint`` is an absolute path or a URI."""
+    return {
+        "number": point.number,
+        "epoch": point.epoch,
+        "state": point.state,
+        "is_reference": point.is_reference,
+        "config": dict(point.config),
+        "losses": dict(point.losses),
+        "skills": {head: point.losses[head] / result.baselines[head] for head in result.heads},
+        "metrics": dict(point.metrics),
+        "test": _optional(point.test),
+        "checkpoint": result.checkpoint_uri(point),
+        "checkpoint_sha256": point.checkpoint_sha256,
+    }
+
+
+def _other(result: StudyResult, point: Point) -> dict[str, Any]:
+    """Return what another policy would have chosen; the rest of it is among the trials."""
+    whole = _point(result, point)
+    return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "metrics", "test")}
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:
@@ -117,8 +143,7 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "epochs": [
             {
                 "epoch": m.epoch,
-                "losses": dict(m.losses),
-                "metrics": dict(m.metrics),
+                **_figures(m),
                 "loss": m.loss,
                 "seconds": dict(m.seconds),
                 "node": m.node,
@@ -128,8 +153,50 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def _shares(result: StudyResult) -> dict[str, Any] | None:
+    """Return what was measured for the trials; None where their shares are fixed."""
+    shares = read_shares(Store(result.folder)) if result.study.resources.is_open else None
+    return None if shares is None else shares.to_dict()
+
+
+def _again(candidate: Candidate) -> dict[str, Any]:
+    """Return what fresh seeds gave for a point."""
+    return {
+        "losses": _spreads(candidate.losses),
+        "metrics": _spreads(candidate.metrics),
+        "test": _spreads(candidate.test) or None,
+        "test_metrics": _spreads(candidate.test_metrics) or None,
+        "trainings": [
+            {
+                "seed": repeat.seed,
+                "failure": repeat.failure or None,
+                "validation": _optional(repeat.figures),
+                "test": _optional(repeat.test),
+            }
+            for repeat in candidate.repeats
+        ],
+    }
+
+
+def _spreads(spreads: Mapping[str, Spread]) -> dict[str, Any]:
+    return {name: asdict(spread) for name, spread in spreads.items()}
+
+
+def _skill(spread: Spread | None) -> dict[str, Any] | None:
+    """Return the spread of a skill, whose deviation is a share of it and is named so."""
+    if spread is None:
+        return None
+    values = asdict(spread)
+    share = values.pop("deviation")
+    return {**values, "deviation_share": share}
+
+
+def _figures(figures: HasFigures) -> dict[str, Any]:
     return {"losses": dict(figures.losses), "metrics": dict(figures.metrics)}
+
+
+def _optional(figures: HasFigures | None) -> dict[str, Any] | None:
+    return None if figures is None else _figures(figures)
 
 
 def _finite(value: Any) -> Any:

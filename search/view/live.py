@@ -1,25 +1,27 @@
 """What a person sees while a study runs: a live panel on a terminal, plain lines elsewhere."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Self, final
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.status import Status
-from rich.text import Text
 
 from search.record.history import TrialHistory
-from search.results.metrics import point_words, short_words
-from search.results.progress import EndedTrial, LivePoint, Pace, Progress, Running, Tracker
+from search.record.metrics import point_words, short_words
+from search.results.chooser import Chooser
+from search.results.points import Point
+from search.results.progress import Progress, Running, TimeLeft, Tracker, Watcher
 from search.results.retrained import Training
 from search.study.configs import num_trials
 from search.study.objective import objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
-from search.text import clean, count, duration
+from search.text import count, duration
 from search.view.panel import View, render
+from search.view.tables import say
 
 REFRESHES_PER_SECOND = 2.0
 """Of the panel; trials share the processor with it."""
@@ -28,51 +30,18 @@ SUMMARY_SECONDS = 10.0
 """At least this long between two summaries in plain lines."""
 
 
-class Watching(Protocol):
-    """A `search.running.run.Watcher` that is on between ``with`` and its end."""
-
-    def preparing(self, what: str) -> None:
-        """Hear what is being done before the first trial."""
-
-    def told(self, line: str) -> None:
-        """Hear what a person should still see when the study is over."""
-
-    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
-        """Get to know the study."""
-
-    def changed(self) -> None:
-        """Hear that something was handed out or came in."""
-
-    @property
-    def has_started(self) -> bool:
-        """Whether there was anything to run."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-def watcher_for(console: Console) -> Watching:
+def watcher_for(console: Console) -> "StudyWatcher":
     """Return the panel if it can be drawn, else plain lines.
 
     What can be drawn on is a terminal that moves its cursor, not a file, a pipe or
     ``TERM=dumb``, even if the environment asks for colours there.
     """
-    return LiveWatcher(console) if can_draw(console) else PlainWatcher(console)
+    can_draw = console.file.isatty() and console.is_interactive and not console.is_dumb_terminal
+    return LiveWatcher(console) if can_draw else PlainWatcher(console)
 
 
-def can_draw(console: Console) -> bool:
-    """Tell whether lines that were printed can be renewed in place."""
-    return console.file.isatty() and console.is_interactive and not console.is_dumb_terminal
-
-
-class PlainWatcher:
-    """Prints a line when a phase begins, one per ended trial, and now and then a summary.
+class StudyWatcher(Watcher, ABC):
+    """Tells a person how a study, or the training of its points again, goes on.
 
     Args:
         console: Where to.
@@ -82,72 +51,81 @@ class PlainWatcher:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._pace = Pace(clock)
-        self._tracker: Tracker | None = None
-        self._last_summary = clock()
-        self._reported = (-1, -1)
+        self._time = TimeLeft(clock)
+        self._story: Story | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:
-        """Have nothing to put away."""
-
-    def preparing(self, what: str) -> None:
-        """Print what is being done."""
-        self._print(clean(what))
-
-    def told(self, line: str) -> None:
-        """Print it."""
-        self._print(clean(line))
-
-    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
-        """Print what the study is."""
-        self._tracker = make_tracker(study, prepared, conductor)
-        self._print(f"{clean(study.name)}: {opening_line(study, prepared)}")
-        self._print("starting the workers")
-        self._last_summary = self._clock()
+        """Put away what shows the study."""
 
     @property
     def has_started(self) -> bool:
         """Whether there was anything to run."""
-        return self._tracker is not None
+        return self._story is not None
+
+    def told(self, line: str) -> None:
+        """Print it, where it stays."""
+        say(self._console, line)
+
+    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
+        """Show the study, or what is trained again."""
+        self._story = story_of(study, prepared, conductor)
+        self._open(self._story)
 
     def changed(self) -> None:
-        """Print the trials that have ended, and a summary if the last was long ago."""
-        if self._tracker is None:
-            return
-        progress = self._tracker.look()
-        self._pace.saw(progress)
-        for trial in progress.just_ended:
-            self._print(ended_line(trial, progress.reference))
+        """Show what has changed."""
+        if self._story is not None:
+            progress = self._story.tracker.look()
+            self._time.saw(progress)
+            self._show(self._story, progress)
+
+    @abstractmethod
+    def _open(self, story: "Story") -> None: ...
+
+    @abstractmethod
+    def _show(self, story: "Story", progress: Progress) -> None: ...
+
+
+@final
+class PlainWatcher(StudyWatcher):
+    """Prints a line when a phase begins, one per ended trial, and now and then a summary."""
+
+    _last_summary = 0.0
+    _reported = (-1, -1)
+
+    def preparing(self, what: str) -> None:
+        """Print what is being done."""
+        say(self._console, what)
+
+    def _open(self, story: "Story") -> None:
+        say(self._console, story.opening if story.trainings else f"{story.name}: {story.opening}")
+        say(self._console, "starting the workers")
+        self._last_summary = self._clock()
+
+    def _show(self, story: "Story", progress: Progress) -> None:
+        for trial, best in progress.just_ended:
+            say(self._console, story.ended_line(trial, best, progress.reference))
         now = self._clock()
         state = (progress.num_ended, progress.num_epochs)
-        if now - self._last_summary >= SUMMARY_SECONDS and state != self._reported:
+        is_due = now - self._last_summary >= SUMMARY_SECONDS and state != self._reported
+        if is_due and not story.trainings:
             self._last_summary, self._reported = now, state
-            self._print(summary_line(progress, self._pace))
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+            say(self._console, _summary_line(progress, self._time))
 
 
-class LiveWatcher:
-    """Draws a panel that is renewed in place and gone at the end.
+@final
+class LiveWatcher(StudyWatcher):
+    """Draws a panel on a terminal that is renewed in place and gone at the end.
 
     The study is looked at only in the calls of the runner; the thread that draws sees frozen
     pictures.
-
-    Args:
-        console: A terminal.
-        clock: Seconds, monotonic.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pace = Pace(clock)
-        self._clock = clock
-        self._tracker: Tracker | None = None
-        self._view = View(pace=self._pace)
-        self._console = console
+        super().__init__(console, clock)
+        self._view = View(time=self._time)
         self._live = Live(
             console=console,
             refresh_per_second=REFRESHES_PER_SECOND,
@@ -168,186 +146,103 @@ class LiveWatcher:
 
     def preparing(self, what: str) -> None:
         """Show what is being done."""
-        self._view = self._view.with_phase(clean(what), self._clock())
+        self._view = self._view.with_phase(what, self._clock())
 
-    def told(self, line: str) -> None:
-        """Print it above the panel, where it stays."""
-        self._console.print(Text(clean(line)), soft_wrap=True)
-
-    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
-        """Show the study from now on."""
-        self._tracker = make_tracker(study, prepared, conductor)
-        self._view = self._view.with_study(
-            title=clean(study.name),
-            heads=tuple(prepared.data.baselines),
-            opening=opening_line(study, prepared),
-        )
+    def _open(self, story: "Story") -> None:
+        """Show the study from now on; the phases before are over."""
+        view = replace(self._view, title=story.name, phases=())
+        if story.trainings:
+            self.told(story.opening)
+            self._view = replace(view, is_confirming=True)
+        else:
+            self._view = replace(view, heads=story.heads, opening=story.opening)
         self.changed()
 
-    @property
-    def has_started(self) -> bool:
-        """Whether there was anything to run."""
-        return self._tracker is not None
-
-    def changed(self) -> None:
-        """Take a new picture."""
-        if self._tracker is None:
-            return
-        progress = self._tracker.look()
-        self._pace.saw(progress)
-        reference = progress.reference
-        news = [ended_line(trial, reference, is_short=True) for trial in progress.just_ended]
+    def _show(self, story: "Story", progress: Progress) -> None:
+        """Take a new picture; how a training ended is told above it, where it stays."""
+        news = [
+            story.ended_line(trial, best, progress.reference, is_short=True)
+            for trial, best in progress.just_ended
+        ]
+        if story.trainings:
+            for line in news:
+                self.told(line)
+            news = []
         self._view = self._view.with_progress(progress, news)
 
 
-def make_tracker(study: Study, prepared: Prepared, conductor: Running) -> Tracker:
-    """Return what follows this study."""
-    return Tracker(
-        conductor,
-        baselines={head.name: prepared.data.baselines[head.name] for head in study.heads},
-        num_trials=num_trials(study, prepared),
-        num_epochs=study.budget.epochs,
-        objective=objective_of(study),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What there is to tell of a study that runs, or of points that are trained again."""
+
+    name: str
+    """Of the study."""
+    heads: tuple[str, ...]
+    opening: str
+    """The data and the budget, or how many trainings there are."""
+    tracker: Tracker
+    trainings: Sequence[Training]
+
+    def ended_line(
+        self,
+        trial: TrialHistory,
+        best: Point | None,
+        reference: Point | None,
+        *,
+        is_short: bool = False,
+    ) -> str:
+        """Return how one trial ended, in one line."""
+        if self.trainings:
+            return _training_line(self.trainings[trial.number], trial)
+        name = f"trial {trial.number}{' (reference)' if trial.is_reference else ''}"
+        num = len(trial.measurements)
+        epochs = f"@{num}" if is_short else f"after {count(num, 'epoch')}"
+        said = f"{name} {trial.state} {epochs}"
+        if trial.taken_up_after and not is_short:
+            said += f", taken up again after {trial.taken_up_after}"
+        if best is None:
+            return f"{said}: {trial.reason}" if trial.reason else said
+        at = f" best @{best.epoch}" if is_short else f" (best: epoch {best.epoch})"
+        against = None if trial.is_reference else reference
+        words = short_words(best) if is_short else point_words(best, against)
+        return f"{said}{'' if best.epoch == num else at}: {words}"
+
+
+def story_of(study: Study, prepared: Prepared, conductor: Running) -> Story:
+    """Return what there is to tell of a study, or of its points that are trained again."""
+    trainings = conductor.trainings
+    baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
+    num = len(trainings) or num_trials(study, prepared)
+    return Story(
+        name=study.name,
+        heads=tuple(prepared.data.baselines),
+        opening=_trainings_line(conductor) if trainings else _study_line(study, prepared, num),
+        tracker=Tracker(
+            conductor,
+            Chooser(objective=objective_of(study), baselines=baselines),
+            num_trials=num,
+            num_epochs=study.budget.epochs,
+            lengths=[training.epoch for training in trainings],
+        ),
+        trainings=trainings,
     )
 
 
-def opening_line(study: Study, prepared: Prepared) -> str:
+def _trainings_line(conductor: Running) -> str:
+    before = sum(trial.has_ended for trial in conductor.trials.values())
+    there = f", {before} of them before" if before else ""
+    return f"{count(len(conductor.trainings), 'training')} with fresh seeds{there}"
+
+
+def _study_line(study: Study, prepared: Prepared, num: int) -> str:
     """Return the data and the budget in one line."""
-    rows = [f"{num} {split}" for split, num in prepared.data.rows.items() if num]
+    rows = ", ".join(f"{rows} {split}" for split, rows in prepared.data.rows.items() if rows)
     shape = "x".join(str(side) for side in prepared.data.image_shape)
-    trials, epochs = (
-        count(num_trials(study, prepared), "trial"),
-        count(study.budget.epochs, "epoch"),
-    )
-    return f"{', '.join(rows)} images of {shape}; {trials} x {epochs}"
+    budget = f"{count(num, 'trial')} x {count(study.budget.epochs, 'epoch')}"
+    return f"{rows} images of {shape}; {budget}"
 
 
-def ended_line(trial: EndedTrial, reference: LivePoint | None, *, is_short: bool = False) -> str:
-    """Return how one trial ended, in one line."""
-    name = f"trial {trial.number}{' (reference)' if trial.is_reference else ''}"
-    epochs = f"@{trial.num_epochs}" if is_short else f"after {count(trial.num_epochs, 'epoch')}"
-    said = f"{name} {trial.state} {epochs}"
-    if trial.taken_up_after and not is_short:
-        said += f", taken up again after {trial.taken_up_after}"
-    if trial.best is None:
-        return clean(f"{said}: {trial.reason}" if trial.reason else said)
-    best = f"best @{trial.best.epoch}" if is_short else f"(best: epoch {trial.best.epoch})"
-    where = "" if trial.best.epoch == trial.num_epochs else f" {best}"
-    against = None if trial.is_reference else reference
-    words = short_words(trial.best) if is_short else point_words(trial.best, against)
-    return f"{clean(f'{said}{where}')}: {words}"
-
-
-def summary_line(progress: Progress, pace: Pace) -> str:
-    """Return where the study stands, in one line."""
-    states = ", ".join(f"{num} {state}" for state, num in progress.counts.items() if num)
-    left = "" if pace.left is None else f", about {duration(pace.left)} left"
-    best = progress.best
-    said = (
-        f"{progress.num_ended} of {progress.num_trials} trials ended"
-        f"{f' ({states})' if states else ''}, {progress.num_running} running, "
-        f"{count(progress.num_epochs, 'epoch')}, {duration(pace.elapsed)}{left}"
-    )
-    if best is None:
-        return clean(said)
-    against = None if best.is_reference else progress.reference
-    name = "the reference" if best.is_reference else f"trial {best.number}"
-    words = point_words(best, against)
-    return f"{clean(said)}; best: {name} after {count(best.epoch, 'epoch')}: {words}"
-
-
-class ConfirmWatcher:
-    """Prints a line per ended training; on a terminal, also one that is renewed in place.
-
-    Args:
-        console: Where to.
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._clock = clock
-        self._status = Status("", console=console) if can_draw(console) else None
-        self._trainings: Sequence[Training] = ()
-        self._conductor: Running | None = None
-        self._open: set[int] = set()
-        self._first: tuple[float, int] | None = None
-
-    def __enter__(self) -> Self:
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def preparing(self, what: str) -> None:
-        """Say what is being done."""
-        if self._status is None:
-            self._print(what)
-        else:
-            self._status.update(Text(clean(what)))
-
-    def started(self, trainings: Sequence[Training], conductor: Running) -> None:
-        """Say what is to be trained."""
-        self._trainings, self._conductor = trainings, conductor
-        known = conductor.trials
-        ended = {n for n, trial in known.items() if trial.has_ended}
-        self._open = set(range(len(trainings))) - ended
-        there = f", {len(ended)} of them before" if ended else ""
-        self._print(f"{count(len(trainings), 'training')} with fresh seeds{there}")
-        self.preparing("starting the workers")
-
-    def changed(self) -> None:
-        """Print the trainings that have ended, and renew the line."""
-        if self._conductor is None:
-            return
-        for place in sorted(self._open):
-            trial = self._conductor.trials.get(place)
-            if trial is not None and trial.has_ended:
-                self._open.discard(place)
-                self._print(retrained_line(self._trainings[place], trial))
-        if self._status is not None:
-            self._status.update(Text(self.standing()))
-
-    def standing(self) -> str:
-        """Return how much is done and how much is left, in one line."""
-        done = [self._epochs_of(place) for place in range(len(self._trainings))]
-        wanted = sum(training.epoch for training in self._trainings)
-        failed = sum(
-            training.epoch - epochs
-            for place, (training, epochs) in enumerate(zip(self._trainings, done, strict=True))
-            if place not in self._open
-        )
-        left = self._left(sum(done), wanted - failed)
-        ended = len(self._trainings) - len(self._open)
-        return (
-            f"{ended} of {count(len(self._trainings), 'training')} ended, "
-            f"{sum(done)} of {count(wanted - failed, 'epoch')}{left}"
-        )
-
-    def _left(self, done: int, wanted: int) -> str:
-        """Return the time left, from the pace since the first epoch of this run."""
-        if self._first is None:
-            self._first = (self._clock(), done)
-        began, before = self._first
-        if done <= before:
-            return ""
-        seconds = (self._clock() - began) / (done - before) * (wanted - done)
-        return f", about {duration(seconds)} left"
-
-    def _epochs_of(self, place: int) -> int:
-        assert self._conductor is not None, "it has started"
-        trial = self._conductor.trials.get(place)
-        live = self._conductor.live.get(place, {})
-        return max([0, *live, len(trial.measurements) if trial else 0])
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(clean(line)), soft_wrap=True)
-
-
-def retrained_line(training: Training, trial: TrialHistory) -> str:
+def _training_line(training: Training, trial: TrialHistory) -> str:
     """Return how one training ended, in one line."""
     name = "the reference trial" if training.is_reference else f"trial {training.number}"
     said = f"{name} with seed {training.seed}"
@@ -355,3 +250,21 @@ def retrained_line(training: Training, trial: TrialHistory) -> str:
         return f"{said} failed: {trial.reason or trial.state}"
     words = point_words(trial.measurements[-1])
     return f"{said} after {count(training.epoch, 'epoch')}: {words}"
+
+
+def _summary_line(progress: Progress, time_left: TimeLeft) -> str:
+    """Return where the study stands, in one line."""
+    states = ", ".join(f"{num} {state}" for state, num in progress.counts.items() if num)
+    left = "" if time_left.left is None else f", about {duration(time_left.left)} left"
+    best = progress.best
+    said = (
+        f"{progress.num_ended} of {progress.num_trials} trials ended"
+        f"{f' ({states})' if states else ''}, {progress.num_running} running, "
+        f"{count(progress.num_epochs, 'epoch')}, {duration(time_left.elapsed)}{left}"
+    )
+    if best is None:
+        return said
+    against = None if best.is_reference else progress.reference
+    name = "the reference" if best.is_reference else f"trial {best.number}"
+    words = point_words(best, against)
+    return f"{said}; best: {name} after {count(best.epoch, 'epoch')}: {words}"

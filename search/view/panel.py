@@ -1,6 +1,6 @@
 """The live panel: a frozen view of a running study, drawn for a terminal of some width."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
@@ -9,9 +9,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.results.metrics import own_metric
-from search.results.progress import LivePoint, Pace, Progress
+from search.record.metrics import own_metric
+from search.results.points import Point
+from search.results.progress import Progress, TimeLeft
 from search.text import change, clean, count, duration, number
+from search.view.tables import STATE_STYLES, add_row, figure_column, mark_column, new_table
 
 MOST_WIDTH = 110
 MOST_FRONT = 6
@@ -25,18 +27,20 @@ HEAD_WIDTH = 19
 CHANGE_WIDTH = 8
 """Columns that the change of a loss takes."""
 _FRAMES = "|/-\\"
-_STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """All that the panel shows."""
 
-    pace: Pace
+    time: TimeLeft
     title: str = "twohead"
     heads: tuple[str, ...] = ()
+    """Of the front; none where there is no front to show."""
     opening: str = ""
     """The data and the budget."""
+    is_confirming: bool = False
+    """Whether points are trained again."""
     phases: tuple[tuple[str, float], ...] = ()
     """What was done before the first trial and after the last, and when each began."""
     progress: Progress | None = None
@@ -46,10 +50,6 @@ class View:
     def with_phase(self, what: str, now: float) -> "View":
         """Return the view in a new phase."""
         return replace(self, phases=(*self.phases, (what, now)))
-
-    def with_study(self, *, title: str, heads: tuple[str, ...], opening: str) -> "View":
-        """Return the view of a study whose trials begin; the phases are over."""
-        return replace(self, title=title, heads=heads, opening=opening, phases=())
 
     def with_progress(self, progress: Progress, news: Sequence[str]) -> "View":
         """Return the view with a new picture."""
@@ -67,21 +67,21 @@ def render(view: View, width: int, now: float) -> RenderableType:
     width = min(width, MOST_WIDTH)
     parts: list[RenderableType] = []
     if view.opening:
-        parts += [Text(view.opening, style="dim", no_wrap=True, overflow="ellipsis"), Text()]
+        parts += [_dim(view.opening), Text()]
     if view.progress is not None and view.progress.num_epochs:
-        parts += _progress(view.progress, view.pace, width)
-        parts += [Text(), _front(view.progress, view.heads, width)]
-        parts += _news(view.news)
+        parts += _progress(view, view.progress, width)
+        if view.heads:
+            parts += [Text(), _front(view.progress, view.heads, width)]
+        parts += [Text(), *map(_dim, view.news)] if view.news else []
     elif view.progress is not None and not view.phases:
         parts.append(Text(f"{_frame(now)} starting the workers"))
     parts += _phases(view.phases, now)
+    way_on = "the same command" if view.is_confirming else "`twohead resume`"
     return Panel(
         Group(*parts),
-        title=Text(view.title, style="bold"),
+        title=Text(clean(view.title), style="bold"),
         title_align="left",
-        subtitle=Text(
-            f"{duration(view.pace.elapsed)} · Ctrl-C interrupts, `twohead resume` goes on"
-        ),
+        subtitle=Text(f"{duration(view.time.elapsed)} · Ctrl-C interrupts, {way_on} goes on"),
         subtitle_align="right",
         width=width,
         padding=(0, 1),
@@ -89,10 +89,11 @@ def render(view: View, width: int, now: float) -> RenderableType:
     )
 
 
-def _progress(progress: Progress, pace: Pace, width: int) -> list[RenderableType]:
-    ended = progress.num_ended
-    left = "" if pace.left is None else f"   about {duration(pace.left)} left"
-    words = Text(f"  {ended} of {progress.num_trials} trials{left}")
+def _progress(view: View, progress: Progress, width: int) -> list[RenderableType]:
+    ended, left = progress.num_ended, view.time.left
+    noun = "trainings" if view.is_confirming else "trials"
+    time_left = "" if left is None else f"   about {duration(left)} left"
+    words = Text(f"  {ended} of {progress.num_trials} {noun}{time_left}")
     line = Table.grid(padding=0)
     line.add_column(width=max(10, width - len(words) - 4))
     line.add_column(no_wrap=True)
@@ -102,7 +103,7 @@ def _progress(progress: Progress, pace: Pace, width: int) -> list[RenderableType
     states = Text(f"{progress.num_running} running", style="cyan")
     for state, num in progress.counts.items():
         if num:
-            states.append(" · ", style="dim").append(f"{num} {state}", style=_STYLES[state])
+            states.append(" · ", style="dim").append(f"{num} {state}", style=STATE_STYLES[state])
     states.append(" · ", style="dim").append(count(progress.num_epochs, "epoch"), style="default")
     return [line, states]
 
@@ -116,25 +117,24 @@ def _front(progress: Progress, heads: tuple[str, ...], width: int) -> Renderable
     room = width - BESIDE_HEADS
     has_change = len(heads) * (HEAD_WIDTH + CHANGE_WIDTH) <= room
     shown = heads[: max(1, room // HEAD_WIDTH)]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("front so far" if len(progress.front) > 1 else "best so far", no_wrap=True)
+    columns = [mark_column("front so far" if len(progress.front) > 1 else "best so far")]
     for head in shown:
-        name = f"{clean(head)}\n{_label(progress, head)}"
-        table.add_column(Text(name), justify="right", no_wrap=True, max_width=14)
-        table.add_column("\nloss", justify="right", no_wrap=True)
-        if has_change:
-            table.add_column("", justify="right", no_wrap=True, min_width=6)
+        columns.append(figure_column(f"{head}\n{_label(progress, head)}", max_width=14))
+        columns.append(figure_column("\nloss"))
+        columns += [figure_column("", min_width=6)] if has_change else []
     hidden = len(heads) - len(shown)
-    table.add_column(f"+{hidden}{' heads' if room >= HEAD_WIDTH else ''}" if hidden else "")
+    more_heads = f"+{hidden}{' heads' if room >= HEAD_WIDTH else ''}" if hidden else ""
+    table = new_table(*columns, mark_column(more_heads))
     points = choose_rows(progress.front, progress.best)
     for point in points:
-        table.add_row(*_cells(point, progress, shown, has_change=has_change))
+        add_row(table, *_cells(point, progress, shown, has_change=has_change))
     more = len(progress.front) - len(points)
     if more:
-        table.add_row(Text(f"and {more} more", style="dim"))
+        add_row(table, Text(f"and {more} more", style="dim"))
     reference = progress.reference
     if reference is not None and reference not in points:
-        table.add_row(*_cells(reference, progress, shown, has_change=has_change), style="dim")
+        cells = _cells(reference, progress, shown, has_change=has_change)
+        add_row(table, *cells, style="dim")
     return table
 
 
@@ -144,7 +144,7 @@ def _label(progress: Progress, head: str) -> str:
     return next((metric[0].label for metric in found if metric), "")
 
 
-def choose_rows(front: Sequence[LivePoint], best: LivePoint | None) -> list[LivePoint]:
+def choose_rows(front: Sequence[Point], best: Point | None) -> list[Point]:
     """Return at most ``MOST_FRONT`` points: both ends, some between, and the best."""
     if len(front) <= MOST_FRONT:
         return list(front)
@@ -160,43 +160,40 @@ def choose_rows(front: Sequence[LivePoint], best: LivePoint | None) -> list[Live
 
 
 def _cells(
-    point: LivePoint, progress: Progress, heads: Sequence[str], *, has_change: bool
-) -> list[Text]:
+    point: Point, progress: Progress, heads: Sequence[str], *, has_change: bool
+) -> Iterator[Text]:
     is_best = point == progress.best
     style = "bold" if is_best else ""
     name = "reference" if point.is_reference else f"trial {point.number}"
-    cells = [Text(f"{name} @{point.epoch}", style=style)]
+    yield Text(f"{name} @{point.epoch}", style=style)
     for head in heads:
         found = own_metric(point.metrics, head)
-        cells.append(Text("-" if found is None else found[0].in_digits(found[1]), style=style))
-        cells.append(Text(number(point.losses[head]), style=style))
+        yield Text("-" if found is None else found[0].in_digits(found[1]), style=style)
+        yield Text(number(point.losses[head]), style=style)
         if has_change:
-            cells.append(_change(point, progress.reference, head))
-    return [*cells, Text("best" if is_best else "", style="bold green")]
+            yield _change(point, progress.reference, head)
+    yield Text("best" if is_best else "", style="bold green")
 
 
-def _change(point: LivePoint, reference: LivePoint | None, head: str) -> Text:
+def _change(point: Point, reference: Point | None, head: str) -> Text:
     words = ""
     if reference is not None and not point.is_reference:
         words = change(point.losses[head], reference.losses[head])
     return Text(words, style="green" if words.startswith("-") else "red")
 
 
-def _news(news: Sequence[str]) -> list[RenderableType]:
-    lines = [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in news]
-    return [Text(), *lines] if lines else []
-
-
-def _phases(phases: Sequence[tuple[str, float]], now: float) -> list[RenderableType]:
+def _phases(phases: Sequence[tuple[str, float]], now: float) -> Iterator[Text]:
     """Draw the phases that are over, each with its time, and the one at hand."""
-    lines: list[RenderableType] = []
     for index, (what, began) in enumerate(phases):
         if index + 1 < len(phases):
             took = phases[index + 1][1] - began
-            lines.append(Text(f"✓ {what}  {duration(took)}", style="dim"))
+            yield Text(f"✓ {clean(what)}  {duration(took)}", style="dim")
         else:
-            lines.append(Text(f"{_frame(now)} {what}"))
-    return lines
+            yield Text(f"{_frame(now)} {clean(what)}")
+
+
+def _dim(line: str) -> Text:
+    return Text(clean(line), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _frame(now: float) -> str:

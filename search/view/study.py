@@ -1,6 +1,6 @@
 """What is printed of whole studies: one with its trials and seconds, or many, a line each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -8,68 +8,111 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
+from search.record.metrics import own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
-from search.results.metrics import own_metric, point_words
+from search.results.pareto import SKILL_FLOOR
 from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
+from search.study.samplers import state_note, words_of
 from search.study.shares import read_shares
 from search.text import clean, count, number, value
-from search.view.best import best_line, counts_text, searched_names
-from search.view.tables import Column, fit, side_by_side
+from search.view.best import best_line, counts_text
+from search.view.tables import (
+    STATE_STYLES,
+    LongColumn,
+    add_row,
+    figure_column,
+    fit,
+    mark_column,
+    new_table,
+    say,
+    side_by_side,
+    text_column,
+)
 from trainables.storage.store import Store
-
-_STYLES = {"complete": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
 
 
 def print_show(console: Console, result: StudyResult) -> None:
     """Print a study: what it is, its trials, its front, and where its time went."""
-    for line in head_lines(result):
-        console.print(Text(line), soft_wrap=True)
+    for line in _head_lines(result):
+        say(console, line)
     if not result.trials:
         return
-    points = best_points(result)
-    for table in trial_tables(result, points, console.width):
+    for table in trial_tables(result, best_points(result), console.width):
         console.print()
         console.print(table)
-    if line := _taken_up_line(result):
-        console.print(Text(line, style="dim"), soft_wrap=True)
-    if line := _lost_line(result):
-        console.print(Text(line, style="dim"), soft_wrap=True)
+    for line in (_taken_up_line(result), _lost_line(result)):
+        if line:
+            say(console, line, "dim")
     for trial in result.trials:
         if trial.reason:
             line = f"trial {trial.number} {trial.state}: {trial.reason}"
-            console.print(Text(clean(line), style=_STYLES.get(trial.state, "")), soft_wrap=True)
-    console.print()
+            say(console, line, STATE_STYLES.get(trial.state, ""))
+    say(console)
     _print_front(console, result)
-    console.print()
+    say(console)
     is_any_again = any(trial.taken_up_after for trial in result.trials)
-    console.print(ledger_table(make_ledger(result.trials, result.runs), is_any_again=is_any_again))
+    ledger = make_ledger(result.trials, result.runs)
+    console.print(_ledger_table(ledger, is_any_again=is_any_again))
 
 
-def head_lines(result: StudyResult) -> list[str]:
+def print_list(console: Console, rows: Iterable[tuple[str, StudyResult | str]]) -> None:
+    """Print a line per study; of one that cannot be read, why.
+
+    Args:
+        console: Where to.
+        rows: Name of each study, and the study or what is wrong with it.
+    """
+    table = studies_table()
+    for name, found in rows:
+        if isinstance(found, str):
+            add_row(table, name, state_cell("unreadable"), "", found)
+            continue
+        ended = sum(trial.state != "running" for trial in found.trials)
+        done = f"{ended}/{found.study.budget.trials}"
+        add_row(table, name, state_cell(found.state), done, _best_words(found))
+    console.print(table)
+
+
+def studies_table(*more: str) -> Table:
+    """Return an empty table of a row per study: name, state, trials, best, and what else."""
+    best = [text_column(heading) for heading in ("best", *more)]
+    return new_table(text_column("study"), mark_column("state"), figure_column("trials"), *best)
+
+
+def state_cell(state: str) -> Text:
+    """Return a state in its colour."""
+    return Text(clean(state), style=STATE_STYLES.get(state, ""))
+
+
+def _head_lines(result: StudyResult) -> list[str]:
     """Return what a study is, in a few lines."""
     study = result.study
     budget = f"{study.budget.trials} trials x {study.budget.epochs} epochs"
     hours = "" if study.budget.hours is None else f", at most {study.budget.hours:g} hours"
     lines = [
-        f"study    {clean(study.name)}, {result.state}: {counts_text(result)}",
-        f"folder   {clean(result.folder)}",
-        f"data     {clean(study.data)}",
-        f"budget   {budget}{hours}; sampler {clean(study.sampler)}, "
-        f"scheduler {clean(study.scheduler)}, seed {study.seed}",
+        f"study    {study.name}, {result.state}: {counts_text(result)}",
+        f"folder   {result.folder}",
+        f"data     {study.data}",
+        f"budget   {budget}{hours}; sampler {words_of(study.sampler)}, "
+        f"scheduler {study.scheduler}, seed {study.seed}",
     ]
+    if note := state_note(study.sampler):
+        lines.append(f"note     {note}")
     if study.model is not None:
-        lines.append(f"model    {clean(study.model)}{_reference_words(result)}")
+        lines.append(f"model    {study.model}{_reference_words(result)}")
     if study.objective != HEADS:
-        lines.append(f"goal     {clean(objective_of(study).in_words())}")
+        lines.append(f"goal     {objective_of(study).in_words()}")
     if result.has_begun:
         data = result.prepared.data
         rows = ", ".join(f"{num} {split}" for split, num in data.rows.items())
         shape = "x".join(str(side) for side in data.image_shape)
-        lines.insert(3, f"rows     {rows}; images {shape}, {result.prepared.precision}")
-        baselines = (f"{clean(head)} {number(loss)}" for head, loss in result.baselines.items())
-        lines.insert(4, f"baseline {', '.join(baselines)} (the best constant prediction)")
+        baselines = ", ".join(f"{head} {number(loss)}" for head, loss in result.baselines.items())
+        lines[3:3] = [
+            f"rows     {rows}; images {shape}, {result.prepared.precision}",
+            f"baseline {baselines} (the best constant prediction)",
+        ]
     if study.resources.is_open and (shares := read_shares(Store(result.folder))) is not None:
         lines += [f"shares   {line}" for line in shares.lines(study.resources)]
     return lines
@@ -86,22 +129,24 @@ def _reference_words(result: StudyResult) -> str:
 def best_points(result: StudyResult) -> dict[int, Point]:
     """Return the best point of each trial that has one: the smallest product of skills."""
     best: dict[int, tuple[float, Point]] = {}
-    if not result.has_begun:
-        return {}
-    chooser = result.chooser
-    for point in result.points():
-        score = 1.0
-        for skill in chooser.skills(point).values():
-            score *= max(skill, 1e-3)
+    for point in result.points() if result.has_begun else ():
+        score = _product(result, point)
         if point.number not in best or score < best[point.number][0]:
             best[point.number] = (score, point)
     return {number: point for number, (_, point) in best.items()}
 
 
-def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> list[Group]:
+def _product(result: StudyResult, point: Point) -> float:
+    product = 1.0
+    for skill in result.chooser.skills(point).values():
+        product *= max(skill, SKILL_FLOOR)
+    return product
+
+
+def trial_tables(result: StudyResult, points: Mapping[int, Point], width: int) -> list[Group]:
     """Return the trials as one table, or as several if the terminal is narrow."""
-    names = searched_names(result) if result.has_begun else ()
     first = _trial_columns(result, points)
+    names = result.searched if result.has_begun else ()
     configs = [_config_column(name, result.trials) for name in names]
     for gap in (2, 1):
         if sum(column.width + gap for column in [*first, *configs]) <= width + gap:
@@ -111,68 +156,63 @@ def trial_tables(result: StudyResult, points: dict[int, Point], width: int) -> l
     return [side_by_side([number, *group]) for group in groups]
 
 
-def ledger_table(ledger: Ledger, *, is_any_again: bool = False) -> Table:
-    """Return where the time went, each line with what it means.
-
-    Args:
-        ledger: The seconds.
-        is_any_again: Whether a trial that was taken up again counts there more than once.
-    """
-    again = ", one that was taken up again each time" if is_any_again else ""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("seconds", no_wrap=True)
-    table.add_column("sum", justify="right", no_wrap=True)
-    table.add_column("what it is", ratio=1)
-    for part, seconds in ledger.parts.items():
-        meaning = MEANINGS.get(part, "")
-        table.add_row(clean(part), f"{seconds:.2f}", meaning, style="" if part in WORK else "dim")
-    if ledger.wall_seconds is None:
-        table.add_row("wall", "-", "no run has ended in order yet")
-        return table
-    table.add_row("wall", f"{ledger.wall_seconds:.2f}", "from the first trial to the last")
-    table.add_row("slots", f"{ledger.slot_seconds:.2f}", "wall times the trials side by side")
-    table.add_row("start-up", f"{ledger.startup_seconds:.2f}", "of slots: processes and imports")
-    table.add_row("idle", f"{ledger.idle_seconds:.2f}", "of slots: at the end, no trial was left")
-    overhead = ledger.overhead_seconds
-    table.add_row(
-        Text("overhead", style="bold"),
-        Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
-        f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
-        f"{count(ledger.num_trials, 'trial')}{again}",
-    )
-    if ledger.typical_overhead_seconds is not None:
-        typical = f"{ledger.typical_overhead_seconds:.3f}"
-        table.add_row("", typical, "of the trial in the middle: half of them had less")
-    return table
+def _trial_columns(result: StudyResult, points: Mapping[int, Point]) -> list[LongColumn]:
+    """Return the columns that say how each trial went."""
+    trials = result.trials
+    found = [points.get(trial.number) for trial in trials]
+    columns = [
+        LongColumn(
+            heading="#",
+            cells=[f"{t.number}{'*' if t.is_reference else ''}" for t in trials],
+            is_text=True,
+        ),
+        LongColumn(
+            heading="state",
+            cells=[t.state for t in trials],
+            styles=[STATE_STYLES.get(t.state, "") for t in trials],
+            is_text=True,
+        ),
+        LongColumn(heading="epochs", cells=[str(t.num_epochs) for t in trials]),
+        LongColumn(heading="best", cells=["-" if p is None else f"@{p.epoch}" for p in found]),
+    ]
+    for head in result.heads:
+        columns += _head_columns(head, found)
+    columns.append(LongColumn(heading="skill", cells=[_skill(result, p) for p in found]))
+    if len({node for trial in trials for node in trial.nodes}) > 1:
+        cells = [clean(" ".join(trial.nodes) or "-") for trial in trials]
+        columns.append(LongColumn(heading="node", cells=cells, is_text=True))
+    return columns
 
 
-def print_list(console: Console, rows: Sequence[tuple[str, StudyResult | str]]) -> None:
-    """Print a line per study; of one that cannot be read, why.
-
-    Args:
-        console: Where to.
-        rows: Name of each study, and the study or what is wrong with it.
-    """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("study", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("trials", justify="right", no_wrap=True)
-    table.add_column("best", overflow="fold")
-    for name, found in rows:
-        if isinstance(found, str):
-            table.add_row(clean(name), Text("unreadable", style="red"), "", Text(clean(found)))
-            continue
-        ended = sum(trial.state != "running" for trial in found.trials)
-        done = f"{ended}/{found.study.budget.trials}"
-        table.add_row(clean(name), found.state, done, Text(_best_words(found)))
-    console.print(table)
+def _head_columns(head: str, points: Sequence[Point | None]) -> list[LongColumn]:
+    """Return a column of a head's own metric, if it was recorded, and one of its loss."""
+    losses = ["-" if p is None else number(p.losses[head]) for p in points]
+    metrics = [None if p is None else own_metric(p.metrics, head) for p in points]
+    label = next((found[0].label for found in metrics if found), "")
+    if not label:
+        return [LongColumn(heading=f"{_folded(head)}\nloss", cells=losses)]
+    cells = ["-" if found is None else found[0].in_digits(found[1]) for found in metrics]
+    return [
+        LongColumn(heading=f"{_folded(head)}\n{label}", cells=cells),
+        LongColumn(heading="loss", cells=losses),
+    ]
 
 
-def _best_words(result: StudyResult) -> str:
-    try:
-        return point_words(result.best())
-    except NoCandidate:
+def _skill(result: StudyResult, point: Point | None) -> str:
+    """Return the geometric mean of a point's skills."""
+    if point is None:
         return "-"
+    return f"{_product(result, point) ** (1 / len(result.chooser.objective.names)):.3f}"
+
+
+def _config_column(name: str, trials: Sequence[TrialRecord]) -> LongColumn:
+    cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
+    return LongColumn(heading=_folded(name), cells=cells)
+
+
+def _folded(name: str) -> str:
+    """Return a name in lines of one word, so that its column is narrow."""
+    return clean(name).replace("_", "_\n")
 
 
 def _taken_up_line(result: StudyResult) -> str:
@@ -202,7 +242,7 @@ def _print_front(console: Console, result: StudyResult) -> None:
         console.print(Text("front: no trial has a point that could be chosen"))
         return
     best = result.best()
-    console.print(Text(best_line(best, result.reference()), style="bold green"), soft_wrap=True)
+    say(console, best_line(best, result.reference()), "bold green")
     console.print(Text(f"  {point_words(best)}"))
     words = [
         f"trial {point.number} @{point.epoch} "
@@ -226,68 +266,46 @@ def _short_figures(point: Point, head: str) -> str:
     return f"{metric}{number(point.losses[head])}"
 
 
-def _trial_columns(result: StudyResult, points: dict[int, Point]) -> list[Column]:
-    """Return the columns that say how each trial went."""
-    trials = result.trials
-    columns = [
-        Column(
-            heading="#",
-            cells=[f"{t.number}{'*' if t.is_reference else ''}" for t in trials],
-            is_text=True,
-        ),
-        Column(
-            heading="state",
-            cells=[t.state for t in trials],
-            styles=[_STYLES.get(t.state, "cyan") for t in trials],
-            is_text=True,
-        ),
-        Column(heading="epochs", cells=[str(t.num_epochs) for t in trials]),
-        Column(heading="best", cells=[_epoch_of(points.get(t.number)) for t in trials]),
-    ]
-    found = [points.get(trial.number) for trial in trials]
-    for head in result.heads:
-        columns += _head_columns(head, found)
-    columns.append(Column(heading="skill", cells=[_skill(result, p) for p in found]))
-    if len({node for trial in trials for node in trial.nodes}) > 1:
-        cells = [clean(" ".join(trial.nodes) or "-") for trial in trials]
-        columns.append(Column(heading="node", cells=cells, is_text=True))
-    return columns
-
-
-def _head_columns(head: str, points: Sequence[Point | None]) -> list[Column]:
-    """Return a column of a head's own metric, if it was recorded, and one of its loss."""
-    losses = ["-" if p is None else number(p.losses[head]) for p in points]
-    metrics = [None if p is None else own_metric(p.metrics, head) for p in points]
-    label = next((found[0].label for found in metrics if found), "")
-    if not label:
-        return [Column(heading=f"{_folded(head)}\nloss", cells=losses)]
-    cells = ["-" if found is None else found[0].in_digits(found[1]) for found in metrics]
-    return [
-        Column(heading=f"{_folded(head)}\n{label}", cells=cells),
-        Column(heading="loss", cells=losses),
-    ]
-
-
-def _epoch_of(point: Point | None) -> str:
-    return "-" if point is None else f"@{point.epoch}"
-
-
-def _skill(result: StudyResult, point: Point | None) -> str:
-    """Return the geometric mean of a point's skills."""
-    if point is None:
+def _best_words(result: StudyResult) -> str:
+    try:
+        return point_words(result.best())
+    except NoCandidate:
         return "-"
-    skills = list(result.chooser.skills(point).values())
-    product = 1.0
-    for skill in skills:
-        product *= max(skill, 1e-3)
-    return f"{product ** (1 / len(skills)):.3f}"
 
 
-def _config_column(name: str, trials: Sequence[TrialRecord]) -> Column:
-    cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
-    return Column(heading=_folded(name), cells=cells)
+def _ledger_table(ledger: Ledger, *, is_any_again: bool) -> Table:
+    """Return where the time went, each line with what it means.
 
-
-def _folded(name: str) -> str:
-    """Return a name in lines of one word, so that its column is narrow."""
-    return clean(name).replace("_", "_\n")
+    Args:
+        ledger: The seconds.
+        is_any_again: Whether a trial that was taken up again counts there more than once.
+    """
+    table = new_table(
+        mark_column("seconds"), figure_column("sum"), text_column("what it is", ratio=1)
+    )
+    for part, seconds in ledger.parts.items():
+        style = "" if part in WORK else "dim"
+        add_row(table, part, f"{seconds:.2f}", MEANINGS.get(part, ""), style=style)
+    if ledger.wall_seconds is None:
+        add_row(table, "wall", "-", "no run has ended in order yet")
+        return table
+    for name, sum_seconds, meaning in (
+        ("wall", ledger.wall_seconds, "from the first trial to the last"),
+        ("slots", ledger.slot_seconds, "wall times the trials side by side"),
+        ("start-up", ledger.startup_seconds, "of slots: processes and imports"),
+        ("idle", ledger.idle_seconds, "of slots: at the end, no trial was left"),
+    ):
+        add_row(table, name, f"{sum_seconds:.2f}", meaning)
+    overhead = ledger.overhead_seconds
+    again = ", one that was taken up again each time" if is_any_again else ""
+    add_row(
+        table,
+        Text("overhead", style="bold"),
+        Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
+        f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
+        f"{count(ledger.num_trials, 'trial')}{again}",
+    )
+    if ledger.typical_overhead_seconds is not None:
+        typical = f"{ledger.typical_overhead_seconds:.3f}"
+        add_row(table, "", typical, "of the trial in the middle: half of them had less")
+    return table

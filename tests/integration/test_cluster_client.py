@@ -65,14 +65,15 @@ def printed(capsys, *argv):
 
 def test_a_study_runs_there_and_everything_asked_of_it_is_answered_as_there(head, laptop, capsys):
     held = numbered(4)
-    write_faults(laptop, {1: HOLD})
+    write_faults(laptop, {1: {"kind": "wait", "at": 2}})
 
     with search.connect() as cluster:
         submitted = cluster.submit(study_of(laptop, "whole", **held))
-        wait_until(lambda: notes(laptop, "slow"))
+        wait_until(lambda: notes(laptop, "waiting"))
         running = cluster.status("whole")
         with pytest.raises(search.StudyLocked, match=f"by job {submitted.job_id} since "):
             cluster.submit(study_of(laptop, "whole", **held))
+        (laptop / "go").touch()
         lines = list(cluster.logs("whole", follow=True))
         ended = cluster.wait("whole", seconds=60)
         best = cluster.best("whole")

@@ -19,10 +19,10 @@ from trainables.data.request import (
     SPLITS,
     DataInfo,
     DataRequest,
-    Problems,
     shown,
 )
 from trainables.errors import InputError
+from trainables.spec.problems import Problems
 
 FORMAT_VERSION = 1
 """Of the decoded arrays; raised when the same input would give others."""
@@ -67,19 +67,15 @@ def check_dataset(request: DataRequest) -> DataInfo:
 
 
 def inspect_dataset(request: DataRequest) -> Inspection:
-    """Do what ``check_dataset`` says and keep what was read.
-
-    Raises:
-        InputError: As ``check_dataset``.
-    """
+    """Do what ``check_dataset`` says and keep what was read."""
     source = Source(request.uri)
-    problems = Problems(request.uri, source.place)
+    problems = Problems(f"data {request.uri!r}", source.place)
     column = _check_schema(request, source, problems)
     sizes = _image_sizes(source, column, problems)
     labels = _read_heads(request, source, sizes, problems)
     rule = choose_rule(source, column, request.image_size, problems) if column else None
     splits = _read_splits(request, source, labels, problems)
-    problems.raise_if_any()
+    problems.refuse_any()
     if column is None or rule is None or splits is None:
         raise InputError(f"data {request.uri!r} cannot be read")
     ordered = tuple(labels[head.name] for head in request.heads)
@@ -99,26 +95,26 @@ def _check_schema(request: DataRequest, source: Source, problems: Problems) -> I
     """Note missing columns and files that disagree; return how images are stored."""
     names = source.schema.names
     if source.num_rows == 0:
-        problems.add("a data set needs at least 2 rows, got none")
+        problems.note("a data set needs at least 2 rows, got none")
     for head in request.heads:
         if head.name not in names:
             others = sorted(set(names) - {IMAGE_COLUMN, SPLIT_COLUMN})
-            problems.add(f"head {head.name!r} needs a column of that name, got {others}")
+            problems.note(f"head {head.name!r} needs a column of that name, got {others}")
     wanted = [head.name for head in request.heads] + [IMAGE_COLUMN, SPLIT_COLUMN]
     for name in wanted:
         if names.count(name) > 1:
-            problems.add(f"column {name!r} needs to exist once, got {names.count(name)} of them")
+            problems.note(f"column {name!r} needs to exist once, got {names.count(name)} of them")
     first = _types(source.files[0].schema, wanted)
     for file in source.files[1:]:
         types = _types(file.schema, wanted)
         for name in wanted:
             if types.get(name) != first.get(name):
-                problems.add(
+                problems.note(
                     f"all files need the same columns: {name!r} is {_type(first, name)} in "
                     f"{source.files[0].name!r}, got {_type(types, name)} in {file.name!r}"
                 )
     column = image_column(source.schema, problems)
-    problems.raise_if_any()
+    problems.refuse_any()
     return column
 
 
@@ -158,7 +154,7 @@ def _read_splits(
         splits = read_splits(source.column(SPLIT_COLUMN), problems)
         for place, name in enumerate(SPLITS[:2]):
             if splits is not None and not (splits == place).any():
-                problems.add(f"column {SPLIT_COLUMN!r} needs at least 1 row {name!r}, got none")
+                problems.note(f"column {SPLIT_COLUMN!r} needs at least 1 row {name!r}, got none")
         return splits
     return draw_splits(
         _strata(request, source.num_rows, labels),
@@ -200,13 +196,13 @@ def read_splits(column: Any, problems: Problems) -> SplitIds | None:
     kind = column.type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        problems.add(f"column {SPLIT_COLUMN!r} needs text, got type {kind}")
+        problems.note(f"column {SPLIT_COLUMN!r} needs text, got type {kind}")
         return None
     words = column.cast(kind).to_pylist()
     ids = np.array([_SPLIT_IDS.get(word, -1) for word in words], dtype=np.int8)
     wrong = np.flatnonzero(ids < 0)
     rule = f"column {SPLIT_COLUMN!r} needs 'train', 'validation' or 'test'"
-    problems.add_rows(rule, wrong, lambda row: shown(words[row]))
+    problems.note_rows(rule, wrong, lambda row: shown(words[row]))
     return None if len(wrong) else ids
 
 
@@ -220,18 +216,12 @@ def draw_splits(
     goes to the classes with the largest remainder. A class keeps at least one training row, so
     one with a single row only trains.
 
-    Args:
-        strata: Class of each row, ``(rows,)``; one value for all where there are no classes.
-        share: Of the rows, in (0, 1).
-        seed: At least 0.
-        problems: Told if no row is left to validate.
-
     Returns:
         Shape ``(rows,)``, 0 (train) and 1 (validation); the same for the same arguments.
     """
     _, classes, counts = np.unique(strata, return_inverse=True, return_counts=True)
     if not (counts > 1).any():
-        problems.add(
+        problems.note(
             "a validation split needs a class with at least 2 rows, "
             f"got {len(strata)} row(s) in {len(counts)} class(es)"
         )

@@ -40,8 +40,9 @@ from trainables.data.manifest import (
     write_manifest,
 )
 from trainables.data.parquet import Source
-from trainables.data.request import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest, Problems
+from trainables.data.request import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest
 from trainables.errors import InputError, StorageError, StorageFull
+from trainables.spec.problems import Problems
 from trainables.storage.store import Store
 
 MAX_THREADS = 4
@@ -251,11 +252,7 @@ class _ImageWriter:
 
 
 def _write_images(writers: list[_ImageWriter], inspection: Inspection) -> None:
-    """Decode all images in bounded batches; after a first bad one only look for others.
-
-    Raises:
-        InputError: With all images that cannot be used.
-    """
+    """Decode all images in bounded batches; after a first bad one only look for others."""
     reasons: dict[int, str] = {}
     num_threads = min(MAX_THREADS, os.cpu_count() or 1)
     with bombs_are_errors(), ThreadPoolExecutor(num_threads) as pool:
@@ -270,10 +267,10 @@ def _write_images(writers: list[_ImageWriter], inspection: Inspection) -> None:
                 for place, writer in enumerate(writers):
                     writer.write(batch[splits == place])
     source = inspection.source
-    problems = Problems(source.uri, source.place)
+    problems = Problems(f"data {source.uri!r}", source.place)
     rows = np.array(sorted(reasons), dtype=np.intp)
-    problems.add_rows("every image needs to be decodable", rows, reasons.__getitem__)
-    problems.raise_if_any()
+    problems.note_rows("every image needs to be decodable", rows, reasons.__getitem__)
+    problems.refuse_any()
 
 
 def _decode_or_reason(inspection: Inspection, image: Any) -> NDArray[np.uint8] | str:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from trainables.data.parquet import Source
-from trainables.data.request import IMAGE_COLUMN, Problems
+from trainables.data.request import IMAGE_COLUMN
+from trainables.spec.problems import Problems
 
 LARGEST_PIXELS = 50_000_000
 """An image whose header announces more is not decoded."""
@@ -194,22 +195,14 @@ class ImageColumn:
             yield start, array.to_pylist() if self.shape is None else _pixels(array, self.shape)
 
     def header(self, image: Any) -> Header:
-        """Return the header of one image of ``images``.
-
-        Raises:
-            ImageProblem: If it has none.
-        """
+        """Return the header of one image of ``images``."""
         if self.shape is None:
             return read_header(image)
         height, width, channels = self.shape
         return Header(height=height, width=width, is_grey=channels == 1)
 
     def decode(self, image: Any, rule: ImageRule) -> NDArray[np.uint8]:
-        """Return the pixels of one image of ``images`` as the rule says.
-
-        Raises:
-            ImageProblem: If it cannot be decoded or does not fit the rule.
-        """
+        """Return the pixels of one image of ``images`` as the rule says."""
         if self.shape is None:
             return decode_image(image, rule)
         if image is None:
@@ -220,7 +213,7 @@ class ImageColumn:
 def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
     """Return how the ``image`` column stores images; None after a problem."""
     if IMAGE_COLUMN not in schema.names:
-        problems.add(
+        problems.note(
             f"images need a column {IMAGE_COLUMN!r}, got the columns {sorted(schema.names)}"
         )
         return None
@@ -232,7 +225,7 @@ def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
             return ImageColumn(field="bytes")
     elif pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.uint8():
         return _raw_column(column, problems)
-    problems.add(
+    problems.note(
         f"column {IMAGE_COLUMN!r} needs PNG or JPEG bytes, a struct {{bytes, path}} or a "
         f"fixed-size list of uint8, got type {column.type}"
     )
@@ -248,14 +241,14 @@ def choose_rule(
     """
     headers = _first_headers(source, column)
     if not headers:
-        problems.add(
+        problems.note(
             f"images need to be PNG or JPEG, got none in the first {HEADER_ROWS} rows "
             f"that has a readable header"
         )
         return None
     sizes = {row: (header.height, header.width) for row, header in headers.items()}
     if size is None and len(set(sizes.values())) > 1:
-        problems.add(_different_sizes(source, sizes))
+        problems.note(_different_sizes(source, sizes))
         return None
     height, width = size or next(iter(sizes.values()))
     is_grey = all(header.is_grey for header in headers.values())
@@ -279,7 +272,7 @@ def all_sizes(
                 except ImageProblem as problem:
                     reasons[row] = str(problem)
     rows = np.array(sorted(reasons), dtype=np.intp)
-    problems.add_rows("boxes in pixels need the size of every image", rows, reasons.__getitem__)
+    problems.note_rows("boxes in pixels need the size of every image", rows, reasons.__getitem__)
     return None if reasons else (sizes[:, 0], sizes[:, 1])
 
 
@@ -295,7 +288,7 @@ def _raw_column(column: Any, problems: Problems) -> ImageColumn | None:
     length = column.type.list_size
     if channels in (1, 3) and height * width * channels == length and length:
         return ImageColumn(shape=(height, width, channels))
-    problems.add(
+    problems.note(
         f"column {IMAGE_COLUMN!r} (a list of {length} uint8) needs height, width and channels "
         f"(1 or 3) in its field metadata whose product is {length}, got {dict(metadata)}"
     )

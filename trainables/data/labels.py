@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trainables.data.boxes import FORMAT_FIELDS, is_inside, is_ordered, to_fractions, to_yxyx
-from trainables.data.request import Problems, shown
+from trainables.data.request import shown
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.losses import FloatArray, sample_losses
+from trainables.spec.problems import Problems
 
 MAX_CLASSES = 100_000
 """More classes than this are taken for a column that holds something else."""
@@ -38,18 +39,11 @@ class HeadLabels:
 def read_labels(
     head: DeclaredHead, column: Any, sizes: ImageSizes, problems: Problems
 ) -> HeadLabels | None:
-    """Return the labels of a head; None if there is a problem, which is then noted.
-
-    Args:
-        head: As declared.
-        column: Its ``pyarrow.ChunkedArray``.
-        sizes: Asked only for boxes in pixels.
-        problems: Told of everything that is wrong.
-    """
+    """Return the labels of a head; None if there is a problem, which is then noted."""
     who = f"head {head.name!r}"
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
-        problems.add_rows(f"{who} needs a label in every row", rows, lambda row: "null")
+        problems.note_rows(f"{who} needs a label in every row", rows, lambda row: "null")
         return None
     if head.kind == "classification":
         return _classes(head, column, problems)
@@ -71,7 +65,7 @@ def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels 
         return _named_classes(head, column, problems)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return _numbered_classes(head, column, problems)
-    problems.add(f"head {head.name!r} needs integer or text labels, got type {column.type}")
+    problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}")
     return None
 
 
@@ -80,7 +74,7 @@ def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadL
     if _has_class_problem(head, len(names), names, problems):
         return None
     if head.units is not None and head.units != len(names):
-        problems.add(
+        problems.note(
             f"head {head.name!r} needs as many class labels as units: {head.units}, "
             f"got {len(names)}: {shown(names)}"
         )
@@ -96,7 +90,7 @@ def _numbered_classes(head: DeclaredHead, column: Any, problems: Problems) -> He
     rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
     rule += f" (units: {head.units})" if head.units is not None else ""
     wrong = np.flatnonzero((ids < 0) | (ids >= units))
-    problems.add_rows(rule, wrong, lambda row: f"class id {ids[row]}")
+    problems.note_rows(rule, wrong, lambda row: f"class id {ids[row]}")
     distinct = np.unique(ids)
     if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or len(wrong):
         return None
@@ -109,7 +103,7 @@ def _has_class_problem(
     if 2 <= number <= MAX_CLASSES:
         return False
     got = f"only the class {shown(values[0])}" if number == 1 else f"{number} different labels"
-    problems.add(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
+    problems.note(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
     return True
 
 
@@ -121,7 +115,7 @@ def _numbers(head: DeclaredHead, column: Any, problems: Problems) -> FloatArray 
     is_number = pa.types.is_integer(item) or pa.types.is_floating(item)
     if not is_number or (head.kind == "box" and not is_list):
         wanted = "a list of 4 numbers" if head.kind == "box" else "a number or a list of numbers"
-        problems.add(f"head {head.name!r} needs {wanted} a row, got type {kind}")
+        problems.note(f"head {head.name!r} needs {wanted} a row, got type {kind}")
         return None
     units = _list_units(head, column, problems) if is_list else 1
     if units is None or _has_other_units(head, units, problems):
@@ -141,20 +135,20 @@ def _list_units(head: DeclaredHead, column: Any, problems: Problems) -> int | No
     lengths = pc.list_value_length(column).to_numpy()
     units = 4 if head.kind == "box" else head.units or int(np.bincount(lengths).argmax())
     wrong = np.flatnonzero(lengths != units)
-    problems.add_rows(
+    problems.note_rows(
         f"head {head.name!r} needs {units} numbers a row",
         wrong,
         lambda row: f"{lengths[row]} numbers: {shown(column[row].as_py())}",
     )
     if units < 1:
-        problems.add(f"head {head.name!r} needs at least 1 number a row, got empty lists")
+        problems.note(f"head {head.name!r} needs at least 1 number a row, got empty lists")
     return None if len(wrong) or units < 1 else units
 
 
 def _has_other_units(head: DeclaredHead, units: int, problems: Problems) -> bool:
     if head.units is None or head.units == units:
         return False
-    problems.add(
+    problems.note(
         f"head {head.name!r} needs as many numbers a row as units: {head.units}, got {units}"
     )
     return True
@@ -164,7 +158,7 @@ def _has_endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> bo
     """Note NaN, null and what is infinite as float32; tell whether there was any."""
     with np.errstate(over="ignore"):
         wrong = np.flatnonzero(~np.isfinite(rows.astype(np.float32)).all(axis=1))
-    problems.add_rows(
+    problems.note_rows(
         f"head {head.name!r} needs finite numbers (of float32)",
         wrong,
         lambda row: shown(rows[row].tolist()),
@@ -179,7 +173,7 @@ def _boxes(
     boxes = to_yxyx(numbers, head.format)
     who = f"head {head.name!r} (boxes {FORMAT_FIELDS[head.format]} in {head.scale}s)"
     ordered = is_ordered(boxes)
-    problems.add_rows(
+    problems.note_rows(
         f"{who} needs a height and a width above 0",
         np.flatnonzero(~ordered),
         lambda row: shown(numbers[row].tolist()),
@@ -189,7 +183,7 @@ def _boxes(
         return None
     fractions = boxes if shapes is None else to_fractions(boxes, *shapes)
     outside = np.flatnonzero(ordered & ~is_inside(fractions))
-    problems.add_rows(
+    problems.note_rows(
         f"{who} needs boxes inside the image",
         outside,
         lambda row: (
@@ -217,11 +211,6 @@ def baseline(head: HeadSpec, train: Labels, validation: Labels) -> float:
     The constant comes from the training labels: their class frequencies (cross-entropy), their
     mean (squared error) or the median of each box coordinate. A class that is seen in
     validation alone counts as half a row, so that the loss is finite.
-
-    Args:
-        head: The resolved head.
-        train: Class ids ``(n,)``, numbers ``(n, units)`` or boxes ``(n, 4)``.
-        validation: The same of the validation rows.
 
     Example:
         >>> head = HeadSpec(name="r_output", kind="regression", units=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.data.boxes import FORMAT_FIELDS
 from trainables.errors import InputError
-from trainables.spec.heads import BOX_FORMATS, BOX_SCALES, HeadSpec, check_one_of
+from trainables.spec.heads import BOX_FORM, HeadSpec
 
 KEY = "twohead"
 """Where a saved model holds it: in ``config.json``, below ``build_config``."""
@@ -40,8 +40,8 @@ class BoxForm:
 
     def __post_init__(self) -> None:
         """Check both fields."""
-        check_one_of("box", "format", self.format, BOX_FORMATS)
-        check_one_of("box", "scale", self.scale, BOX_SCALES)
+        for name, rule in BOX_FORM.items():
+            rule(getattr(self, name), what="box")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,12 +45,8 @@ def _started_in() -> str:
 _STARTED_IN = _started_in()  # before anything that a trial runs could change it
 
 
-class _Found:
-    """What this process knows of the user's modules."""
-
-    folder: str | None = None
-    was_on_path: bool = False
-    stamps: dict[str, tuple[str, Stamp]] = {}  # noqa: RUF012 - one per process
+_stamps: dict[str, tuple[str, Stamp]] = {}
+"""The user's modules of this process: each one's file as it was when it was imported."""
 
 
 def real_folder(folder: str | None) -> str | None:
@@ -67,31 +63,23 @@ def real_folder(folder: str | None) -> str | None:
 
 
 def add_import_folder(folder: str | None) -> None:
-    """Let a user's modules be imported from this folder, before all others.
-
-    The folder given before goes from ``sys.path``, unless it was there already. See
-    `real_folder` for one of a job.
-    """
+    """Let a user's modules be imported from this folder, before all others; see `real_folder`."""
     folder = real_folder(folder)
-    if _Found.folder and not _Found.was_on_path:
-        _remove_from_path(_Found.folder)
-    _Found.folder = folder or None
     if folder:
-        _Found.was_on_path = folder in sys.path
-        _remove_from_path(folder)
+        with suppress(ValueError):
+            sys.path.remove(folder)
         sys.path.insert(0, folder)
 
 
 @contextmanager
 def import_folder(folder: str | None) -> Iterator[None]:
     """Let a user's modules be imported from this folder, and leave ``sys.path`` as it was."""
-    path, before = list(sys.path), (_Found.folder, _Found.was_on_path)
+    path = list(sys.path)
     add_import_folder(folder)
     try:
         yield
     finally:
         sys.path[:] = path
-        _Found.folder, _Found.was_on_path = before
 
 
 def hiding_file(folder: str) -> str | None:
@@ -116,19 +104,17 @@ def import_function(target: str) -> Callable[..., Any]:
 def import_user_module(name: str) -> ModuleType:
     """Import a user's module as a fresh process would: from its folder, as the file is now.
 
-    Where a module of that name, or another that lies in the folder, came from elsewhere or
+    Trials and probes are fresh processes; a notebook, which builds the model of a result, is
+    not. Where a module of that name, or another that lies in its folder, came from elsewhere or
     was changed since it was imported, all of the user's modules are imported anew. Modules of
     Python, of installed packages and of this program are never dropped.
-
-    Raises:
-        InputError: If one of those has the name of the user's module.
     """
     top = name.partition(".")[0]
     _refuse_taken_name(top)
-    tops = _user_tops(top)
-    if any(_is_moved(each) or _is_changed(each) for each in tops):
-        for module_name in [each for top in tops for each in _family(top)]:
-            _drop(module_name)
+    own = _own_modules(top)
+    if any(_is_outdated(each) for each in own):
+        for each in own:
+            _drop(each)
     importlib.invalidate_caches()
     module = importlib.import_module(name)
     note_user_modules(name)
@@ -137,12 +123,10 @@ def import_user_module(name: str) -> ModuleType:
 
 def note_user_modules(name: str) -> None:
     """Remember the files of the user's modules as they are, to tell later what has changed."""
-    for top in _user_tops(name.partition(".")[0]):
-        for module_name in _family(top):
-            file = _file_of(sys.modules[module_name])
-            stamp = file and _stamp(file)
-            if file and stamp and _Found.stamps.get(module_name, ("",))[0] != file:
-                _Found.stamps[module_name] = (file, stamp)
+    for each in _own_modules(name.partition(".")[0]):
+        file, stamp = _file_and_stamp(each)
+        if stamp and _stamps.get(each, ("",))[0] != file:
+            _stamps[each] = file, stamp
 
 
 def user_folder_of(name: str) -> str | None:
@@ -164,38 +148,31 @@ def user_folder_of(name: str) -> str | None:
     return os.path.dirname(places[0])
 
 
-def _remove_from_path(folder: str) -> None:
-    with suppress(ValueError):
-        sys.path.remove(folder)
-
-
 def _refuse_taken_name(top: str) -> None:
     loaded = sys.modules.get(top)
-    if loaded is None or _is_users(top) or not _is_moved(top):
+    spec = PathFinder.find_spec(top)
+    if loaded is None or spec is None or _is_users(top) or not _is_moved(top, spec):
         return
-    spec = _spec_in_folder(top)
-    own = f", {spec.origin}" if spec is not None else ""
+    own = f", {spec.origin}" if spec.origin else ""
     raise InputError(
         f"model needs a module of a name that is not taken, got {top!r}, which is "
         f"{_file_of(loaded) or 'built into Python'} in this process: rename your own module{own}"
     )
 
 
-def _user_tops(target_top: str) -> list[str]:
-    """Return the loaded top modules that are the target's or its folder's, and the user's."""
-    noted = {name.partition(".")[0] for name in _Found.stamps}
-    return [
-        name
-        for name in list(sys.modules)
-        if "." not in name
-        and _is_users(name)
-        and (name == target_top or name in noted or _spec_in_folder(name) is not None)
-    ]
+def _own_modules(top: str) -> list[str]:
+    """Return what is loaded of the user's: a module with its folder's others, and noted ones."""
+    spec = PathFinder.find_spec(top)
+    folders = [os.path.dirname(place) for place in _places(spec)] if spec else []
+    known = {top, *(name.partition(".")[0] for name in _stamps)}
+    users = [name for name in list(sys.modules) if _is_users(name)]
+    tops = {name for name in users if name in known or _lies_in(name, folders)}
+    return [name for name in list(sys.modules) if name.partition(".")[0] in tops]
 
 
 def _is_users(top: str) -> bool:
     module = sys.modules.get(top)
-    if module is None or top == "__main__":
+    if module is None or "." in top or top == "__main__":
         return False
     places = _places_of_module(module)
     return bool(places) and not any(_is_library(top, place) for place in places)
@@ -208,51 +185,34 @@ def _is_library(top: str, place: str) -> bool:
     return real.startswith(_LIBRARIES) or "site-packages" in real.split(os.sep)
 
 
-def _is_moved(top: str) -> bool:
+def _lies_in(top: str, folders: list[str]) -> bool:
+    # A folder without an __init__.py is a package only if nothing else has the name.
+    spec = PathFinder.find_spec(top, folders)
+    return spec is not None and spec.origin is not None
+
+
+def _is_moved(top: str, spec: ModuleSpec) -> bool:
     """Tell whether a fresh process would import another module of that name."""
-    spec = _spec_in_folder(top) or PathFinder.find_spec(top)
-    if spec is None:
-        return False
     return not set(_places(spec)) <= set(_places_of_module(sys.modules[top]))
 
 
-def _is_changed(top: str) -> bool:
-    for name in _family(top):
-        file = _file_of(sys.modules[name])
-        if not file:
-            continue
-        stamp = _stamp(file)
-        if name in _Found.stamps:
-            if _Found.stamps[name] != (file, stamp):
-                return True
-        elif stamp and stamp[0] > _LOADED_AT_NS:  # imported by others, we cannot tell when
-            return True
-    return False
-
-
-def _family(top: str) -> list[str]:
-    return [
-        name
-        for name, module in list(sys.modules.items())
-        if (name == top or name.startswith(f"{top}.")) and module is not None
-    ]
+def _is_outdated(name: str) -> bool:
+    spec = None if "." in name else PathFinder.find_spec(name)
+    if spec is not None and _is_moved(name, spec):
+        return True
+    file, stamp = _file_and_stamp(name)
+    if name in _stamps:
+        return _stamps[name] != (file, stamp)
+    return stamp is not None and stamp[0] > _LOADED_AT_NS  # of others: we cannot tell when
 
 
 def _drop(name: str) -> None:
     """Forget a module, and its bytecode, which is told from the source by whole seconds."""
     file = _file_of(sys.modules.pop(name))
-    _Found.stamps.pop(name, None)
+    _stamps.pop(name, None)
     if file and file.endswith(".py"):
         with suppress(OSError, NotImplementedError):
             os.unlink(cache_from_source(file))
-
-
-def _spec_in_folder(top: str) -> ModuleSpec | None:
-    if not _Found.folder:
-        return None
-    spec = PathFinder.find_spec(top, [_Found.folder])
-    # A folder without an __init__.py is a package only if nothing else has the name.
-    return spec if spec is not None and spec.origin else None
 
 
 def _places(spec: ModuleSpec) -> tuple[str, ...]:
@@ -277,9 +237,11 @@ def _file_of(module: ModuleType) -> str | None:
     return os.path.abspath(file) if isinstance(file, str) else None
 
 
-def _stamp(file: str) -> Stamp | None:
+def _file_and_stamp(name: str) -> tuple[str, Stamp | None]:
+    """Return the file of a loaded module, and what it is like now; no stamp without one."""
+    file = _file_of(sys.modules[name]) or ""
     try:
         found = os.stat(file)
     except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+        return file, None
+    return file, (found.st_mtime_ns, found.st_size)

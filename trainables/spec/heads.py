@@ -1,11 +1,12 @@
 """What one head is: kind, units, loss, activation; as declared and as resolved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trainables.errors import InputError
 from trainables.spec.plain_values import make_plain
+from trainables.spec.rules import Rule, one_of
 
 HeadKind = Literal["classification", "regression", "box"]
 
@@ -24,25 +25,23 @@ ACTIVATIONS = {
 }
 BOX_FORMATS = ("yxyx", "xyxy", "xywh", "cxcywh")
 BOX_SCALES = ("fraction", "pixel")
+BOX_FORM = {"format": one_of(BOX_FORMATS, "format"), "scale": one_of(BOX_SCALES, "scale")}
+"""The rules of how the label of a box is written."""
+
+_NAME = Rule(
+    "a Python identifier",
+    lambda name: isinstance(name, str) and name.isidentifier() and not name.startswith("_"),
+)
 
 
-def check_one_of(who: str, field: str, value: object, allowed: Sequence[str]) -> None:
-    """Raise an `InputError` unless ``value`` is one of ``allowed``."""
-    if value not in allowed:
-        raise InputError(f"{who} needs {field} to be one of {list(allowed)}, got {value!r}")
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-        raise InputError(f"head name must be a Python identifier, got {name!r}")
-
-
-def _check_units(who: str, kind: HeadKind, units: object) -> None:
+def _units_rule(kind: HeadKind) -> Rule:
     smallest = SMALLEST_UNITS[kind]
-    is_count = isinstance(units, int) and not isinstance(units, bool)
-    if not is_count or units < smallest or (kind == "box" and units != 4):  # type: ignore[operator]
-        rule = "units = 4" if kind == "box" else f"units >= {smallest}"
-        raise InputError(f"{who} ({kind}) needs {rule}, got {units!r}")
+    return Rule(
+        "units = 4" if kind == "box" else f"units >= {smallest}",
+        lambda units: (
+            type(units) is int and (units == smallest if kind == "box" else units >= smallest)
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +73,15 @@ class HeadSpec:
 
     def __post_init__(self) -> None:
         """Fill the defaults of the kind and check every field."""
-        _check_name(self.name)
+        if not _NAME.test(self.name):
+            raise InputError(f"head name must be a Python identifier, got {self.name!r}")
         who = f"head {self.name!r}"
-        check_one_of(who, "kind", self.kind, KINDS)
-        _check_units(who, self.kind, self.units)
-        object.__setattr__(self, "loss", self.loss or LOSSES[self.kind][0])
-        object.__setattr__(self, "activation", self.activation or ACTIVATIONS[self.kind][0])
+        one_of(KINDS, "kind")(self.kind, what=who)
+        _units_rule(self.kind)(self.units, what=f"{who} ({self.kind})")
+        for name, allowed in (("loss", LOSSES[self.kind]), ("activation", ACTIVATIONS[self.kind])):
+            object.__setattr__(self, name, getattr(self, name) or allowed[0])
+            one_of(allowed, name)(getattr(self, name), what=who)
         object.__setattr__(self, "classes", tuple(self.classes))
-        check_one_of(who, "loss", self.loss, LOSSES[self.kind])
-        check_one_of(who, "activation", self.activation, ACTIVATIONS[self.kind])
         if self.classes and len(self.classes) != self.units:
             raise InputError(f"{who} needs {self.units} class labels, got {len(self.classes)}")
 
@@ -95,14 +94,7 @@ class HeadSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "units": self.units,
-            "loss": self.loss,
-            "activation": self.activation,
-            "classes": list(self.classes),
-        }
+        return {**asdict(self), "classes": list(self.classes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +129,10 @@ class DeclaredHead:
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
         make_plain(self)
-        units = self.units if self.units is not None else SMALLEST_UNITS.get(self.kind, 1)
-        self.resolve(units)
+        self.resolve(SMALLEST_UNITS.get(self.kind, 1) if self.units is None else self.units)
         who = f"head {self.name!r}"
-        check_one_of(who, "format", self.format, BOX_FORMATS)
-        check_one_of(who, "scale", self.scale, BOX_SCALES)
+        for name, rule in BOX_FORM.items():
+            rule(getattr(self, name), what=who)
         if self.kind != "box" and (self.format, self.scale) != ("yxyx", "fraction"):
             raise InputError(
                 f"{who} ({self.kind}) takes no 'format' or 'scale': only boxes have them, "

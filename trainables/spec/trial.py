@@ -2,37 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trainables.errors import InputError
-from trainables.spec.heads import DeclaredHead, HeadKind, HeadSpec, check_one_of
+from trainables.spec.heads import HeadSpec
 from trainables.spec.parameters import (
+    DEPTH,
     REFERENCE_DEPTH,
     REFERENCE_FILTERS,
+    REFERENCE_MODEL,
     config_depth,
     filters_name,
     reference_config,
     reference_training,
+    rule_of,
     units_name,
     weight_name,
 )
-
-__all__ = [
-    "REFERENCE",
-    "Block",
-    "DeclaredHead",
-    "HeadKind",
-    "HeadSpec",
-    "ModelSpec",
-    "TrialSpec",
-    "UserModelSpec",
-    "reference_config",
-]
+from trainables.spec.rules import TARGET
 
 Config = Mapping[str, Any]
 
-OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SMALLEST_VALID = 3
 """Pixels that must remain on the smaller side after pooling for a block to use valid padding."""
 
@@ -53,7 +44,7 @@ class ModelSpec:
     """The functional model: convolution blocks shared by one dense branch per head.
 
     Raises:
-        InputError: If a field is out of range or a block would leave no pixel.
+        InputError: If a block would leave no pixel.
     """
 
     image_shape: tuple[int, int, int]
@@ -79,17 +70,7 @@ class ModelSpec:
     """L2 penalty on every kernel except those of the output layers."""
 
     def __post_init__(self) -> None:
-        """Check the ranges and that every block can be built."""
-        counts = {"kernel_size": self.kernel_size, "pool_size": self.pool_size}
-        counts |= {f"conv{i}_filters": n for i, n in enumerate(self.conv_filters, 1)}
-        counts |= {f"{h.name}_units": n for h, n in zip(self.heads, self.head_units, strict=True)}
-        problems = [f"{k} needs to be >= 1, got {n!r}" for k, n in counts.items() if n < 1]
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout needs to lie in [0, 1), got {self.dropout!r}")
-        if self.l2 < 0:
-            problems.append(f"l2 needs to be >= 0, got {self.l2!r}")
-        if problems:
-            raise InputError.of(problems)
+        """Check that every block can be built; what a parameter may be, `rule_of` says."""
         self.blocks  # noqa: B018 - raises when a block cannot be built
 
     @property
@@ -121,20 +102,6 @@ class ModelSpec:
             "use larger images, a smaller pool_size or fewer blocks"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {
-            "image_shape": list(self.image_shape),
-            "heads": [head.to_dict() for head in self.heads],
-            "head_units": list(self.head_units),
-            "conv_filters": list(self.conv_filters),
-            "kernel_size": self.kernel_size,
-            "pool_size": self.pool_size,
-            "dropout": self.dropout,
-            "batch_norm": self.batch_norm,
-            "l2": self.l2,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserModelSpec:
@@ -150,20 +117,7 @@ class UserModelSpec:
 
     def __post_init__(self) -> None:
         """Check the form of the target."""
-        module, _, function = self.target.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), function)):
-            raise InputError(
-                f"model needs the form 'package.module:function', got {self.target!r}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {
-            "target": self.target,
-            "image_shape": list(self.image_shape),
-            "heads": [head.to_dict() for head in self.heads],
-            "arguments": dict(self.arguments),
-        }
+        TARGET(self.target, what="model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,24 +132,6 @@ class TrialSpec:
     batch_size: int = 32
     optimizer: str = "adam"
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        weights = zip(self.heads, self.loss_weights, strict=True)
-        problems = [
-            f"{head.name}_loss_weight needs to be a finite number >= 0, got {weight!r}"
-            for head, weight in weights
-            if not 0 <= weight < float("inf")
-        ]
-        if not 0 < self.learning_rate < float("inf"):
-            problems.append(
-                f"learning_rate needs to be finite and > 0, got {self.learning_rate!r}"
-            )
-        if self.batch_size < 1:
-            problems.append(f"batch_size needs to be >= 1, got {self.batch_size!r}")
-        if problems:
-            raise InputError.of(problems)
-        check_one_of("config", "optimizer", self.optimizer, OPTIMIZERS)
-
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         """The heads of the model."""
@@ -203,9 +139,8 @@ class TrialSpec:
 
     def architecture_key(self) -> str:
         """Return what shapes the compiled graph, as text: equal keys can share a graph."""
-        return json.dumps(
-            {**self.model.to_dict(), "optimizer": self.optimizer}, sort_keys=True, default=str
-        )
+        shaping = {**asdict(self.model), "optimizer": self.optimizer}
+        return json.dumps(shaping, sort_keys=True, default=str)
 
     @classmethod
     def from_config(
@@ -228,45 +163,55 @@ class TrialSpec:
         Raises:
             InputError: If a parameter is unknown or its value out of range.
         """
-        own = {name: config.get(name, value) for name, value in reference_training(heads).items()}
-        rest = {name: value for name, value in config.items() if name not in own}
+        training = reference_training(heads)
+        rest = {name: value for name, value in config.items() if name not in training}
+        own = _read({name: config.get(name, value) for name, value in training.items()}, heads)
+        built: ModelSpec | UserModelSpec
         if model is None:
-            built: ModelSpec | UserModelSpec = _model_from(rest, image_shape, heads)
+            built = _model_from(rest, image_shape, heads)
         else:
+            arguments = tuple(sorted(rest.items()))
             built = UserModelSpec(
-                target=model,
-                image_shape=image_shape,
-                heads=heads,
-                arguments=tuple(sorted(rest.items())),
+                target=model, image_shape=image_shape, heads=heads, arguments=arguments
             )
         return cls(
             model=built,
-            loss_weights=tuple(float(own[weight_name(head.name)]) for head in heads),
-            learning_rate=float(own["learning_rate"]),
-            batch_size=int(own["batch_size"]),
-            optimizer=str(own["optimizer"]),
+            loss_weights=tuple(own[weight_name(head.name)] for head in heads),
+            learning_rate=own["learning_rate"],
+            batch_size=own["batch_size"],
+            optimizer=own["optimizer"],
         )
+
+
+def _read(config: Config, heads: tuple[HeadSpec, ...]) -> dict[str, Any]:
+    """Return values in their right types, where a parameter has a rule; all problems at once."""
+    problems, read = [], {}
+    for name, value in config.items():
+        rule = rule_of(name, heads)
+        try:
+            read[name] = value if rule is None else rule(value, what=name)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError.of(problems)
+    return read
 
 
 def _model_from(
     config: Config, image_shape: tuple[int, int, int], heads: tuple[HeadSpec, ...]
 ) -> ModelSpec:
-    depth = config_depth(list(config), config.get("num_conv_blocks"))
+    depth = config_depth(list(config), config.get(DEPTH))
     known = reference_config(heads, depth)
-    unknown = sorted(set(config) - set(known) - {"num_conv_blocks"})
+    unknown = sorted(set(config) - set(known) - {DEPTH})
     if unknown:
         raise InputError(f"config has unknown parameters {unknown}; known are {sorted(known)}")
-    values = {**known, **config}
+    values = _read({**known, **config}, heads)
     return ModelSpec(
         image_shape=image_shape,
         heads=heads,
-        head_units=tuple(int(values[units_name(head.name)]) for head in heads),
-        conv_filters=tuple(int(values[filters_name(i)]) for i in range(1, depth + 1)),
-        kernel_size=int(values["kernel_size"]),
-        pool_size=int(values["pool_size"]),
-        dropout=float(values["dropout"]),
-        batch_norm=bool(values["batch_norm"]),
-        l2=float(values["l2"]),
+        head_units=tuple(values[units_name(head.name)] for head in heads),
+        conv_filters=tuple(values[filters_name(i)] for i in range(1, depth + 1)),
+        **{name: values[name] for name in REFERENCE_MODEL},
     )
 
 

@@ -7,8 +7,9 @@ from search.cli import cluster as cluster_commands
 from search.cli.main import main
 from search.errors import StudyLocked, Unreachable
 from search.remote.jobs import Job
-from search.remote.questions import Answer, StudyStatus, Submitted, study_status
+from search.remote.questions import CommandOutput, StudyStatus
 from search.remote.request import storage_there
+from search.remote.submit import Submitted
 from search.results.points import Point
 from search.study.study import Study
 
@@ -58,9 +59,9 @@ class FakeClient:
     def logs(self, name, *, follow):
         yield from ("one\ttwo", f"\x1b[31m{follow}")
 
-    def relay(self, argv, *, name, columns):
-        self.asked.append(("relay", argv, name, columns))
-        return Answer(status=2, out="printed there\n", err="complained there\n")
+    def relay(self, command, arguments, *, columns):
+        self.asked.append((command, arguments, columns))
+        return CommandOutput(status=2, out="printed there\n", err="complained there\n")
 
 
 def submitted(name, storage):
@@ -78,9 +79,8 @@ def status(name, state="running"):
         node="10.0.0.5",
         exit_status=None,
     )
-    known = {"state": state, "ended": 3, "trials": 24, "folder": "s3://b/x", "best": None}
-    found = study_status(name, job, known, "trial 3 complete")
-    return StudyStatus(**{**{key: getattr(found, key) for key in found.__slots__}, "state": state})
+    known = StudyStatus(name=name, state=state, num_ended=3, num_trials=24, folder="s3://b/x")
+    return replace(known.with_job(job, "trial 3 complete"), state=state)
 
 
 @pytest.fixture(autouse=True)
@@ -149,29 +149,32 @@ def test_resume_takes_a_name_or_a_file(client):
 
 
 @pytest.mark.parametrize(
-    ("argv", "there", "name"),
+    ("argv", "there"),
     [
-        pytest.param(["best", "p", "--address", "A"], ["best", "p"], "p", id="best"),
         pytest.param(
             ["best", "--address=A", "p", "--policy", "head", "--head", "c", "--json"],
-            ["best", "p", "--policy", "head", "--head", "c", "--json"],
-            "p",
+            {
+                **{"folder": "p", "policy": "head", "head": "c", "json": True},
+                **{"exponents": None, "test": False},
+            },
             id="all_its_options",
         ),
         pytest.param(
-            ["show", "--address", "A", "s3://b/p"], ["show", "s3://b/p"], None, id="folder"
+            ["show", "--address", "A", "s3://b/p"],
+            {"folder": "s3://b/p", "json": False},
+            id="folder",
         ),
-        pytest.param(["list", "--address", "A"], ["list"], None, id="list"),
+        pytest.param(["list", "--address", "A"], {"storage": "studies"}, id="list"),
     ],
 )
 def test_what_looks_at_a_study_is_run_there_and_relayed_as_it_is(
-    client, argv, there, name, capsys, monkeypatch
+    client, argv, there, capsys, monkeypatch
 ):
     monkeypatch.delenv("COLUMNS", raising=False)
 
     assert main(argv) == 2
 
-    assert client.asked[1] == ("relay", there, name, None)
+    assert client.asked[1] == (argv[0], {"traceback": False, **there}, None)
     assert capsys.readouterr() == ("printed there\n", "complained there\n")
 
 
@@ -238,7 +241,7 @@ def test_a_state_is_that_of_a_living_job_or_what_is_recorded(job, stored, state)
             exit_status=job[1],
         )
 
-    assert study_status("parts", job, {"state": stored}, "").state == state
+    assert StudyStatus(name="parts", state=stored).with_job(job).state == state
 
 
 def test_status_and_the_list_of_studies_tell_each_heads_own_metric_first(capsys, monkeypatch):

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.data.check import draw_splits, read_splits
-from trainables.data.request import Problems
 from trainables.errors import InputError
+from trainables.spec.problems import Problems
 
 CLASSES = st.lists(st.integers(0, 4), min_size=2, max_size=200).filter(
     lambda classes: max(classes.count(one) for one in classes) > 1
@@ -66,7 +66,7 @@ def test_classes_of_one_row_each_cannot_be_split():
     draw_splits(np.arange(3), share=0.5, seed=0, problems=noted)
 
     with pytest.raises(InputError, match=r"at least 2 rows, got 3 row\(s\) in 3 class"):
-        noted.raise_if_any()
+        noted.refuse_any()
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_other_split_words_are_named(values, message):
 
     assert read_splits(pa.chunked_array([values]), noted) is None
     with pytest.raises(InputError, match=message):
-        noted.raise_if_any()
+        noted.refuse_any()

@@ -7,10 +7,12 @@ import pytest
 from rich.console import Console
 
 from search.cli.main import main
-from search.doctor import doctor as doctor
+from search.doctor import doctor
 from search.doctor.doctor import page_from_dict, page_to_dict, print_page
+from search.doctor.facts import ClusterFacts, Machine
 from search.doctor.findings import Finding
 from search.errors import ClusterError, InputError
+from tests.doctor_facts import node_facts
 
 GOOD = Finding(check="nodes", state="ok", seen="3 nodes: head, one, two")
 BAD = Finding(check="disk", state="FAIL", seen="two: full", cures=("Free room there",))
@@ -91,8 +93,8 @@ def test_what_ray_prints_meanwhile_does_not_get_into_the_object(monkeypatch, cap
 @pytest.fixture(name="far")
 def far_cluster(monkeypatch):
     """Let a cluster be reached whose answer the test gives."""
-    monkeypatch.setattr(doctor, "examine_machine", lambda *_, **__: [GOOD])
-    monkeypatch.setattr(doctor, "examine_way", lambda address: [])
+    here = ClusterFacts(machines=[Machine(told=node_facts("here"))], ray_folders=[("/tmp", None)])
+    monkeypatch.setattr(doctor, "machine_facts", lambda *_, **__: here)
     client = SimpleNamespace(
         address="http://127.0.0.1:1", __enter__=None, asked=None, answer=None, error=None
     )
@@ -110,8 +112,8 @@ def far_cluster(monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def relay(self, argv):
-            client.asked = argv
+        def relay(self, command, arguments):
+            client.asked = command, arguments
             if isinstance(client.answer, Exception):
                 raise client.answer
             return client.answer
@@ -137,7 +139,7 @@ def test_a_cluster_is_asked_by_a_job_and_its_findings_stand_below_ours(far):
 
     found = examined("s3://bucket/studies")
 
-    assert far.asked == ["doctor", "--json", "--storage", "s3://bucket/studies"]
+    assert far.asked == ("doctor", {"storage": "s3://bucket/studies", "json": True})
     assert found["disk"] == BAD
     assert found["release"].state == "ok"
 

@@ -11,7 +11,7 @@ from search.study.study import Study
 from trainables.errors import InputError
 from trainables.model import user_modules as imports
 from trainables.model.user_model import load_function
-from trainables.model.user_modules import add_import_folder, import_folder
+from trainables.model.user_modules import import_folder
 
 
 def write_module(folder, text, name="twin_models.py"):
@@ -32,7 +32,6 @@ def twins(tmp_path):
         write_module(tmp_path / name, TWIN.format(number))
     path = list(sys.path)
     yield tmp_path
-    add_import_folder(None)
     sys.path[:] = path
     for name in ("twin_models", "twin_parts"):
         sys.modules.pop(name, None)
@@ -73,14 +72,6 @@ def test_a_module_that_has_not_changed_is_imported_once(twins):
         first, second = (load_function("twin_models:build") for _ in range(2))
 
     assert first is second
-
-
-def test_a_warm_process_forgets_the_folder_of_the_study_before(twins):
-    add_import_folder(str(twins / "one"))
-    load_function("twin_models:build")
-    add_import_folder(str(twins))
-
-    assert str(twins / "one") not in sys.path
 
 
 @pytest.mark.parametrize("name", ["colorsys", "numpy", "trainables"])

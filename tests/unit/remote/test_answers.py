@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import pytest
 
 from search.errors import (
@@ -17,11 +16,10 @@ from search.remote.questions import (
     error_of,
     error_to_plain,
     from_log,
-    point_of,
-    point_to_plain,
     to_log,
 )
 from search.results.load import load
+from search.results.points import Point
 from tests.finished_study import write_study
 
 ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}
@@ -78,5 +76,6 @@ def test_a_point_arrives_whole(tmp_path):
     best = load(str(tmp_path / "digits")).best()
     assert best.others
 
-    assert point_of(point_to_plain(best)) == best
-    assert {field.name for field in dataclasses.fields(best)} == set(point_to_plain(best))
+    arrived = from_log(to_log({"value": best}, "q1"), "q1")
+
+    assert msgspec.convert(arrived["value"], Point) == best

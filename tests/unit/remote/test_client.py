@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.errors import InputError, StudyLocked
+from search.errors import InputError, NoCandidate, StudyLocked
 from search.remote import client as client_module
-from search.remote import client as direct
 from search.remote.client import Client
 from search.remote.jobs import Job
 from search.remote.questions import KIND, Questions
@@ -18,23 +17,11 @@ from tests.finished_study import write_study
 META = {KIND: "study", "name": "digits", "storage": ""}
 
 
-class Connection:
-    """Answers calls with what a fake API has."""
-
-    address = "http://127.0.0.1:1"
-
-    def __init__(self, address=None, api=None):
-        self.api = api or SimpleNamespace(jobs=lambda: [])
-
-    def call(self, ask):
-        return ask(self.api)
-
-    call_patiently = call
-
-
 @pytest.fixture(autouse=True)
-def connection(monkeypatch):
-    monkeypatch.setattr(client_module, "Connection", Connection)
+def cluster(monkeypatch):
+    """Stand for a cluster that has no jobs."""
+    there = SimpleNamespace(address="http://127.0.0.1:1", json=lambda method, path: [])
+    monkeypatch.setattr(client_module, "Connection", lambda address: there)
 
 
 @pytest.fixture
@@ -42,11 +29,11 @@ def told(monkeypatch):
     """Note what the cluster is asked, and answer with nothing."""
     asked = []
 
-    def tell(self, what, *, storage="", **options):
-        asked.append((what, storage, options["name"]))
-        return {"state": "finished", "model": None}
+    def ask(self, what, *, storage="", name):
+        asked.append((what, storage, name))
+        return {"name": name, "state": "finished"} if what == "status" else None
 
-    monkeypatch.setattr(Questions, "tell", tell)
+    monkeypatch.setattr(Questions, "ask", ask)
     return asked
 
 
@@ -73,9 +60,7 @@ def job(job_id, status, began):
 )
 def test_the_job_that_goes_on_with_a_study_is_the_newest_that_runs(old, new, newest):
     jobs = [job("new", new, 2.0), job("old", old, 1.0)]
-    api = SimpleNamespace(jobs=lambda: jobs)
-
-    found = StudyJobs(Connection(api=api), None).newest("digits")
+    found = StudyJobs(SimpleNamespace(jobs=lambda: jobs), None).newest("digits")
 
     assert found.id == newest
 
@@ -93,7 +78,7 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
     Client().resume("s3://bucket/studies/digits", trials=9)
 
     assert (sent[0].storage, sent[0].name) == ("s3://bucket/studies", "digits")
-    assert told == [("study", "s3://bucket/studies", "digits")]
+    assert told == [("model", "s3://bucket/studies", "digits")]
 
 
 @pytest.mark.parametrize(
@@ -130,14 +115,18 @@ def test_a_storage_that_does_not_answer_is_given_up_for_the_cluster(monkeypatch)
         loads.append(folder)
         over.wait(60)
 
-    monkeypatch.setattr(direct, "READ_SECONDS", 0.1)
-    monkeypatch.setattr(direct, "load", hang)
-    monkeypatch.setattr(Questions, "tell", lambda *_, **__: "asked")
-    monkeypatch.setattr(client_module, "point_of", lambda value: value)
+    def ask(self, what, **options):
+        raise NoCandidate("asked")
+
+    monkeypatch.setattr(client_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "load", hang)
+    monkeypatch.setattr(Questions, "ask", ask)
     there = Client(storage="s3://bucket/far")
 
     try:
-        assert (there.best("digits"), there.best("digits")) == ("asked", "asked")
+        for _ in range(2):
+            with pytest.raises(NoCandidate, match="asked"):
+                there.best("digits")
     finally:
         over.set()
     assert loads == ["s3://bucket/far/digits"]
@@ -162,13 +151,13 @@ def test_the_last_words_of_a_job_are_whole(log, words):
     api = SimpleNamespace(logs=lambda job_id: log)
     ended = replace(job("j", "FAILED", 1.0), message="it failed")
 
-    assert StudyJobs(Connection(api=api), None).last_words(ended) == words
+    assert StudyJobs(api, None).last_words(ended) == words
 
 
 @pytest.mark.parametrize("storage", ["/mnt/all", "/mnt/all/"])
 def test_the_same_place_is_the_same_with_a_slash_at_its_end(storage):
     running = replace(job("j", "PENDING", 1.0), metadata={**META, "storage": "/mnt/all/"})
-    jobs = StudyJobs(Connection(api=SimpleNamespace(jobs=lambda: [running])), None)
+    jobs = StudyJobs(SimpleNamespace(jobs=lambda: [running]), None)
 
     with pytest.raises(StudyLocked, match="is being run on this cluster by job j since"):
         jobs.refuse_running("digits", storage)

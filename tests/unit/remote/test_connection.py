@@ -1,3 +1,4 @@
+import contextlib
 import os
 import sys
 
@@ -5,10 +6,10 @@ import pytest
 
 from search.errors import InputError, Unreachable
 from search.remote import connection
-from search.remote import connection as tunnel
 from search.remote.connection import Connection, Tunnel
 from tests.processes import is_alive, wait_until
 
+VERSION = {"ray_version": "2.60.0"}
 FORWARD = """
 import http.server, json, os, pathlib, subprocess, sys
 folder = pathlib.Path(sys.argv[2]).parent
@@ -33,7 +34,7 @@ def file(tmp_path, monkeypatch):
     """Return a cluster's file, with a program that makes its tunnels without a cluster."""
     program = tmp_path / "ray.py"
     program.write_text(FORWARD)
-    monkeypatch.setattr(tunnel, "RAY", (sys.executable, str(program)))
+    monkeypatch.setattr(connection, "RAY", (sys.executable, str(program)))
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -47,8 +48,8 @@ def pids(file):
 
 
 def test_the_file_of_a_cluster_gets_a_tunnel_that_ends_with_the_connection(file):
-    with Connection(str(file)) as there:
-        assert there.ray_version == "2.60.0"
+    with contextlib.closing(Connection(str(file))) as there:
+        assert there.json("GET", "/api/version") == VERSION
         assert there.address.startswith("http://127.0.0.1:")
         assert all(is_alive(pid) for pid in pids(file))
 
@@ -56,30 +57,33 @@ def test_the_file_of_a_cluster_gets_a_tunnel_that_ends_with_the_connection(file)
 
 
 def test_a_tunnel_that_has_ended_is_opened_again(file):
-    with Connection(str(file)) as there:
+    with contextlib.closing(Connection(str(file))) as there:
         before = pids(file)
         for pid in before:
             os.kill(pid, 9)
         wait_until(lambda: not any(is_alive(pid) for pid in before), 30)
 
-        assert there.call(lambda api: api.check()) == "2.60.0"
+        assert there.json("GET", "/api/version") == VERSION
         assert len(pids(file)) == 2 * len(before)
 
 
-def test_a_tunnel_that_leads_nowhere_says_what_its_program_said(file):
+def test_a_tunnel_that_leads_nowhere_says_what_its_program_said(file, monkeypatch):
     program = "import sys; print('ssh: no route'); sys.exit(1)"
+    monkeypatch.setattr(connection, "RAY", (sys.executable, "-c", program))
 
     with pytest.raises(Unreachable, match=r"is it up \(`ray up .*it said: ssh: no route") as told:
-        Tunnel(file, command=(sys.executable, "-c", program)).open()
+        Tunnel(file).open()
     assert "Traceback" not in str(told.value)
 
 
-def test_a_tunnel_that_hangs_is_given_up_and_ended(file):
+def test_a_tunnel_that_hangs_is_given_up_and_ended(file, monkeypatch):
     note = file.parent / "pids"
     program = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    monkeypatch.setattr(connection, "RAY", (sys.executable, "-c", program))
+    monkeypatch.setattr(connection, "OPEN_SECONDS", 1.0)
 
     with pytest.raises(Unreachable, match="nothing answered within 1 s; it said nothing"):
-        Tunnel(file, command=(sys.executable, "-c", program)).open(seconds=1.0)
+        Tunnel(file).open()
 
     wait_until(lambda: not any(is_alive(pid) for pid in pids(file)), 30)
 
@@ -91,8 +95,8 @@ def test_a_file_that_is_not_there_is_no_address(file):
 
 def test_a_file_may_be_given_from_the_home_folder_or_as_a_path(file):
     for said in ("~/cluster.yaml", file):
-        with Connection(said) as there:
-            assert there.ray_version == "2.60.0"
+        with contextlib.closing(Connection(said)) as there:
+            assert there.json("GET", "/api/version") == VERSION
 
 
 def test_what_is_neither_text_nor_a_path_is_no_address(file):
@@ -123,14 +127,15 @@ def test_what_only_looks_waits_for_a_cluster_to_come_back_but_not_for_ever(file,
     monkeypatch.setattr(connection, "PAUSE_SECONDS", 0.1)
     tries = []
 
-    def ask(api):
-        tries.append(api)
+    def answer(*asked):
+        tries.append(asked)
         if len(tries) != 3:
             raise Unreachable("gone")
-        return "back"
+        return 200, b'"back"'
 
-    with Connection(str(file)) as there:
-        assert there.call_patiently(ask) == "back"
+    with contextlib.closing(Connection(str(file))) as there:
+        monkeypatch.setattr(there, "_send", answer)
+        assert there.look("/") == "back"
         with pytest.raises(Unreachable, match="gone"):
-            there.call_patiently(ask)
+            there.look("/")
     assert len(tries) > 4

@@ -67,7 +67,6 @@ def test_what_is_too_large_is_refused_with_the_largest_files(tmp_path, monkeypat
 
 def test_what_is_too_large_even_packed_is_refused_too(tmp_path, monkeypatch):
     write(tmp_path, "net.py")
-    monkeypatch.setattr(own_code, "_check_size", lambda folder, files: None)
     monkeypatch.setattr(own_code, "MOST_BYTES", 10)
 
     with pytest.raises(InputError, match="the largest files are net"):

@@ -17,8 +17,8 @@ from search.results.retrained import (
     to_train,
     trainings_of,
 )
-from search.study.settings import LARGEST_SEED
 from tests.finished_study import SPACE, TRIALS, Script, config_of, write_study
+from trainables.spec.rules import LARGEST_SEED
 
 
 @pytest.fixture(name="result", scope="module")

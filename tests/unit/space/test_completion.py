@@ -5,11 +5,11 @@ import pytest
 from search.errors import InputError
 from search.space.complete import complete, default_space, read_first, read_named
 from search.space.parameters import Choice, Float, Int
-from search.space.problems import MOST_SHOWN, PlacedError
 from search.space.space import SearchSpace
 from trainables.model.user_model import REQUIRED
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.parameters import reference_config
+from trainables.spec.problems import MOST_SHOWN, PlacedError
 from trainables.spec.trial import TrialSpec
 
 HEADS = (

@@ -21,7 +21,7 @@ from search.results.retrained import (
     trainings_of,
 )
 from search.view.best import print_best
-from search.view.json_form import best_to_dict, to_text
+from search.view.json_form import best_to_dict, confirmation_to_dict, to_text
 from tests.confirmed_study import confirmed, write_confirmation
 from tests.finished_study import BASELINES, SPACE, write_study
 
@@ -88,7 +88,7 @@ def test_a_total_has_a_row_of_its_own_where_it_is_minimised(tmp_path):
     assert lines[1].startswith("trial 4 is 21 % ahead of the reference trial in the loss total")
     assert any("by geometric_mean of total (1 x c_output + 10 x r_output)" in x for x in lines)
     assert "total 0.4332 0.441 ± 0.016 0.43 .. 0.452 0.451 ± 0.016" in lines
-    assert report.confirmation_to_dict(found)["objective"] == ["total"]
+    assert confirmation_to_dict(found)["objective"] == ["total"]
 
 
 def test_a_failed_training_is_said_with_its_reason(result):
@@ -125,7 +125,7 @@ def test_a_candidate_whose_trainings_all_failed_has_no_figures():
 
 
 def test_one_json_object_holds_all(result):
-    values = json.loads(to_text(report.confirmation_to_dict(read(result))))
+    values = json.loads(to_text(confirmation_to_dict(read(result))))
 
     first = values["candidates"][0]
     assert (values["leader"], values["first_in_study"], values["seeds"]) == (4, 4, [1, 2])

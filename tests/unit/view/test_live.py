@@ -1,4 +1,4 @@
-"""What a person sees while a study runs."""
+"""What a person sees while a study runs, and while its points are trained again."""
 
 import io
 from dataclasses import replace
@@ -9,10 +9,15 @@ from msgspec.structs import replace as changed
 from rich.console import Console
 
 from search.record.log import StudyLog
-from search.results.progress import LivePoint, Pace, Progress, Tracker
-from search.study.objective import weighted_total
+from search.results.chooser import Chooser
+from search.results.load import load
+from search.results.points import Point
+from search.results.progress import Progress, TimeLeft, Tracker
+from search.results.retrained import leading_points, record_of, trainings_of
+from search.study.objective import every_head, weighted_total
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
 from search.view.panel import MOST_FRONT, choose_rows
+from tests.confirmed_study import write_confirmation
 from tests.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
 from trainables.storage.store import Store
 from trainables.trial.attempt import Step
@@ -29,8 +34,9 @@ class Clock:
 class Replayed:
     """Takes the recorded trials one after the other, as a conductor would show them."""
 
-    def __init__(self, trials):
+    def __init__(self, trials, trainings=()):
         self._recorded = trials
+        self.trainings = trainings
         self.trials = {}
         self.live = {}
         self.changes = []
@@ -74,8 +80,10 @@ def study(tmp_path):
     return make_study(tmp_path / "other", budget={"trials": 24, "epochs": 3})
 
 
-def tracker_of(conductor, trials=24):
-    return Tracker(conductor, baselines=BASELINES, num_trials=trials, num_epochs=3)
+def tracker_of(conductor, objective=None):
+    objective = objective or every_head(tuple(BASELINES))
+    chooser = Chooser(objective=objective, baselines=BASELINES)
+    return Tracker(conductor, chooser, num_trials=24, num_epochs=3)
 
 
 def test_who_begins_to_look_late_sees_what_the_others_see(recorded):
@@ -239,18 +247,18 @@ def picture(num_epochs, epochs_left):
 
 def test_time_left_is_counted_from_the_first_new_epoch():
     clock = Clock()
-    pace = Pace(clock)
-    pace.saw(picture(10, 20.0))
+    time = TimeLeft(clock)
+    time.saw(picture(10, 20.0))
     clock.now += 30.0  # start-up
-    pace.saw(picture(11, 19.0))
-    first = pace.left
+    time.saw(picture(11, 19.0))
+    first = time.left
     clock.now += 4.0
-    pace.saw(picture(13, 17.0))
+    time.saw(picture(13, 17.0))
     clock.now += 1.0
 
     assert first is None
-    assert pace.elapsed == pytest.approx(35.0)
-    assert pace.left == pytest.approx(17 * 2.0 - 1.0)
+    assert time.elapsed == pytest.approx(35.0)
+    assert time.left == pytest.approx(17 * 2.0 - 1.0)
 
 
 def live_picture(study, recorded, width):
@@ -308,10 +316,18 @@ def test_what_a_person_is_told_stays_when_the_study_is_over(is_terminal):
 
 
 def test_of_a_long_front_both_ends_and_the_best_are_shown():
-    front = [
-        LivePoint(number=n, epoch=1, losses={"c": n, "r": -n}, is_reference=False)
-        for n in range(50)
-    ]
+    first = Point(
+        number=0,
+        epoch=1,
+        config={},
+        losses={},
+        metrics={},
+        state="running",
+        is_reference=False,
+        checkpoint="",
+        checkpoint_sha256="",
+    )
+    front = [replace(first, number=number) for number in range(50)]
 
     rows = choose_rows(front, front[17])
 
@@ -348,13 +364,7 @@ def test_looking_at_a_changed_study_does_not_walk_its_ended_trials(recorded):
 
 def test_the_best_so_far_is_by_the_studys_objective(recorded):
     conductor = Replayed(recorded)
-    tracker = Tracker(
-        conductor,
-        baselines=BASELINES,
-        num_trials=6,
-        num_epochs=3,
-        objective=weighted_total({"c_output": 1.0, "r_output": 10.0}),
-    )
+    tracker = tracker_of(conductor, weighted_total({"c_output": 1.0, "r_output": 10.0}))
 
     conductor.play(tracker.look)
     progress = tracker.look()
@@ -362,3 +372,98 @@ def test_the_best_so_far_is_by_the_studys_objective(recorded):
     assert (progress.best.number, progress.best.epoch) == (1, 3)
     assert progress.front == (progress.best,)
     assert set(progress.best.losses) == {"c_output", "r_output"}
+
+
+NAN = "val_c_output_loss became NaN in epoch 2"
+AGAIN = {(4, 1): (0.40, 0.0030), (0, 1): (0.5, 0.005), (4, 2): NAN, (0, 2): (0.52, 0.0052)}
+TRAINED = [
+    "trial 4 with seed 1 after 3 epochs: "
+    "c_output accuracy 0.900 (loss 0.4), r_output IoU 0.850 (loss 0.003)",
+    "the reference trial with seed 1 after 3 epochs: "
+    "c_output accuracy 0.875 (loss 0.5), r_output IoU 0.750 (loss 0.005)",
+    f"trial 4 with seed 2 failed: {NAN}",
+    "the reference trial with seed 2 after 3 epochs: "
+    "c_output accuracy 0.870 (loss 0.52), r_output IoU 0.740 (loss 0.0052)",
+]
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory):
+    """Return the trainings of a confirmation, and the trials of their record."""
+    result = load(write_study(tmp_path_factory.mktemp("finished")).folder)
+    points = leading_points(result, top=1, policy="geometric_mean", options={})
+    write_confirmation(result, points, AGAIN)
+    return trainings_of(points, (1, 2)), StudyLog.read(record_of(result.folder)).trials
+
+
+def replay_trainings(watcher, study, retrained, *, before=0, changed=lambda: None):
+    """Show a watcher how trainings end one after the other; the first ``before`` are there."""
+    trainings, trials = retrained
+    conductor = Replayed(trials[before:], trainings)
+    for trial in trials[:before]:
+        conductor.end(trial)
+    with watcher:
+        watcher.preparing("checking the data")
+        watcher.started(study, make_prepared(study), conductor)
+        conductor.play(lambda: (watcher.changed(), changed()))
+        watcher.preparing("measuring on the test split")
+
+
+def test_plain_lines_tell_each_training_that_ends(study, retrained):
+    console = text_console(200)
+
+    replay_trainings(PlainWatcher(console, Clock()), study, retrained)
+
+    assert console.file.getvalue().splitlines() == [
+        "checking the data",
+        "4 trainings with fresh seeds",
+        "starting the workers",
+        *TRAINED,
+        "measuring on the test split",
+    ]
+
+
+def test_trainings_that_were_there_before_are_counted_and_not_told_again(study, retrained):
+    console = text_console(200)
+
+    replay_trainings(PlainWatcher(console, Clock()), study, retrained, before=3)
+
+    text = console.file.getvalue()
+    assert "4 trainings with fresh seeds, 3 of them before" in text
+    assert [line for line in text.splitlines() if "with seed" in line] == TRAINED[3:]
+
+
+def test_the_panel_shows_how_many_trainings_are_left_and_above_it_each_that_ends(study, retrained):
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=110, force_terminal=True, _environ={"TERM": "xterm"})
+    watcher, pictures = LiveWatcher(console, clock), []
+
+    def changed():
+        clock.now += 2
+        shown = text_console(110)
+        shown.print(watcher.picture())
+        pictures.append(" ".join(shown.file.getvalue().split()))
+
+    replay_trainings(watcher, study, retrained, changed=changed)
+
+    after_two = next(picture for picture in pictures if "2 of 4 trainings" in picture)
+    assert "0 running · 2 complete · 6 epochs" in after_two
+    assert "Ctrl-C interrupts, the same command goes on" in after_two
+    assert "4 of 4 trainings about 0 s left" in pictures[-1]
+    told = " ".join(out.getvalue().split())
+    assert all(told.count(line) == 1 for line in TRAINED)
+
+
+def test_epochs_that_a_failed_training_will_never_have_are_not_waited_for(retrained):
+    trainings, trials = retrained
+    conductor = Replayed(trials)
+    chooser = Chooser(objective=every_head(tuple(BASELINES)), baselines=BASELINES)
+    lengths = [training.epoch for training in trainings]
+    tracker = Tracker(conductor, chooser, num_trials=4, num_epochs=3, lengths=lengths)
+
+    left = [tracker.look().epochs_left]
+    for trial in trials:
+        conductor.end(trial)
+        left.append(tracker.look().epochs_left)
+
+    assert left == [12, 9, 6, 3, 0]

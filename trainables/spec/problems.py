@@ -1,12 +1,13 @@
 """Problems with what was given: where each stands, what was received, what was meant."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
-from search.errors import InputError
+from trainables.errors import InputError, joined
 from trainables.storage.uri_keys import without_keys_in
 
 Path = tuple[str | int, ...]
@@ -14,6 +15,8 @@ Path = tuple[str | int, ...]
 
 MOST_SHOWN = 20
 """Problems of one error that are told; the rest is counted."""
+MOST_ROWS = 5
+"""Rows of a data set with the same problem that are told."""
 LONGEST_SHOWN = 200
 """Characters of a received value that are told."""
 LONGEST_MATCHED = 64
@@ -35,11 +38,7 @@ class Problem:
 
 
 def problem(path: Path, text: str) -> Problem:
-    """Return a problem whose message begins with its path.
-
-    Args:
-        path: Where it stands.
-        text: What goes on after the path, or a message with a subject of its own.
+    """Return a problem whose message begins with its path, or goes on after it.
 
     Example:
         >>> problem(("start_with", 1, "l2"), "needs numbers >= 0, got -1").message
@@ -57,24 +56,53 @@ class PlacedError(InputError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__(joined([found.message for found in self.problems]))
+        super().__init__(joined([one.message for one in self.problems], most=MOST_SHOWN))
 
     def __reduce__(self) -> tuple[type["PlacedError"], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
 
 
 class Problems:
-    """Collects what is wrong, to be told all at once."""
+    """Collects what is wrong, to be told all at once.
 
-    def __init__(self) -> None:
+    Args:
+        where: What all of it concerns, where nothing has a path.
+        place: Returns in words where a row of a data set lies.
+    """
+
+    def __init__(self, where: str = "", place: Callable[[int], str] = str) -> None:
+        self._where = where
+        self._place = place
         self._found: list[Problem] = []
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found)
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def add(self, path: Path, text: str) -> None:
         """Note a problem."""
         self._found.append(problem(path, text))
+
+    def note(self, message: str) -> None:
+        """Note a problem that has no path: the message is complete in itself."""
+        self._found.append(Problem((), message))
+
+    def note_rows(self, rule: str, rows: Any, received: Callable[[int], str]) -> None:
+        """Note one problem of several rows of a data set: the first few, and how many.
+
+        Args:
+            rule: Who needs what, without a full stop.
+            rows: Counted from 0, ``(rows,)``; nothing is noted if there are none.
+            received: Returns words for what stands in a row.
+        """
+        if len(rows):
+            told = "; ".join(
+                f"{received(r)} in {self._place(r)}" for r in map(int, rows[:MOST_ROWS])
+            )
+            more = f"; {len(rows)} such rows in all" if len(rows) > MOST_ROWS else ""
+            self.note(f"{rule}, got {told}{more} (rows count from 0)")
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Note several."""
@@ -95,25 +123,11 @@ class Problems:
         return any(not found.path or found.path[0] in names for found in self._found)
 
     def refuse_any(self) -> None:
-        """Raise a `PlacedError` if there is any problem."""
+        """Raise an `InputError` if there is any problem, a `PlacedError` without ``where``."""
+        if self._found and self._where:
+            raise InputError.of([one.message for one in self._found], where=self._where)
         if self._found:
             raise PlacedError(self._found)
-
-
-def joined(problems: Sequence[str], *, where: str = "") -> str:
-    """Return problems as one message: a single one as it is, several one per line.
-
-    Args:
-        problems: At least one, each complete in itself.
-        where: What all of them concern, if there is such a thing.
-    """
-    prefix = f"{where}: " if where else ""
-    if len(problems) == 1:
-        return f"{prefix}{problems[0]}"
-    told = list(problems[:MOST_SHOWN])
-    if len(problems) > MOST_SHOWN:
-        told.append(f"and {len(problems) - MOST_SHOWN} more")
-    return f"{prefix}{len(problems)} problems" + "".join(f"\n  - {line}" for line in told)
 
 
 def dotted(path: Path) -> str:
@@ -145,12 +159,7 @@ def shown(value: object) -> str:
 
 
 def unknown_keys(given: Iterable[object], known: Iterable[str], *, at: Path = ()) -> list[Problem]:
-    """Return a problem for each key that is not known.
-
-    Args:
-        given: The keys that were given.
-        known: Those that could be.
-        at: The path of the mapping they stand in; empty at the top.
+    """Return a problem for each key, of a mapping that stands at a path, that is not known.
 
     Example:
         >>> unknown_keys(["trails"], ["trials", "epochs"], at=("budget",))[0].message
@@ -172,22 +181,18 @@ def hint(key: object, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in known}
     text = str(key)[: LONGEST_MATCHED + 1].casefold()
     if _SHORT_FOR.get(text) in known:
-        close = [_SHORT_FOR[text].casefold()]
+        close = [_SHORT_FOR[text]]
+    elif len(text) <= LONGEST_MATCHED:
+        close = difflib.get_close_matches(text, folded, n=1)
     else:
-        close = (
-            difflib.get_close_matches(text, folded, n=1) if len(text) <= LONGEST_MATCHED else []
-        )
+        close = []
     if not close:
         return f"known are {known}"
     return f"did you mean {folded[close[0]]!r}? Known are {known}"
 
 
 def check_mapping(value: object, path: Path, such_as: str) -> Mapping[object, object]:
-    """Return the value if it is a mapping.
-
-    Raises:
-        PlacedError: If it is not.
-    """
+    """Return the value if it is a mapping; raise a `PlacedError` if not."""
     if not isinstance(value, Mapping):
         raise refused(path, f"needs a mapping such as {such_as}, got {shown(value)}")
     return value
