@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from search.errors import InputError, NoCandidate, SearchError, StudyLocked
+    from search.record.history import TrialRecord
     from search.results.confirmation import Confirmation
     from search.results.load import given_study, load
-    from search.results.points import TrialRecord
     from search.results.result import StudyResult
     from search.space.space import SearchSpace
     from search.study.study import Study

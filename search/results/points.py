@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from search.record.decisions import Released
 from search.record.history import State, TrialHistory
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
@@ -70,48 +69,6 @@ class Point:
 
     def __repr__(self) -> str:
         return one_line(self, lambda: f"{self.name}: {point_words(self)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRecord:
-    """One trial as it stands."""
-
-    number: int
-    config: Mapping[str, Any]
-    state: State
-    reason: str
-    """Why it failed or was interrupted; empty otherwise."""
-    is_reference: bool
-    origin: str
-    """``reference``, ``start_with`` or ``sampler``."""
-    num_attempts: int
-    releases: tuple[Released, ...]
-    """The attempts that were lost or given up without ending the trial: the cause of each, and
-    whether it is charged to the trial."""
-    taken_up_after: int
-    """The epoch after which it had ended and was taken up again; 0 if it was not."""
-    measurements: tuple[Measurement, ...]
-    """One per epoch, from 1."""
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs that were measured."""
-        return len(self.measurements)
-
-    def __repr__(self) -> str:
-        return one_line(self, self._words)
-
-    def _words(self) -> str:
-        reference = " (reference)" if self.is_reference else ""
-        said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
-        said += f", {self.reason}" if self.reason else ""
-        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
-        return f"{said}{last}"
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The machines that trained it, in the order of its epochs."""
-        return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
 
 
 Losses = Mapping[str, float]

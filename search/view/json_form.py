@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
+from search.record.history import TrialRecord
 from search.record.metrics import HasFigures
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.points import Point, TrialRecord
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
