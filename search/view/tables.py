@@ -1,7 +1,7 @@
 """The one style of what is printed: lines, labelled lines, and tables short and long."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from rich.cells import cell_len
@@ -92,15 +92,16 @@ def config_table(
     return table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LongColumn:
     """A column of a table of perhaps thousands of rows."""
 
     heading: str
     """Of several lines perhaps."""
-    cells: list[str]
-    styles: list[str] | None = None
-    """Of the cells."""
+    cells: Sequence[str]
+    _: KW_ONLY
+    styles: Sequence[str] = ()
+    """Of the cells; none: all are plain."""
     is_text: bool = False
     """Whether it begins at the left."""
 
