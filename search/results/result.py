@@ -210,7 +210,7 @@ class StudyResult:
             return point
         from trainables.trial.keras_factory import evaluate_points
 
-        settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
+        settings = replace(shared_settings(self.study, self.prepared), cpu=threads_of(self.study))
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 

@@ -1,7 +1,8 @@
 """Trains a study's leading points again, each with several fresh seeds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -146,11 +147,8 @@ class _Run:
         self._store = store
         self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
-        self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, place, factory),
-            "study": store.uri,
-            "rungs": [],
-        }
+        settings = run_settings(study, prepared, place, factory)
+        self._settings = replace(settings, study=store.uri, rungs=())
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         study = self._study
@@ -188,7 +186,7 @@ class _Run:
             plan,
             self._log,
             Fifo(),
-            _suggest_nothing,
+            None,
             own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store, self._log.generation),
         )
@@ -222,10 +220,6 @@ class _Run:
 
 def _origin(training: Training) -> Any:
     return "reference" if training.is_reference else "start_with"
-
-
-def _suggest_nothing(number: int, recorded: Any) -> NoReturn:
-    raise AssertionError(f"training {number} has no config")
 
 
 def confirm(
