@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
-from search.record.metrics import own_metric, point_words
+from search.record.metrics import metric_digits, own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.results.pareto import SKILL_FLOOR
 from search.results.points import Point, TrialRecord
@@ -180,7 +180,7 @@ def _head_columns(head: str, points: Sequence[Point | None]) -> list[LongColumn]
     label = next((found[0].label for found in metrics if found), "")
     if not label:
         return [LongColumn(f"{_folded(head)}\nloss", losses)]
-    cells = ["-" if found is None else found[0].in_digits(found[1]) for found in metrics]
+    cells = ["-" if p is None else metric_digits(p.metrics, head) for p in points]
     return [LongColumn(f"{_folded(head)}\n{label}", cells), LongColumn("loss", losses)]
 
 
