@@ -8,7 +8,7 @@ from typing import Any
 
 from search.errors import InputError, SearchError, StudyWarning
 from search.record.decisions import DONE
-from search.record.history import History, TrialHistory
+from search.record.history import History, Trial
 from search.record.reader import STUDY, StudyReader
 from search.record.segments import has_log
 from search.results.confirmation import Candidate, Confirmation, Repeat
@@ -118,9 +118,7 @@ def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Trainin
     )
 
 
-def recorded_trainings(
-    budget: Mapping[str, Any], trials: Sequence[TrialHistory]
-) -> tuple[Training, ...]:
+def recorded_trainings(budget: Mapping[str, Any], trials: Sequence[Trial]) -> tuple[Training, ...]:
     """Return what was begun, in the order of its numbers in the record."""
     return tuple(
         Training(
@@ -202,7 +200,7 @@ def _history(store: Store) -> History | None:
     return StudyReader(store).read_whole()[0] if is_there else None
 
 
-def _pairs(history: History) -> list[tuple[Training, TrialHistory]]:
+def _pairs(history: History) -> list[tuple[Training, Trial]]:
     begun = recorded_trainings(history.budget, history.trials)
     return list(zip(begun, history.trials, strict=True))
 
@@ -226,7 +224,7 @@ def _is_of(training: Training, point: Point) -> bool:
     )
 
 
-def _repeat(training: Training, trial: TrialHistory) -> Repeat:
+def _repeat(training: Training, trial: Trial) -> Repeat:
     if trial.state != "complete":
         return Repeat(seed=training.seed, figures=None, failure=trial.reason or trial.state)
     tested = trial.tested[-1] if trial.tested else None

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
+from search.record.history import Trial
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.points import Figures, Point, TrialRecord
+from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
@@ -115,7 +116,7 @@ def _other(result: StudyResult, point: Point) -> dict[str, Any]:
     return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "metrics", "test")}
 
 
-def _trial(trial: TrialRecord) -> dict[str, Any]:
+def _trial(trial: Trial) -> dict[str, Any]:
     return {
         **_taken(trial, "number", "state", "reason", "is_reference", "origin", "num_attempts"),
         "lost": [

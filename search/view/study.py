@@ -8,10 +8,11 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
+from search.record.history import Trial
 from search.record.metrics import metric_digits, own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.results.pareto import SKILL_FLOOR
-from search.results.points import Point, TrialRecord
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
 from search.study.samplers import state_note, words_of
@@ -191,7 +192,7 @@ def _skill(result: StudyResult, point: Point | None) -> str:
     return f"{_product(result, point) ** (1 / len(result.chooser.objective.names)):.3f}"
 
 
-def _config_column(name: str, trials: Sequence[TrialRecord]) -> LongColumn:
+def _config_column(name: str, trials: Sequence[Trial]) -> LongColumn:
     cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
     return LongColumn(_folded(name), cells)
 
