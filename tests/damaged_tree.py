@@ -23,6 +23,7 @@ from search.study.configs import data_request
 from search.study.prepared import Prepared
 from search.study.study import Study
 from tests import stub_run
+from tests.conducted_study import Asked
 from tests.confirmed_study import write_confirmation
 from tests.stub_study import rate_of, stub_study
 from trainables.data.check import check_dataset
@@ -127,7 +128,7 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
         baselines = load(study.folder).baselines
         plan = Plan(seed=0, trials=trials, epochs=EPOCHS, baselines=baselines)
         tidied = partial(tidy, store, log.generation)
-        conductor = Conductor(plan, log, Fifo(), _suggest, tidy=tidied)
+        conductor = Conductor(plan, log, Fifo(), Asked(_suggest), tidy=tidied)
         with recorded(Usage(1), store, log.generation):
             is_cut = _train(conductor, study, trials, last)
         conductor.tidy_up()

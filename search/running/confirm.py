@@ -18,7 +18,7 @@ from search.record.ownership import claim, hold, holder
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
-from search.results.progress import Silent, Watcher
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.retrained import (
     Training,
@@ -37,7 +37,7 @@ from search.running.checkpoints import tidy, tidy_all
 from search.running.conductor import Conductor
 from search.running.prepare import check_storage, decoding
 from search.running.probe import settled_place
-from search.running.run import KERAS, one_at_a_time, run_settings
+from search.running.run import KERAS, Silent, one_at_a_time, run_settings
 from search.running.scheduler import Fifo
 from search.running.test_figures import evaluate
 from search.running.tune import own_ends, train_all
@@ -153,7 +153,8 @@ class _Run:
     def go(self, watcher: Watcher, flag: Flag) -> None:
         study = self._study
         conductor = self._conductor()
-        watcher.started(self._study, self._prepared, conductor, self._trainings)
+        conductor.trainings = self._trainings
+        watcher.started(self._study, self._prepared, conductor)
         train_all(
             conductor,
             log=self._log,
@@ -185,7 +186,7 @@ class _Run:
             plan,
             self._log,
             Fifo(),
-            _suggest_nothing,
+            None,
             own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store, self._log.generation),
         )
@@ -219,10 +220,6 @@ class _Run:
 
 def _origin(training: Training) -> Any:
     return "reference" if training.is_reference else "start_with"
-
-
-def _suggest_nothing(number: int, recorded: Any) -> NoReturn:
-    raise AssertionError(f"training {number} has no config")
 
 
 def confirm(

@@ -16,6 +16,7 @@ from search.cluster.session import is_on_ours, run_task
 from search.cluster.shares import joins_ray
 from search.errors import ClusterLost, InputError
 from search.record.log import StudyLog
+from search.sampling.suggest import check_sampler
 from search.space.parameters import check_constant, described_middle, is_plain, middle
 from search.space.space import SearchSpace
 from search.study.configs import (
@@ -25,8 +26,8 @@ from search.study.configs import (
     trial_configs,
     whole_space,
 )
+from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings
-from search.study.samplers import check_installed
 from search.study.study import Study
 from search.text import count, value
 from trainables.data.decode import decode_dataset, is_decoded, is_intact
@@ -65,7 +66,7 @@ def check_before_ray(study: Study, data: DataInfo) -> None:
     Raises:
         InputError: Naming the parameter, or the sampler that is not installed.
     """
-    check_installed(study.sampler)
+    check_sampler(study.sampler, len(objective_of(study).names))
     check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
 
 

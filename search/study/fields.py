@@ -8,7 +8,7 @@ from typing import Any, Required, TypedDict
 from search.errors import InputError
 from search.space.space import SearchSpace
 from search.study.objective import read_objective
-from search.study.samplers import SAMPLERS
+from search.study.samplers import read_sampler
 from search.study.settings import Budget, Resources, Validation, read_value
 from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.spec.heads import KINDS, DeclaredHead, HeadKind
@@ -194,7 +194,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "start_with": _read_first,
     "warm_start": _read_earlier,
     "objective": read_objective,
-    "sampler": one_of(tuple(SAMPLERS)),
+    "sampler": read_sampler,
     "scheduler": one_of(SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
     "precision": one_of(PRECISIONS),

@@ -10,7 +10,7 @@ from search.space.complete import complete, default_space, read_first, read_name
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS, HeadFields
 from search.study.objective import HEADS, objective_problems
-from search.study.samplers import misfit
+from search.study.samplers import SamplerSetting, misfit, words_of
 from search.study.settings import (
     Budget,
     BudgetFields,
@@ -89,8 +89,9 @@ class Study:
     """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
     sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
 
-    sampler: str
-    """One of ``SAMPLERS``."""
+    sampler: SamplerSetting
+    """One of ``SAMPLERS`` or a class of Optuna samplers, as ``package.module:Class``; with options
+    a mapping of ``name`` and these, such as ``{name: tpe, n_startup_trials: 20}``."""
 
     scheduler: str
     """One of ``SCHEDULERS``."""
@@ -133,7 +134,7 @@ class Study:
         start_with: Sequence[Mapping[str, Any]] = (),
         warm_start: Sequence[AnyPath] = (),
         objective: str | Sequence[str] = HEADS,
-        sampler: str = "ehvi",
+        sampler: str | Mapping[str, Any] = "ehvi",
         scheduler: str = "pareto_asha",
         resources: Resources | ResourcesFields | Mapping[str, object] = Resources(),  # noqa: B008
         precision: str = "float32",
@@ -165,7 +166,7 @@ class Study:
         heads = ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
         num_trials, num_epochs = count(self.budget.trials, "trial"), self.budget.epochs
         budget = f"{num_trials} x {count(num_epochs, 'epoch')}"
-        return f"{self.name!r}: {heads}; {budget}; {self.sampler}, {self.scheduler}"
+        return f"{self.name!r}: {heads}; {budget}; {words_of(self.sampler)}, {self.scheduler}"
 
     @property
     def folder(self) -> str:

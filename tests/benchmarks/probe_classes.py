@@ -19,10 +19,10 @@ import numpy as np
 
 from search.running.extremes import candidates, size_of
 from search.running.probe import peaks_of
-from search.sampling.suggest import suggest
 from search.study.prepared import Prepared, shared_settings
 from search.study.shares import CLASSES, Peaks, class_for
 from search.study.study import Study
+from tests.suggesting import suggest
 from trainables.data.request import DataInfo
 from trainables.probing.actor import Probe
 from trainables.spec.footprint import Footprint

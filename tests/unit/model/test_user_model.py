@@ -15,6 +15,8 @@ from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import UserModelSpec
 
+pytestmark = pytest.mark.slow
+
 CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
 BOX = HeadSpec(name="r_output", kind="box", units=4)
 
