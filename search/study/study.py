@@ -234,9 +234,7 @@ class Study:
         """Return what keeps this study from going on with another's record.
 
         The budget may have grown; where the study lies, and where modules are found, may differ.
-
-        Returns:
-            Key, the value here, the value there.
+        Of each difference the key, the value here and the value there.
         """
         here, there = self.to_dict(), other.to_dict()
         found = [
@@ -246,11 +244,10 @@ class Study:
             for difference in _differences(key, here[key], there[key])
             if difference[0] != PATIENCE
         ]
-        shrunk = self.budget.less_than(other.budget)
-        return found + [
-            (f"budget.{name}", getattr(self.budget, name), getattr(other.budget, name))
-            for name in shrunk
-        ]
+        for name in self.budget.less_than(other.budget):
+            key = f"budget.{name}"
+            found.append((key, getattr(self.budget, name), getattr(other.budget, name)))
+        return found
 
     def with_budget(
         self,

@@ -108,11 +108,7 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
 
 
 def said_storage(path: str | Path) -> str | None:
-    """Return what a study file says of its storage, as it stands there; None if nothing.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
+    """Return what a study file says of its storage, as it stands there; None if nothing."""
     values, _ = parse(_read(Path(path)), str(path))
     said = values.get("storage") if isinstance(values, dict) else None
     return said if isinstance(said, str) else None

@@ -30,17 +30,13 @@ HUBER_DELTA = 1.0
 def sample_losses(head: HeadSpec, outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     """Return the recorded loss of every sample; their mean is ``val_<head>_loss``.
 
+    A probability of exactly 0 gives infinity: nothing is clipped.
+
     Args:
         head: Which loss: ``head.recorded_loss``, whatever it was trained with.
         outputs: What ``predict`` returns: probabilities ``(n, units)``, numbers
             ``(n, units)``, or boxes ``(n, 4)`` as yxyx fractions.
         labels: Class ids ``(n,)``, numbers ``(n, units)`` or boxes ``(n, 4)``.
-
-    Returns:
-        Shape ``(n,)``, float64. A probability of exactly 0 gives infinity: nothing is clipped.
-
-    Raises:
-        ValueError: If outputs and labels do not have these shapes.
 
     Example:
         >>> from trainables.spec.trial import HeadSpec
