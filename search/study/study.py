@@ -189,10 +189,10 @@ class Study:
         Raises:
             InputError: Naming the file and, where it can be told, the line.
         """
-        from search.study.yaml_file import read_study_file
+        from search.study.yaml_file import read_study_file  # PyYAML takes long
 
         check_no_key("a study file", os.fspath(path))
-        return read_study_file(Path(path), changes)
+        return read_study_file(Path(path), changes, cls.from_dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Study":
