@@ -22,7 +22,7 @@ from search.study.settings import (
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
-from trainables.spec.problems import Problem, Problems, check_mapping, unknown_keys
+from trainables.spec.problems import Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
 AnyPath = str | os.PathLike[str]
@@ -209,7 +209,9 @@ class Study:
             problems.add((), f"needs {name!r}")
         given = {name: values[name] for name in READERS if name in values}
         if missing:
-            problems.extend(_alone(given))
+            for name, value in given.items():
+                with problems.at(name):
+                    READERS[name](value)
             problems.refuse_any()
         with problems.at():
             study = cls(**given)
@@ -285,15 +287,6 @@ def _head_to_dict(head: DeclaredHead) -> dict[str, Any]:
     if head.kind != "box":
         del values["format"], values["scale"]
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the problems that each field has by itself."""
-    for name, value in given.items():
-        problems = Problems()
-        with problems.at(name):
-            READERS[name](value)
-        yield from problems
 
 
 def _read_together(study: Study, problems: Problems) -> None:
