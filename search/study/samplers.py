@@ -151,8 +151,10 @@ def read_sampler(value: Any) -> SamplerSetting:
 
 def _any(key: str, value: Any) -> Any:
     """Return an option of a class, of which only the class knows more."""
-    if key in _STUDYS or not key.isidentifier():
-        raise InputError("is no option: " + ("the study says it" if key in _STUDYS else "no name"))
+    if key in _STUDYS:
+        raise InputError("needs to be left out: the study says it")
+    if not key.isidentifier():
+        raise InputError(f"needs the name of an option, got {shown(key)}")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):

@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -44,6 +46,16 @@ def studied(sampler, objective, directions, num_trials=12):
 
 def params(study):
     return [trial.params for trial in study.trials]
+
+
+def test_the_example_of_the_readme_runs():
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    (code,) = (one for one in re.findall(r"```python\n(.*?)```", readme, re.S) if "EHVI" in one)
+    names = {}
+
+    exec(code, names)
+
+    assert min(value for trial in names["study"].best_trials for value in trial.values) < 0.2
 
 
 @pytest.mark.parametrize("sampler", OURS)
