@@ -20,6 +20,7 @@ from search.running.scheduler import Fifo
 from search.sampling.trials import RecordedTrial, Suggestion
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module
 from trainables.trial.attempt import Attempt, Envelope, Step
@@ -88,12 +89,9 @@ class Bench:
             self.ownership.release()
 
     def actor(self, envelope: Envelope) -> Attempt:
-        settings = {
-            "study": self.store.uri,
-            "storage": str(self.storage),
-            "factory": stub_run.FACTORY,
-            "rungs": (),
-        }
+        settings = StudySettings(
+            study=self.store.uri, storage=str(self.storage), factory=stub_run.FACTORY
+        )
         return Attempt(envelope, settings)
 
     def train(self, envelope: Envelope, epochs: int = 100) -> bool:

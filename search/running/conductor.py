@@ -1,7 +1,7 @@
 """What to try next, who goes on, who is tried again: decided, logged, and then done."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from search.record.decisions import (
 from search.record.history import TrialHistory
 from search.record.log import StudyLog
 from search.results.points import best_log_skills, log_curve
+from search.results.retrained import Training
 from search.running.attempts import (
     CAUSES,
     CHARGED,
@@ -97,6 +98,8 @@ class Conductor:
         """Of each trial in flight: epoch -> what it gave."""
         self.changes: list[int] = []
         """The trial of each change of these two; only grows."""
+        self.trainings: Sequence[Training] = ()
+        """What is trained again to confirm a study, by number; empty where it is run."""
         self._take_up()
 
     def ask(self) -> Envelope | Finished | None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
 from search.results.load import read
-from search.results.progress import Silent, Watcher
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.running.attempts import Plan
 from search.running.checkpoints import tidy, tidy_all
@@ -36,11 +37,17 @@ from search.study.configs import first_configs, num_trials
 from search.study.objective import objective_of, warn_of_redundancy
 from search.study.prepared import Prepared, shared_settings
 from search.study.samplers import state_note
+from search.study.shares import usable_bytes
 from search.study.study import Study
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
+
+
+class Silent(Watcher):
+    """Watches nothing."""
 
 
 def run(
@@ -207,7 +214,7 @@ class _Run:
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,
             objective=self._objective,
-            first=first_configs(study, prepared.space, prepared.reference),
+            first=first_configs(study, prepared),
             gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(
@@ -247,18 +254,20 @@ class _Run:
         return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
 
 
-def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:
-    """Return what all trials of a study share, as plain values."""
+def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> StudySettings:
+    """Return what all trials of a study share."""
     scheduler = make_scheduler(
         study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
     )
-    return {
-        **shared_settings(study, prepared),
-        "factory": factory,
-        "rungs": list(getattr(scheduler, "rungs", ())),
-        "cpu": place.shares.cpu,
-        "gpu": place.shares.gpu,
-        **({} if place.measured is None else place.measured.settings),
-        "recycle_bytes": place.shares.recycle_bytes,
-        "copy_data": place.is_spread,
-    }
+    measured = place.measured
+    return replace(
+        shared_settings(study, prepared),
+        factory=factory,
+        rungs=tuple(getattr(scheduler, "rungs", ())),
+        cpu=place.shares.cpu,
+        gpu=place.shares.gpu,
+        gpu_usable_bytes=0 if measured is None else usable_bytes(measured.gpu_bytes),
+        gpu_outside_bytes=0 if measured is None else measured.outside_bytes,
+        recycle_bytes=place.shares.recycle_bytes,
+        copy_data=place.is_spread,
+    )

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
+from search.record.metrics import own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
-from search.results.metrics import own_metric, point_words
 from search.results.pareto import SKILL_FLOOR
 from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
