@@ -35,6 +35,7 @@ from search.sampling.trials import (
     best_first,
     rng_of,
     shown,
+    stacked,
 )
 from search.space.encoding import Key, clamp, fill
 from search.space.parameters import Float, Parameter
@@ -165,7 +166,7 @@ def _generations(trials: Sequence[Seen], attribute: str) -> tuple[list[Seen], in
     first = max(max(generations) - 1, 1)
     new = [p for p, one in enumerate(generations) if one >= first][-(MOST_SHOWN - NUM_BEST) :]
     old = [p for p, one in enumerate(generations) if one < first]
-    points = np.array([bred[p][0].point for p in old]).reshape(len(old), -1)
+    points = stacked([bred[place][0].point or () for place in old])
     best = [old[row] for row in best_first(points, NUM_BEST)]
     return [bred[place] for place in sorted([*best, *new])], max(max(generations) - 2, 0)
 
