@@ -43,6 +43,7 @@ def cluster_facts(storage: str) -> ClusterFacts:
         storage: A path or URI to try on every node; empty for none.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     salt = secrets.token_bytes(16)
     nodes = living_nodes()
@@ -51,7 +52,8 @@ def cluster_facts(storage: str) -> ClusterFacts:
     with travelling(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
-        clock = _clock()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        clock = ray.remote(num_cpus=0, scheduling_strategy=here)(doctor_node.Clock).remote()
         told = on_each_node(doctor_node.node_facts, gcs, head, salt, clock, seconds=FACTS_SECONDS)
         ray.kill(clock)
         answers = [told.get(node) or Failed(reason="no answer") for node in nodes]
@@ -89,15 +91,6 @@ def travelling() -> Iterator[None]:
     finally:
         for module in TRAVELLING:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def _clock() -> Any:
-    """Start what tells this machine's time to the nodes."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(doctor_node.Clock).remote()
 
 
 def _machine(node: Node, told: NodeFacts | Failed) -> Machine:
@@ -168,19 +161,16 @@ def _storage(nodes: Sequence[Node], uri: str) -> Mapping[Node, StorageFacts]:
     titles = {node.id: title for node, title in able.items()}
     for node, unseen in _ask([*able], doctor_node.unseen_probes, uri, run, [*titles]).items():
         if isinstance(unseen, Failed):
-            facts[node] = _failed(facts[node], "read", unseen.reason)
+            errors = {**facts[node].errors, "read": unseen.reason}
+            facts[node] = replace(facts[node], errors=errors)
         else:
             facts[node] = replace(facts[node], unseen=[titles[name] for name in unseen])
     made = [node.id for node in able if facts[node].made]
     for node, error in _ask([*able], doctor_node.remove_probe, uri, run, made).items():
         if error is not None:
             why = error.reason if isinstance(error, Failed) else error
-            facts[node] = _failed(facts[node], "delete", why)
+            facts[node] = replace(facts[node], errors={**facts[node].errors, "delete": why})
     return facts
-
-
-def _failed(facts: StorageFacts, step: str, why: str) -> StorageFacts:
-    return replace(facts, errors={**facts.errors, step: why})
 
 
 def _ask(nodes: Sequence[Node], function: Callable[..., Any], *arguments: Any) -> dict[Node, Any]:

@@ -10,10 +10,11 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -267,7 +268,7 @@ def page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
         "fit": all(each.state != "FAIL" for _, findings in parts for each in findings),
         "versions": {name: version_of(name) for name in PACKAGES},
         "parts": [
-            {"title": title, "findings": [each.to_dict() for each in findings]}
+            {"title": title, "findings": [asdict(each) for each in findings]}
             for title, findings in parts
         ],
     }
@@ -277,12 +278,10 @@ def page_from_dict(told: Mapping[str, Any]) -> list[Part]:
     """Return what `page_to_dict` was given.
 
     Raises:
-        LookupError: If it is nothing of that kind.
-        TypeError: The same.
+        LookupError, TypeError, ValueError: If it is nothing of that kind.
     """
     return [
-        (str(part["title"]), [Finding.from_dict(one) for one in part["findings"]])
-        for part in told["parts"]
+        (part["title"], msgspec.convert(part["findings"], list[Finding])) for part in told["parts"]
     ]
 
 

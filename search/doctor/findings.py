@@ -1,16 +1,14 @@
 """What `twohead doctor` says of one thing: a mark, what was seen, and what to do about it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, Literal, TypeVar
 
 from search.doctor.facts import ClusterFacts, Machine
 
 Facts = TypeVar("Facts")
 State = Literal["ok", "warn", "FAIL"]
 
-MOST_NAMES = 3
-"""Machines that are named one by one."""
 _ORDER: tuple[State, ...] = ("FAIL", "warn", "ok")
 
 
@@ -23,19 +21,6 @@ class Finding:
     seen: str
     cures: tuple[str, ...] = ()
     """What to do, each an imperative sentence; none if all is well."""
-
-    to_dict = asdict
-
-    @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> "Finding":
-        """Return what `to_dict` was made of; a state that is unknown here is a failure."""
-        state = told.get("state")
-        return cls(
-            check=str(told.get("check", "?")),
-            state=state if state in _ORDER else "FAIL",
-            seen=str(told.get("seen", "")),
-            cures=tuple(str(cure) for cure in told.get("cures", ())),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,21 +55,21 @@ class Check(Generic[Facts]):
     tells_all: bool = False
     """Whether that is said behind the problems, too."""
 
+    def judge(self, facts: Facts) -> Finding | None:
+        """Return what it finds; None if it has nothing to say."""
+        problems = list(self.problems(facts))
+        fine = self.fine
+        if not isinstance(fine, str):
+            fine = "" if problems and not self.tells_all else fine(facts)
+        if not problems:
+            return Finding(check=self.name, state="ok", seen=fine) if fine else None
+        found = finding(self.name, problems)
+        return replace(found, seen=f"{found.seen} (all: {fine})") if self.tells_all else found
+
 
 def judge(checks: Iterable[Check[Facts]], facts: Facts) -> list[Finding]:
     """Return what the checks of a table find, in its order."""
-    return [found for check in checks if (found := _judge(check, facts)) is not None]
-
-
-def _judge(check: Check[Facts], facts: Facts) -> Finding | None:
-    problems = list(check.problems(facts))
-    fine = check.fine
-    if not isinstance(fine, str):
-        fine = "" if problems and not check.tells_all else fine(facts)
-    if not problems:
-        return Finding(check=check.name, state="ok", seen=fine) if fine else None
-    found = finding(check.name, problems)
-    return replace(found, seen=f"{found.seen} (all: {fine})") if check.tells_all else found
+    return [found for check in checks if (found := check.judge(facts)) is not None]
 
 
 def finding(check: str, problems: Iterable[Problem]) -> Finding:
@@ -108,12 +93,7 @@ def finding(check: str, problems: Iterable[Problem]) -> Finding:
 def on_each(
     rule: Callable[[Machine, ClusterFacts], Iterable[Problem]], *, of_silent: bool = False
 ) -> Callable[[ClusterFacts], Iterator[Problem]]:
-    """Return the rule over a cluster that one over a machine makes.
-
-    Args:
-        rule: What is wrong with one machine.
-        of_silent: Whether it judges machines that gave no facts, too.
-    """
+    """Return the rule over a cluster that one over a machine makes; of silent ones if asked to."""
 
     def problems(cluster: ClusterFacts) -> Iterator[Problem]:
         for machine in cluster.machines if of_silent else cluster.answered:
@@ -123,7 +103,7 @@ def on_each(
     return problems
 
 
-def names(given: Sequence[str], most: int = MOST_NAMES) -> str:
+def names(given: Sequence[str], most: int = 3) -> str:
     """Return a few names and how many more there are.
 
     Example:

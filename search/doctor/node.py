@@ -170,12 +170,7 @@ def disk_room(folder: str, use: str) -> DiskRoom:
 
 
 def write_probe(uri: str, run: str) -> StorageFacts:
-    """Write this machine's probe into a storage, read it back and find it listed.
-
-    Args:
-        uri: The storage.
-        run: What tells this examination from others; no ``/`` in it.
-    """
+    """Write this machine's probe of a run of `doctor`, read it back and find it listed."""
     store = _opened(uri)
     if isinstance(store, str):
         return StorageFacts(errors={"write": store})
@@ -208,10 +203,7 @@ def unseen_probes(uri: str, run: str, names: Sequence[str]) -> list[str]:
 def remove_probe(uri: str, run: str, made: Sequence[str]) -> str | None:
     """Delete this machine's probe, and the folders that are empty then; return its error.
 
-    Args:
-        uri: The storage.
-        run: As in `write_probe`.
-        made: The machines, by `probe_name`, that had to make the storage's folder.
+    The storage's own folder is one of them where this machine is among those that ``made`` it.
     """
     store, name, failed = _opened(uri), probe_name(), None
     if isinstance(store, str):
@@ -238,9 +230,6 @@ def gpu_facts(seconds: float) -> GpuFacts:
     """Return how many GPUs TensorFlow sees on this machine; asked in a process of its own.
 
     It sees those that Ray offers: a task without a GPU has an empty ``CUDA_VISIBLE_DEVICES``.
-
-    Args:
-        seconds: How long TensorFlow may take.
     """
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         return GpuFacts(is_simulated=True)

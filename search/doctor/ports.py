@@ -143,7 +143,7 @@ def environment_of(pid: int | None) -> dict[str, str]:
         return {}
 
 
-def listeners(node: RayNode) -> tuple[Listener, ...]:
+def listeners(node: RayNode) -> list[Listener]:
     """Return every port that is listened on here, and what those of this Ray say to strangers.
 
     A Ray port is asked without a token, with a wrong one, and with ours, for what changes
@@ -162,7 +162,7 @@ def listeners(node: RayNode) -> tuple[Listener, ...]:
             found[listener.address, listener.port] = listener
     ordered = [found[key] for key in sorted(found, key=lambda key: (key[1], key[0]))]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return tuple(pool.map(_asked, ordered))
+        return list(pool.map(_asked, ordered))
 
 
 def auth_modes(node: RayNode) -> dict[str, str | None]:
@@ -193,22 +193,23 @@ def is_loopback(address: str) -> bool:
 
 def ask_port(holder: str, host: str, port: int) -> PortAnswers:
     """Ask a port without a token, with a wrong one, and with ours."""
-    own = own_token()
-    tokens = {"none": None, "wrong": WRONG_TOKEN} | ({"right": own} if own else {})
-    by, first = ask_http(host, port, None)
-    if first is None:
-        told = {name: ask_grpc(holder, host, port, token) for name, token in tokens.items()}
-        return PortAnswers(by="grpc", **told)
-    told = {name: ask_http(host, port, token)[1] or "silent" for name, token in tokens.items()}
-    return PortAnswers(by=by, **told)
+
+    def ask(token: str | None) -> Answer:
+        if by:
+            return ask_http(host, port, token)[1] or "silent"
+        return ask_grpc(holder, host, port, token)
+
+    by, own = ask_http(host, port, None)[0], own_token()
+    right = ask(own) if own else "silent"
+    return PortAnswers(by=by or "grpc", none=ask(None), wrong=ask(WRONG_TOKEN), right=right)
 
 
 def ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
-    """Ask for a page; Ray looks at the token before it looks whether there is one.
+    """Ask for a page: Ray looks at the token before it looks whether there is one.
 
     Returns:
-        What listens there (``http``, or ``metrics`` if it tells those), and its answer; None
-        if it does not speak HTTP.
+        What listens there (``http``, or ``metrics`` if it tells those; empty if it does not speak
+        HTTP), and its answer.
     """
     connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
     try:

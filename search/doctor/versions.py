@@ -26,12 +26,7 @@ def declared_bounds() -> dict[str, SpecifierSet]:
 
 
 def bounds_of(required: Iterable[str]) -> dict[str, SpecifierSet]:
-    """Return the bounds of requirements by package; those of extras are left out.
-
-    Example:
-        >>> bounds_of(["ray[default]>=2.60,<2.61", 'torch>=2; extra == "gp"'])
-        {'ray': <SpecifierSet('<2.61,>=2.60')>}
-    """
+    """Return the bounds of requirements by package; those of extras are left out."""
     requirements = [Requirement(line) for line in required]
     return {one.name.lower(): one.specifier for one in requirements if one.marker is None}
 

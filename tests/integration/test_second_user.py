@@ -81,7 +81,11 @@ def listening(driver):
     sockets = [each for each in psutil.net_connections("tcp") if each.status == "LISTEN"]
     known = processes()
     return [
-        (role_of(line_of(known[each.pid])) or "driver", *each.laddr)
+        (
+            role_of(line_of(known[each.pid])) or "driver",
+            each.laddr.ip.removeprefix("::ffff:"),
+            each.laddr.port,
+        )
         for each in sockets
         if each.pid in own
     ]
