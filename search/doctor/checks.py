@@ -111,10 +111,8 @@ def _open_modes(machine: Machine, _: ClusterFacts) -> Problems:
     if wrong:
         yield fail(f"started without RAY_AUTH_MODE=token: {', '.join(wrong)}", EXPORT)
     elif not modes:
-        yield warn(
-            "no process of Ray lets its environment be seen",
-            "Run this command as the user who started Ray",
-        )
+        what = "no process of Ray lets its environment be seen"
+        yield warn(what, "Run this command as the user who started Ray")
 
 
 def _token_of_node(machine: Machine, cluster: ClusterFacts) -> Problems:

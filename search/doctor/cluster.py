@@ -2,9 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -43,13 +42,15 @@ def cluster_facts(storage: str) -> ClusterFacts:
         storage: A path or URI to try on every node; empty for none.
     """
     import ray
+    from ray._private.worker import get_dashboard_url
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     salt = secrets.token_bytes(16)
     nodes = living_nodes()
     gcs = ray.get_runtime_context().gcs_address
     head = next((node.id for node in nodes if node.is_head), None)
-    with travelling(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+    let_travel()
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -67,7 +68,7 @@ def cluster_facts(storage: str) -> ClusterFacts:
         storage=shown_storage(storage),
         dead=_dead(nodes),
         own_digest=doctor_node.digest_of(own_token(), salt),
-        dashboard=_dashboard(),
+        dashboard=str(get_dashboard_url() or ""),
         has_autoscaler=any("autoscaler" in m.told.modes for m in machines if m.is_head and m.told),
         autoscaler_crash=_autoscaler_crash(),
         autoscaler_troubles=_lost_nodes() + _failed_launches(),
@@ -79,18 +80,12 @@ def shown_storage(uri: str) -> str:
     return without_keys(uri).partition("?")[0]
 
 
-@contextmanager
-def travelling() -> Iterator[None]:
-    """Let our modules travel by value for the time being."""
+def let_travel() -> None:
+    """Have our modules travel by value from now on; nothing else refers to them in a task."""
     from ray import cloudpickle
 
     for module in TRAVELLING:
         cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in TRAVELLING:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _machine(node: Node, told: NodeFacts | Failed) -> Machine:
@@ -191,12 +186,6 @@ def _dead(living: Sequence[Node]) -> list[str]:
         words = str(told.get("DeathReasonMessage") or "no reason is known").split()
         lines.append(f"{address} ({' '.join(words)[:80]}{again})")
     return lines
-
-
-def _dashboard() -> str:
-    from ray._private.worker import get_dashboard_url
-
-    return str(get_dashboard_url() or "")
 
 
 def _autoscaler_crash() -> str | None:

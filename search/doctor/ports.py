@@ -92,12 +92,7 @@ class RayNode:
 
 
 def this_node(gcs: str = "", head: str | None = None) -> RayNode:
-    """Return the node of Ray that this process belongs to.
-
-    Args:
-        gcs: The address of the Ray's control service.
-        head: Ray's id of the node where that runs.
-    """
+    """Return the node of Ray that this process belongs to; ``head`` is the id of its head."""
     raylet = raylet_of_this()
     if raylet is None:
         return RayNode()
@@ -121,8 +116,8 @@ def node_id() -> str:
 
 def processes() -> dict[int, psutil.Process]:
     """Return the processes of this machine by id, each with what this user may see of it."""
-    attributes = ["cmdline", "name", "ppid", "uids"]
-    return {process.pid: process for process in psutil.process_iter(attributes)}
+    seen = psutil.process_iter(["cmdline", "name", "ppid", "uids"])
+    return {process.pid: process for process in seen}
 
 
 def line_of(process: psutil.Process) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from search.doctor import doctor, node
 from search.doctor.checks import ALONE, MACHINE, STORAGE
-from search.doctor.cluster import travelling
+from search.doctor.cluster import let_travel
 from search.doctor.doctor import machine_facts
 from search.doctor.facts import ClusterFacts, GpuFacts, Machine, NodeFacts, StorageFacts
 from search.doctor.findings import judge
@@ -125,8 +125,8 @@ def test_a_node_that_has_nothing_of_ours_tells_its_facts_by_the_code_of_the_driv
     from ray import cloudpickle
 
     file = tmp_path / "travelling"
-    with travelling():
-        file.write_bytes(cloudpickle.dumps((node.node_facts, node.write_probe)))
+    let_travel()
+    file.write_bytes(cloudpickle.dumps((node.node_facts, node.write_probe)))
 
     subprocess.run([sys.executable, "-c", WITHOUT_OURS, str(file)], check=True, timeout=120)
     facts, stored = cloudpickle.loads(file.read_bytes())
