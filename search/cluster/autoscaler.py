@@ -61,12 +61,12 @@ def growth_of_cluster(watch: ClusterWatch) -> Growth:
         return _reported(reported.node_group_configs)
     heads = [node for node in watch.sight.nodes if node.is_head]
     if [node.id for node in heads] == [watch.own]:  # here: a process for it takes seconds
-        return read_bootstrap(BOOTSTRAP) or Growth()
-    asked = on_each_node(read_bootstrap, BOOTSTRAP, seconds=READ_SECONDS, nodes=heads)
+        return _read_bootstrap(BOOTSTRAP) or Growth()
+    asked = on_each_node(_read_bootstrap, BOOTSTRAP, seconds=READ_SECONDS, nodes=heads)
     return next((found for found in asked.values() if isinstance(found, Growth)), Growth())
 
 
-def read_bootstrap(path: str) -> Growth | None:
+def _read_bootstrap(path: str) -> Growth | None:
     """Return the growth that a cluster file allows, and none of its secrets; None without one.
 
     Runs on the head. With provider ``local`` the head is of the only type there is; elsewhere it

@@ -162,7 +162,7 @@ def check_reach(
     try:
         store.put(f"{place}/driver", b"")
         answers = on_each_node(
-            reach_from_here, store.uri, place, data, seconds=ANSWER_SECONDS, nodes=nodes
+            _reach_from_here, store.uri, place, data, seconds=ANSWER_SECONDS, nodes=nodes
         )
         for node, answer in answers.items():
             if not isinstance(answer, Failed):
@@ -184,17 +184,17 @@ def check_reach(
         raise InputError.of([*problems, *others])
 
 
-def reach_from_here(uri: str, place: str, data: str) -> tuple[str | None, str | None]:
+def _reach_from_here(uri: str, place: str, data: str) -> tuple[str | None, str | None]:
     """Return what is wrong with storage and data from the node whose task this is.
 
     Looks for the driver's object, and writes one with this node's name.
     """
     import ray
 
-    return reach(uri, place, data, ray.get_runtime_context().get_node_id())
+    return _reach(uri, place, data, ray.get_runtime_context().get_node_id())
 
 
-def reach(uri: str, place: str, data: str, own: str) -> tuple[str | None, str | None]:
+def _reach(uri: str, place: str, data: str, own: str) -> tuple[str | None, str | None]:
     """Return what is wrong with storage and data from a node of this name; None if nothing is."""
     # Data at a URI are read once, by a task, which says itself what is wrong.
     absent = None if "://" in data or Path(data).exists() else "has no such file"

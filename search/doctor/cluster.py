@@ -49,7 +49,7 @@ def cluster_facts(storage: str) -> ClusterFacts:
     nodes = living_nodes()
     gcs = ray.get_runtime_context().gcs_address
     head = next((node.id for node in nodes if node.is_head), None)
-    let_travel()
+    _let_travel()
     with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
@@ -80,7 +80,7 @@ def shown_storage(uri: str) -> str:
     return without_keys(uri).partition("?")[0]
 
 
-def let_travel() -> None:
+def _let_travel() -> None:
     """Have our modules travel by value from now on; nothing else refers to them in a task."""
     from ray import cloudpickle
 

@@ -66,12 +66,12 @@ def node_facts(gcs: str, head: str | None, salt: bytes, clock: Any = None) -> No
         machine=_machine(),
         python=platform.python_version(),
         versions={name: version_of(name) for name in PACKAGES},
-        code=code_digest(),
-        token=token_facts(salt),
+        code=_code_digest(),
+        token=_token_facts(salt),
         modes=auth_modes(node),
         listeners=listeners(node),
-        disks=[disk_room(folder, use) for folder, use in folders],
-        shm=disk_room("/dev/shm", "shared memory"),
+        disks=[_disk_room(folder, use) for folder, use in folders],
+        shm=_disk_room("/dev/shm", "shared memory"),
         memory_total=memory.total,
         memory_available=memory.available,
         open_files=2**31 if soft == psutil.RLIM_INFINITY else soft,
@@ -115,7 +115,7 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def code_digest() -> str | None:
+def _code_digest() -> str | None:
     """Return one value for all our source files; None if they are not there."""
     digest = hashlib.sha256()
     for package in CODE:
@@ -129,7 +129,7 @@ def code_digest() -> str | None:
     return digest.hexdigest()
 
 
-def token_facts(salt: bytes) -> TokenFacts:
+def _token_facts(salt: bytes) -> TokenFacts:
     """Return where this machine's token lies, and who may read it."""
     file = token_path(os.environ)
     facts = TokenFacts(path=str(file))
@@ -155,7 +155,7 @@ def digest_of(token: str | None, salt: bytes) -> str | None:
     return hashlib.sha256(salt + stripped.encode()).hexdigest() if stripped else None
 
 
-def disk_room(folder: str, use: str) -> DiskRoom:
+def _disk_room(folder: str, use: str) -> DiskRoom:
     """Return the room of a folder; of the next one above if it is not there."""
     place = Path(folder)
     while not place.exists() and place != place.parent:
@@ -176,7 +176,7 @@ def write_probe(uri: str, run: str) -> StorageFacts:
         return StorageFacts(errors={"write": store})
     root, name = store.root, probe_name()
     path, content = f"{PROBES}/{run}/{name}", name.encode()
-    disk = None if root is None else disk_room(str(root), "storage")
+    disk = None if root is None else _disk_room(str(root), "storage")
     facts = StorageFacts(made=root is not None and not root.exists(), disk=disk)
     step = "write"
     try:

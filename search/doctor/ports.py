@@ -85,7 +85,7 @@ class RayNode:
             return False
         if role not in HEADS_OWN:
             return self.raylet in (process.pid, process.info["ppid"])
-        line, session = line_of(process), os.path.basename(self.session or "\0")
+        line, session = _line_of(process), os.path.basename(self.session or "\0")
         return self.is_head and (
             self.gcs in line or session in line or self.gcs in _line(process.info["ppid"])
         )
@@ -104,7 +104,7 @@ def this_node(gcs: str = "", head: str | None = None) -> RayNode:
 def raylet_of_this() -> int | None:
     """Return the process id of the raylet that started this process; None outside of Ray."""
     parent = os.getppid()
-    return parent if role_of(_line(parent)) == "raylet" else None
+    return parent if _role_of(_line(parent)) == "raylet" else None
 
 
 def node_id() -> str:
@@ -120,12 +120,12 @@ def processes() -> dict[int, psutil.Process]:
     return {process.pid: process for process in seen}
 
 
-def line_of(process: psutil.Process) -> str:
+def _line_of(process: psutil.Process) -> str:
     """Return the command line of one of `processes`."""
     return " ".join(process.info["cmdline"] or ())
 
 
-def role_of(line: str) -> str | None:
+def _role_of(line: str) -> str | None:
     """Return what a command line is in Ray; None if it is none of Ray's."""
     return next((role for mark, role in ROLES if mark in line), None)
 
@@ -167,8 +167,8 @@ def auth_modes(node: RayNode) -> dict[str, str | None]:
     """
     modes: dict[str, str | None] = {}
     for pid, process in processes().items():
-        line = line_of(process)
-        role = role_of(line)
+        line = _line_of(process)
+        role = _role_of(line)
         if role is None or line.startswith(RETITLED) or not node.owns(process, role):
             continue
         if environment := environment_of(pid):
@@ -191,15 +191,15 @@ def ask_port(holder: str, host: str, port: int) -> PortAnswers:
 
     def ask(token: str | None) -> Answer:
         if by:
-            return ask_http(host, port, token)[1] or "silent"
+            return _ask_http(host, port, token)[1] or "silent"
         return ask_grpc(holder, host, port, token)
 
-    by, own = ask_http(host, port, None)[0], own_token()
+    by, own = _ask_http(host, port, None)[0], own_token()
     right = ask(own) if own else "silent"
     return PortAnswers(by=by or "grpc", none=ask(None), wrong=ask(WRONG_TOKEN), right=right)
 
 
-def ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
+def _ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
     """Ask for a page: Ray looks at the token before it looks whether there is one.
 
     Returns:
@@ -252,7 +252,7 @@ def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
 
 
 def _listener(address: str, port: int, process: psutil.Process | None, node: RayNode) -> Listener:
-    role = None if process is None else role_of(line_of(process))
+    role = None if process is None else _role_of(_line_of(process))
     name = WITHOUT_A_NAME if process is None else process.info["name"] or WITHOUT_A_NAME
     plain = ipaddress.ip_address(address)
     return Listener(
