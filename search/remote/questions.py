@@ -111,15 +111,13 @@ class Questions:
     ) -> Any:
         """Return what the function of that name in `search.cli.answer` returns on the head.
 
+        The error that it raises there is raised here.
+
         Args:
             what: The name.
             storage: Where studies lie; empty for what the nodes say.
             seconds: How long the answer may take.
             options: Of the question; plain values.
-
-        Raises:
-            SearchError: The error that the cluster gave instead.
-            ClusterError: If no answer comes in time.
         """
         job_id = f"twohead-ask-{secrets.token_hex(16)}"
         asked = as_text({"what": what, "storage": storage, "options": options})
