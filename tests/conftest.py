@@ -1,8 +1,15 @@
-"""What holds for all tests."""
+"""What holds for all tests; without the slow ones, neither TensorFlow nor Ray is started."""
 
+import importlib.abc
+import importlib.machinery
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+WHOLLY_SLOW = "\npytestmark = pytest.mark.slow\n"
+"""In files of which nothing is collected where the slow tests are not wanted."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,3 +20,51 @@ def _signals_of_a_terminal():
     """
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
+@pytest.fixture(autouse=True)
+def _a_fast_test_starts_nothing(request, monkeypatch):
+    """Fail a test that is not marked slow and loads TensorFlow, or starts Ray in this process."""
+    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("cluster"):
+        yield
+        return
+    if (ray := sys.modules.get("ray")) is not None:
+        monkeypatch.setattr(ray, "init", _refuse_ray)
+    was_loaded = "tensorflow" in sys.modules
+    yield
+    assert was_loaded or "tensorflow" not in sys.modules, "loads TensorFlow: mark it slow"
+
+
+def _refuse_ray(*given, **options):
+    pytest.fail("starts Ray: mark it slow")
+
+
+def _leaves_slow_ones_out(config):
+    return "not slow" in config.getoption("markexpr")
+
+
+def pytest_configure(config):
+    if _leaves_slow_ones_out(config):
+        sys.meta_path.insert(0, _NoTensorFlow())
+
+
+def pytest_ignore_collect(collection_path: Path, config):
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if is_test and _leaves_slow_ones_out(config) and WHOLLY_SLOW in collection_path.read_text():
+        return True
+    return None
+
+
+class _NoTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds TensorFlow, as it is installed, and refuses to load it."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None:
+            spec.loader = self
+        return spec
+
+    def exec_module(self, module):
+        raise RuntimeError("TensorFlow is not to be loaded by tests that are not marked slow")

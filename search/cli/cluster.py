@@ -11,11 +11,11 @@ from rich.text import Text
 
 from search.cli.local import with_flags
 from search.cli.main import DONE
+from search.record.metrics import point_words
 from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
-from search.results.metrics import point_words
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value

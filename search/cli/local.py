@@ -133,13 +133,13 @@ def data_check(args: Namespace, console: Console) -> int:
 
 def cluster_yaml(args: Namespace, console: Console) -> int:
     """Print or write a file for `ray up`."""
-    from search.doctor import cluster_yaml as cluster_files
+    from search.remote import cluster_yaml as shipped
 
-    text = cluster_files.cluster_yaml(args.provider)
+    text = shipped.cluster_yaml(args.provider)
     if args.out is None:
         console.file.write(text)
     else:
-        cluster_files.write_cluster_yaml(args.out, text)
+        shipped.write_cluster_yaml(args.out, text)
         say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
     return DONE
 

@@ -20,7 +20,6 @@ from trainables.data.manifest import DamagedData
 from trainables.data.request import DataInfo, DataRequest
 from trainables.errors import StorageError
 from trainables.storage.sealed import unseal
-from trainables.training.feeding import row_reader
 
 ARRAYS = [
     f"{split}-{column}.npy"
@@ -180,7 +179,10 @@ def test_a_set_that_was_decoded_before_manifests_were_sealed_is_used(decoded: De
         decoded.content()
 
 
+@pytest.mark.slow
 def test_a_damaged_row_of_a_large_set_is_found_when_it_is_first_read(large: Decoded) -> None:
+    from trainables.training.feeding import row_reader  # loads TensorFlow
+
     before = large.content()
     image = large.folder / "train-image.npy"
     flip(image, image.stat().st_size - 1)  # of the last of 8 rows

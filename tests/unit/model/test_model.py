@@ -12,6 +12,8 @@ from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import REFERENCE, ModelSpec
 from trainables.training.heads import training_losses
 
+pytestmark = pytest.mark.slow
+
 CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
 BOX = HeadSpec(name="r_output", kind="box", units=4)
 SMALL = ModelSpec(

@@ -7,6 +7,8 @@ from trainables.model.backend import tf
 from trainables.spec import losses
 from trainables.training.heads import ciou_loss, giou_loss, iou, reversal
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [
     (iou, losses.iou),
     (giou_loss, losses.giou_loss),

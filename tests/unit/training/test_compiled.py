@@ -31,6 +31,8 @@ from trainables.training.keras_run import KerasRun
 from trainables.training.program import program_for
 from trainables.trial.checkpoint import load, save
 
+pytestmark = pytest.mark.slow
+
 KINDS = [pytest.param(ELASTIC, id="elastic"), pytest.param(RICH, id="keras")]
 
 
@@ -62,7 +64,6 @@ def test_chunked_data_give_the_same_bits_as_resident_data(kind, precision, monke
     assert same(result[1], expected[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [
@@ -88,7 +89,6 @@ def test_a_trial_gives_the_same_bits_whatever_ran_before(kind, other):
     assert same(result[1], expected[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
@@ -113,7 +113,6 @@ def test_two_runs_of_one_graph_may_take_turns(kind, change):
     assert results == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupted_trial_continues_bit_by_bit(kind):
     spec = make_spec(**kind)
@@ -347,7 +346,6 @@ def test_a_state_survives_a_checkpoint(tmp_path):
     assert same(load(Store(str(tmp_path)), "c")[0], run.state())
 
 
-@pytest.mark.slow
 def test_a_process_is_bound_once_and_quietly():
     code = (
         "from trainables.training.keras_run import configure_process as bind\n"

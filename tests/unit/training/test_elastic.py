@@ -17,6 +17,8 @@ from trainables.training.heads import training_losses
 from trainables.training.keras_run import KerasRun
 from trainables.training.optimizers import make_optimizer
 
+pytestmark = pytest.mark.slow
+
 OPTIMIZERS = ["adam", "adamw", "sgd", "rmsprop"]
 NAMED_LIKE_LAYERS = tuple(
     HeadSpec(name=name, kind="classification", units=3) for name in ("conv1", "conv1_dense")

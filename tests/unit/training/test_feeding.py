@@ -32,6 +32,8 @@ from trainables.training import program as compiled
 from trainables.training.feeding import ChunkedFeed, ResidentFeed, make_feed
 from trainables.training.keras_run import KerasRun
 
+pytestmark = pytest.mark.slow
+
 HEADS = (CLASSES, BOX)
 ROW_BYTES = 17 * 17
 
@@ -188,7 +190,6 @@ def test_a_disk_that_fails_is_an_error_of_the_storage(tmp_path, monkeypatch):
         next(feed.blocks(np.arange(50), 16))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("is_held", "works"), [(False, True), (True, False)])
 def test_a_set_larger_than_the_memory_that_is_left_trains_in_chunks(is_held, works, tmp_path):
     """The kernel grants 160 MiB more of its own memory than what is used after one epoch.

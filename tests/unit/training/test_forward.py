@@ -11,6 +11,8 @@ from trainables.training import forward
 from trainables.training.elastic import ElasticNetwork
 from trainables.training.forward import Plain, topology_of
 
+pytestmark = pytest.mark.slow
+
 CLASSES = HeadSpec(name="c_output", kind="classification", units=3)
 BOX = HeadSpec(name="r_output", kind="box", units=4)
 

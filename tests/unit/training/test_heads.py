@@ -15,6 +15,8 @@ from trainables.training.heads import (
     training_losses,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def head(kind: str, units: int, loss: str = "") -> HeadSpec:
     return HeadSpec(name="out", kind=kind, units=units, loss=loss)

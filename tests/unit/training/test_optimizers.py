@@ -6,6 +6,8 @@ import pytest
 from trainables.model.backend import keras, tf
 from trainables.training.optimizers import make_optimizer
 
+pytestmark = pytest.mark.slow
+
 KERAS = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,

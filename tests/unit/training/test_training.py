@@ -27,6 +27,8 @@ from trainables.training import program as compiled
 from trainables.training.evaluation import evaluate_model
 from trainables.training.keras_run import permutation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def fresh_process():
@@ -154,7 +156,6 @@ def test_every_optimizer_lowers_the_training_loss(optimizer):
     assert results[-1] < results[0]
 
 
-@pytest.mark.slow
 def test_regularisation_dropout_and_batch_norm_take_part():
     data = make_data((CLASSES, BOX))
     plain = fresh(make_spec(), data).run_epoch()
@@ -205,7 +206,6 @@ def test_the_order_of_rows_depends_on_seed_and_epoch_only():
     assert permutation(6, seed=0, epoch=0).tolist() == [0, 5, 1, 2, 4, 3]
 
 
-@pytest.mark.slow
 def test_compiled_steps_also_run_under_xla(monkeypatch):
     data = make_data((CLASSES, BOX))
     spec = make_spec(**RICH)

@@ -14,6 +14,8 @@ from trainables.training import program as compiled
 from trainables.training.keras_run import KerasRun
 from trainables.training.program import program_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def fresh_process():
