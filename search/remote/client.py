@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self, final
 
 import msgspec
@@ -23,7 +22,7 @@ from search.remote.request import (
 from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
 from search.results.load import given_study, load
 from search.results.points import Point
-from search.study.study import Study
+from search.study.study import DEFAULT_STORAGE, Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key
 
@@ -113,7 +112,7 @@ class Client:
         """
         from search.study.digits import digits_study
 
-        study = digits_study("studies", seed=seed or 0, name=name)
+        study = digits_study(DEFAULT_STORAGE, seed=seed or 0, name=name)
         study = study.with_budget(trials=trials, epochs=epochs)
         if concurrent is not None:
             replace(study.resources, concurrent=concurrent)  # refused here, not by the job
@@ -277,12 +276,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _find(self, said: str) -> tuple[str, str]:
