@@ -11,7 +11,7 @@ from search.errors import InputError, SearchError
 from search.remote.connection import Connection
 from search.remote.jobs import JobsApi
 from search.remote.package import folder_of_model
-from search.remote.questions import ANSWER_SECONDS, CommandOutput, Questions, StudyStatus
+from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask
 from search.remote.request import (
     JobRequest,
     folder_here,
@@ -57,8 +57,7 @@ class Client:
         self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
         self._api = JobsApi(self._connection)
-        self._questions = Questions(self._api)
-        self._jobs = StudyJobs(self._api, self._questions)
+        self._jobs = StudyJobs(self._api)
 
     def submit(
         self,
@@ -146,7 +145,7 @@ class Client:
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
         storage, study = self._find(study)
         self._jobs.refuse_running(study, storage)
-        model = self._questions.ask("model", storage=storage, name=study)
+        model = ask(self._api, "model", storage=storage, name=study)
         changes = {"trials": trials, "epochs": epochs}
         request = JobRequest(name=study, storage=storage, changes=changes)
         return self._jobs.send(request, None if model is None else folder_of_model(model, folder))
@@ -158,7 +157,7 @@ class Client:
             InputError: If the cluster knows nothing of it.
         """
         storage, name = self._find(name)
-        told = self._questions.ask("status", storage=storage, name=name)
+        told = ask(self._api, "status", storage=storage, name=name)
         known = msgspec.convert(told, StudyStatus)
         job = self._jobs.newest(name)
         if job is None and known.state == "not begun":
@@ -172,7 +171,7 @@ class Client:
         """Return where each study of the cluster stands, by name."""
         jobs = self._jobs.by_name()
         others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
-        told = self._questions.ask("studies", storage=self._storage, others=others)
+        told = ask(self._api, "studies", storage=self._storage, others=others)
         known = {one.name: one for one in msgspec.convert(told, tuple[StudyStatus, ...])}
         jobs = self._jobs.by_name()
         return tuple(
@@ -233,7 +232,7 @@ class Client:
             point = self._read_best(folder_here(storage, known), policy)
             if point is not None:
                 return point
-        told = self._questions.ask("point", storage=storage, name=known, policy=policy)
+        told = ask(self._api, "point", storage=storage, name=known, policy=policy)
         return msgspec.convert(told, Point)
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
@@ -254,7 +253,8 @@ class Client:
         storage, folder = self._storage, arguments.get("folder")
         if folder and not is_place(folder):
             storage, _ = self._find(folder)
-        told = self._questions.ask(
+        told = ask(
+            self._api,
             "command",
             storage=storage,
             seconds=TEST_SECONDS if arguments.get("test") else ANSWER_SECONDS,
