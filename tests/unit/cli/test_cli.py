@@ -407,6 +407,7 @@ FULL = "twohead: the output cannot be written (No space left on device)\n"
             "twohead: interrupted: the output cannot be written (No space left on device); what "
             "was recorded is kept, the same command goes on\n",
             id="full_disk",
+            marks=pytest.mark.slow,
         ),
         pytest.param("twohead show {folder} > /dev/full", FULL, id="show_on_a_full_disk"),
         pytest.param("twohead show {folder} --json > /dev/full", FULL, id="json_on_a_full_disk"),
@@ -421,8 +422,12 @@ def test_a_command_whose_output_cannot_be_written_says_so(folder, command, said)
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
-        pytest.param("twohead resume {folder} >&-", 0, "", id="no_output"),
-        pytest.param("twohead resume {folder} <&- >&- 2>&-", 0, "", id="no_streams"),
+        pytest.param("twohead show {folder} >&-", 0, "", id="no_output"),
+        pytest.param(
+            *("twohead resume {folder} <&- >&- 2>&-", 0, ""),
+            id="no_streams",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("twohead show {folder}/none 2>&-", 2, "", id="no_errors"),
     ],
 )
