@@ -35,6 +35,24 @@ def _a_fast_test_starts_nothing(request, monkeypatch):
     assert was_loaded or "tensorflow" not in sys.modules, "loads TensorFlow: mark it slow"
 
 
+@pytest.fixture
+def drive():
+    """Return what runs a study in a process of its own, which ends with the test at the latest."""
+    from tests.driven_study import Driver
+    from tests.processes import kill_all
+
+    made = []
+
+    def begin(*given, **changes):
+        made.append(Driver(*given, **changes))
+        return made[-1]
+
+    yield begin
+    for driver in made:
+        kill_all(driver.tag)
+        driver.process.wait()
+
+
 def _refuse_ray(*given, **options):
     pytest.fail("starts Ray: mark it slow")
 

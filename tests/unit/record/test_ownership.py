@@ -188,6 +188,7 @@ def test_children_that_outlive_the_owner_do_not_keep_the_lock(child: str, tmp_pa
     process.communicate()
 
 
+@pytest.mark.slow
 def test_of_racing_processes_exactly_one_wins(tmp_path: Path) -> None:
     for race in range(3):
         study = tmp_path / str(race)
