@@ -1,24 +1,10 @@
 """The few states of a study that a caller may handle."""
 
-from trainables.errors import InputError, SearchError, StorageError, StorageFull, UnfitNode
-
-__all__ = [
-    "ClusterError",
-    "ClusterLost",
-    "InputError",
-    "Interrupted",
-    "NoCandidate",
-    "NoRoom",
-    "SearchError",
-    "StorageError",
-    "StorageFull",
-    "StudyDiffers",
-    "StudyLocked",
-    "StudyWarning",
-    "TokenRefused",
-    "UnfitNode",
-    "Unreachable",
-]
+from trainables.errors import InputError as InputError
+from trainables.errors import SearchError as SearchError
+from trainables.errors import StorageError as StorageError
+from trainables.errors import StorageFull as StorageFull
+from trainables.errors import UnfitNode as UnfitNode
 
 
 class StudyLocked(SearchError):

@@ -17,9 +17,10 @@ from search.running.attempts import Plan
 from search.running.checkpoints import tidy, tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.scheduler import Fifo
-from search.sampling.trials import Suggestion
+from search.sampling.trials import RecordedTrial, Suggestion
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module
 from trainables.trial.attempt import Attempt, Envelope, Step
@@ -35,6 +36,19 @@ def numbered(number: int, recorded: Any) -> Suggestion:
 
 def rate_of(number: int) -> float:
     return round(0.001 * (number + 1), 3)
+
+
+class Asked:
+    """Suggests what a function of the number and of all recorded trials says."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.trials = function, {}
+
+    def put(self, trial: RecordedTrial) -> None:
+        self.trials[trial.number] = trial
+
+    def suggest(self, number: int) -> Any:
+        return self.function(number, [trial for _, trial in sorted(self.trials.items())])
 
 
 class Bench:
@@ -63,7 +77,7 @@ class Bench:
             plan,
             log,
             scheduler or Fifo(),
-            suggest,
+            Asked(suggest),
             own_end=lambda *attempt: "recycled" if attempt in self.recycled else None,
             tidy=partial(tidy, self.store, log.generation),
             clock=lambda: self.now,
@@ -75,12 +89,9 @@ class Bench:
             self.ownership.release()
 
     def actor(self, envelope: Envelope) -> Attempt:
-        settings = {
-            "study": self.store.uri,
-            "storage": str(self.storage),
-            "factory": stub_run.FACTORY,
-            "rungs": (),
-        }
+        settings = StudySettings(
+            study=self.store.uri, storage=str(self.storage), factory=stub_run.FACTORY
+        )
         return Attempt(envelope, settings)
 
     def train(self, envelope: Envelope, epochs: int = 100) -> bool:

@@ -19,15 +19,17 @@ from search.running.checkpoints import tidy, tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.scheduler import Fifo
 from search.sampling.trials import Suggestion
-from search.study.configs import data_request, whole_space
+from search.study.configs import data_request
 from search.study.prepared import Prepared
 from search.study.study import Study
 from tests import stub_run
+from tests.conducted_study import Asked
 from tests.confirmed_study import write_confirmation
 from tests.stub_study import rate_of, stub_study
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 
@@ -113,8 +115,7 @@ def _begin(study: Study) -> None:
         StudyLog.create(store, study.to_dict())
         log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
         if log.history().prepared is None:
-            space = whole_space(study, None)
-            prepared = Prepared(data=data, space=space, precision="float32")
+            prepared = Prepared(data=data, space=study.whole_space, precision="float32")
             log.put_prepared(prepared.to_dict())
 
 
@@ -127,7 +128,7 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
         baselines = load(study.folder).baselines
         plan = Plan(seed=0, trials=trials, epochs=EPOCHS, baselines=baselines)
         tidied = partial(tidy, store, log.generation)
-        conductor = Conductor(plan, log, Fifo(), _suggest, tidy=tidied)
+        conductor = Conductor(plan, log, Fifo(), Asked(_suggest), tidy=tidied)
         with recorded(Usage(1), store, log.generation):
             is_cut = _train(conductor, study, trials, last)
         conductor.tidy_up()
@@ -139,11 +140,11 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
 
 def _train(conductor: Conductor, study: Study, trials: int, last: int) -> bool:
     while isinstance(envelope := conductor.ask(), Envelope):
-        settings = {
-            "study": Store(study.folder).uri,
-            "storage": str(Path(study.data).parent),
-            "factory": stub_run.FACTORY,
-        }
+        settings = StudySettings(
+            study=Store(study.folder).uri,
+            storage=str(Path(study.data).parent),
+            factory=stub_run.FACTORY,
+        )
         actor = Attempt(envelope, settings)
         epochs = last if envelope.number == trials - 1 else EPOCHS
         for _ in range(epochs):

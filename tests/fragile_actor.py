@@ -2,18 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests import stub_run
+from trainables.spec.settings import StudySettings
 from trainables.trial.trainable import MultiHeadTrainable
 
 
 class FragileActor(MultiHeadTrainable):
     """Kills itself where ``kills/`` says; see `tests.stub_run`."""
 
-    def setup(self, config: dict[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+    def setup(self, config: dict[str, Any], settings: StudySettings) -> None:
         super().setup(config, settings)
         self._pass("setup", config)
 
@@ -22,7 +22,7 @@ class FragileActor(MultiHeadTrainable):
         return super().reset_config(new_config)
 
     def step(self) -> dict[str, Any]:
-        storage = Path(self._settings["storage"])
+        storage = Path(self._settings.storage)
         stub_run.die(storage, "step")
         result = super().step()
         stub_run.die(storage, f"report{result['epoch']}")
@@ -32,4 +32,4 @@ class FragileActor(MultiHeadTrainable):
 
     def _pass(self, phase: str, config: dict[str, Any]) -> None:
         stub_run.number = json.loads(config["request"])["number"]
-        stub_run.die(Path(self._settings["storage"]), phase)
+        stub_run.die(Path(self._settings.storage), phase)

@@ -6,7 +6,6 @@ from typing import Any
 
 from tests import stub_run
 from tests.processes import wait_until
-from trainables.model.device import gpu_limit
 from trainables.training.run import RunRequest, TrialRun
 
 FACTORY = "tests.gpu_stub:make"
@@ -17,13 +16,13 @@ def make(request: RunRequest) -> TrialRun:
     import ray
 
     context = ray.get_runtime_context()
-    storage = Path(request.settings["storage"])
+    storage = Path(request.settings.storage)
     begun = {
         "key": stub_run.key_of(request.config),
         "node": context.get_node_id(),
         "gpu": context.get_accelerator_ids()["GPU"],
-        "share": request.settings["gpu"],
-        "limit": gpu_limit(request.settings),
+        "share": request.settings.gpu,
+        "limit": request.settings.gpu_limit_bytes,
     }
     stub_run.note(storage, "begun", json.dumps(begun))
     wait_until(lambda: len(stub_run.notes(storage, "begun")) >= meeting(storage), 120)

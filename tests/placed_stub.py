@@ -14,7 +14,7 @@ def make(request: RunRequest) -> TrialRun:
 
     node = ray.get_runtime_context().get_node_id()
     key = stub_run.key_of(request.config)
-    stub_run.note(Path(request.settings["storage"]), "placed", f"{key} {node}")
+    stub_run.note(Path(request.settings.storage), "placed", f"{key} {node}")
     return stub_run.StubRun(request)
 
 

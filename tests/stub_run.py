@@ -29,10 +29,10 @@ HEADS = ("c_output", "r_output")
 
 def make(request: RunRequest) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.training.run.RunFactory`."""
-    model = request.settings.get("model")
+    model = request.settings.model
     if model is not None and not request.is_reference:
         own = load_function(model)
-        note(Path(request.settings["storage"]), "own-code", own.__code__.co_filename)
+        note(Path(request.settings.storage), "own-code", own.__code__.co_filename)
     return StubRun(request)
 
 
@@ -40,9 +40,9 @@ class StubRun:
     """Two losses that fall towards values of the config, on a path of their own."""
 
     def __init__(self, request: RunRequest) -> None:
-        self._storage = Path(request.settings["storage"])
+        self._storage = Path(request.settings.storage)
         self._config = request.config
-        self._gpu = request.settings.get("gpu", 0)
+        self._gpu = request.settings.gpu
         self._seed = request.seed
         self._epoch = 0
         self._weights = np.full(2, 3.0)

@@ -5,15 +5,15 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from search.cli.main import COMMANDS, drive, fail
 from search.errors import InputError, NoCandidate, SearchError
-from search.remote.questions import StudyStatus, error_to_plain
+from search.remote.questions import CommandOutput, StudyStatus, error_to_plain
 from search.remote.request import COMMAND, STORAGE, folder_here, storage_here
 from search.results.load import list_studies, load
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.study.study import DEFAULT_STORAGE
 
@@ -21,7 +21,7 @@ READING = {command.name: command for command in COMMANDS if command.only_reads}
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``value`` of a question, or the ``error`` in its place, as plain values.
+    """Return the ``value`` of a question, or the ``error`` in its place.
 
     Args:
         asked: ``what``, a key of ``ANSWERS``; ``storage``, where studies lie, empty for what the
@@ -35,15 +35,8 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _command(
     storage: str, *, name: str, arguments: Mapping[str, Any], columns: int | None
-) -> dict[str, Any]:
-    """Run a `twohead` command on arguments that were parsed elsewhere.
-
-    Args:
-        storage: Where studies lie.
-        name: Of the command.
-        arguments: With a study's name in the place of its folder.
-        columns: Of the terminal that shall show it; None for a file's.
-    """
+) -> CommandOutput:
+    """Run a command on arguments that were parsed elsewhere; see `search.remote.client.relay`."""
     if name not in READING:
         raise InputError(f"a cluster is asked one of {list(READING)}, got {name!r}")
     args = Namespace(
@@ -60,7 +53,7 @@ def _command(
             status = fail(error, show=False)
         else:
             status = drive(args)
-    return {"status": status, "out": out.getvalue(), "err": err.getvalue()}
+    return CommandOutput(status=status, out=out.getvalue(), err=err.getvalue())
 
 
 def _find_places(args: Namespace, storage: str) -> None:
@@ -72,8 +65,8 @@ def _find_places(args: Namespace, storage: str) -> None:
         args.storage = storage_here(said or storage)
 
 
-def _point(storage: str, *, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
-    return asdict(load(folder_here(storage, name)).best(**policy))
+def _point(storage: str, *, name: str, policy: Mapping[str, Any]) -> Point:
+    return load(folder_here(storage, name)).best(**policy)
 
 
 def _model(storage: str, *, name: str) -> str | None:
@@ -81,47 +74,31 @@ def _model(storage: str, *, name: str) -> str | None:
     return load(folder_here(storage, name)).study.model
 
 
-def _status(storage: str, *, name: str) -> dict[str, Any]:
-    """Tell where a study stands; one that has no folder yet has not begun."""
+def _status(storage: str, *, name: str) -> StudyStatus:
+    """Return where a study stands; one that has no folder yet has not begun."""
     folder = folder_here(storage, name)
     try:
-        return asdict(_status_of(load(folder)))
+        return _status_of(load(folder))
     except InputError:
-        return asdict(StudyStatus(name=name, state="not begun", folder=folder))
+        return StudyStatus(name=name, state="not begun", folder=folder)
 
 
-def _studies(storage: str, *, others: Sequence[str]) -> list[dict[str, Any]]:
-    """Tell where all studies of a storage stand, and of others that jobs have named."""
+def _studies(storage: str, *, others: Sequence[str]) -> list[StudyStatus]:
+    """Return where all studies of a storage stand, and of others that jobs have named."""
     found: dict[str, StudyStatus] = {}
     for place in dict.fromkeys([storage, *others]):
         if not place and others and not os.environ.get(STORAGE):
             continue
         for folder in list_studies(storage_here(place)):
             name = folder.rpartition("/")[2]
-            if name not in found:
-                found[name] = _status_or_why(name, folder)
-    return [asdict(status) for status in found.values()]
-
-
-def _is_running(storage: str, *, job_id: str) -> bool:
-    """Tell whether a process of a job lives on this node, whatever Ray still believes of it.
-
-    After a head was started again, Ray takes a minute to see that its jobs have died (2.60).
-    """
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                is_ours = COMMAND[-1].encode() in (folder / "cmdline").read_bytes()
-                if is_ours and job_id.encode() in (folder / "environ").read_bytes():
-                    return True
-    return False
-
-
-def _status_or_why(name: str, folder: str) -> StudyStatus:
-    try:
-        return _status_of(load(folder))
-    except SearchError as error:
-        return StudyStatus(name=name, state="unreadable", message=" ".join(str(error).split()))
+            if name in found:
+                continue
+            try:
+                found[name] = _status_of(load(folder))
+            except SearchError as error:
+                why = " ".join(str(error).split())
+                found[name] = StudyStatus(name=name, state="unreadable", message=why)
+    return list(found.values())
 
 
 def _status_of(result: StudyResult) -> StudyStatus:
@@ -137,6 +114,19 @@ def _status_of(result: StudyResult) -> StudyStatus:
         best=best,
         folder=result.folder,
     )
+
+
+def _is_running(storage: str, *, job_id: str) -> bool:
+    """Tell whether a process of a job lives on this node, whatever Ray still believes of it.
+
+    After a head was started again, Ray takes a minute to see that its jobs have died (2.60).
+    """
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_ours = COMMAND[-1].encode() in (folder / "cmdline").read_bytes()
+            if is_ours and job_id.encode() in (folder / "environ").read_bytes():
+                return True
+    return False
 
 
 ANSWERS: Mapping[str, Callable[..., Any]] = {

@@ -5,16 +5,17 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from dataclasses import replace
 
 from rich.console import Console
 from rich.text import Text
 
+from search.cli.local import with_flags
+from search.cli.main import DONE
+from search.record.metrics import point_words
 from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
-from search.results.metrics import point_words
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value
@@ -24,19 +25,21 @@ from search.view.tables import LABEL_WIDTH, STATE_STYLES, add_row, say
 
 def submit(args: Namespace, console: Console) -> int:
     """Have a cluster run the study of a file, or the digits."""
-    changes = {name: getattr(args, name) for name in ("trials", "epochs", "concurrent", "seed")}
+    study, storage = None, args.storage
     if args.study is not None:
-        storage = args.storage or _said(args.study)
-        study = _study(args, None if storage else DEFAULT_STORAGE)
-        with Client(args.address) as client:
+        storage = storage or _said(args.study)
+        changes = {"name": args.name, "seed": args.seed}
+        changes["storage"] = None if storage else DEFAULT_STORAGE
+        study = with_flags(Study.from_yaml(args.study, **changes), args)
+    with Client(args.address) as client:
+        if study is not None:
             submitted = client.submit(study, storage=storage)
-            address = client.address
-    else:
-        with Client(args.address) as client:
-            submitted = client.submit_digits(name=args.name, storage=args.storage, **changes)
-            address = client.address
-    _print_submitted(console, submitted, args.address, address)
-    return 0
+        else:
+            names = ("name", "trials", "epochs", "concurrent", "seed")
+            digits = {name: getattr(args, name) for name in names}
+            submitted = client.submit_digits(storage=storage, **digits)
+        _print_submitted(console, submitted, args.address, client.address)
+    return DONE
 
 
 def status(args: Namespace, console: Console) -> int:
@@ -45,7 +48,7 @@ def status(args: Namespace, console: Console) -> int:
         return studies(args, console)
     with Client(args.address) as client:
         _print_status(console, client.status(args.name))
-    return 0
+    return DONE
 
 
 def studies(args: Namespace, console: Console) -> int:
@@ -54,13 +57,13 @@ def studies(args: Namespace, console: Console) -> int:
         found, address = client.studies(), client.address
     if not found:
         say(console, f"no studies on the cluster at {address}")
-        return 0
+        return DONE
     table = studies_table("job")
     for one in found:
         best = "-" if one.best is None else point_words(one.best)
         add_row(table, one.name, state_cell(one.state), _trials(one), best, one.job_id)
     console.print(table)
-    return 0
+    return DONE
 
 
 def logs(args: Namespace, console: Console) -> int:
@@ -69,7 +72,7 @@ def logs(args: Namespace, console: Console) -> int:
         for line in client.logs(args.name, follow=args.follow):
             sys.stdout.write(f"{clean(line.expandtabs())}\n")
             sys.stdout.flush()
-    return 0
+    return DONE
 
 
 def stop(args: Namespace, console: Console) -> int:
@@ -80,18 +83,17 @@ def stop(args: Namespace, console: Console) -> int:
     if stopped.state == "interrupted":
         where = _where(args.address or address)
         say(console, f"next     twohead resume {stopped.name}{where}")
-    return 0
+    return DONE
 
 
 def relay(args: Namespace, console: Console) -> int:
     """Run a command on a cluster that only reads, and print what it printed there."""
-    known = {"command", "address"}
-    arguments = {name: value for name, value in vars(args).items() if name not in known}
+    arguments = {k: given for k, given in vars(args).items() if k not in {"command", "address"}}
     # On a terminal as wide as it; else as wide as any file, so that the same is printed.
     is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     columns = None if is_file else shutil.get_terminal_size().columns
     with Client(args.address) as client:
-        answer = client.relay(args.command.name, arguments, name=_name(args), columns=columns)
+        answer = client.relay(args.command.name, arguments, columns=columns)
     sys.stdout.write(answer.out)
     sys.stdout.flush()
     sys.stderr.write(answer.err)
@@ -109,15 +111,7 @@ def resume(args: Namespace, console: Console) -> int:
         else:
             submitted = client.resume(args.folder, **budget)
     _print_submitted(console, submitted, args.address, args.address)
-    return 0
-
-
-def _study(args: Namespace, storage: str | None) -> Study:
-    study = Study.from_yaml(args.study, name=args.name, seed=args.seed, storage=storage)
-    study = study.with_budget(trials=args.trials, epochs=args.epochs)
-    if args.concurrent is None:
-        return study
-    return replace(study, resources=replace(study.resources, concurrent=args.concurrent))
+    return DONE
 
 
 def _said(file: str) -> str | None:
@@ -172,11 +166,3 @@ def _trials(one: StudyStatus) -> str:
 
 def _where(address: str | None) -> str:
     return "" if address is None else f" --address {quoted(address)}"
-
-
-def _name(args: Namespace) -> str | None:
-    """Return the study that a command names; None where it names none, or a folder."""
-    said = getattr(args, "folder", None)
-    return None if said is None or "/" in said else str(said)
-
-

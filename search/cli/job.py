@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from search.cli.local import run_study
-from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, fail, plain_console
+from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain, fail, plain_console
 from search.errors import ClusterLost, SearchError, StorageError, StorageFull
 from search.remote.questions import to_log
 from search.remote.request import COMMAND, JobRequest, check_places, our_version
@@ -90,10 +90,10 @@ def supervise(command: Sequence[str], *, pauses: Sequence[float] = PAUSES) -> in
         if time.monotonic() - began >= LONG_RUN_SECONDS:
             restarts = 0
         if restarts == len(pauses):
-            _say(f"the driver {_words(status)} once more: it is not started again")
+            complain(f"the driver {_words(status)} once more: it is not started again")
             return FAILED
         pause, restarts = pauses[restarts], restarts + 1
-        _say(f"the driver {_words(status)}: start {restarts} of {len(pauses)} in {pause:g} s")
+        complain(f"the driver {_words(status)}: start {restarts} of {len(pauses)} in {pause:g} s")
         if stop.comes_within(pause):
             return INTERRUPTED
 
@@ -146,7 +146,7 @@ def drive(path: Path) -> int:
     try:
         return _drive(path)
     except KeyboardInterrupt:
-        _say("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     except Exception as error:
         status = fail(error, show=False)
@@ -156,12 +156,12 @@ def drive(path: Path) -> int:
 def _drive(path: Path) -> int:
     request = JobRequest.read(path)
     if request.version != our_version():
-        _say(
+        complain(
             f"warning: submitted with version {request.version}, run with {our_version()}: "
             "install the same on both sides"
         )
     study = request.study_here()
-    _say(f"study {study.name} in {study.storage}, driven on {socket.gethostname()}")
+    complain(f"study {study.name} in {study.storage}, driven on {socket.gethostname()}")
     needs_digits = defaults.is_digits(study)
     if not needs_digits:
         check_places(study)
@@ -170,7 +170,7 @@ def _drive(path: Path) -> int:
         options["factory"] = factory
     status = run_study(study, plain_console(), **options)
     # The last line of a job's log is what `twohead status` shows.
-    _say(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
+    complain(f"study {study.name} {'is finished' if status == DONE else 'was interrupted'}")
     return status
 
 
@@ -187,10 +187,6 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:
         raise KeyboardInterrupt
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"twohead: {line}\n")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """What each `twohead` command does; imports what takes long only where it is needed."""
 
-import sys
 import time
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
+from search.cli.main import DONE, INTERRUPTED, complain
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.record.reader import StudyReader
 from search.results.load import list_studies, load, read, study_folder
@@ -18,7 +16,7 @@ from search.results.result import StudyResult
 from search.study import digits as defaults
 from search.study.objective import study_warnings
 from search.study.study import Study
-from search.text import clean, number, short_path
+from search.text import number, short_path
 from search.view import json_form as as_json
 from search.view.best import print_best, print_end, print_interrupted
 from search.view.confirmation import print_confirmation
@@ -26,18 +24,15 @@ from search.view.study import print_list, print_show
 from search.view.tables import add_row, new_table, say, text_column
 from trainables.storage.store import Store
 
-INTERRUPTED = 130
-"""Exit status after SIGINT, SIGTERM or SIGHUP."""
-
 
 def run(args: Namespace, console: Console) -> int:
     """Run, resume or extend the study of a file, or the digits."""
     if args.study is not None:
         changes = {"name": args.name, "storage": args.storage, "seed": args.seed}
-        return run_study(_with_flags(Study.from_yaml(args.study, **changes), args), console)
+        return run_study(with_flags(Study.from_yaml(args.study, **changes), args), console)
     storage = args.storage or "studies"
     study = defaults.digits_study(storage, seed=args.seed or 0, name=args.name)
-    return run_study(_with_flags(study, args), console, needs_digits=True)
+    return run_study(with_flags(study, args), console, needs_digits=True)
 
 
 def resume(args: Namespace, console: Console) -> int:
@@ -61,7 +56,7 @@ def best(args: Namespace, console: Console) -> int:
         _print_json(console, as_json.best_to_dict(result, point))
     else:
         print_best(console, result, point)
-    return 0
+    return DONE
 
 
 def confirm(args: Namespace, console: Console) -> int:
@@ -83,7 +78,7 @@ def confirm(args: Namespace, console: Console) -> int:
         _print_json(console, as_json.confirmation_to_dict(confirmed))
     else:
         print_confirmation(console, confirmed)
-    return 0
+    return DONE
 
 
 def show(args: Namespace, console: Console) -> int:
@@ -93,7 +88,7 @@ def show(args: Namespace, console: Console) -> int:
         _print_json(console, as_json.study_to_dict(result, result.state))
     else:
         print_show(console, result)
-    return 0
+    return DONE
 
 
 def list_(args: Namespace, console: Console) -> int:
@@ -103,7 +98,7 @@ def list_(args: Namespace, console: Console) -> int:
         print_list(console, rows)
     else:
         say(console, f"no studies in {short_path(Store(args.storage).uri)}")
-    return 0
+    return DONE
 
 
 def data_digits(args: Namespace, console: Console) -> int:
@@ -112,7 +107,7 @@ def data_digits(args: Namespace, console: Console) -> int:
 
     path = write_digits(args.out, num=args.num, image_size=args.image_size, seed=args.seed)
     say(console, f"wrote {args.num} images of {args.image_size}x{args.image_size} to {path}")
-    return 0
+    return DONE
 
 
 def data_check(args: Namespace, console: Console) -> int:
@@ -134,20 +129,20 @@ def data_check(args: Namespace, console: Console) -> int:
         add_row(table, head.name, head.kind, *figures, ", ".join(head.classes))
     console.print(table)
     _complain_of(study)
-    return 0
+    return DONE
 
 
 def cluster_yaml(args: Namespace, console: Console) -> int:
     """Print or write a file for `ray up`."""
-    from search.doctor import cluster_yaml as cluster_files
+    from search.remote import cluster_yaml as shipped
 
-    text = cluster_files.cluster_yaml(args.provider)
+    text = shipped.cluster_yaml(args.provider)
     if args.out is None:
         console.file.write(text)
     else:
-        cluster_files.write_cluster_yaml(args.out, text)
+        shipped.write_cluster_yaml(args.out, text)
         say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
-    return 0
+    return DONE
 
 
 def run_study(
@@ -171,7 +166,8 @@ def run_study(
     if stored_study(study, reader) is None or not is_done(study, reader):
         _complain_of(study)
     started = time.monotonic()
-    with _without_warnings(), watcher_for(console) as watcher:
+    printed = warnings.catch_warnings(action="ignore", category=StudyWarning)
+    with printed, watcher_for(console) as watcher:
         if needs_digits:
             defaults.write_data(study.storage, watcher.preparing)
         watcher.preparing("getting ready")
@@ -185,7 +181,7 @@ def run_study(
         print_interrupted(console, study.folder)
         return INTERRUPTED
     print_end(console, result, time.monotonic() - started if watcher.has_started else None)
-    return 0
+    return DONE
 
 
 def read_exponents(text: str) -> dict[str, float]:
@@ -216,18 +212,11 @@ def read_exponents(text: str) -> dict[str, float]:
 def _complain_of(study: Study) -> None:
     """Print the warnings of a study on the error stream."""
     for message in study_warnings(study):
-        sys.stderr.write(f"twohead: warning: {clean(message, keep_lines=True)}\n")
+        complain(f"warning: {message}")
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep the run from giving the warnings that were printed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", StudyWarning)
-        yield
-
-
-def _with_flags(study: Study, args: Namespace) -> Study:
+def with_flags(study: Study, args: Namespace) -> Study:
+    """Return a study with the budget and the trials side by side that were asked for."""
     study = study.with_budget(trials=args.trials, epochs=args.epochs)
     if args.concurrent is None:
         return study

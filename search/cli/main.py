@@ -36,213 +36,189 @@ Argument = tuple[str, dict[str, Any]]
 """The name of an argument, and the options of `argparse.ArgumentParser.add_argument`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Command:
     """A row of the table."""
 
     name: str
-    """Of two words in a group; see ``GROUPS``."""
+    """Of two words in one of ``GROUPS``."""
     text: str
     runs: str
-    """``module:function``, in `search`."""
+    """``module:function`` in `search`."""
+    arguments: tuple[Argument, ...] = ()
     runs_there: str = ""
     """The function in its place where ``--address`` names a cluster."""
-    arguments: tuple[Argument, ...] = ()
     starts_ray: bool = False
     """Whether it starts a Ray on this machine, or joins one."""
     only_reads: bool = False
     """Whether a cluster's head runs it for whoever asks: it prints alike wherever it runs."""
 
 
-def _argument(name: str, text: str, **options: Any) -> Argument:
-    return name, {"help": text, **options}
+def _value(name: str, metavar: str, text: str, **options: Any) -> Argument:
+    return name, {"metavar": metavar, "help": text, **options}
 
 
-def _option(name: str, metavar: str, text: str, **options: Any) -> Argument:
-    return name, {"help": text, "metavar": metavar, **options}
+def _number(name: str, metavar: str, text: str, default: int | None = None) -> Argument:
+    return _value(name, metavar, text, type=int, default=default)
 
 
-STUDY_FILE = _argument("study", "the study file", nargs="?", metavar="STUDY.yaml")
-FOLDER = _option("folder", "STUDY", "its folder, or its name where it lies in ./studies")
-NAME = _option("name", "NAME", "the study's name")
-ADDRESS_HERE = _option(
-    "--address", "A", "look on a cluster: the file that `ray up` was given, a URL, or host:port"
-)
-ADDRESS = _option(
-    "--address",
-    "A",
-    "a cluster: the file that `ray up` was given, a URL, or host:port "
-    "(RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)",
-)
+def _flag(name: str, text: str) -> Argument:
+    return name, {"action": "store_true", "help": text}
+
+
+STUDY_FILE = _value("study", "STUDY.yaml", "the study file", nargs="?")
+FOLDER = _value("folder", "STUDY", "its folder, or its name where it lies in ./studies")
+NAME = _value("name", "NAME", "the study's name")
+CLUSTER = "the file that `ray up` was given, a URL, or host:port"
+LOOK_THERE = _value("--address", "A", f"look on a cluster: {CLUSTER}")
+DEFAULT_ADDRESS = "(RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
+ADDRESS = _value("--address", "A", f"a cluster: {CLUSTER} {DEFAULT_ADDRESS}")
 BUDGET = (
-    _option("--trials", "N", "how many trials in all", type=int),
-    _option("--epochs", "N", "epochs of a whole trial", type=int),
+    _number("--trials", "N", "how many trials in all"),
+    _number("--epochs", "N", "epochs of a whole trial"),
 )
 NEW_STUDY = (
-    _option("--seed", "N", "seed of the study (0)", type=int),
-    _option("--concurrent", "N", "trials side by side", type=int),
-    _option("--name", "NAME", "name of the study"),
+    _number("--seed", "N", "seed of the study (0)"),
+    _number("--concurrent", "N", "trials side by side"),
+    _value("--name", "NAME", "name of the study"),
 )
 POLICY = (
-    _option("--policy", "P", "geometric_mean (default), ideal_point, lexicographic, head"),
-    _option("--head", "H", "take the best of this head alone"),
-    _option("--exponents", "H=E,...", "weigh heads, such as c_output=2,r_output=1"),
+    _value("--policy", "P", "geometric_mean (default), ideal_point, lexicographic, head"),
+    _value("--head", "H", "take the best of this head alone"),
+    _value("--exponents", "H=E,...", "weigh heads, such as c_output=2,r_output=1"),
 )
-JSON = _argument("--json", "print one JSON object", action="store_true")
+TEST = _flag("--test", "measure it on the test split if that was not done")
+JSON = _flag("--json", "print one JSON object")
 
 GROUPS = {"data": "Make or check a data set."}
 COMMANDS = (
     Command(
-        name="run",
-        text="Run a study to its end; without a file the bundled digits. What is unfinished is "
+        "run",
+        "Run a study to its end; without a file the bundled digits. What is unfinished is "
         "resumed, what is finished is printed.",
-        runs="cli.local:run",
-        arguments=(
-            STUDY_FILE,
-            *BUDGET,
-            _option("--storage", "DIR", "folder or URI for studies (studies)"),
+        "cli.local:run",
+        (
+            *(STUDY_FILE, *BUDGET),
+            _value("--storage", "DIR", "folder or URI for studies (studies)"),
             *NEW_STUDY,
         ),
         starts_ray=True,
     ),
     Command(
-        name="resume",
-        text="Run a study on, with a larger budget perhaps.",
-        runs="cli.local:resume",
+        "resume",
+        "Run a study on, with a larger budget perhaps.",
+        "cli.local:resume",
+        (FOLDER, LOOK_THERE, *BUDGET),
         runs_there="cli.cluster:resume",
-        arguments=(FOLDER, ADDRESS_HERE, *BUDGET),
         starts_ray=True,
     ),
     Command(
-        name="best",
-        text="Print the best config of a study.",
-        runs="cli.local:best",
+        "best",
+        "Print the best config of a study.",
+        "cli.local:best",
+        (FOLDER, LOOK_THERE, *POLICY, TEST, JSON),
         runs_there="cli.cluster:relay",
-        arguments=(
-            *(FOLDER, ADDRESS_HERE, *POLICY),
-            _argument(
-                "--test",
-                "measure it on the test split if that was not done",
-                action="store_true",
-            ),
-            JSON,
-        ),
         only_reads=True,
     ),
     Command(
-        name="confirm",
-        text="Train the leading trials of a study again with fresh seeds: a winner must survive "
-        "its luck. What was trained before counts; more seeds or trials only add to it.",
-        runs="cli.local:confirm",
-        arguments=(
+        "confirm",
+        "Train the leading trials of a study again with fresh seeds: a winner must survive its "
+        "luck. What was trained before counts; more seeds or trials only add to it.",
+        "cli.local:confirm",
+        (
             FOLDER,
-            _option("--seeds", "N", "fresh seeds (2)", type=int, default=2),
-            _option("--top", "K", "leading trials besides the reference (3)", type=int, default=3),
-            *POLICY,
-            JSON,
+            _number("--seeds", "N", "fresh seeds (2)", 2),
+            _number("--top", "K", "leading trials besides the reference (3)", 3),
+            *(*POLICY, JSON),
         ),
         starts_ray=True,
     ),
     Command(
-        name="show",
-        text="Print a study's trials, its front and its seconds.",
-        runs="cli.local:show",
+        "show",
+        "Print a study's trials, its front and its seconds.",
+        "cli.local:show",
+        (FOLDER, LOOK_THERE, JSON),
         runs_there="cli.cluster:relay",
-        arguments=(FOLDER, ADDRESS_HERE, JSON),
         only_reads=True,
     ),
     Command(
-        name="list",
-        text="Print a line per study.",
-        runs="cli.local:list_",
-        runs_there="cli.cluster:relay",
-        arguments=(
-            ADDRESS_HERE,
-            _option("storage", "STORAGE", "folder or URI (studies)", nargs="?", default="studies"),
+        "list",
+        "Print a line per study.",
+        "cli.local:list_",
+        (
+            LOOK_THERE,
+            _value("storage", "STORAGE", "folder or URI (studies)", nargs="?", default="studies"),
         ),
+        runs_there="cli.cluster:relay",
         only_reads=True,
     ),
     Command(
-        name="data digits",
-        text="Write images of handwritten digits.",
-        runs="cli.local:data_digits",
-        arguments=(
-            _option("out", "OUT", "a .parquet file, or a folder for one"),
-            _option("--num", "N", "images (5000)", type=int, default=5000),
-            _option("--image-size", "PIXELS", "of each side (32)", type=int, default=32),
-            _option("--seed", "N", "(0)", type=int, default=0),
+        "data digits",
+        "Write images of handwritten digits.",
+        "cli.local:data_digits",
+        (
+            _value("out", "OUT", "a .parquet file, or a folder for one"),
+            _number("--num", "N", "images (5000)", 5000),
+            _number("--image-size", "PIXELS", "of each side (32)", 32),
+            _number("--seed", "N", "(0)", 0),
         ),
     ),
     Command(
-        name="data check",
-        text="Check the data set of a study file.",
-        runs="cli.local:data_check",
-        arguments=(_option("study", "STUDY.yaml", "the study file"),),
+        "data check",
+        "Check the data set of a study file.",
+        "cli.local:data_check",
+        (_value("study", "STUDY.yaml", "the study file"),),
     ),
     Command(
-        name="cluster-yaml",
-        text="Print or write the file that `ray up` launches a cluster from.",
-        runs="cli.local:cluster_yaml",
-        arguments=(
-            _option("out", "OUT", "a new file; absent: print it", nargs="?"),
-            _argument(
+        "cluster-yaml",
+        "Print or write the file that `ray up` launches a cluster from.",
+        "cli.local:cluster_yaml",
+        (
+            _value("out", "OUT", "a new file; absent: print it", nargs="?"),
+            (
                 "--provider",
-                "aws (default), or local: machines of your own",
-                choices=("aws", "local"),
-                default="aws",
+                {
+                    "choices": ("aws", "local"),
+                    "default": "aws",
+                    "help": "aws (default), or local: machines of your own",
+                },
             ),
         ),
     ),
     Command(
-        name="submit",
-        text="Have a cluster run a study, without a file the bundled digits, and return at once.",
-        runs="cli.cluster:submit",
-        arguments=(
+        "submit",
+        "Have a cluster run a study, without a file the bundled digits, and return at once.",
+        "cli.cluster:submit",
+        (
             *(STUDY_FILE, ADDRESS, *BUDGET),
-            _option("--storage", "URI", "a URI or a path on all nodes (the cluster's own)"),
+            _value("--storage", "URI", "a URI or a path on all nodes (the cluster's own)"),
             *NEW_STUDY,
         ),
     ),
     Command(
-        name="status",
-        text="Print where a study on a cluster stands; without a name, all of them.",
-        runs="cli.cluster:status",
-        arguments=(_option("name", "NAME", "the study's name", nargs="?"), ADDRESS),
+        "status",
+        "Print where a study on a cluster stands; without a name, all of them.",
+        "cli.cluster:status",
+        (_value("name", "NAME", "the study's name", nargs="?"), ADDRESS),
     ),
     Command(
-        name="logs",
-        text="Print what a study on a cluster has printed.",
-        runs="cli.cluster:logs",
-        arguments=(
-            NAME,
-            _argument("--follow", "go on until its job ends", action="store_true"),
-            ADDRESS,
-        ),
+        "logs",
+        "Print what a study on a cluster has printed.",
+        "cli.cluster:logs",
+        (NAME, _flag("--follow", "go on until its job ends"), ADDRESS),
     ),
     Command(
-        name="stop",
-        text="End a study's job on a cluster in order.",
-        runs="cli.cluster:stop",
-        arguments=(NAME, ADDRESS),
+        "stop", "End a study's job on a cluster in order.", "cli.cluster:stop", (NAME, ADDRESS)
     ),
+    Command("studies", "Print a line per study of a cluster.", "cli.cluster:studies", (ADDRESS,)),
     Command(
-        name="studies",
-        text="Print a line per study of a cluster.",
-        runs="cli.cluster:studies",
-        arguments=(ADDRESS,),
-    ),
-    Command(
-        name="doctor",
-        text="Say on one page whether this machine, or a cluster, is fit, and what to do where it "
-        "is not. Exit status 1 if it is not.",
-        runs="doctor.doctor:doctor",
-        arguments=(
-            _option(
-                "--address",
-                "A",
-                "look on a cluster, too: the file that `ray up` was given, a URL, or host:port",
-            ),
-            _option("--storage", "URI", "try this folder or URI for studies"),
+        "doctor",
+        "Say on one page whether this machine, or a cluster, is fit, and what to do where it is "
+        "not. Exit status 1 if it is not.",
+        "doctor.doctor:doctor",
+        (
+            _value("--address", "A", f"look on a cluster, too: {CLUSTER}"),
+            _value("--storage", "URI", "try this folder or URI for studies"),
             JSON,
         ),
         only_reads=True,

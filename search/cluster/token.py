@@ -34,16 +34,36 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
         return None
     if said := known.get("RAY_AUTH_TOKEN", "").strip():
         return _checked(said, "RAY_AUTH_TOKEN")
-    named = known.get("RAY_AUTH_TOKEN_PATH", "").strip()
-    path = Path(named) if named else _default_path(known)
+    path = token_path(known)
     if _is_there(path):
         return _read(path)
-    if named or mode == "token":
+    if known.get("RAY_AUTH_TOKEN_PATH", "").strip() or mode == "token":
         raise TokenRefused(
             f"a cluster with RAY_AUTH_MODE=token needs its token, got no file {path}: copy it "
             "there from the head (~/.ray/auth_token) and `chmod 600` it"
         )
     return None
+
+
+def own_token() -> str | None:
+    """Return what this process would show to a Ray, fit or unfit; None if it has none.
+
+    Travels to the nodes with `search.doctor`, as `token_path` does.
+    """
+    if given := os.environ.get("RAY_AUTH_TOKEN"):
+        return given.strip()
+    try:
+        return token_path(os.environ).read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def token_path(known: Mapping[str, str]) -> Path:
+    """Return where Ray looks for the token's file."""
+    if named := known.get("RAY_AUTH_TOKEN_PATH", "").strip():
+        return Path(named)
+    # A user without a home and without an entry among the users keeps "~", which is no folder.
+    return Path(known.get("HOME") or os.path.expanduser("~"), ".ray", "auth_token")
 
 
 def ensure_private_token() -> None:
@@ -53,8 +73,8 @@ def ensure_private_token() -> None:
     file that all may read, and takes one that is there as it is (ray 2.60). Without a home that
     can hold a file it is a variable of this process' environment.
     """
+    path = token_path(os.environ)
     named = os.environ.get("RAY_AUTH_TOKEN_PATH", "").strip()
-    path = Path(named) if named else _default_path(os.environ)
     is_off = os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "disabled"
     if not (named or is_off or os.environ.get("RAY_AUTH_TOKEN")):
         try:
@@ -91,11 +111,6 @@ def _shut(path: Path) -> None:
                 os.fchmod(handle, 0o600)
         finally:
             os.close(handle)
-
-
-def _default_path(known: Mapping[str, str]) -> Path:
-    # A user without a home and without an entry among the users keeps "~", which is no folder.
-    return Path(known.get("HOME") or os.path.expanduser("~"), ".ray", "auth_token")
 
 
 def _is_there(path: Path) -> bool:

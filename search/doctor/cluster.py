@@ -1,7 +1,6 @@
 """The facts of a Ray that this process has joined, asked of every node at once."""
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import search.cluster.token
+import search.doctor
 from search.cluster.nodes import Failed, Node, living_nodes, on_each_node
+from search.cluster.token import own_token
 from search.doctor import node as doctor_node
-from search.doctor import node as doctor_probe
-from search.doctor import ports as doctor_ask
-from search.doctor import ports as doctor_ports
-from search.doctor import ports as doctor_token
-from search.doctor.findings import ClusterFacts, Place, Silence
+from search.doctor.facts import ClusterFacts, GpuFacts, Machine, NodeFacts, Silence, StorageFacts
 from search.doctor.ports import ask_grpc
+from search.doctor.versions import declared_bounds
 from trainables.storage.uri_keys import without_keys
 
 FACTS_SECONDS = 25.0
@@ -25,10 +24,16 @@ STORAGE_SECONDS = 20.0
 GPU_SECONDS = 50.0
 SIDE_BY_SIDE = 16
 """Silent nodes that are looked into at once."""
-TRAVELLING = (doctor_ask, doctor_node, doctor_ports, doctor_probe, doctor_token)
-"""Go to the nodes as they are here: what is installed there is what is in question."""
+TRAVELLING = (search.doctor, search.cluster.token)
+"""Packages and modules that go to the nodes as they are here, with what a task of theirs refers
+to: what is installed there is what is in question."""
 LET_GO = {1, 4}
 """Ray's reasons for a node's end that are no fault: expected, and idle (ray 2.60)."""
+LOG_SECONDS = 4
+LOG_LINES = 40
+LOGS_LOOKED_AT = 6
+REFUSAL = "InvalidAuthToken"
+"""What a process of Ray writes whose token is refused (ray 2.60)."""
 
 
 def cluster_facts(storage: str) -> ClusterFacts:
@@ -41,37 +46,30 @@ def cluster_facts(storage: str) -> ClusterFacts:
 
     salt = secrets.token_bytes(16)
     nodes = living_nodes()
-    request = {
-        "salt": salt,
-        "gcs": ray.get_runtime_context().gcs_address,
-        "head": next((node.id for node in nodes if node.is_head), None),
-    }
-    with _by_value(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+    gcs = ray.get_runtime_context().gcs_address
+    head = next((node.id for node in nodes if node.is_head), None)
+    with travelling(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
         clock = _clock()
-        told = on_each_node(doctor_node.node_facts, request, clock, seconds=FACTS_SECONDS)
+        told = on_each_node(doctor_node.node_facts, gcs, head, salt, clock, seconds=FACTS_SECONDS)
         ray.kill(clock)
-        places = pool.map(_place, nodes, [told.get(node) for node in nodes])
-        found = [
-            replace(place, gpu=gpus.result().get(node), storage=stored.result().get(node))
-            for node, place in zip(nodes, places, strict=True)
+        answers = [told.get(node) or Failed(reason="no answer") for node in nodes]
+        machines = [
+            replace(machine, gpu=gpus.result().get(node), storage=stored.result().get(node))
+            for node, machine in zip(nodes, pool.map(_machine, nodes, answers), strict=True)
         ]
     return ClusterFacts(
-        places=found,
+        machines=machines,
+        bounds=declared_bounds(),
+        storage=shown_storage(storage),
         dead=_dead(nodes),
-        own_digest=doctor_token.digest_of(doctor_token.own_token(), salt),
+        own_digest=doctor_node.digest_of(own_token(), salt),
         dashboard=_dashboard(),
-        has_autoscaler=_has_autoscaler(found),
+        has_autoscaler=any("autoscaler" in m.told.modes for m in machines if m.is_head and m.told),
         autoscaler_crash=_autoscaler_crash(),
         autoscaler_troubles=_lost_nodes() + _failed_launches(),
-        storage=shown_storage(storage),
     )
-
-
-def cluster_storage() -> str:
-    """Return the storage that studies get on this machine; empty if none is set."""
-    return os.environ.get("TWOHEAD_STORAGE", "").strip()
 
 
 def shown_storage(uri: str) -> str:
@@ -80,7 +78,7 @@ def shown_storage(uri: str) -> str:
 
 
 @contextmanager
-def _by_value() -> Iterator[None]:
+def travelling() -> Iterator[None]:
     """Let our modules travel by value for the time being."""
     from ray import cloudpickle
 
@@ -102,53 +100,87 @@ def _clock() -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(doctor_node.Clock).remote()
 
 
-def _place(node: Node, told: Any) -> Place:
-    place = Place(
+def _machine(node: Node, told: NodeFacts | Failed) -> Machine:
+    return Machine(
         title=node.title,
         is_head=node.is_head,
         cpus=node.resources.get("CPU", 0),
         gpus=node.resources.get("GPU", 0),
+        told=None if isinstance(told, Failed) else told,
+        silence=_silence(node, told.reason) if isinstance(told, Failed) else None,
     )
-    if told is None or isinstance(told, Failed):
-        reason = "no answer" if told is None else told.reason
-        return replace(place, silence=silence_of(node, reason))
-    return replace(place, facts=told)
 
 
-def _gpus(nodes: Sequence[Node]) -> Mapping[Node, Any]:
+def _silence(node: Node, reason: str) -> Silence:
+    """Return why a node is silent, asked where no process of ours is needed.
+
+    Its raylet, which has run for long, is asked first; then its log is searched for the token,
+    which only what starts anew reads.
+    """
+    import ray
+
+    told = next((told for told in ray.nodes() if told["NodeID"] == node.id), None)
+    if told is None or not told["Alive"]:
+        return Silence(reason="it died while it was asked", is_gone=True)
+    host, port = str(told["NodeManagerAddress"]), int(told["NodeManagerPort"])
+    if ask_grpc("raylet", host, port, None) not in {"refused", "answered"}:
+        return Silence(reason=reason, is_gone=True)
+    return Silence(reason=reason, has_other_token=_log_tells_of_token(node))
+
+
+def _log_tells_of_token(node: Node) -> bool:
+    from ray.util.state import get_log, list_logs
+
+    try:
+        listed = list_logs(node_id=node.id, glob_filter="raylet*.err", timeout=LOG_SECONDS)
+        files = [name for group in listed.values() for name in group][:LOGS_LOOKED_AT]
+        for name in files:
+            lines = get_log(node_id=node.id, filename=name, tail=LOG_LINES, timeout=LOG_SECONDS)
+            if any(REFUSAL in line for line in lines):
+                return True
+    except Exception:  # the dashboard's, whatever it cannot do; then nothing is known of the log
+        return False
+    return False
+
+
+def _gpus(nodes: Sequence[Node]) -> Mapping[Node, GpuFacts]:
     """Return by node what TensorFlow sees, of those that promise GPUs only: it takes seconds."""
     promising = [node for node in nodes if node.resources.get("GPU", 0)]
     asked = on_each_node(
-        doctor_probe.gpus_here, GPU_SECONDS - 5, seconds=GPU_SECONDS, nodes=promising
+        doctor_node.gpu_facts, GPU_SECONDS - 5, seconds=GPU_SECONDS, nodes=promising
     )
-    lost = {"seen": None, "is_simulated": False}
     return {
-        node: {**lost, "problem": told.reason} if isinstance(told, Failed) else told
+        node: GpuFacts(problem=told.reason) if isinstance(told, Failed) else told
         for node, told in asked.items()
     }
 
 
-def _storage(nodes: Sequence[Node], uri: str) -> Mapping[Node, Any]:
+def _storage(nodes: Sequence[Node], uri: str) -> Mapping[Node, StorageFacts]:
     """Return by node how it fares with the storage: all write, then all look, then all delete."""
     if not uri:
         return {}
     run = secrets.token_hex(8)
-    answers: dict[Node, Any] = {}
-    empty: dict[str, Any] = dict.fromkeys(("write", "read", "list", "delete", "disk"))
-    for node, told in _ask(nodes, doctor_probe.write_here, uri, run).items():
-        lost = {**empty, "unseen": [], "made": False}
-        answers[node] = {**lost, "write": told.reason} if isinstance(told, Failed) else told
-    wrote = {node.id: node.title for node, told in answers.items() if told["write"] is None}
-    able = [node for node in nodes if node.id in wrote]
-    for node, told in _ask(able, doctor_probe.unseen_probes, uri, run, list(wrote)).items():
-        if isinstance(told, Failed):
-            answers[node]["read"] = told.reason
+    facts = {
+        node: StorageFacts(errors={"write": told.reason}) if isinstance(told, Failed) else told
+        for node, told in _ask(nodes, doctor_node.write_probe, uri, run).items()
+    }
+    able = {node: node.title for node, told in facts.items() if "write" not in told.errors}
+    titles = {node.id: title for node, title in able.items()}
+    for node, unseen in _ask([*able], doctor_node.unseen_probes, uri, run, [*titles]).items():
+        if isinstance(unseen, Failed):
+            facts[node] = _failed(facts[node], "read", unseen.reason)
         else:
-            answers[node]["unseen"] = [wrote[name] for name in told]
-    made = [node.id for node in able if answers[node]["made"]]
-    for node, told in _ask(able, doctor_probe.remove_here, uri, run, made).items():
-        answers[node]["delete"] = told.reason if isinstance(told, Failed) else told
-    return answers
+            facts[node] = replace(facts[node], unseen=[titles[name] for name in unseen])
+    made = [node.id for node in able if facts[node].made]
+    for node, error in _ask([*able], doctor_node.remove_probe, uri, run, made).items():
+        if error is not None:
+            why = error.reason if isinstance(error, Failed) else error
+            facts[node] = _failed(facts[node], "delete", why)
+    return facts
+
+
+def _failed(facts: StorageFacts, step: str, why: str) -> StorageFacts:
+    return replace(facts, errors={**facts.errors, step: why})
 
 
 def _ask(nodes: Sequence[Node], function: Callable[..., Any], *arguments: Any) -> dict[Node, Any]:
@@ -166,24 +198,15 @@ def _dead(living: Sequence[Node]) -> list[str]:
             continue
         address = told["NodeManagerAddress"]
         again = ", another is there now" if address in here else ""
-        lines.append(f"{address} ({_reason(told)}{again})")
+        words = str(told.get("DeathReasonMessage") or "no reason is known").split()
+        lines.append(f"{address} ({' '.join(words)[:80]}{again})")
     return lines
-
-
-def _reason(told: Mapping[str, Any]) -> str:
-    words = str(told.get("DeathReasonMessage") or "no reason is known").split()
-    return " ".join(words)[:80]
 
 
 def _dashboard() -> str:
     from ray._private.worker import get_dashboard_url
 
     return str(get_dashboard_url() or "")
-
-
-def _has_autoscaler(places: Sequence[Place]) -> bool:
-    heads = [place.facts for place in places if place.is_head and place.facts is not None]
-    return any("autoscaler" in facts["modes"] for facts in heads)
 
 
 def _autoscaler_crash() -> str | None:
@@ -222,54 +245,3 @@ def _failed_launches() -> list[str]:
         f"could not start {one.instance_type_name}: {' '.join(str(one.details).split())[:160]}"
         for one in status.failed_launches
     ]
-
-
-LOG_SECONDS = 4
-LOG_LINES = 40
-LOGS_LOOKED_AT = 6
-REFUSAL = "InvalidAuthToken"
-"""What a process of Ray writes whose token is refused (ray 2.60)."""
-
-
-def silence_of(node: Node, reason: str) -> Silence:
-    """Return why a node is silent.
-
-    Its raylet, which has run for long, is asked first; then its log is searched for the token,
-    which only what starts anew reads.
-
-    Args:
-        node: Said to live.
-        reason: What came in the place of its answer.
-    """
-    told = _told(node)
-    if told is None or not told["Alive"]:
-        return Silence(reason="it died while it was asked", is_gone=True)
-    if not _raylet_answers(told):
-        return Silence(reason=reason, is_gone=True)
-    return Silence(reason=reason, has_other_token=_log_tells_of_token(node))
-
-
-def _raylet_answers(told: Mapping[str, Any]) -> bool:
-    host, port = str(told["NodeManagerAddress"]), int(told["NodeManagerPort"])
-    return ask_grpc("raylet", host, port, None) in {"refused", "answered"}
-
-
-def _told(node: Node) -> Mapping[str, Any] | None:
-    import ray
-
-    return next((told for told in ray.nodes() if told["NodeID"] == node.id), None)
-
-
-def _log_tells_of_token(node: Node) -> bool:
-    from ray.util.state import get_log, list_logs
-
-    try:
-        listed = list_logs(node_id=node.id, glob_filter="raylet*.err", timeout=LOG_SECONDS)
-        files = [name for group in listed.values() for name in group][:LOGS_LOOKED_AT]
-        for name in files:
-            lines = get_log(node_id=node.id, filename=name, tail=LOG_LINES, timeout=LOG_SECONDS)
-            if any(REFUSAL in line for line in lines):
-                return True
-    except Exception:  # the dashboard's, whatever it cannot do; then nothing is known of the log
-        return False
-    return False

@@ -1,4 +1,4 @@
-"""Whether this machine, or a cluster, is fit: collects facts, judges them, and says what to do."""
+"""The command `twohead doctor`: collects facts, has them judged, and prints what was found."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,68 +20,50 @@ from rich.text import Text
 from search.cluster.ray_folder import places
 from search.cluster.session import check_answers, own_address, prepare_environment
 from search.cluster.shares import joined_address
-from search.doctor.access import (
-    EXPORT,
-    judge_dashboard,
-    judge_modes,
-    judge_ports,
-    judge_refusals,
-    judge_tokens,
-    token_problems,
-)
-from search.doctor.cluster import cluster_facts, cluster_storage, shown_storage
-from search.doctor.findings import (
-    ClusterFacts,
-    Finding,
-    NodeFacts,
-    Place,
-    Problem,
-    State,
-    finding,
-    is_fit,
-    names,
-)
-from search.doctor.machines import (
-    judge_autoscaler,
-    judge_clocks,
-    judge_disks,
-    judge_gpus,
-    judge_head,
-    judge_memory,
-    judge_nodes,
-    judge_open_files,
-    judge_shm,
-    judge_storage,
-)
+from search.cluster.token import own_token
+from search.doctor import checks
+from search.doctor.cluster import cluster_facts, shown_storage
+from search.doctor.facts import ClusterFacts, Machine, WayFacts
+from search.doctor.findings import Finding, State, fail, finding, judge
 from search.doctor.node import (
     PACKAGES,
     gpu_facts,
     has_nvidia,
     node_facts,
+    probe_name,
     remove_probe,
     version_of,
     write_probe,
 )
-from search.doctor.ports import ASK_SECONDS, WRONG_TOKEN, ask_port, is_loopback, own_token
-from search.doctor.versions import OURS, declared_bounds, judge_versions
+from search.doctor.ports import ASK_SECONDS, WRONG_TOKEN, ask_port, read_page
+from search.doctor.versions import OURS, declared_bounds
 from search.errors import InputError, SearchError
 from search.text import clean, count
 from search.view.json_form import to_text
 from trainables.model.user_modules import hiding_file
 from trainables.storage.uri_keys import check_no_key
 
+Part = tuple[str, Sequence[Finding]]
+"""What the findings are about, and those."""
+
 MACHINE, WAY, CLUSTER = "this machine", "the way to the cluster", "the cluster"
-
-
-JOB = "Look into the job with `ray job logs`, and whether the head has this release"
-
-
-LONGEST = 400
-"""Characters of another's message."""
-
-
 UNFIT = 1
 """Exit status where something has to be done."""
+GPU_SECONDS = 40.0
+TOOLS = ("ssh", "rsync")
+"""What `ray up` calls."""
+MOST_BYTES = 10_000
+"""That are read of a page."""
+LONGEST = 400
+"""Characters of another's message."""
+TUNNEL = "Open the tunnel with `ray dashboard cluster.yaml`, and give its address"
+JOB = "Look into the job with `ray job logs`, and whether the head has this release"
+
+COLOURS: Mapping[State, str] = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
+NAMES = 15
+"""Columns of the longest name of a check, with a blank behind it."""
+INDENT = 2 + 6 + NAMES
+NARROWEST = 60
 
 
 def doctor(args: Namespace, console: Console) -> int:
@@ -96,10 +78,6 @@ def doctor(args: Namespace, console: Console) -> int:
     return 0 if told["fit"] else UNFIT
 
 
-Part = tuple[str, Sequence[Finding]]
-"""What the findings are about, and those."""
-
-
 def examine(address: str | None, storage: str | None) -> list[Part]:
     """Return all findings, about this machine or about a cluster.
 
@@ -112,21 +90,73 @@ def examine(address: str | None, storage: str | None) -> list[Part]:
         InputError: If an address is none.
     """
     if address is not None:
-        return [(MACHINE, examine_machine("", with_token=True)), *_far(address, storage)]
+        machine = judge(checks.MACHINE, machine_facts("", needs_token=True))
+        return [(MACHINE, machine), *_far(address, storage)]
     if joined_address():
-        return [(CLUSTER, examine_joined(storage))]
-    machine = examine_machine(storage or "studies", with_token=False)
-    return [(MACHINE, [*machine, *hidden_packages(os.getcwd())])]
+        return [(CLUSTER, _joined_cluster(storage))]
+    return [(MACHINE, judge(checks.ALONE, machine_facts(storage or "studies")))]
 
 
-def hidden_packages(folder: str) -> list[Finding]:
-    """Return the finding of a file that hides our packages from scripts here; none without."""
-    file = hiding_file(folder)
-    if file is None:
-        return []
-    what = f"{file} is what a script or `python -m` that is started here imports in our place"
-    cure = f"Rename {file}, or start Python with -P"
-    return [finding("imports", [("", Problem(what=what, cure=cure, state="warn"))], "")]
+def machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
+    """Return what can be seen of this machine alone.
+
+    Args:
+        storage: A path or URI to try; empty for none.
+        needs_token: Whether it needs a token, for a cluster.
+    """
+    stored = None
+    if storage:
+        run = secrets.token_hex(8)
+        stored = write_probe(storage, run)
+        if error := remove_probe(storage, run, [probe_name()] if stored.made else []):
+            stored = replace(stored, errors={**stored.errors, "delete": error})
+    gpu = gpu_facts(GPU_SECONDS) if has_nvidia() else None
+    gpus = 0 if gpu is None else gpu.seen or 1  # a device without TensorFlow is told, too
+    told = node_facts("", None, secrets.token_bytes(16))
+    return ClusterFacts(
+        machines=[Machine(told=told, gpu=gpu, gpus=gpus, storage=stored)],
+        bounds=declared_bounds(),
+        storage=shown_storage(storage),
+        needs_token=needs_token,
+        auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
+        ray_folders=places(),
+        hiding_file=hiding_file(os.getcwd()),
+    )
+
+
+def way_facts(address: str) -> WayFacts:
+    """Return what can be seen of the way to a cluster's dashboard, from here.
+
+    Args:
+        address: ``http://host:port``, as the tunnel gives it, or ``https://``.
+    """
+    own = own_token()
+    tokens = {"no token": None, "a wrong token": WRONG_TOKEN}
+    answers = {who: ask_page(address, token)[0] for who, token in tokens.items()}
+    try:
+        page = ask_page(address, own, "/api/version")[1]
+        ray = str(json.loads(page)["ray_version"])
+    except (ValueError, LookupError, TypeError):
+        ray = None
+    return WayFacts(
+        address=address,
+        open_to=[who for who, status in answers.items() if status not in {401, 403}],
+        takes_ours=ask_page(address, own)[0] == 200,
+        ray=(version_of("ray"), ray),
+        missing_tools=[tool for tool in TOOLS if shutil.which(tool) is None],
+    )
+
+
+def ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
+    """Return status and content of a page of a dashboard; 0 if there is no answer."""
+    parts = urlsplit(address)
+    is_secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
+    try:
+        return read_page(connection, path, token, MOST_BYTES)
+    except (OSError, http.client.HTTPException):
+        return 0, b""
 
 
 def _far(address: str, storage: str | None) -> list[Part]:
@@ -136,30 +166,31 @@ def _far(address: str, storage: str | None) -> list[Part]:
     check_no_key("--storage", storage or "")
     try:
         with Client(address) as client:
-            way = examine_way(client.address)
+            way = way_facts(client.address)
+            found = judge(checks.WAY, way)
             try:
                 answer = client.relay("doctor", {"storage": storage, "json": True})
             except SearchError as error:
-                return [(WAY, way), (CLUSTER, [_one("job", error, JOB)])]
+                return [(WAY, found), (CLUSTER, [_one("job", error, JOB)])]
     except InputError:
         raise
     except SearchError as error:
         return [(WAY, [_one("way", error, TUNNEL)])]
     try:
         told = json.loads(answer.out)
-        return [(WAY, [*way, judge_release(told["versions"])]), *page_from_dict(told)]
+        way = replace(way, releases=(version_of(OURS), told["versions"].get(OURS)))
+        return [(WAY, [*found, *judge([checks.RELEASE], way)]), *page_from_dict(told)]
     except (ValueError, LookupError, TypeError):
         said = answer.err or answer.out or f"status {answer.status}"
-        return [(WAY, way), (CLUSTER, [_one("job", said, JOB)])]
+        return [(WAY, found), (CLUSTER, [_one("job", said, JOB)])]
 
 
 def _one(check: str, what: object, cure: str) -> Finding:
     """Return the finding of what kept us from looking further."""
-    said = " ".join(str(what).split())[:LONGEST]
-    return finding(check, [("", Problem(what=said, cure=cure))], "")
+    return finding(check, [fail(" ".join(str(what).split())[:LONGEST], cure)])
 
 
-def examine_joined(storage: str | None) -> list[Finding]:
+def _joined_cluster(storage: str | None) -> list[Finding]:
     """Return the findings of the Ray at ``RAY_ADDRESS``.
 
     Raises:
@@ -170,34 +201,12 @@ def examine_joined(storage: str | None) -> list[Finding]:
         raise InputError(f"doctor needs RAY_ADDRESS as host:port or 'auto', got {address!r}")
     address = own_address(address)
     check_answers(address)
-    unheard = _unheard(address)
-    if unheard is not None:
+    if unheard := _unheard(address):
         return [unheard]
+    if storage is None:
+        storage = os.environ.get("TWOHEAD_STORAGE", "").strip()
     with _joined(address):
-        return judge_cluster(cluster_facts(cluster_storage() if storage is None else storage))
-
-
-def judge_cluster(facts: ClusterFacts) -> list[Finding]:
-    """Return what is to be said of a cluster."""
-    places = facts.places
-    return [
-        judge_nodes(facts),
-        judge_versions(places, declared_bounds()),
-        judge_modes(places),
-        judge_tokens(places, facts.own_digest),
-        judge_refusals(places, facts.dashboard),
-        judge_dashboard(places, facts.dashboard),
-        judge_ports(places),
-        judge_gpus(places),
-        judge_storage(places, facts.storage),
-        judge_disks(places),
-        judge_shm(places),
-        judge_memory(places),
-        judge_open_files(places),
-        judge_clocks(places),
-        judge_head(places),
-        judge_autoscaler(facts),
-    ]
+        return judge(checks.CLUSTER, cluster_facts(storage))
 
 
 def _unheard(address: str) -> Finding | None:
@@ -208,17 +217,17 @@ def _unheard(address: str) -> Finding | None:
     host, _, port = address.rpartition(":")
     if not host:
         return None
-    answer = ask_port("control service", host.strip("[]"), int(port))
-    answers = {answer["right"], answer["none"]}
+    told = ask_port("control service", host.strip("[]"), int(port))
+    answers = {told.right, told.none}
     if answers == {"silent"}:
         what = f"what listens at {address} answers nothing that a Ray's head is asked"
         cure = "See whether RAY_ADDRESS names a Ray's head, and whether that still runs"
-        return finding("nodes", [("", Problem(what=what, cure=cure))], "")
-    if "refused" not in answers or answer["right"] == "answered":
+        return finding("nodes", [fail(what, cure)])
+    if "refused" not in answers or told.right == "answered":
         return None
     what = f"the control service at {address} refuses this machine's token, or its lack of one"
-    cure = f"Bring the cluster's token to ~/.ray/auth_token here. {EXPORT}"
-    return finding("token", [("", Problem(what=what, cure=cure))], "")
+    cure = f"Bring the cluster's token to ~/.ray/auth_token here. {checks.EXPORT}"
+    return finding("token", [fail(what, cure)])
 
 
 @contextmanager
@@ -242,211 +251,6 @@ def _joined(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-GPU_SECONDS = 40.0
-
-
-MOST_BYTES = 10_000
-"""That are read of a page."""
-
-
-TUNNEL = "Open the tunnel with `ray dashboard cluster.yaml`, and give its address"
-"""The usual cure where a cluster does not answer."""
-
-
-def examine_machine(storage: str, *, with_token: bool) -> list[Finding]:
-    """Return the findings of this machine alone.
-
-    Args:
-        storage: A path or URI to try; empty for none.
-        with_token: Whether it needs a token, for a cluster.
-    """
-    place = machine_facts(storage)
-    findings = [
-        judge_versions([place], declared_bounds()),
-        judge_own_token(place.facts, is_needed=with_token),
-        judge_own_ports(place.facts, os.environ.get("RAY_AUTH_MODE", "")),
-        judge_ray_folder(places()),
-        judge_disks([place]),
-        judge_shm([place]),
-        judge_memory([place]),
-        judge_open_files([place]),
-        judge_gpus([place]),
-    ]
-    return findings + ([judge_storage([place], shown_storage(storage))] if storage else [])
-
-
-def machine_facts(storage: str) -> Place:
-    """Return what can be seen of this machine."""
-    run, name = secrets.token_hex(8), "here"
-    stored: Any = None
-    if storage:
-        stored = write_probe(storage, run, name)
-        stored["delete"] = remove_probe(storage, run, name, made=stored["made"])
-    facts: Any = node_facts({"salt": secrets.token_bytes(16)})
-    gpu: Any = gpu_facts(None, GPU_SECONDS) if has_nvidia() else None
-    gpus = 0 if gpu is None else gpu["seen"] or 1  # a device without TensorFlow is told, too
-    return Place(title="", facts=facts, gpu=gpu, gpus=gpus, storage=stored)
-
-
-def judge_own_token(facts: NodeFacts | None, *, is_needed: bool) -> Finding:
-    """Judge this machine's token, which a study without a cluster can do without."""
-    assert facts is not None
-    token = facts["token"]
-    if token["problem"] == "is not there" and not is_needed:
-        return Finding(check="token file", state="ok", seen="none yet: a cluster needs one")
-    problems = [("", problem) for problem in token_problems(token)]
-    if token["problem"]:
-        cure = "Make one with `ray get-auth-token --generate`, or copy the cluster's; chmod 600"
-        problems = [("", Problem(what=f"{token['path']} {token['problem']}", cure=cure))]
-    return finding("token file", problems, f"{token['path']}, mode 0600")
-
-
-def judge_own_ports(facts: NodeFacts | None, mode: str) -> Finding:
-    """Judge who reaches a Ray on this machine: one that a study would start, and any that runs.
-
-    Args:
-        facts: Of this machine.
-        mode: ``RAY_AUTH_MODE``; a Ray that is started asks for a token unless it says otherwise.
-    """
-    assert facts is not None
-    problems = []
-    if mode.strip().lower() == "disabled":
-        what = "RAY_AUTH_MODE is disabled: any user of this machine runs code as you in a study"
-        cure = "Unset RAY_AUTH_MODE: the Ray of a study then asks for a token"
-        problems.append(("", Problem(what=what, cure=cure, state="warn")))
-    outside = [
-        f"{each['holder']} on {each['address']}:{each['port']}"
-        for each in facts["listeners"]
-        if each["is_rays"] and not is_loopback(each["address"])
-    ]
-    if outside:
-        what = f"other machines reach a Ray that runs here: {names(outside)}"
-        cure = "No study starts such a Ray: end it, or look again with RAY_ADDRESS naming it"
-        problems.append(("", Problem(what=what, cure=cure, state="warn")))
-    fine = "a study's Ray listens on 127.0.0.1 alone; users of this machine read its metrics there"
-    return finding("ports", problems, fine)
-
-
-def judge_ray_folder(found: Sequence[tuple[Path, str | None]]) -> Finding:
-    """Judge whether a study's Ray has a place for its private folder, and the one that was meant.
-
-    Args:
-        found: Places, the preferred one first, each with what is against it.
-    """
-    taken = next((str(base) for base, problem in found if problem is None), None)
-    cure = "Let RAY_TMPDIR name a folder of your own with a short path"
-    against = "; ".join(f"{base} {problem}" for base, problem in found if problem is not None)
-    if taken is None:
-        problems = [("", Problem(what=f"no place for a study's Ray: {against}", cure=cure))]
-        return finding("private folder", problems, "")
-    told = f"a study's Ray lives in {taken}, where no other user enters it"
-    if str(found[0][0]) == taken:
-        return finding("private folder", [], told)
-    problem = Problem(what=f"{told}, as {against}", cure=cure, state="warn")
-    return finding("private folder", [("", problem)], "")
-
-
-def examine_way(address: str) -> list[Finding]:
-    """Return the findings about the way to a cluster's dashboard, from here.
-
-    Args:
-        address: ``http://host:port``, as the tunnel gives it, or ``https://``.
-    """
-    problems = _way_problems(address)
-    fine = f"jobs at {address} are taken with our token only"
-    return [finding("way", problems, fine), _judge_ray(address), _judge_tools()]
-
-
-def judge_release(there: Mapping[str, str | None]) -> Finding:
-    """Judge whether this machine and the cluster's head have the same release of ours."""
-    here, other = version_of(OURS), there.get(OURS)
-    if here == other:
-        return finding("release", [], f"twohead-search {here} here and on the head")
-    problem = Problem(
-        what=f"twohead-search {here} here, {other} on the head",
-        cure="Install one release on both: a study file may mean something else there",
-        state="warn",
-    )
-    return finding("release", [("", problem)], "")
-
-
-def _way_problems(address: str) -> list[tuple[str, Problem]]:
-    open_to = [
-        shown
-        for token, shown in ((None, "no token"), (WRONG_TOKEN, "a wrong token"))
-        if ask_page(address, token)[0] not in {401, 403}
-    ]
-    if open_to:
-        what = f"jobs are taken with {' and '.join(open_to)}"
-        return [("", Problem(what=what, cure=EXPORT))]
-    if ask_page(address, own_token())[0] != 200:
-        cure = "Copy the cluster's token to ~/.ray/auth_token here, and run `chmod 600` on it"
-        return [("", Problem(what="the cluster refuses this machine's token", cure=cure))]
-    return []
-
-
-def ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
-    """Return status and content of a page of a dashboard; 0 if there is no answer.
-
-    Args:
-        address: ``http://host:port`` or ``https://host``.
-        token: To be shown; None for none.
-        path: Of the page.
-    """
-    parts = urlsplit(address)
-    is_secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
-    try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.read(MOST_BYTES)
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-def _judge_ray(address: str) -> Finding:
-    """Judge whether this machine's Ray is the cluster's: its Jobs API is not told to be stable."""
-    here = version_of("ray")
-    try:
-        there = str(json.loads(ask_page(address, own_token(), "/api/version")[1])["ray_version"])
-    except (ValueError, LookupError, TypeError):
-        cure = "Look whether this is the dashboard of a Ray"
-        problem = Problem(what="no version was told", cure=cure, state="warn")
-        return finding("Ray", [("", problem)], "")
-    cure = f"Install that one here: `pip install 'ray[default,tune]=={there}'`"
-    problem = Problem(what=f"{here} here, {there} on the cluster", cure=cure)
-    same = f"{here} here and on the cluster"
-    return finding("Ray", [] if here == there else [("", problem)], same)
-
-
-def _judge_tools(tools: Sequence[str] = ("ssh", "rsync")) -> Finding:
-    """Judge whether what `ray up` calls is there."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    problem = Problem(
-        what=f"{', '.join(missing)} not found: `ray up` needs it",
-        cure=f"Install {' and '.join(missing)} on the machine that you run `ray up` on",
-        state="warn",
-    )
-    return finding("tools", [("", problem)] if missing else [], f"{' and '.join(tools)} are here")
-
-
-COLOURS: Mapping[State, str] = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
-
-
-NAMES = 15
-"""Columns of the longest name of a check, with a blank behind it."""
-
-
-INDENT = 2 + 6 + NAMES
-
-
-NARROWEST = 60
-
-
 def print_page(console: Console, parts: Sequence[Part]) -> None:
     """Print all findings, one below the other, each failing one with its cures."""
     width = max(NARROWEST, console.width)
@@ -454,14 +258,13 @@ def print_page(console: Console, parts: Sequence[Part]) -> None:
         console.print(Text(clean(title), style="bold"), soft_wrap=True)
         for each in findings:
             _print_finding(console, each, width)
-    console.print(Text(verdict(parts), style="bold"), soft_wrap=True)
+    console.print(Text(_verdict(parts), style="bold"), soft_wrap=True)
 
 
 def page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
     """Return all findings, and this process' versions, as plain JSON values."""
-    everything = [each for _, findings in parts for each in findings]
     return {
-        "fit": is_fit(everything),
+        "fit": all(each.state != "FAIL" for _, findings in parts for each in findings),
         "versions": {name: version_of(name) for name in PACKAGES},
         "parts": [
             {"title": title, "findings": [each.to_dict() for each in findings]}
@@ -483,8 +286,7 @@ def page_from_dict(told: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def verdict(parts: Sequence[Part]) -> str:
-    """Return the last line: fit or not, and how much there is to do."""
+def _verdict(parts: Sequence[Part]) -> str:
     states = [each.state for _, findings in parts for each in findings]
     failing, warnings = states.count("FAIL"), states.count("warn")
     more = f" ({count(warnings, 'warning')})" if warnings else ""

@@ -1,30 +1,36 @@
 """What `twohead doctor` wants to know of one machine: found out there, judged elsewhere.
 
-This module and what it uses travel to the nodes as they are here, whatever is installed there;
-so they import nothing of ours at module level but each other.
+Travels to the nodes as it is here (see `search.doctor.cluster`): what is installed there is what
+is in question, so that ours is imported inside of functions.
 """
 
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from search.cluster.token import token_path
+from search.doctor.facts import DiskRoom, GpuFacts, NodeFacts, StorageFacts, TokenFacts
 from search.doctor.ports import (
     auth_modes,
+    environment_of,
     listeners,
-    raylet_environment,
+    node_id,
     raylet_of_this,
-    session_folder,
-    token_facts,
+    this_node,
 )
 
 PACKAGES = ("twohead-search", "ray", "tensorflow", "keras", "optuna", "pyarrow", "numpy")
@@ -33,38 +39,44 @@ CODE = ("search", "trainables")
 CLOCK_SECONDS = 8.0
 CLOCK_ASKED = 4
 """How often the clocks are compared; the quickest answer says most."""
+PROBES = ".doctor"
+"""Where the probes lie in a storage; no study begins with a dot."""
+GPU_QUESTION = (
+    "from trainables.model.backend import visible_gpus as n; print('visible:', n(), flush=True)"
+)
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+LONGEST_REASON = 200
 
 
-def node_facts(request: Mapping[str, Any], clock: Any = None) -> dict[str, Any]:
+def node_facts(gcs: str, head: str | None, salt: bytes, clock: Any = None) -> NodeFacts:
     """Return what can be seen of this machine; what cannot be seen is told as its reason.
 
     Args:
-        request: ``salt`` (bytes) for the digest of the token; of a Ray also ``gcs``, the address
-            of its control service, and ``head``, the id of the node where that runs.
+        gcs: The address of the control service of the Ray that is examined; empty without one.
+        head: Ray's id of the node where that runs.
+        salt: For the digest of the token.
         clock: A Ray actor of `Clock`, whose time this machine's is compared with.
-
-    Returns:
-        Plain values only.
     """
-    raylet = raylet_of_this()
-    session = session_folder(raylet)
-    about = {"gcs": request.get("gcs", ""), "is_head": request.get("head") == node_id(raylet)}
-    return {
-        "host": platform.node(),
-        "place": _place(),
-        "python": platform.python_version(),
-        "versions": {name: version_of(name) for name in PACKAGES},
-        "code": code_digest(),
-        "token": token_facts(request["salt"]),
-        "modes": auth_modes(raylet, about),
-        "listeners": listeners(raylet, about),
-        "disks": [disk(folder, use) for folder, use in _folders(session)],
-        "shm": disk("/dev/shm", "shared memory"),
-        "memory": memory(),
-        "open_files": open_files(raylet),
-        "skew": skew(clock),
-        "storage": os.environ.get("TWOHEAD_STORAGE", ""),
-    }
+    node = this_node(gcs, head)
+    folders = [] if node.session is None else [(node.session, "Ray's session")]
+    folders.append((os.environ.get("TMPDIR") or "/tmp", "temporary files"))
+    memory = psutil.virtual_memory()
+    soft, _ = psutil.Process(node.raylet).rlimit(psutil.RLIMIT_NOFILE)
+    return NodeFacts(
+        machine=_machine(),
+        python=platform.python_version(),
+        versions={name: version_of(name) for name in PACKAGES},
+        code=code_digest(),
+        token=token_facts(salt),
+        modes=auth_modes(node),
+        listeners=listeners(node),
+        disks=[disk_room(folder, use) for folder, use in folders],
+        shm=disk_room("/dev/shm", "shared memory"),
+        memory_total=memory.total,
+        memory_available=memory.available,
+        open_files=2**31 if soft == psutil.RLIM_INFINITY else soft,
+        skew=None if clock is None else skew(clock),
+    )
 
 
 class Clock:
@@ -75,87 +87,12 @@ class Clock:
         return time.time()
 
 
-def node_id(raylet: int | None) -> str | None:
-    """Return Ray's id of the node whose process this is; None outside of Ray."""
-    if raylet is None:
-        return None
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def version_of(name: str) -> str | None:
-    """Return the version of an installed distribution; None if there is none."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def code_digest() -> str | None:
-    """Return one value for all our source files; equal versions can have different code."""
-    digest = hashlib.sha256()
-    for package in CODE:
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            return None
-        for folder in spec.submodule_search_locations:
-            for file in sorted(Path(folder).rglob("*.py")):
-                digest.update(f"{package}/{file.relative_to(folder)}\0".encode())
-                digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def disk(folder: str, use: str) -> dict[str, Any]:
-    """Return the room where a folder lies, in bytes; of the next folder above if it is not there.
-
-    Args:
-        folder: An absolute path.
-        use: What it is for.
-    """
-    place = Path(folder)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    told: dict[str, Any] = {"path": folder, "use": use, "problem": None}
-    try:
-        room, inodes = shutil.disk_usage(place), os.statvfs(place)
-    except OSError as error:
-        return {**told, "problem": error.strerror or "cannot be looked at"}
-    has_inodes = inodes.f_files == 0 or inodes.f_favail > 0  # 0 of 0: it does not count them
-    return {
-        **told,
-        "free": room.free,
-        "total": room.total,
-        "has_inodes": has_inodes,
-    }
-
-
-def memory() -> dict[str, int]:
-    """Return the machine's memory, ``total`` and ``available``, in bytes."""
-    found = {"total": 0, "available": 0}
-    names = {"MemTotal": "total", "MemAvailable": "available"}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in names:
-            found[names[name]] = int(rest.split()[0]) * 1024
-    return found
-
-
-def open_files(raylet: int | None) -> int:
-    """Return how many files a process of this node may hold open."""
-    limits = Path(f"/proc/{raylet or 'self'}/limits").read_text().splitlines()
-    soft = next(line for line in limits if line.startswith("Max open files")).split()[3]
-    return 2**31 if soft == "unlimited" else int(soft)
-
-
 def skew(clock: Any) -> tuple[float, float] | None:
     """Return bounds of how far this machine's clock is ahead of another's, in seconds.
 
     The other's reading was taken between two of ours, so the truth lies between the bounds.
     None if there was no answer.
     """
-    if clock is None:
-        return None
     import ray
 
     bounds = []
@@ -170,14 +107,169 @@ def skew(clock: Any) -> tuple[float, float] | None:
     return min(bounds, key=lambda bound: bound[1] - bound[0])
 
 
-def _folders(session: str | None) -> Sequence[tuple[str, str]]:
-    """Return the folders of this machine that fill up, each with what it is for."""
-    temporary = os.environ.get("TMPDIR") or "/tmp"
-    found = [] if session is None else [(session, "Ray's session")]
-    return [*found, (temporary, "temporary files")]
+def version_of(name: str) -> str | None:
+    """Return the version of an installed distribution; None if there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
-def _place() -> str:
+def code_digest() -> str | None:
+    """Return one value for all our source files; None if they are not there."""
+    digest = hashlib.sha256()
+    for package in CODE:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        for folder in spec.submodule_search_locations:
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(f"{package}/{file.relative_to(folder)}\0".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def token_facts(salt: bytes) -> TokenFacts:
+    """Return where this machine's token lies, and who may read it."""
+    file = token_path(os.environ)
+    facts = TokenFacts(path=str(file))
+    try:
+        mode, folder_mode = (stat.S_IMODE(os.stat(each).st_mode) for each in (file, file.parent))
+        facts = replace(facts, mode=mode, folder_mode=folder_mode)
+        digest = digest_of(file.read_text(encoding="utf-8"), salt)
+        facts = replace(facts, digest=digest, problem=None if digest else "is empty")
+    except FileNotFoundError:
+        facts = replace(facts, problem="is not there")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        facts = replace(facts, problem=f"cannot be read ({why})")
+    if given := os.environ.get("RAY_AUTH_TOKEN"):
+        digest = digest_of(given, salt)
+        return replace(facts, source="RAY_AUTH_TOKEN", digest=digest, problem=None)
+    return facts
+
+
+def digest_of(token: str | None, salt: bytes) -> str | None:
+    """Return a salted hash of a token; None for none."""
+    stripped = (token or "").strip()
+    return hashlib.sha256(salt + stripped.encode()).hexdigest() if stripped else None
+
+
+def disk_room(folder: str, use: str) -> DiskRoom:
+    """Return the room of a folder; of the next one above if it is not there."""
+    place = Path(folder)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        room, inodes = shutil.disk_usage(place), os.statvfs(place)
+    except OSError as error:
+        why = error.strerror or "cannot be looked at"
+        return DiskRoom(path=folder, use=use, problem=why)
+    has_inodes = inodes.f_files == 0 or inodes.f_favail > 0  # 0 of 0: it does not count them
+    return DiskRoom(path=folder, use=use, free=room.free, total=room.total, has_inodes=has_inodes)
+
+
+def write_probe(uri: str, run: str) -> StorageFacts:
+    """Write this machine's probe into a storage, read it back and find it listed.
+
+    Args:
+        uri: The storage.
+        run: What tells this examination from others; no ``/`` in it.
+    """
+    store = _opened(uri)
+    if isinstance(store, str):
+        return StorageFacts(errors={"write": store})
+    root, name = store.root, probe_name()
+    path, content = f"{PROBES}/{run}/{name}", name.encode()
+    disk = None if root is None else disk_room(str(root), "storage")
+    facts = StorageFacts(made=root is not None and not root.exists(), disk=disk)
+    step = "write"
+    try:
+        store.put(path, content)
+        step = "read"
+        if store.get(path) != content:
+            raise ValueError("other content came back")
+        step = "list"
+        if path not in store.list(f"{PROBES}/{run}"):
+            raise ValueError("it is not listed")
+    except Exception as error:
+        return replace(facts, errors={step: _line(error)})
+    return facts
+
+
+def unseen_probes(uri: str, run: str, names: Sequence[str]) -> list[str]:
+    """Return which of these machines' probes are not there; each is looked up by its name."""
+    store = _opened(uri)
+    if isinstance(store, str):
+        return []
+    return [name for name in names if not store.exists(f"{PROBES}/{run}/{name}")]
+
+
+def remove_probe(uri: str, run: str, made: Sequence[str]) -> str | None:
+    """Delete this machine's probe, and the folders that are empty then; return its error.
+
+    Args:
+        uri: The storage.
+        run: As in `write_probe`.
+        made: The machines, by `probe_name`, that had to make the storage's folder.
+    """
+    store, name, failed = _opened(uri), probe_name(), None
+    if isinstance(store, str):
+        return None
+    try:
+        store.delete(f"{PROBES}/{run}/{name}")
+    except Exception as error:
+        failed = _line(error)
+    if store.root is not None:
+        with suppress(OSError):  # others' probes are still there
+            (store.root / PROBES / run).rmdir()
+            (store.root / PROBES).rmdir()
+            if name in made:
+                store.root.rmdir()
+    return failed
+
+
+def probe_name() -> str:
+    """Return what names this machine's probe: Ray's id of the node whose task this is."""
+    return "here" if raylet_of_this() is None else node_id()
+
+
+def gpu_facts(seconds: float) -> GpuFacts:
+    """Return how many GPUs TensorFlow sees on this machine; asked in a process of its own.
+
+    It sees those that Ray offers: a task without a GPU has an empty ``CUDA_VISIBLE_DEVICES``.
+
+    Args:
+        seconds: How long TensorFlow may take.
+    """
+    if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
+        return GpuFacts(is_simulated=True)
+    environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
+    offered = environment_of(raylet_of_this()).get(VISIBLE)
+    environment |= {} if offered is None else {VISIBLE: offered}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", GPU_QUESTION]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return GpuFacts(problem=f"no answer within {seconds:g} s")
+    except OSError as error:
+        return GpuFacts(problem=str(error))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("visible: ")]
+    if lines:
+        return GpuFacts(seen=int(lines[-1].split()[1]))
+    said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+    return GpuFacts(problem=said[:LONGEST_REASON])
+
+
+def has_nvidia(root: Path = Path("/")) -> bool:
+    """Tell whether there is an NVIDIA device, without loading what takes seconds."""
+    return any((root / name).exists() for name in ("dev/nvidia0", "dev/nvidiactl", "dev/dxg"))
+
+
+def _machine() -> str:
     """Return what two nodes on one machine share, and nobody else has: kernel and network."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -186,136 +278,7 @@ def _place() -> str:
         return platform.node()
 
 
-FOLDER = ".doctor"
-"""Where the probes lie in a storage; no study begins with a dot."""
-GPU_QUESTION = (
-    "from trainables.model.backend import visible_gpus as n; print('visible:', n(), flush=True)"
-)
-LONGEST_REASON = 200
-
-
-def write_probe(uri: str, run: str, name: str) -> dict[str, Any]:
-    """Write this machine's probe, read it back and find it listed.
-
-    Args:
-        uri: The storage.
-        run: What tells this examination from others; no ``/`` in it.
-        name: This machine's, unique; no ``/`` in it.
-
-    Returns:
-        By step (``write``, ``read``, ``list``) its error or None, the room of a local storage,
-        and whether its folder had to be ``made``.
-    """
-    told: dict[str, Any] = dict.fromkeys(("write", "read", "list", "delete", "disk"))
-    told |= {"unseen": [], "made": False}
-    opened = _open(uri)
-    if isinstance(opened, str):
-        return {**told, "write": opened}
-    path = f"{FOLDER}/{run}/{name}"
-    if opened.root is not None:
-        told |= {"made": not opened.root.exists(), "disk": disk(str(opened.root), "storage")}
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("write", lambda: opened.put(path, name.encode())),
-        ("read", lambda: _expect(opened.get(path) == name.encode(), "other content came back")),
-        ("list", lambda: _expect(path in opened.list(f"{FOLDER}/{run}"), "it is not listed")),
-    ]
-    for step, act in steps:
-        told[step] = _error(act)
-        if told[step]:
-            break
-    return told
-
-
-def unseen_probes(uri: str, run: str, names: Sequence[str]) -> list[str]:
-    """Return which of these probes are not there; each is looked up by its name."""
-    opened = _open(uri)
-    if isinstance(opened, str):
-        return []
-    return [name for name in names if not opened.exists(f"{FOLDER}/{run}/{name}")]
-
-
-def remove_probe(uri: str, run: str, name: str, *, made: bool) -> str | None:
-    """Delete this machine's probe, and the folders that are empty then.
-
-    Args:
-        uri: The storage.
-        run: As in `write_probe`.
-        name: As in `write_probe`.
-        made: Whether the storage's folder was made for the probe.
-
-    Returns:
-        Its error or None.
-    """
-    opened = _open(uri)
-    if isinstance(opened, str):
-        return None
-    failed = _error(lambda: opened.delete(f"{FOLDER}/{run}/{name}"))
-    if opened.root is not None:
-        with suppress(OSError):  # others' probes are still there
-            (opened.root / FOLDER / run).rmdir()
-            (opened.root / FOLDER).rmdir()
-            if made:
-                opened.root.rmdir()
-    return failed
-
-
-def write_here(uri: str, run: str) -> dict[str, Any]:
-    """`write_probe` on the node whose task this is."""
-    return write_probe(uri, run, str(_node_id()))
-
-
-def remove_here(uri: str, run: str, made: Sequence[str]) -> str | None:
-    """`remove_probe` on the node whose task this is; ``made`` names the nodes that made it."""
-    name = str(_node_id())
-    return remove_probe(uri, run, name, made=name in made)
-
-
-def gpu_facts(visible: str | None, seconds: float) -> dict[str, Any]:
-    """Return how many GPUs TensorFlow sees on this machine; asked in a process of its own.
-
-    Args:
-        visible: ``CUDA_VISIBLE_DEVICES`` of who offers the GPUs; None if it has none. A task
-            without a GPU has an empty one.
-        seconds: How long TensorFlow may take.
-    """
-    if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
-        return {"seen": None, "is_simulated": True, "problem": None}
-    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
-    if visible is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = visible
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    told: dict[str, Any] = {"seen": None, "is_simulated": False, "problem": None}
-    command = [sys.executable, "-c", GPU_QUESTION]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {**told, "problem": f"no answer within {seconds:g} s"}
-    except OSError as error:
-        return {**told, "problem": str(error)}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("visible: ")]
-    if lines:
-        return {**told, "seen": int(lines[-1].split()[1])}
-    said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-    return {**told, "problem": said[:LONGEST_REASON]}
-
-
-def gpus_here(seconds: float) -> dict[str, Any]:
-    """Return `gpu_facts` of the node whose task this is."""
-    return gpu_facts(raylet_environment().get("CUDA_VISIBLE_DEVICES"), seconds)
-
-
-def has_nvidia(root: Path = Path("/")) -> bool:
-    """Tell whether there is an NVIDIA device, without loading what takes seconds."""
-    return any((root / name).exists() for name in ("dev/nvidia0", "dev/nvidiactl", "dev/dxg"))
-
-
-def _node_id() -> str | None:
-    return node_id(raylet_of_this())
-
-
-def _open(uri: str) -> Any:
+def _opened(uri: str) -> Any:
     """Return the storage, or why it cannot be opened."""
     try:
         from trainables.storage.store import Store
@@ -323,20 +286,6 @@ def _open(uri: str) -> Any:
         return Store(uri)
     except Exception as error:  # an old release may raise anything
         return _line(error)
-
-
-def _error(act: Callable[[], None]) -> str | None:
-    """Return why a step failed; None if it did not."""
-    try:
-        act()
-    except Exception as error:
-        return _line(error)
-    return None
-
-
-def _expect(is_so: bool, otherwise: str) -> None:
-    if not is_so:
-        raise ValueError(otherwise)
 
 
 def _line(error: Exception) -> str:

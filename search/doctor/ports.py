@@ -1,17 +1,20 @@
-"""Which ports of a machine are listened on, by whom, and whether they ask for the token."""
+"""Which ports of a machine are listened on, by whom, and whether they ask for the token.
 
-import hashlib
+Travels to the nodes as it is here (see `search.doctor.cluster`).
+"""
+
 import http.client
 import ipaddress
 import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
-LISTENING = "0A"
-"""How the kernel's tables name that state."""
+import psutil
+
+from search.cluster.token import own_token
+from search.doctor.facts import Answer, Listener, PortAnswers
+
 ROLES = (
     ("gcs/gcs_server", "control service"),
     ("raylet/raylet ", "raylet"),
@@ -33,219 +36,7 @@ RETITLED = "ray::"
 """How a process begins its title that has written it over its environment."""
 HEADS_OWN = {"control service", "dashboard", "Ray Client", "autoscaler", "log monitor"}
 WITHOUT_A_NAME = "unseen"
-
-
-def listeners(raylet: int | None, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every port that is listened on here, and what those of this Ray say to strangers.
-
-    A Ray port is asked without a token, with a wrong one, and with ours, for what changes
-    nothing. Those that only this machine reaches are listed, not asked, but for the dashboard.
-    """
-    sockets = _listening()
-    holders = _holders({inode for inode, _, _ in sockets})
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for inode, address, port in sockets:
-        pid = holders.get(inode)
-        line = "" if pid is None else _line(pid)
-        role = _role(line)
-        is_ours = (
-            role is not None and pid is not None and _is_ours(pid, role, line, raylet, request)
-        )
-        found[address, port] = {
-            "address": address,
-            "port": port,
-            "holder": role or (WITHOUT_A_NAME if pid is None else _name(pid)),
-            "is_rays": role is not None,
-            "is_this_rays": is_ours,
-            "answer": None,
-        }
-    own = [each for each in found.values() if each["is_this_rays"] and is_worth_asking(each)]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for each, answer in zip(own, pool.map(_ask, own), strict=True):
-            each["answer"] = answer
-    return sorted(found.values(), key=lambda each: (each["port"], each["address"]))
-
-
-def _ask(listener: Mapping[str, Any]) -> dict[str, Any]:
-    host = _reachable(listener["address"])
-    return ask_port(listener["holder"], host, listener["port"])
-
-
-def is_worth_asking(listener: Mapping[str, Any]) -> bool:
-    """Tell whether a port of Ray's is asked: not the many of its workers, which are all alike."""
-    if listener["holder"] == "worker":
-        return False
-    return not is_loopback(listener["address"]) or listener["holder"] == "dashboard"
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether only this machine reaches an address.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
-        (True, True, False)
-    """
-    return ipaddress.ip_address(address).is_loopback
-
-
-def raylet_of_this() -> int | None:
-    """Return the process id of the raylet that started this process; None outside of Ray."""
-    parent = os.getppid()
-    return parent if _role(_line(parent)) == "raylet" else None
-
-
-def raylet_environment() -> dict[str, str]:
-    """Return the environment of the raylet that started this process; empty outside of Ray."""
-    raylet = raylet_of_this()
-    return {} if raylet is None else _environment(raylet)
-
-
-def session_folder(raylet: int | None) -> str | None:
-    """Return the folder of this node's Ray."""
-    words = [] if raylet is None else _line(raylet).split(" ")
-    return next((w.partition("=")[2] for w in words if w.startswith("--session_dir=")), None)
-
-
-def auth_modes(raylet: int | None, request: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return ``RAY_AUTH_MODE`` of this node's Ray processes, as they were started.
-
-    Workers and others that have a title of their own are left out: theirs cannot be seen.
-    """
-    modes: dict[str, str | None] = {}
-    for pid in _processes():
-        line = _line(pid)
-        role = _role(line)
-        if (
-            role is None
-            or line.startswith(RETITLED)
-            or not _is_ours(pid, role, line, raylet, request)
-        ):
-            continue
-        environment = _environment(pid)
-        if environment:
-            modes[str(role)] = environment.get("RAY_AUTH_MODE")
-    return modes
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return address and port of an entry of ``/proc/net/tcp`` or ``tcp6``.
-
-    Example:
-        >>> parse_address("0100007F:2049"), parse_address("0" * 32 + ":0016")
-        (('127.0.0.1', 8265), ('::', 22))
-    """
-    digits, _, port = text.partition(":")
-    # 32-bit words, each in the order of this machine; all that Ray runs on are little-endian.
-    words = [digits[start : start + 8] for start in range(0, len(digits), 8)]
-    packed = b"".join(bytes.fromhex(word)[::-1] for word in words)
-    address = ipaddress.ip_address(packed)
-    return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
-
-
-def _listening() -> list[tuple[str, str, int]]:
-    """Return inode, address and port of every listening socket of this network namespace."""
-    found = []
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == LISTENING:
-                found.append((fields[9], *parse_address(fields[1])))
-    return found
-
-
-def _holders(inodes: set[str]) -> dict[str, int]:
-    """Return the process that holds each socket, as far as this user may see."""
-    found: dict[str, int] = {}
-    for pid in _processes():
-        try:
-            for handle in os.listdir(f"/proc/{pid}/fd"):
-                target = os.readlink(f"/proc/{pid}/fd/{handle}")
-                if target.startswith("socket:[") and target[8:-1] in inodes:
-                    found.setdefault(target[8:-1], pid)
-        except OSError:
-            continue
-    return found
-
-
-def _is_ours(
-    pid: int, role: str, line: str, raylet: int | None, request: Mapping[str, Any]
-) -> bool:
-    """Tell whether a process belongs to this very node of this very Ray.
-
-    One of another user never does, whatever it calls itself: it would be shown the token.
-    """
-    if raylet is None or _user(pid) != os.getuid():
-        return False
-    if role in HEADS_OWN:
-        gcs = str(request["gcs"])
-        own = gcs in line or os.path.basename(session_folder(raylet) or "\0") in line
-        return bool(request["is_head"]) and (own or _belongs(pid, gcs))
-    return raylet in (pid, _parent(pid))
-
-
-def _belongs(pid: int, gcs: str) -> bool:
-    """Tell whether the dashboard that a process was started by is of the Ray at ``gcs``."""
-    return gcs in _line(_parent(pid))
-
-
-def _reachable(address: str) -> str:
-    """Return where a socket that is bound to this address can be asked from here."""
-    parsed = ipaddress.ip_address(address)
-    if parsed.is_unspecified:
-        return "127.0.0.1" if parsed.version == 4 else "::1"
-    return address
-
-
-def _role(line: str) -> str | None:
-    return next((role for mark, role in ROLES if mark in line), None)
-
-
-def _processes() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
-
-
-def _line(pid: int) -> str:
-    return _read(f"/proc/{pid}/cmdline").replace("\0", " ")
-
-
-def _name(pid: int) -> str:
-    return _read(f"/proc/{pid}/comm").strip() or WITHOUT_A_NAME
-
-
-def _user(pid: int) -> int | None:
-    """Return the user of a process; None if it is gone, or has several.
-
-    Not whose its folder in ``/proc`` is: that is root for what anybody runs with root's rights,
-    such as ``su``, under whatever name.
-    """
-    lines = _read(f"/proc/{pid}/status").splitlines()
-    told = next((line.split()[1:] for line in lines if line.startswith("Uid:")), [])
-    return int(told[0]) if len(set(told)) == 1 else None
-
-
-def _parent(pid: int) -> int:
-    # Behind the name, which is in brackets and may hold anything: state, then the parent.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return int(fields[1]) if len(fields) > 1 else 0
-
-
-def _environment(pid: int) -> dict[str, str]:
-    pairs = (entry.partition("=") for entry in _read(f"/proc/{pid}/environ").split("\0"))
-    return {name: value for name, equals, value in pairs if equals}
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-Answer = Literal["refused", "answered", "silent", "unclear"]
+"""The holder of a socket is not told to other users, but to root."""
 
 ASK_SECONDS = 3.0
 WRONG_TOKEN = "0" * 64
@@ -259,31 +50,160 @@ METHODS = {
     "dashboard agent": "/ray.rpc.ReporterService/HealthCheck",
     "Ray Client": "/ray.rpc.RayletDriver/ClusterInfo",
 }
-REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
-SHOW_NOTHING = {"UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"}
-"""Statuses of gRPC that do not tell whether the token was looked at."""
+STATUSES: Mapping[str, Answer] = {
+    "UNAUTHENTICATED": "refused",
+    "PERMISSION_DENIED": "refused",
+    "UNAVAILABLE": "silent",
+    "DEADLINE_EXCEEDED": "silent",
+    "UNIMPLEMENTED": "unclear",
+    "CANCELLED": "unclear",
+    "INTERNAL": "unclear",
+}
+"""What a status of gRPC tells of whether the token was looked at; any other does: answered."""
 
 
-def ask_port(holder: str, host: str, port: int) -> dict[str, Any]:
-    """Ask a port without a token, with a wrong one, and with ours.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayNode:
+    """The node of Ray that this process belongs to, and how its processes are told from others."""
 
-    Returns:
-        ``by`` (``http``, ``metrics`` or ``grpc``) and what came: ``none``, ``wrong`` and
-        ``right``, the last as ``silent`` if this machine has no token.
+    raylet: int | None = None
+    """The process id of the raylet that started this process; None outside of Ray."""
+    session: str | None = None
+    """Its folder."""
+    gcs: str = ""
+    """The address of its control service."""
+    is_head: bool = False
+
+    def owns(self, process: psutil.Process, role: str) -> bool:
+        """Tell whether a process belongs to this very node of this very Ray.
+
+        One of another user never does, whatever it calls itself: it would be shown the token.
+        Nor does one with several users: it is root's, as ``su`` is, and run by anybody.
+        """
+        users = process.info["uids"] or ()
+        if self.raylet is None or set(users) != {os.getuid()}:
+            return False
+        if role not in HEADS_OWN:
+            return self.raylet in (process.pid, process.info["ppid"])
+        line, session = line_of(process), os.path.basename(self.session or "\0")
+        return self.is_head and (
+            self.gcs in line or session in line or self.gcs in _line(process.info["ppid"])
+        )
+
+
+def this_node(gcs: str = "", head: str | None = None) -> RayNode:
+    """Return the node of Ray that this process belongs to.
+
+    Args:
+        gcs: The address of the Ray's control service.
+        head: Ray's id of the node where that runs.
     """
+    raylet = raylet_of_this()
+    if raylet is None:
+        return RayNode()
+    words = _line(raylet).split(" ")
+    session = next((w.partition("=")[2] for w in words if w.startswith("--session_dir=")), None)
+    return RayNode(raylet=raylet, session=session, gcs=gcs, is_head=node_id() == head)
+
+
+def raylet_of_this() -> int | None:
+    """Return the process id of the raylet that started this process; None outside of Ray."""
+    parent = os.getppid()
+    return parent if role_of(_line(parent)) == "raylet" else None
+
+
+def node_id() -> str:
+    """Return Ray's id of the node whose process this is."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def processes() -> dict[int, psutil.Process]:
+    """Return the processes of this machine by id, each with what this user may see of it."""
+    attributes = ["cmdline", "name", "ppid", "uids"]
+    return {process.pid: process for process in psutil.process_iter(attributes)}
+
+
+def line_of(process: psutil.Process) -> str:
+    """Return the command line of one of `processes`."""
+    return " ".join(process.info["cmdline"] or ())
+
+
+def role_of(line: str) -> str | None:
+    """Return what a command line is in Ray; None if it is none of Ray's."""
+    return next((role for mark, role in ROLES if mark in line), None)
+
+
+def environment_of(pid: int | None) -> dict[str, str]:
+    """Return the environment that a process was started with; empty if it cannot be seen."""
+    try:
+        return psutil.Process(pid).environ() if pid is not None else {}
+    except psutil.Error:
+        return {}
+
+
+def listeners(node: RayNode) -> tuple[Listener, ...]:
+    """Return every port that is listened on here, and what those of this Ray say to strangers.
+
+    A Ray port is asked without a token, with a wrong one, and with ours, for what changes
+    nothing. Those that only this machine reaches are listed, not asked, but for the dashboard.
+    """
+    try:
+        sockets = psutil.net_connections("tcp")
+    except (OSError, psutil.Error):  # a kernel that shows no tables
+        sockets = []
+    known = processes()
+    found: dict[tuple[str, int], Listener] = {}
+    for socket in sorted(sockets, key=lambda each: (each.pid or 0, each.fd)):
+        if socket.status == psutil.CONN_LISTEN and socket.laddr:
+            address, port = socket.laddr
+            listener = _listener(address, port, known.get(socket.pid or 0), node)
+            found[listener.address, listener.port] = listener
+    ordered = [found[key] for key in sorted(found, key=lambda key: (key[1], key[0]))]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return tuple(pool.map(_asked, ordered))
+
+
+def auth_modes(node: RayNode) -> dict[str, str | None]:
+    """Return ``RAY_AUTH_MODE`` of this node's Ray processes, as they were started.
+
+    Workers and others that have a title of their own are left out: theirs cannot be seen.
+    """
+    modes: dict[str, str | None] = {}
+    for pid, process in processes().items():
+        line = line_of(process)
+        role = role_of(line)
+        if role is None or line.startswith(RETITLED) or not node.owns(process, role):
+            continue
+        if environment := environment_of(pid):
+            modes[role] = environment.get("RAY_AUTH_MODE")
+    return modes
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    return ipaddress.ip_address(address).is_loopback
+
+
+def ask_port(holder: str, host: str, port: int) -> PortAnswers:
+    """Ask a port without a token, with a wrong one, and with ours."""
     own = own_token()
     tokens = {"none": None, "wrong": WRONG_TOKEN} | ({"right": own} if own else {})
     by, first = ask_http(host, port, None)
     if first is None:
         told = {name: ask_grpc(holder, host, port, token) for name, token in tokens.items()}
-        return {"by": "grpc", "right": "silent", **told}
+        return PortAnswers(by="grpc", **told)
     told = {name: ask_http(host, port, token)[1] or "silent" for name, token in tokens.items()}
-    return {"by": by, "right": "silent", **told}
+    return PortAnswers(by=by, **told)
 
 
-def ask_http(
-    host: str, port: int, token: str | None, path: str = "/api/version"
-) -> tuple[str, Answer | None]:
+def ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
     """Ask for a page; Ray looks at the token before it looks whether there is one.
 
     Returns:
@@ -292,18 +212,26 @@ def ask_http(
     """
     connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
     try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        begins = response.read(len(METRICS))
+        status, begins = read_page(connection, "/api/version", token, len(METRICS))
     except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
         return "", None
     except OSError:
         return "http", "silent"
+    by = "metrics" if begins == METRICS else "http"
+    return by, "refused" if status in {401, 403} else "answered"
+
+
+def read_page(
+    connection: http.client.HTTPConnection, path: str, token: str | None, most: int
+) -> tuple[int, bytes]:
+    """Return status and content of a page, ``most`` bytes of it, and end the connection."""
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(most)
     finally:
         connection.close()
-    by = "metrics" if begins == METRICS else "http"
-    return by, "refused" if response.status in {401, 403} else "answered"
 
 
 def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
@@ -323,69 +251,37 @@ def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
         try:
             channel.unary_unary(method)(b"", timeout=ASK_SECONDS, metadata=metadata)
         except grpc.RpcError as error:
-            return _status(error.code().name)
+            return STATUSES.get(error.code().name, "answered")
     return "answered"
 
 
-def _status(name: str) -> Answer:
-    if name in REFUSED:
-        return "refused"
-    if name in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
-        return "silent"
-    return "unclear" if name in SHOW_NOTHING else "answered"
+def _listener(address: str, port: int, process: psutil.Process | None, node: RayNode) -> Listener:
+    role = None if process is None else role_of(line_of(process))
+    name = WITHOUT_A_NAME if process is None else process.info["name"] or WITHOUT_A_NAME
+    plain = ipaddress.ip_address(address)
+    return Listener(
+        address=str(getattr(plain, "ipv4_mapped", None) or plain),
+        port=port,
+        holder=role or name,
+        is_rays=role is not None,
+        is_this_rays=process is not None and role is not None and node.owns(process, role),
+    )
 
 
-def token_facts(salt: bytes) -> dict[str, Any]:
-    """Return where this machine's token lies and who may read it; never the token.
+def _asked(listener: Listener) -> Listener:
+    """Return a listener with its answers, if it is asked: workers are many, and all alike."""
+    if not listener.is_this_rays or listener.holder == "worker":
+        return listener
+    if is_loopback(listener.address) and listener.holder != "dashboard":
+        return listener
+    bound = ipaddress.ip_address(listener.address)
+    local = "127.0.0.1" if bound.version == 4 else "::1"
+    host = local if bound.is_unspecified else listener.address
+    return replace(listener, answers=ask_port(listener.holder, host, listener.port))
 
-    It is looked for where Ray does (ray 2.60): ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH``,
-    ``~/.ray/auth_token``.
 
-    Args:
-        salt: Goes into ``digest``, by which tokens are compared.
-    """
-    file = token_file()
-    facts: dict[str, Any] = {
-        "source": "file",
-        "path": str(file),
-        "mode": None,
-        "folder_mode": None,
-        "digest": None,
-        "problem": None,
-    }
+def _line(pid: int) -> str:
     try:
-        facts["mode"] = stat.S_IMODE(os.stat(file).st_mode)
-        facts["folder_mode"] = stat.S_IMODE(os.stat(file.parent).st_mode)
-        facts["digest"] = digest_of(file.read_text(encoding="utf-8"), salt)
-        facts["problem"] = None if facts["digest"] else "is empty"
-    except FileNotFoundError:
-        facts["problem"] = "is not there"
-    except (OSError, ValueError) as error:
-        facts["problem"] = f"cannot be read ({getattr(error, 'strerror', None) or 'no text'})"
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        digest = digest_of(os.environ["RAY_AUTH_TOKEN"], salt)
-        facts.update(source="RAY_AUTH_TOKEN", digest=digest, problem=None)
-    return facts
-
-
-def token_file() -> Path:
-    """Return where Ray looks for the token's file."""
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
-
-
-def own_token() -> str | None:
-    """Return the token that this process would show to a Ray; None if it has none."""
-    given = os.environ.get("RAY_AUTH_TOKEN")
-    if given:
-        return given.strip()
-    try:
-        return token_file().read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
-        return None
-
-
-def digest_of(token: str | None, salt: bytes) -> str | None:
-    """Return a salted hash of a token; None for none."""
-    stripped = (token or "").strip()
-    return hashlib.sha256(salt + stripped.encode()).hexdigest() if stripped else None
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""

@@ -1,136 +1,106 @@
 """Which versions a machine needs: what our own distribution declares, and no second list."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 
-from search.doctor.findings import Finding, Place, Problem, finding
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from search.doctor.facts import ClusterFacts, Machine
+from search.doctor.findings import Problem, fail, on_each, warn
 
 OURS = "twohead-search"
 INSTALL = (
     "Install the same release of twohead-search, with what it needs, on every node: "
     "`pip install --upgrade twohead-search` in the setup commands, then `ray up` again"
 )
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*([^;]*)$")
-
-Bounds = Mapping[str, Sequence[tuple[str, str]]]
-"""By package: operators and versions, such as ``(">=", "2.60"), ("<", "2.61")``."""
 
 
-def declared_bounds() -> Bounds:
+def declared_bounds() -> dict[str, SpecifierSet]:
     """Return what the installed distribution asks of its packages; empty if there is none."""
     try:
-        required = metadata.requires(OURS) or []
+        return bounds_of(metadata.requires(OURS) or [])
     except metadata.PackageNotFoundError:
         return {}
-    return parse_bounds(required)
 
 
-def parse_bounds(required: Iterable[str]) -> Bounds:
-    """Return the bounds of requirements; those of extras are left out.
+def bounds_of(required: Iterable[str]) -> dict[str, SpecifierSet]:
+    """Return the bounds of requirements by package; those of extras are left out.
 
     Example:
-        >>> parse_bounds(["ray[default]>=2.60,<2.61", 'torch>=2; extra == "gp"'])
-        {'ray': [('>=', '2.60'), ('<', '2.61')]}
+        >>> bounds_of(["ray[default]>=2.60,<2.61", 'torch>=2; extra == "gp"'])
+        {'ray': <SpecifierSet('<2.61,>=2.60')>}
     """
-    bounds: dict[str, Sequence[tuple[str, str]]] = {}
-    for requirement in required:
-        match = _REQUIREMENT.match(requirement.strip())
-        if match:
-            bounds[match[1].lower()] = re.findall(r"([<>=!~]+)\s*([^\s,]+)", match[2])
-    return bounds
+    requirements = [Requirement(line) for line in required]
+    return {one.name.lower(): one.specifier for one in requirements if one.marker is None}
 
 
 def is_older(version: str, other: str) -> bool:
-    """Tell whether a version comes before another, by the numbers in it.
+    """Tell whether a version comes before another; what is no version comes before all.
 
     Example:
         >>> is_older("3.9", "3.15.1"), is_older("2.60.0", "2.60"), is_older("2.61.0rc1", "2.61")
         (True, False, True)
     """
-    return _order(version) < _order(other)
+    try:
+        return Version(version) < Version(other)
+    except InvalidVersion:
+        return True
 
 
-def judge_versions(places: Sequence[Place], bounds: Bounds) -> Finding:
-    """Judge whether all machines run the same, and nothing older than what is safe."""
-    known = [place for place in places if place.facts is not None]
-    problems = [(place.title, p) for place in known for p in _of_one(place, known[0], bounds)]
-    if not bounds:
-        problems.append(("", _NOT_INSTALLED))
-    return finding("versions", problems, _fine(known))
-
-
-_NOT_INSTALLED = Problem(
-    what="twohead-search is not installed here, so the floors are not known",
-    cure="Install it, with `pip install twohead-search` or `pip install .` in its folder",
-    state="warn",
-)
-
-
-def _fine(known: Sequence[Place]) -> str:
-    facts = known[0].facts if known else None
-    if facts is None:
-        return "nothing to compare"
-    told = [f"Python {facts['python']}"]
-    told += [f"{name} {version}" for name, version in facts["versions"].items()]
-    return ", ".join(told) + (f"; the same on {len(known)} nodes" if len(known) > 1 else "")
-
-
-def _of_one(place: Place, first: Place, bounds: Bounds) -> list[Problem]:
-    facts, other = place.facts, first.facts
-    assert facts is not None
-    assert other is not None
-    problems = [
-        p for name, found in facts["versions"].items() for p in _bounded(name, found, bounds)
-    ]
-    differing = {
-        name: (found, other["versions"].get(name))
-        for name, found in facts["versions"].items()
-        if found is not None and found != other["versions"].get(name)
-    }
-    problems += [
-        Problem(what=f"{name} {found}, but {there or 'none'} on {first.title}", cure=INSTALL)
-        for name, (found, there) in differing.items()
-    ]
-    if facts["code"] != other["code"] and OURS not in differing:
-        what = f"other code than on {first.title}, at the same version of {OURS}"
-        problems.append(Problem(what=what, cure=INSTALL))
-    return problems + _python(facts["python"], other["python"], first.title)
-
-
-def _bounded(name: str, version: str | None, bounds: Bounds) -> list[Problem]:
-    if version is None:
-        return [Problem(what=f"{name} is not installed", cure=INSTALL)] if bounds else []
-    problems = []
-    for operator, bound in bounds.get(name, ()):
-        if operator == ">=" and is_older(version, bound):
-            what = f"{name} {version} is older than {bound}"
-            problems.append(Problem(what=what, cure=INSTALL))
-        if operator == "<" and not is_older(version, bound):
-            what = f"{name} {version} was not tried: below {bound} is"
-            problems.append(Problem(what=what, cure=INSTALL, state="warn"))
-    return problems
-
-
-def _python(version: str, other: str, where: str) -> list[Problem]:
-    if version == other:
-        return []
-    is_minor = version.split(".")[:2] != other.split(".")[:2]
-    return [
-        Problem(
-            what=f"Python {version}, but {other} on {where}",
-            cure="Use one Python on all nodes: Ray takes no two of different minor versions",
-            state="FAIL" if is_minor else "warn",
+def version_problems(cluster: ClusterFacts) -> Iterator[Problem]:
+    """Yield where machines do not run the same, or something older than what is safe."""
+    yield from on_each(_of_one)(cluster)
+    if not cluster.bounds:
+        yield warn(
+            "twohead-search is not installed here, so the floors are not known",
+            "Install it, with `pip install twohead-search` or `pip install .` in its folder",
         )
-    ]
 
 
-def _order(version: str) -> tuple[tuple[int, ...], int]:
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    if match is None:
-        return (), 0
-    numbers = [int(part) for part in match[0].split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    is_before = re.match(r"\.?(?:a|b|rc|dev)", version[match.end() :]) is not None
-    return tuple(numbers), -1 if is_before else 0
+def versions_told(cluster: ClusterFacts) -> str:
+    """Return the versions that all machines share."""
+    if not cluster.answered:
+        return "nothing to compare"
+    facts = cluster.answered[0].facts
+    told = [f"Python {facts.python}"]
+    told += [f"{name} {version}" for name, version in facts.versions.items()]
+    num = len(cluster.answered)
+    return ", ".join(told) + (f"; the same on {num} nodes" if num > 1 else "")
+
+
+def _of_one(machine: Machine, cluster: ClusterFacts) -> Iterator[Problem]:
+    facts, first = machine.facts, cluster.answered[0]
+    for name, found in facts.versions.items():
+        yield from _bounded(name, found, cluster.bounds)
+    differing = {
+        name: f"{found}, but {first.facts.versions.get(name) or 'none'}"
+        for name, found in facts.versions.items()
+        if found is not None and found != first.facts.versions.get(name)
+    }
+    for name, told in differing.items():
+        yield fail(f"{name} {told} on {first.title}", INSTALL)
+    if facts.code != first.facts.code and OURS not in differing:
+        yield fail(f"other code than on {first.title}, at the same version of {OURS}", INSTALL)
+    here, there = facts.python, first.facts.python
+    if here != there:
+        told_as = warn if here.split(".")[:2] == there.split(".")[:2] else fail
+        yield told_as(
+            f"Python {here}, but {there} on {first.title}",
+            "Use one Python on all nodes: Ray takes no two of different minor versions",
+        )
+
+
+def _bounded(
+    name: str, version: str | None, bounds: Mapping[str, SpecifierSet]
+) -> Iterator[Problem]:
+    if version is None:
+        if bounds:
+            yield fail(f"{name} is not installed", INSTALL)
+        return
+    for bound in bounds.get(name, ()):
+        if bound.operator == ">=" and is_older(version, bound.version):
+            yield fail(f"{name} {version} is older than {bound.version}", INSTALL)
+        if bound.operator == "<" and not is_older(version, bound.version):
+            yield warn(f"{name} {version} was not tried: below {bound.version} is", INSTALL)

@@ -16,6 +16,7 @@ from search.remote.questions import ANSWER_SECONDS, CommandOutput, Questions, St
 from search.remote.request import (
     JobRequest,
     folder_here,
+    is_place,
     place_and_name,
     storage_there,
 )
@@ -35,6 +36,8 @@ TEST_SECONDS = 1800.0
 @final
 class Client:
     """The studies of one cluster; made by `search.connect`. A context manager.
+
+    Every method raises `ClusterError` if the cluster cannot be reached or is gone for too long.
 
     Args:
         address: A URL, ``host:port``, or the file that `ray up` was given; None for what
@@ -76,7 +79,6 @@ class Client:
         Raises:
             InputError: If the study holds a secret or its modules are too large.
             StudyLocked: If the cluster runs a study of this name already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         study = given_study(study)
         said = storage or self._storage or storage_there(study.storage)
@@ -108,7 +110,6 @@ class Client:
         Raises:
             InputError: If a number cannot be.
             StudyLocked: If the cluster runs a study of this name already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         from search.study.digits import digits_study
 
@@ -141,7 +142,6 @@ class Client:
         Raises:
             InputError: If there is no such study.
             StudyLocked: If the cluster runs it already.
-            ClusterError: If the cluster cannot be reached or refuses.
         """
         if isinstance(study, Study):
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
@@ -157,7 +157,6 @@ class Client:
 
         Raises:
             InputError: If the cluster knows nothing of it.
-            ClusterError: If the cluster cannot be reached.
         """
         storage, name = self._find(name)
         told = self._questions.ask("status", storage=storage, name=name)
@@ -171,11 +170,7 @@ class Client:
         return known.with_job(job, self._jobs.last_words(job))
 
     def studies(self) -> tuple[StudyStatus, ...]:
-        """Return where each study of the cluster stands, by name.
-
-        Raises:
-            ClusterError: If the cluster cannot be reached.
-        """
+        """Return where each study of the cluster stands, by name."""
         jobs = self._jobs.by_name()
         others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
         told = self._questions.ask("studies", storage=self._storage, others=others)
@@ -195,7 +190,6 @@ class Client:
 
         Raises:
             InputError: If there is no job.
-            ClusterError: If the cluster cannot be reached, or is gone for too long.
         """
         return self._jobs.lines(name, follow=follow)
 
@@ -208,7 +202,7 @@ class Client:
 
         Raises:
             InputError: If there is no job.
-            ClusterError: If it does not end in time, or the cluster is gone for too long.
+            ClusterError: If it does not end in time.
         """
         self._jobs.wait(name, seconds=seconds)
         return self.status(name)
@@ -220,7 +214,7 @@ class Client:
 
         Raises:
             InputError: If no job of it runs.
-            ClusterError: If it does not end, or the cluster cannot be reached.
+            ClusterError: If it does not end.
         """
         job = self._jobs.needed(name)
         if job.has_ended:
@@ -234,7 +228,6 @@ class Client:
         Raises:
             NoCandidate: If no trial has a point.
             InputError: If there is no such study, or the policy cannot be.
-            ClusterError: If the cluster cannot be reached.
         """
         storage, known = self._find(name)
         if self._is_storage_near:
@@ -249,12 +242,7 @@ class Client:
         return dict(self.best(name, **policy).config)
 
     def relay(
-        self,
-        command: str,
-        arguments: Mapping[str, Any],
-        *,
-        name: str | None = None,
-        columns: int | None = None,
+        self, command: str, arguments: Mapping[str, Any], *, columns: int | None = None
     ) -> CommandOutput:
         """Run a `twohead` command on the cluster that only reads, and return what it printed.
 
@@ -262,15 +250,14 @@ class Client:
             command: ``best``, ``show``, ``list`` or ``doctor``.
             arguments: As `search.cli.main` parses them, with a study's name in the place of
                 its folder.
-            name: Of the study in it, None without one.
             columns: Of the terminal that shall show it; None for a file's.
-
-        Raises:
-            ClusterError: If no answer comes in time.
         """
+        storage, folder = self._storage, arguments.get("folder")
+        if folder and not is_place(folder):
+            storage, _ = self._find(folder)
         told = self._questions.ask(
             "command",
-            storage=self._storage if name is None else self._find(name)[0],
+            storage=storage,
             seconds=TEST_SECONDS if arguments.get("test") else ANSWER_SECONDS,
             name=command,
             arguments=arguments,
@@ -299,10 +286,7 @@ class Client:
         self.close()
 
     def _find(self, said: str) -> tuple[str, str]:
-        """Return where a study lies, and its name.
-
-        Where it lies is as its folder, this client or the study's newest job was told.
-        """
+        """Return where a study lies, as its folder, we or its newest job say, and its name."""
         storage, name = place_and_name(said)
         return storage or self._storage or self._jobs.storage_of(name), name
 

@@ -69,7 +69,9 @@ class Connection:
             self._tunnel.open()
             self.address = self._tunnel.address
         try:
-            self.ray_version = self._check()
+            answer = self.json("GET", "/api/version")
+            if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
+                raise self._no_ray()
         except BaseException:
             self.close()
             raise
@@ -88,11 +90,7 @@ class Connection:
             raise self._no_ray() from None
 
     def look(self, path: str) -> Any:
-        """Return the value at a path, though the cluster be gone for a while.
-
-        Raises:
-            ClusterError: If it is not back in time.
-        """
+        """Return the value at a path, though the cluster be gone for a while."""
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -129,13 +127,6 @@ class Connection:
         if self._tunnel is not None:
             self._tunnel.close()
 
-    def _check(self) -> str:
-        """Return the version of Ray there."""
-        answer = self.json("GET", "/api/version")
-        if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
-            raise self._no_ray()
-        return str(answer["ray_version"])
-
     def _no_ray(self) -> ClusterError:
         return ClusterError(f"{self.address} answers, but not as the dashboard of a Ray")
 
@@ -163,15 +154,14 @@ class Connection:
         finally:
             connection.close()
         if response.status in {401, 403}:
-            raise self._refused()
+            has = (
+                "refused this token" if self._token else "asks for a token, and there is none here"
+            )
+            raise TokenRefused(
+                f"the cluster at {self.address} {has}: copy ~/.ray/auth_token from its head to "
+                "~/.ray/auth_token here and `chmod 600` it"
+            )
         return response.status, content
-
-    def _refused(self) -> TokenRefused:
-        has = "refused this token" if self._token else "asks for a token, and there is none here"
-        return TokenRefused(
-            f"the cluster at {self.address} {has}: copy ~/.ray/auth_token from its head to "
-            f"{os.path.join('~', '.ray', 'auth_token')} here and `chmod 600` it"
-        )
 
 
 def dashboard_url(said: str, *, has_token: bool) -> str:
@@ -217,9 +207,9 @@ def _as_text(address: object) -> str:
 
 def _is_file(said: str) -> bool:
     """Tell whether an address is a cluster's file; refuse what looks like one and is not there."""
+    path = Path(said).expanduser()
     if "://" in said:
         return False
-    path = Path(said).expanduser()
     if path.is_file():
         return True
     if path.suffix in {".yaml", ".yml"} or ("/" in said and not _WITH_PORT.match(said)):
@@ -231,9 +221,8 @@ def _is_file(said: str) -> bool:
 class Tunnel:
     """A port of this machine that leads to a cluster's dashboard over SSH, until it is closed."""
 
-    def __init__(self, file: Path, *, command: tuple[str, ...] | None = None) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._command = command or RAY
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._port = 0
@@ -248,30 +237,26 @@ class Tunnel:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def open(self, *, seconds: float = OPEN_SECONDS) -> None:
-        """Make the tunnel, anew if there was one.
-
-        Raises:
-            Unreachable: If it does not lead anywhere in time; with what the last lines said.
-        """
+    def open(self) -> None:
+        """Make the tunnel, anew if there was one; raise `Unreachable` if it leads nowhere."""
         self.close()
         self._port = _free_port()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
-            [*self._command, "dashboard", str(self._file), "--port", str(self._port)],
+            [*RAY, "dashboard", str(self._file), "--port", str(self._port)],
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
             start_new_session=True,  # nobody is asked for a passphrase, and all of it can be ended
         )
-        end = time.monotonic() + seconds
+        end = time.monotonic() + OPEN_SECONDS
         try:
             while not _leads_somewhere(self._port):
                 if not self.is_open:
                     raise self._failed("")
                 if time.monotonic() >= end:
-                    raise self._failed(f"nothing answered within {seconds:g} s; ")
+                    raise self._failed(f"nothing answered within {OPEN_SECONDS:g} s; ")
                 time.sleep(LOOK_SECONDS)
         except BaseException:
             self.close()

@@ -71,11 +71,7 @@ def pack(request: str, folder: str | None, *, apart_from: Sequence[str] = ()) ->
 
 
 def folder_of_model(model: str, folder: str) -> str:
-    """Return the folder of a stored study's own model function on this machine.
-
-    Raises:
-        InputError: If its module is not there.
-    """
+    """Return the folder on this machine that has the module of a stored study's own model."""
     module = model.partition(":")[0]
     found = os.path.join(os.path.abspath(folder), module.partition(".")[0])
     if os.path.isdir(found) or os.path.isfile(f"{found}.py"):

@@ -1,7 +1,7 @@
 """Questions about a cluster's studies: small jobs that read, whose logs hold the answers.
 
-A question is a name and options (`search.cli.answer` has the functions that answer), the answer a
-plain JSON value. It is packed between two marks, as others write to a job's log as well.
+A question is a name and options (`search.cli.answer` has the functions that answer), the answer
+JSON. It is packed between two marks, as others write to a job's log as well.
 """
 
 import base64
@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self, final
 
 from search.errors import (
@@ -54,7 +54,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOutput:
-    """What a `twohead` command printed on the cluster, and its exit status."""
+    """What a `twohead` command ended with and printed on the cluster."""
 
     status: int
     out: str
@@ -163,11 +163,7 @@ class Questions:
 
 
 def as_text(asked: Mapping[str, Any]) -> str:
-    """Return a question as it travels.
-
-    Raises:
-        InputError: If it is no plain value, or has a key in it.
-    """
+    """Return a question as it travels; refuse one with a key in it."""
     try:
         text = json.dumps(plain(asked))
     except (TypeError, ValueError) as error:
@@ -201,12 +197,10 @@ def why_no_answer(job: Job, log: str) -> str:
 def to_log(answer: Mapping[str, Any], question: str) -> str:
     """Return an answer as lines of plain letters between two marks.
 
-    Args:
-        answer: Plain JSON values.
-        question: Letters and digits that nobody else knows: whatever a study's names and
-            reasons say, they cannot forge a mark.
+    ``question`` is made of letters that nobody else knows: whatever a study's names and reasons
+    say, they cannot forge a mark.
     """
-    packed = base64.b64encode(zlib.compress(json.dumps(answer).encode())).decode()
+    packed = base64.b64encode(zlib.compress(json.dumps(answer, default=asdict).encode())).decode()
     lines = [packed[at : at + WIDTH] for at in range(0, len(packed), WIDTH)]
     return "\n".join([f"{MARK} {question} begins", *lines, f"{MARK} {question} ends", ""])
 

@@ -57,11 +57,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return the request of a file.
-
-        Raises:
-            InputError: If another version of this program made it, so that it cannot be read.
-        """
+        """Return the request of a file; refuse one that another version of this program made."""
         try:
             return msgspec.convert(json.loads(path.read_text()), cls)
         except (OSError, ValueError, msgspec.ValidationError) as error:
@@ -75,9 +71,6 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
         Modules come from the job's own files, always: who can write to the storage must not be
         able to run code.
-
-        Raises:
-            InputError: If the study cannot be, or there is none to go on with.
         """
         storage, changes = storage_here(self.storage), self.changes
         if self.study is not None:
@@ -96,14 +89,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def storage_here(said: str) -> str:
-    """Return where studies lie, on a node of the cluster.
-
-    Args:
-        said: A URI or an absolute path; empty for what ``TWOHEAD_STORAGE`` says.
-
-    Raises:
-        InputError: If neither says it.
-    """
+    """Return where studies lie, on a node: as it is said, else as ``TWOHEAD_STORAGE`` says."""
     place = said or os.environ.get(STORAGE, "").strip()
     if not place:
         raise InputError(
@@ -136,11 +122,7 @@ def storage_there(storage: str) -> str:
 
 
 def folder_here(said: str, name: str) -> str:
-    """Return a study's folder on a node of the cluster, of its name or as it is given.
-
-    Raises:
-        InputError: If the name is none, or nothing says where studies lie.
-    """
+    """Return a study's folder on a node of the cluster, of its name or as it is given."""
     if is_place(name):
         return name
     check_name(name)
@@ -150,9 +132,6 @@ def folder_here(said: str, name: str) -> str:
 
 def place_and_name(said: str) -> tuple[str, str]:
     """Return the storage and the name of a study, of its folder or its name; "" for no storage.
-
-    Raises:
-        InputError: If it is neither.
 
     Example:
         >>> place_and_name("s3://bucket/studies/digits")

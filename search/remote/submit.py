@@ -46,18 +46,7 @@ class StudyJobs:
     def send(
         self, request: JobRequest, folder: str | None = None, apart_from: Sequence[str] = ()
     ) -> Submitted:
-        """Submit a request as a job.
-
-        Args:
-            request: What to run.
-            folder: Of the study's own modules, None without any.
-            apart_from: Paths that do not go along.
-
-        Raises:
-            InputError: If a place has a secret in it, or the modules are too large.
-            StudyLocked: If a job of the study runs.
-            ClusterError: If the cluster cannot be reached or refuses.
-        """
+        """Submit a request as a job, with the modules of a folder apart from some paths."""
         name, storage = request.name, request.storage
         for what, place in (("storage", storage), *(("data", place) for place in apart_from)):
             check_no_key(what, place)
@@ -68,12 +57,9 @@ class StudyJobs:
         self._api.upload(package.name, package.content)
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         job_id = f"twohead-{name}-{now}-{secrets.token_hex(3)}"
-        version = request.version
-        metadata = {KIND: "study", "name": name, "storage": storage, "version": version}
-        environment = {
-            "working_dir": package.uri,
-            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
-        }
+        metadata = {KIND: "study", "name": name, "storage": storage, "version": request.version}
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+        environment = {"working_dir": package.uri, "env_vars": variables}
         command = f"exec {shlex.join([*COMMAND, 'run', REQUEST_FILE])}"
         self._api.submit(job_id, command, metadata, environment)
         return Submitted(
@@ -85,11 +71,7 @@ class StudyJobs:
         )
 
     def refuse_running(self, name: str, storage: str) -> None:
-        """Refuse a study that a job runs already, as far as its head can tell.
-
-        Raises:
-            StudyLocked: Naming the job, and since when.
-        """
+        """Refuse a study that a job runs already, as far as its head can tell."""
         job = self.newest(name)
         place = "" if job is None else job.metadata.get("storage", "")
         if job is None or job.has_ended or place.rstrip("/") != storage.rstrip("/"):
@@ -127,11 +109,7 @@ class StudyJobs:
         return "" if job is None else job.metadata.get("storage", "")
 
     def needed(self, name: str) -> Job:
-        """Return the newest job of a study.
-
-        Raises:
-            InputError: If there is none.
-        """
+        """Return the newest job of a study; refuse a study without any."""
         known = self.by_name()
         if name not in known:
             raise InputError(
@@ -168,12 +146,7 @@ class StudyJobs:
         return " ".join(" ".join(last).split())[:500]
 
     def wait(self, name: str, *, seconds: float | None) -> None:
-        """Wait for a study's newest job to end.
-
-        Raises:
-            InputError: If there is no job.
-            ClusterError: If it does not end in time, or the cluster is gone for too long.
-        """
+        """Wait for a study's newest job to end."""
         job = self.needed(name)
         end = None if seconds is None else time.monotonic() + seconds
         while True:

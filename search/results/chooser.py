@@ -2,40 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, final
 
 import numpy as np
 
 from search.errors import InputError
-from search.results.pareto import Array, front_mask, log_skill
-from search.results.points import HasLosses, Point, values_of
-from search.results.policies import DEFAULT_POLICY, LARGEST_LOG, POLICIES, choose, reason
+from search.record.metrics import HasFigures
+from search.results.pareto import Array, front_mask
+from search.results.points import Point, log_skills_of, values_of
+from search.results.policies import (
+    DEFAULT_POLICY,
+    HEAD,
+    LARGEST_LOG,
+    POLICIES,
+    choose,
+    reason,
+)
 from search.study.objective import Objective
-
-HEAD = "head"
-"""The policy that looks at one head."""
-
-
-class Choosable(HasLosses, Protocol):
-    """What one of several can be chosen of."""
-
-    @property
-    def number(self) -> int:
-        """The trial."""
-        ...
-
-    @property
-    def epoch(self) -> int:
-        """Of the trial."""
-        ...
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is the reference trial."""
-        ...
-
-
-AnyPoint = TypeVar("AnyPoint", bound=Choosable)
 
 
 @final
@@ -47,41 +30,34 @@ class Chooser:
     baselines: Mapping[str, float]
     """The loss of the best constant prediction, of every head of the study."""
 
-    def skills(self, point: HasLosses) -> dict[str, float]:
+    def skills(self, point: HasFigures) -> dict[str, float]:
         """Return each value of the objective over that of the baselines."""
         yardstick = self.objective.values(self.baselines)
         values = self.objective.values(point.losses)
         return {name: value / yardstick[name] for name, value in values.items()}
 
-    def log_skills(self, points: Sequence[HasLosses]) -> Array:
+    def log_skills(self, points: Sequence[HasFigures]) -> Array:
         """Return the log skills, shape ``(points, values)``, all finite for finite losses."""
-        yardstick = np.array(list(self.objective.values(self.baselines).values()))
-        return np.minimum(log_skill(values_of(points, self.objective), yardstick), LARGEST_LOG)
+        losses = [point.losses for point in points]
+        return np.minimum(log_skills_of(losses, self.baselines, self.objective), LARGEST_LOG)
 
-    def front(self, points: Sequence[AnyPoint]) -> tuple[AnyPoint, ...]:
+    def front(self, points: Sequence[Point]) -> tuple[Point, ...]:
         """Return the points that no other beats, ordered by the first value."""
         if not points:
             return ()
-        values = values_of(points, self.objective)
+        values = values_of([point.losses for point in points], self.objective)
         order = sorted(
             np.flatnonzero(front_mask(values)).tolist(),
             key=lambda row: (values[row, 0], points[row].number, points[row].epoch),
         )
         return tuple(points[row] for row in order)
 
-    def pick(
-        self, points: Sequence[AnyPoint], policy: str = DEFAULT_POLICY, **options: Any
-    ) -> AnyPoint:
-        """Return the point that a policy picks; the reference only if none else is as good.
-
-        Raises:
-            InputError: If the policy or an option is unknown.
-            ValueError: If there is no point, or a value is not finite.
-        """
+    def pick(self, points: Sequence[Point], policy: str = DEFAULT_POLICY, **options: Any) -> Point:
+        """Return the point that a policy picks; the reference only if none else is as good."""
         ordered = sorted(points, key=lambda p: (p.is_reference, p.number, p.epoch))
         index = choose(
             policy,
-            values_of(ordered, self.objective),
+            values_of([point.losses for point in ordered], self.objective),
             heads=self.objective.names,
             baselines=self.objective.values(self.baselines),
             **options,
@@ -89,40 +65,31 @@ class Chooser:
         return ordered[index]
 
     def explained(self, points: Sequence[Point], policy: str, options: Mapping[str, Any]) -> Point:
-        """Return the point that a policy picks from the front, with why and its alternatives.
+        """Return the point that a policy picks of all, with why and its alternatives.
 
-        Args:
-            points: Every point that could be chosen, at least one.
-            policy: One of ``POLICIES``.
-            options: Of the policy; ``head`` may be any head of the study.
+        The option ``head`` may name any head of the study.
 
         Raises:
             InputError: If the policy or an option is unknown.
         """
         if policy == HEAD and options.get("head") is None:
             options = {"head": self.objective.names[0]}
-        best, why = self._chosen(points, policy, options)
-        others = {
-            name: self._chosen(points, other, told)[0]
-            for name, other, told in self._alternatives()
-            if (other, told) != (policy, dict(options))
-        }
+        looking = self.looking_at(options.get("head"))
+        fronts = {looking.objective: looking.front(points)}
+        front = fronts[looking.objective]
+        best = looking.pick(front, policy, **options)
+        why = reason(policy, looking.skills(best), num_points=len(front), **options)
+        others = {}
+        for name, other, told in self._alternatives():
+            if (other, told) != (policy, dict(options)):
+                there = self.looking_at(told.get("head"))
+                if there.objective not in fronts:
+                    fronts[there.objective] = there.front(points)
+                others[name] = there.pick(fronts[there.objective], other, **told)
         return replace(best, policy=policy, why=why, others=others)
 
-    def _chosen(
-        self, points: Sequence[Point], policy: str, options: Mapping[str, Any]
-    ) -> tuple[Point, str]:
-        looking = self.looking_at(options.get("head"))
-        front = looking.front(points)
-        best = looking.pick(front, policy, **options)
-        return best, reason(policy, looking.skills(best), num_points=len(front), **options)
-
     def looking_at(self, head: str | None) -> "Chooser":
-        """Return a chooser that sees a head which the objective may leave out; None: as it is.
-
-        Raises:
-            InputError: If the study has no such head.
-        """
+        """Return a chooser that sees a head which the objective may leave out; None: as it is."""
         if head is None:
             return self
         known = list(dict.fromkeys([*self.baselines, *self.objective.names]))

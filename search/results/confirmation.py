@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from search.record.metrics import HasFigures, own_metric, point_words
 from search.results.chooser import Chooser
-from search.results.metrics import HasFigures, own_metric, point_words
 from search.results.pareto import Array
 from search.results.points import Figures, Point
 from search.results.policies import Options, choose

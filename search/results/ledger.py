@@ -81,17 +81,14 @@ class Ledger:
 def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]) -> Ledger:
     """Add a study's seconds up.
 
-    Args:
-        trials: Its trials.
-        runs: Its runs (see `search.results.result.StudyResult.runs`). Where they name their
-            ``generation``, what trials did in runs that were killed is left out of the
-            overhead, as the wall time of those is not known.
+    Where the runs name their ``generation``, what trials did in runs that were killed is left out
+    of the overhead, as the wall time of those is not known.
     """
     parts = _sum_parts(trials, None)
     generations = {run["generation"] for run in runs if "generation" in run}
     counted = _sum_parts(trials, generations) if len(generations) == len(runs) else parts
     imports = counted.get("start", 0.0)
-    overheads = trial_overheads(trials, runs)
+    overheads = _trial_overheads(trials, runs)
     return Ledger(
         parts=parts,
         wall_seconds=_sum(runs, "wall_seconds") if runs else None,
@@ -104,14 +101,14 @@ def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
     )
 
 
-def trial_overheads(
+def _trial_overheads(
     trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
 ) -> list[float]:
-    """Return what each trial that ended took of its slot, besides its work and imports.
+    """Return the seconds that each trial that ended took of its slot, besides work and imports.
 
     From the end of the trial before it in the same process to its own, as the driver heard of
     them; so what a trial's results, its record, the next suggestion and its way to the process
-    took is all there. In seconds, in the order in which the trials ended.
+    took is all there.
     """
     work: dict[tuple[int, int, int], float] = {}
     for trial in trials:

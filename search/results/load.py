@@ -36,10 +36,8 @@ def load(folder: "str | os.PathLike[str] | StudyResult | Study") -> StudyResult:
 def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
     """Return the folder of a study: of its path, its URI, its name in ``studies``, or itself.
 
-    A folder of that name here comes before the one in ``studies``.
-
-    Raises:
-        InputError: If it is no text, or a name of neither; the message says both places.
+    A folder of that name here comes before the one in ``studies``; raises `InputError` if there
+    is neither.
     """
     if isinstance(given, StudyResult | Study):
         return given.folder
@@ -49,7 +47,7 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
     said: str = plain(os.fspath(given))
     if not NAME.fullmatch(said):
         return said
-    found = find_study(said)
+    found = _find_study(said)
     if found is None:
         looked = " and ".join(map(os.path.abspath, _places(said)))
         raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
@@ -59,12 +57,8 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
 def given_study(given: Any) -> Study:
     """Return the study that is given, or that a study file or a mapping describes.
 
-    Args:
-        given: A `Study`; the path of a study file; a mapping with its keys; or, to go on
-            with a study, its folder, its name in ``studies`` or what `load` returned.
-
-    Raises:
-        InputError: If it is none of them, or the study cannot be.
+    Or, to go on with a study, that of its folder, its name in ``studies`` or its result; raises
+    `InputError` if it is none of them, or the study cannot be.
     """
     given = getattr(given, "study", given)
     if isinstance(given, Study):
@@ -72,13 +66,13 @@ def given_study(given: Any) -> Study:
     if isinstance(given, Mapping):
         return Study.from_dict(given)
     if isinstance(given, str | os.PathLike):
-        folder = None if os.path.isfile(given) else find_study(os.fspath(given))
+        folder = None if os.path.isfile(given) else _find_study(os.fspath(given))
         return Study.from_yaml(os.fspath(given)) if folder is None else load(folder).study
     rule = "a study needs a Study, the path of a study file or a mapping with its keys"
     raise InputError(f"{rule}, got {shown(given)}")
 
 
-def find_study(said: str) -> str | None:
+def _find_study(said: str) -> str | None:
     """Return the folder of the study that a path or a name means; None if there is none.
 
     Whether one lies at a URI is not looked for: it is taken for a study's folder.

@@ -14,13 +14,8 @@ SKILL_FLOOR = 1e-3
 def log_skill(losses: Array, baselines: Array) -> Array:
     """Return ``log(max(loss / baseline, SKILL_FLOOR))``: the same in any unit of the losses.
 
-    Args:
-        losses: Shape ``(points, heads)``; smaller is better.
-        baselines: Shape ``(heads,)``: the loss of the best constant prediction, > 0.
-
-    Returns:
-        Shape ``(points, heads)``: 0 at the baseline, at least ``log(SKILL_FLOOR)``; NaN where
-        the loss is NaN, infinite where the ratio is.
+    Of losses ``(points, heads)`` and baselines ``(heads,)``, all > 0: 0 at the baseline, NaN
+    where the loss is NaN, infinite where the ratio is.
 
     Raises:
         ValueError: If a baseline is not a finite number > 0.
@@ -38,16 +33,10 @@ def log_skill(losses: Array, baselines: Array) -> Array:
 
 
 def front_mask(losses: Array) -> NDArray[np.bool_]:
-    """Tell which points no other point beats on every head.
+    """Tell which of ``(points, heads)`` no other point beats on every head.
 
     A row with a NaN or an infinity is never on the front. Equal rows are all kept: neither
     beats the other. Membership does not depend on the unit of any head.
-
-    Args:
-        losses: Shape ``(points, heads)``; smaller is better.
-
-    Returns:
-        Shape ``(points,)``.
 
     Example:
         >>> front_mask(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [np.nan, 0.0]]))
@@ -66,91 +55,13 @@ def front_mask(losses: Array) -> NDArray[np.bool_]:
     return mask
 
 
-def hypervolume(log_skills: Array) -> float:
-    """Return the share of the space between baseline and floor that the points cover, 0 to 1.
-
-    In log skill, with the reference point at the baseline (0) of every head and the ideal at
-    ``log(SKILL_FLOOR)`` (Zitzler and Thiele 1999, doi:10.1109/4235.797969). It grows with every
-    point that is better than the baselines on all heads and that no other point beats.
-
-    Args:
-        log_skills: Shape ``(points, heads)``, as `log_skill` returns; any number of heads >= 1.
-            Points that are not finite, or not below 0 on every head, cover nothing.
-
-    Example:
-        >>> half = np.log(SKILL_FLOOR) / 2
-        >>> round(hypervolume(np.array([[half, half]])), 6)
-        0.25
-    """
-    return _covered(_corners(_shares(log_skills)))
-
-
-def contributions(log_skills: Array) -> Array:
-    """Return by how much the hypervolume would shrink without each point.
-
-    Args:
-        log_skills: Shape ``(points, heads)``, as for `hypervolume`.
-
-    Returns:
-        Shape ``(points,)``, each >= 0: 0 for a point that another beats or equals.
-    """
-    shares = _shares(log_skills)
-    whole = _covered(_corners(shares))
-    lost = np.zeros(len(shares))
-    for row in np.flatnonzero(front_mask(-shares)):
-        # All the others, for what this point alone beats may stand in its place.
-        lost[row] = max(whole - _covered(_corners(np.delete(shares, row, axis=0))), 0.0)
-    return lost
-
-
-def _shares(log_skills: Array) -> Array:
-    """Return how much of the way from baseline to floor each point has gone, 0 to 1 by head.
-
-    A point that is not finite has gone nowhere, as has one not below the baseline everywhere.
-    """
-    points = np.asarray(log_skills, dtype=np.float64)
-    counts = (np.isfinite(points) & (points < 0)).all(axis=1, keepdims=True)
-    return np.where(counts, np.clip(points / np.log(SKILL_FLOOR), 0.0, 1.0), 0.0)
-
-
-def _covered(boxes: Array) -> float:
-    """Return the volume of the union of boxes from the origin to each corner.
-
-    By slices along the last axis, down to a sweep in two: exact, for a front of any number of
-    heads; ``n log n`` steps for two heads, ``n**(heads - 1)`` for more.
-    """
-    if not len(boxes):
-        return 0.0
-    boxes = boxes[np.argsort(-boxes[:, -1], kind="stable")]
-    if boxes.shape[1] == 1:
-        return float(boxes[0, 0])
-    thickness = -np.diff(boxes[:, -1], append=0.0)
-    if boxes.shape[1] == 2:
-        return float(thickness @ np.maximum.accumulate(boxes[:, 0]))
-    return sum(
-        float(thickness[last]) * _covered(_corners(boxes[: last + 1, :-1]))
-        for last in np.flatnonzero(thickness)
-    )
-
-
-def _corners(boxes: Array) -> Array:
-    """Return the boxes that lie in no other."""
-    boxes = np.unique(boxes, axis=0)
-    return boxes[front_mask(-boxes)]
-
-
 def front_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rank of each point: 0 on the front, 1 on the front of the others, ...
+    """Return the rank of each of ``(points, heads)``: 0 on the front, 1 on that of the others, ...
 
-    The rank is the length of the longest chain of points that each beat the next, so one
-    pass in lexicographic order finds it. For one or two heads that takes ``n log n`` steps
-    (10,000 points: about 20 ms), for more ``n**2`` (1,000 points: about 10 ms).
-
-    Args:
-        losses: Shape ``(points, heads)``, all finite; smaller is better.
-
-    Returns:
-        Shape ``(points,)``; equal points have equal ranks.
+    All are finite; equal points have equal ranks. A rank is the length of the longest chain of
+    points that each beat the next, so one pass in lexicographic order finds it. For one or two
+    heads that takes ``n log n`` steps (10,000 points: about 20 ms), for more ``n**2`` (1,000
+    points: about 10 ms).
 
     Example:
         >>> front_ranks(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [2.0, 2.0]]))

@@ -1,17 +1,17 @@
 """What a result is made of: trials, and points that can be chosen."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from search.record.decisions import Released
 from search.record.history import State, TrialHistory
-from search.results.metrics import HasFigures, point_words
-from search.results.pareto import front_mask, log_skill
+from search.record.metrics import HasFigures, point_words
+from search.results.pareto import Array, front_mask, log_skill
 from search.study.objective import Objective, every_head
 from search.text import count, one_line
 from trainables.trial.attempt import Step
@@ -114,20 +114,13 @@ class TrialRecord:
         return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
 
 
+Losses = Mapping[str, float]
+"""By head name."""
 SAME_DIGITS = 9
 """Decimals of what samplers see, so that the unit of a loss changes no rounding."""
 
 
-class HasLosses(Protocol):
-    """Anything with the loss of each head."""
-
-    @property
-    def losses(self) -> Mapping[str, float]:
-        """By head name."""
-        ...
-
-
-def is_finite(measured: HasLosses) -> bool:
+def is_finite(measured: HasFigures) -> bool:
     """Tell whether every head's loss is a number."""
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
@@ -164,64 +157,45 @@ def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
     if len(saved) < 2:
         return tuple(saved)
-    mask = front_mask(losses_of(saved, tuple(saved[0].losses)))
+    heads = tuple(saved[0].losses)
+    mask = front_mask(np.array([[m.losses[head] for head in heads] for m in saved]))
     return tuple(m for m, on_front in zip(saved, mask, strict=True) if on_front)
 
 
-def losses_of(measurements: Sequence[HasLosses], heads: Sequence[str]) -> np.ndarray:
-    """Return the losses as an array of shape ``(measurements, heads)``."""
-    rows = [[m.losses[head] for head in heads] for m in measurements]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(heads))
-
-
-def values_of(points: Sequence[HasLosses], objective: Objective) -> np.ndarray:
+def values_of(losses: Iterable[Losses], objective: Objective) -> Array:
     """Return what is minimised as an array of shape ``(points, len(objective.names))``."""
-    rows = [tuple(objective.values(point.losses).values()) for point in points]
+    rows = [tuple(objective.values(one).values()) for one in losses]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objective.parts))
 
 
+def log_skills_of(losses: Iterable[Losses], baselines: Losses, objective: Objective) -> Array:
+    """Return the log skills of what is minimised, of the same shape."""
+    [yardstick] = values_of([baselines], objective)
+    return log_skill(values_of(losses, objective), yardstick)
+
+
 def log_curve(
-    measured: Iterable[Mapping[str, float]], baselines: Mapping[str, float], objective: Objective
+    measured: Iterable[Losses], baselines: Losses, objective: Objective
 ) -> tuple[tuple[float, ...], ...]:
-    """Return the log skills after each epoch, up to the first that is not finite.
-
-    Args:
-        measured: The losses by head after each epoch from 1.
-        baselines: Of each head.
-        objective: What is minimised.
-
-    Returns:
-        A row per epoch, with a number for each of the objective's parts.
-    """
+    """Return the log skills after each epoch from 1, up to the first that is not finite."""
     finite = takewhile(lambda losses: all(map(math.isfinite, losses.values())), measured)
-    values = [tuple(objective.values(losses).values()) for losses in finite]
-    yardstick = np.array(list(objective.values(baselines).values()))
-    skills = log_skill(np.array(values).reshape(len(values), len(yardstick)), yardstick)
+    skills = log_skills_of(finite, baselines, objective)
     return tuple(map(tuple, np.round(skills, SAME_DIGITS).tolist()))
 
 
 def best_log_skills(
-    trial: TrialHistory, baselines: Mapping[str, float], objective: Objective | None = None
+    trial: TrialHistory, baselines: Losses, objective: Objective | None = None
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 
     It is the measured point with the smallest mean of log skills (the default policy), the
-    earliest of equal ones.
-
-    Args:
-        trial: What is recorded of it.
-        baselines: Of each head.
-        objective: What is minimised; None: each head of ``baselines``.
-
-    Returns:
-        The log skill of each value of the objective, None without any finite point; and the
-        point's epoch, 0 without one.
+    earliest of equal ones; (None, 0) without any finite point. Without an objective each head
+    of ``baselines`` counts.
     """
     finite = [m for m in trial.measurements if is_finite(m)]
     if not finite:
         return None, 0
     objective = objective or every_head(tuple(baselines))
-    yardstick = np.array(list(objective.values(baselines).values()))
-    skills = log_skill(values_of(finite, objective), yardstick)
+    skills = log_skills_of((m.losses for m in finite), baselines, objective)
     best = int(np.argmin(skills.mean(axis=1)))
     return tuple(np.round(skills[best], SAME_DIGITS).tolist()), finite[best].epoch

@@ -73,11 +73,6 @@ def _is_at_least_zero(value: object) -> bool:
     return is_number and 0 <= value < math.inf  # type: ignore[operator]
 
 
-Policy = Callable[[Array, Options], Array]
-"""From the log skills of the candidates, shape ``(points, heads)``, to a score per point, shape
-``(points,)``; the smallest wins."""
-
-
 def _geometric_mean(skills: Array, options: Options) -> Array:
     """The weighted product of skills, as Nash 1950 bargains (doi:10.2307/1907266).
 
@@ -119,23 +114,62 @@ def _head(skills: Array, options: Options) -> Array:
     return skills[:, options.indices([options.head or options.heads[0]])[0]]
 
 
-POLICIES: dict[str, Policy] = {
-    "geometric_mean": _geometric_mean,
-    "ideal_point": _ideal_point,
-    "lexicographic": _lexicographic,
-    "head": _head,
-}
-"""Every policy by name, each with its source in its docstring."""
+def _of_geometric_mean(skills: Mapping[str, float], options: Options) -> str:
+    logs = [math.log(max(skill, SKILL_FLOOR)) for skill in skills.values()]
+    mean = math.exp(float(np.array(logs) @ options.weights) / float(options.weights.sum()))
+    told = ", ".join(f"{h} {options.exponents.get(h, 1.0):g}" for h in options.heads)
+    by = f" with exponents {told}" if options.exponents else ""
+    return f"smallest geometric mean of skills{by}, {_short(mean)}"
+
+
+def _of_ideal_point(skills: Mapping[str, float], options: Options) -> str:
+    return "nearest in log skill to the best of every head at once"
+
+
+def _of_head(skills: Mapping[str, float], options: Options) -> str:
+    return f"smallest {options.head or options.heads[0]} loss"
+
+
+def _of_lexicographic(skills: Mapping[str, float], options: Options) -> str:
+    *before, last = options.order or options.heads
+    within = "".join(
+        f" within {options.tolerance_percent:g} % of the best {head}" for head in reversed(before)
+    )
+    return f"smallest {last} loss{within}"
+
+
+def _short(skill: float) -> str:
+    return f"{skill:.3g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    """A rule that picks a point of a front."""
+
+    score: Callable[[Array, Options], Array]
+    """From log skills of shape ``(points, heads)`` to a figure per point; the smallest wins."""
+    words: Callable[[Mapping[str, float], Options], str]
+    """From the skills of the point that was picked to why it was."""
+    options: tuple[str, ...] = ()
+    """What it may be told."""
+
+
+HEAD = "head"
+"""The policy that looks at one head."""
 DEFAULT_POLICY = "geometric_mean"
-TIE_BREAKERS = ("geometric_mean", "ideal_point")
-"""Those that treat all heads alike: with another, the order of the heads would decide."""
-OPTIONS = {
-    "geometric_mean": ("exponents",),
-    "ideal_point": (),
-    "lexicographic": ("order", "tolerance_percent"),
-    "head": ("head",),
+POLICIES: Mapping[str, _Policy] = {
+    DEFAULT_POLICY: _Policy(
+        score=_geometric_mean, words=_of_geometric_mean, options=("exponents",)
+    ),
+    "ideal_point": _Policy(score=_ideal_point, words=_of_ideal_point),
+    "lexicographic": _Policy(
+        score=_lexicographic, words=_of_lexicographic, options=("order", "tolerance_percent")
+    ),
+    HEAD: _Policy(score=_head, words=_of_head, options=("head",)),
 }
-"""What each policy may be told."""
+"""Every policy by name, each with its source in the docstring of its score."""
+TIE_BREAKERS = (DEFAULT_POLICY, "ideal_point")
+"""Those that treat all heads alike: with another, the order of the heads would decide."""
 
 
 def choose(
@@ -157,8 +191,8 @@ def choose(
         policy: One of ``POLICIES``.
         losses: Shape ``(points, heads)``, at least one point, all finite.
         heads: The heads, in the order of the columns.
-        baselines: The loss of the best constant prediction, by head.
-        **options: Fields of `Options`, those of ``OPTIONS[policy]``.
+        baselines: Of each head.
+        **options: Fields of `Options`, those that the policy takes.
 
     Raises:
         InputError: If the policy or an option is unknown.
@@ -179,8 +213,8 @@ def choose(
     candidates = np.flatnonzero(~is_worse) if not is_worse.all() else np.arange(len(skills))
     among = np.minimum(skills[candidates], LARGEST_LOG)
     others = [name for name in TIE_BREAKERS if name != policy]
-    scores = [POLICIES[policy](among, given)]
-    scores += [POLICIES[name](among, Options(heads=tuple(heads))) for name in others]
+    scores = [POLICIES[policy].score(among, given)]
+    scores += [POLICIES[name].score(among, Options(heads=tuple(heads))) for name in others]
     # numpy sorts by the last key first; the sort is stable, so the order of points is the last.
     keys = [np.round(score, SAME_DIGITS) for score in reversed(scores)]
     return int(candidates[np.lexsort(keys)[0]])
@@ -189,21 +223,15 @@ def choose(
 def _options(policy: str, heads: tuple[str, ...], options: Mapping[str, Any]) -> Options:
     if not isinstance(policy, str) or policy not in POLICIES:
         raise InputError(f"policy needs to be one of {list(POLICIES)}, got {policy!r}")
-    unknown = sorted(set(options) - set(OPTIONS[policy]))
+    taken = list(POLICIES[policy].options)
+    unknown = sorted(set(options) - set(taken))
     if unknown:
-        taken = list(OPTIONS[policy]) or "none"
-        raise InputError(f"policy {policy!r} has no option {unknown}; it takes {taken}")
+        raise InputError(f"policy {policy!r} has no option {unknown}; it takes {taken or 'none'}")
     return Options(heads=heads, **options)
 
 
 def reason(policy: str, skills: Mapping[str, float], *, num_points: int, **options: Any) -> str:
-    """Return in words why a policy picked a point.
-
-    Args:
-        policy: One of ``POLICIES``.
-        skills: Of the point, by head.
-        num_points: How many points are on the front that it was picked from.
-        **options: What the policy was told.
+    """Return in words why a policy picked a point with these skills from a front of so many.
 
     Example:
         >>> reason("geometric_mean", {"c": 0.2, "r": 0.05}, num_points=7)
@@ -214,43 +242,10 @@ def reason(policy: str, skills: Mapping[str, float], *, num_points: int, **optio
     if len(skills) == 1:
         why = f"smallest {given.heads[0]} loss"
         figures = _short(skills[given.heads[0]])
-    elif policy == "head":
-        why = f"smallest {given.head or given.heads[0]} loss"
-    elif num_points == 1:
+    elif num_points == 1 and policy != HEAD:
         why = "at least as good as any other point on every head"
     else:
-        why = _REASONS[policy](skills, given)
+        why = POLICIES[policy].words(skills, given)
     is_worse = any(round(math.log(skill), SAME_DIGITS) > 0 for skill in skills.values() if skill)
     but = "; no point beats the best constant prediction on every head" if is_worse else ""
     return f"{why}: {figures} of the baseline's loss{but}"
-
-
-def _of_geometric_mean(skills: Mapping[str, float], options: Options) -> str:
-    logs = [math.log(max(skill, SKILL_FLOOR)) for skill in skills.values()]
-    mean = math.exp(float(np.array(logs) @ options.weights) / float(options.weights.sum()))
-    told = ", ".join(f"{h} {options.exponents.get(h, 1.0):g}" for h in options.heads)
-    by = f" with exponents {told}" if options.exponents else ""
-    return f"smallest geometric mean of skills{by}, {_short(mean)}"
-
-
-def _of_ideal_point(skills: Mapping[str, float], options: Options) -> str:
-    return "nearest in log skill to the best of every head at once"
-
-
-def _of_lexicographic(skills: Mapping[str, float], options: Options) -> str:
-    *before, last = options.order or options.heads
-    within = "".join(
-        f" within {options.tolerance_percent:g} % of the best {head}" for head in reversed(before)
-    )
-    return f"smallest {last} loss{within}"
-
-
-_REASONS: dict[str, Callable[[Mapping[str, float], Options], str]] = {
-    "geometric_mean": _of_geometric_mean,
-    "ideal_point": _of_ideal_point,
-    "lexicographic": _of_lexicographic,
-}
-
-
-def _short(skill: float) -> str:
-    return f"{skill:.3g}"

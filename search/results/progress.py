@@ -32,56 +32,29 @@ class Running(Protocol):
     def in_flight(self) -> tuple[int, ...]:
         """The numbers of the trials that are being trained."""
 
+    @property
+    def trainings(self) -> Sequence[Training]:
+        """What is trained again to confirm a study, by number; empty where it is run."""
+
 
 class Watcher(Protocol):
-    """Someone who looks on while a study runs, or while its leading points are trained again."""
+    """Someone who looks on while a study is run or confirmed; does nothing where it is silent."""
 
     def preparing(self, what: str) -> None:
-        """Take note of what is being done before the first trial or after the last."""
+        """Hear what is being done before the first trial and after the last."""
+        return None
 
     def told(self, line: str) -> None:
-        """Take note of what a person should still see when the study is over."""
+        """Hear what a person should still see when the study is over."""
+        return None
 
-    def started(
-        self,
-        study: Study,
-        prepared: Prepared,
-        conductor: Running,
-        trainings: Sequence[Training] = (),
-    ) -> None:
-        """Begin to look; the conductor may be read at any time from now on.
-
-        Args:
-            study: What is run.
-            prepared: What was found out about it.
-            conductor: What to look at.
-            trainings: Where points are trained again: which, by number.
-        """
+    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
+        """Get to know the study; the conductor may be read at any time from now on."""
+        return None
 
     def changed(self) -> None:
-        """Look at what the conductor took in or handed out."""
-
-
-class Silent:
-    """Watches nothing."""
-
-    def preparing(self, what: str) -> None:
-        """Do nothing."""
-
-    def told(self, line: str) -> None:
-        """Do nothing."""
-
-    def started(
-        self,
-        study: Study,
-        prepared: Prepared,
-        conductor: Running,
-        trainings: Sequence[Training] = (),
-    ) -> None:
-        """Do nothing."""
-
-    def changed(self) -> None:
-        """Do nothing."""
+        """Hear that the conductor took in or handed out something."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

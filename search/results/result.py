@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
 from search.record.history import History, TrialHistory
-from search.results.chooser import HEAD, Chooser
-from search.results.metrics import point_words
+from search.record.metrics import point_words
+from search.results.chooser import Chooser
 from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
-from search.results.policies import DEFAULT_POLICY
+from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
 from search.study.shares import threads_of
@@ -131,6 +131,10 @@ class StudyResult:
 
     def points(self) -> tuple[Point, ...]:
         """Return every point that could be chosen: finite, kept, and of no failed trial."""
+        return self._points
+
+    @cached_property
+    def _points(self) -> tuple[Point, ...]:
         return tuple(
             point_of(trial, measured) for trial in self._trials for measured in kept_points(trial)
         )
@@ -206,7 +210,7 @@ class StudyResult:
             return point
         from trainables.trial.keras_factory import evaluate_points
 
-        settings = {**shared_settings(self.study, self.prepared), "cpu": threads_of(self.study)}
+        settings = replace(shared_settings(self.study, self.prepared), cpu=threads_of(self.study))
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         return replace(point, test=Figures(losses=losses, metrics=metrics))
 

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from search.record.decisions import (
     Asked,
@@ -19,6 +18,7 @@ from search.record.decisions import (
 from search.record.history import TrialHistory
 from search.record.log import StudyLog
 from search.results.points import best_log_skills, log_curve
+from search.results.retrained import Training
 from search.running.attempts import (
     CAUSES,
     CHARGED,
@@ -31,7 +31,7 @@ from search.running.attempts import (
     why_given_up,
 )
 from search.running.scheduler import Scheduler, Verdict
-from search.sampling.trials import Continue, Recorded, RecordedTrial, Suggestion
+from search.sampling.trials import Continue, RecordedTrial, Suggestion
 from search.study.objective import Objective, every_head
 from trainables.trial.attempt import Envelope, Step
 
@@ -43,8 +43,14 @@ class Finished:
     """No trial is left to hand out, now or later."""
 
 
-Suggest = Callable[[int, Sequence[RecordedTrial]], Suggestion | Continue]
-"""From a number and all recorded trials to a config, or to a stopped trial to take up first."""
+class ConfigSource(Protocol):
+    """Who is told of all trials and suggests configs; see `search.sampling.suggest.Suggester`."""
+
+    def put(self, trial: RecordedTrial) -> None:
+        """Take in a trial, or what has become of it."""
+
+    def suggest(self, number: int) -> Suggestion | Continue:
+        """Return a config for the trial of a number, or a stopped trial to take up first."""
 
 
 class Conductor:
@@ -54,7 +60,7 @@ class Conductor:
         plan: The study's budget and first configs.
         log: The study's record, open for writing.
         scheduler: Decides after each epoch whether a trial goes on.
-        suggest: The sampler.
+        suggester: Whom to ask for configs that ``plan`` has not; None where it has all.
         own_end: Why the actor of (number, attempt) ended itself; None if it did not.
         tidy: Called with each trial that has just ended.
         clock: Seconds, monotonic.
@@ -65,7 +71,7 @@ class Conductor:
         plan: Plan,
         log: StudyLog,
         scheduler: Scheduler,
-        suggest: Suggest,
+        suggester: ConfigSource | None,
         *,
         own_end: Callable[[int, int], Cause | None] = lambda number, attempt: None,
         tidy: Callable[[TrialHistory], None] = lambda trial: None,
@@ -75,11 +81,11 @@ class Conductor:
         self._objective = plan.objective or every_head(tuple(plan.baselines))
         self._log = log
         self._scheduler = scheduler
-        self._suggest = suggest
+        self._suggester = suggester
         self._own_end = own_end
         self._tidy = tidy
         self._clock = clock
-        self._memory = Memory(plan.baselines, self._objective)
+        self._num_told = 0
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
@@ -92,6 +98,8 @@ class Conductor:
         """Of each trial in flight: epoch -> what it gave."""
         self.changes: list[int] = []
         """The trial of each change of these two; only grows."""
+        self.trainings: Sequence[Training] = ()
+        """What is trained again to confirm a study, by number; empty where it is run."""
         self._take_up()
 
     def ask(self) -> Envelope | Finished | None:
@@ -189,6 +197,7 @@ class Conductor:
         """Rebuild all from the log, and decide what the last owner could not."""
         for trial in self._log.history().trials:
             self.trials[trial.number] = trial
+            self.changes.append(trial.number)
             self._restore(trial)
         for number, trial in list(self.trials.items()):
             if trial.state == "running":
@@ -236,8 +245,7 @@ class Conductor:
         if number < len(self._plan.first):
             config, origin = self._plan.first[number]
         else:
-            recorded = self._memory.recorded(self.trials, self.live, self.changes)
-            suggestion = self._suggest(number, recorded)
+            suggestion = self._suggestion(number)
             if isinstance(suggestion, Continue):
                 return self._retry(suggestion.number)
             config, system = suggestion.config, suggestion.system_attrs
@@ -250,6 +258,15 @@ class Conductor:
         )
         self._record(number, asked)
         return self._envelope(number)
+
+    def _suggestion(self, number: int) -> Suggestion | Continue:
+        """Tell the sampler which trials have changed since it was last asked, and ask it."""
+        assert self._suggester is not None
+        for changed in sorted(set(self.changes[self._num_told :])):
+            trial, live = self.trials[changed], self.live.get(changed, {})
+            self._suggester.put(recorded_trial(trial, live, self._plan.baselines, self._objective))
+        self._num_told = len(self.changes)
+        return self._suggester.suggest(number)
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
@@ -296,72 +313,30 @@ class Conductor:
         return self._plan.deadline is not None and self._clock() >= self._plan.deadline
 
 
-Losses = Mapping[str, float]
-Live = Mapping[int, Step]
-"""By epoch, what a trial in flight gave since it was last logged."""
-_Of = tuple[TrialHistory, dict[int, Step]]
-
-
-class Memory:
-    """From the trials as they are logged to the trials as a sampler sees them.
+def recorded_trial(
+    trial: TrialHistory,
+    live: Mapping[int, Step],
+    baselines: Mapping[str, float],
+    objective: Objective,
+) -> RecordedTrial:
+    """Return a trial as a sampler sees it.
 
     Args:
+        trial: As it was logged.
+        live: By epoch, what it gave since then.
         baselines: Of each head.
         objective: What is minimised.
     """
-
-    def __init__(self, baselines: Losses, objective: Objective) -> None:
-        self._baselines = baselines
-        self._objective = objective
-        self._recorded = Recorded()
-        self._num_changes = 0
-        self._places: dict[int, int] = {}
-        self._of: list[_Of] = []
-
-    def recorded(
-        self,
-        trials: Mapping[int, TrialHistory],
-        live: Mapping[int, Live],
-        changes: Sequence[int] | None = None,
-    ) -> Recorded:
-        """Return every trial; what is returned changes with the next call.
-
-        Args:
-            trials: The newest history of each, by number, in an order that only grows.
-            live: Of those in flight, by number.
-            changes: The number of each that has changed, again and again, from the first call
-                on; None if any may have. New ones need not be named.
-        """
-        changed = trials if changes is None else set(changes[self._num_changes :])
-        self._num_changes = 0 if changes is None else len(changes)
-        for number in list(changed):
-            place = self._places.get(number)
-            now = trials[number], dict(live.get(number, {}))
-            if place is not None and not _is_same(self._of[place], now):
-                self._of[place] = now
-                self._recorded.put(place, self._one(*now))
-        for number in islice(trials, len(self._places), None):
-            place = self._places[number] = len(self._places)
-            self._of.append((trials[number], dict(live.get(number, {}))))
-            self._recorded.put(place, self._one(*self._of[place]))
-        return self._recorded
-
-    def _one(self, trial: TrialHistory, live: Live) -> RecordedTrial:
-        skills, epoch = best_log_skills(trial, self._baselines, self._objective)
-        logged = {m.epoch: m.losses for m in trial.measurements}
-        by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}
-        measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
-        return RecordedTrial(
-            number=trial.number,
-            config=trial.config,
-            state=trial.state,
-            log_skills=skills,
-            epoch=epoch,
-            curve=log_curve(measured, self._baselines, self._objective),
-            system_attrs=trial.system,
-        )
-
-
-def _is_same(one: _Of, other: _Of) -> bool:
-    """Tell whether a trial has not changed: one that has is another value."""
-    return one[0] is other[0] and one[1] == other[1]
+    skills, epoch = best_log_skills(trial, baselines, objective)
+    logged = {m.epoch: m.losses for m in trial.measurements}
+    by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}
+    measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
+    return RecordedTrial(
+        number=trial.number,
+        config=trial.config,
+        state=trial.state,
+        log_skills=skills,
+        epoch=epoch,
+        curve=log_curve(measured, baselines, objective),
+        system_attrs=trial.system,
+    )

@@ -1,7 +1,8 @@
 """Trains a study's leading points again, each with several fresh seeds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from search.record.ownership import claim, hold, holder
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
-from search.results.progress import Silent, Watcher
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.retrained import (
     Training,
@@ -36,7 +37,7 @@ from search.running.checkpoints import tidy, tidy_all
 from search.running.conductor import Conductor
 from search.running.prepare import check_storage, decoding
 from search.running.probe import settled_place
-from search.running.run import KERAS, one_at_a_time, run_settings
+from search.running.run import KERAS, Silent, one_at_a_time, run_settings
 from search.running.scheduler import Fifo
 from search.running.test_figures import evaluate
 from search.running.tune import own_ends, train_all
@@ -146,16 +147,14 @@ class _Run:
         self._store = store
         self._place = place
         self._is_tested = bool(prepared.data.rows["test"]) and factory == KERAS
-        self._settings: Mapping[str, Any] = {
-            **run_settings(study, prepared, place, factory),
-            "study": store.uri,
-            "rungs": [],
-        }
+        settings = run_settings(study, prepared, place, factory)
+        self._settings = replace(settings, study=store.uri, rungs=())
 
     def go(self, watcher: Watcher, flag: Flag) -> None:
         study = self._study
         conductor = self._conductor()
-        watcher.started(self._study, self._prepared, conductor, self._trainings)
+        conductor.trainings = self._trainings
+        watcher.started(self._study, self._prepared, conductor)
         train_all(
             conductor,
             log=self._log,
@@ -187,7 +186,7 @@ class _Run:
             plan,
             self._log,
             Fifo(),
-            _suggest_nothing,
+            None,
             own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store, self._log.generation),
         )
@@ -221,10 +220,6 @@ class _Run:
 
 def _origin(training: Training) -> Any:
     return "reference" if training.is_reference else "start_with"
-
-
-def _suggest_nothing(number: int, recorded: Any) -> NoReturn:
-    raise AssertionError(f"training {number} has no config")
 
 
 def confirm(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
 from search.space.parameters import Choice, ends
-from search.space.space import SearchSpace, depths_of, idle_in
-from search.study.configs import corners, first_configs, parse
+from search.space.space import SearchSpace, depths_of
+from search.study.configs import first_configs, parse
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.spec.footprint import Footprint, footprint
@@ -45,10 +45,10 @@ def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
     space = prepared.space
     first = [
         Candidate(name=_name(origin, config), config=config, is_reference=origin == "reference")
-        for config, origin in first_configs(study, space, prepared.reference)
+        for config, origin in first_configs(study, prepared)
     ]
     if study.model is not None:
-        found = [Candidate(name=_name("space", one), config=one) for one in corners(space)]
+        found = [Candidate(name=_name("space", one), config=one) for one in space.corners]
         own = [one for one in first if not one.is_reference][:MOST_FIRST]
         return [*found, *own, *(one for one in first if one.is_reference)]
     sized = [_sized(study, prepared, one) for one in _extremes(space)]
@@ -86,11 +86,8 @@ def _extremes(space: SearchSpace) -> Iterator[Candidate]:
             for name, kind in known.items()
         }
         fixed["batch_size"] = ends(known["batch_size"])[1]
-        for values in islice(product(*shaping.values()), MOST_COUNTED):
-            config = {**fixed, **dict(zip(shaping, values, strict=True))}
-            idle = idle_in(space.gates, config)
-            counting = {name: value for name, value in config.items() if name not in idle}
-            yield Candidate(name=_name("space", counting), config=counting)
+        for config in islice(space.crossed(fixed, shaping), MOST_COUNTED):
+            yield Candidate(name=_name("space", config), config=config)
 
 
 def _values(kind: Any) -> tuple[Any, ...]:

@@ -16,20 +16,18 @@ from search.cluster.session import is_on_ours, run_task
 from search.cluster.shares import joins_ray
 from search.errors import ClusterLost, InputError
 from search.record.log import StudyLog
+from search.sampling.suggest import check_sampler
 from search.space.parameters import check_constant, described_middle, is_plain, middle
 from search.space.space import SearchSpace
 from search.study.configs import (
-    _batch_problems,
-    _counting,
-    _trial_configs,
     check_space,
-    corners,
     data_request,
     num_trials,
+    trial_configs,
     whole_space,
 )
+from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings
-from search.study.samplers import check_installed
 from search.study.study import Study
 from search.text import count, value
 from trainables.data.decode import decode_dataset, is_decoded, is_intact
@@ -41,6 +39,7 @@ from trainables.spec.parameters import (
     reference_config,
     reference_training,
 )
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import reason_of
 
@@ -67,13 +66,8 @@ def check_before_ray(study: Study, data: DataInfo) -> None:
     Raises:
         InputError: Naming the parameter, or the sampler that is not installed.
     """
-    check_installed(study.sampler)
-    if study.model is None:
-        check_space(study, whole_space(study, None), data)
-        return
-    problems = _batch_problems(study, data)
-    if problems:
-        raise InputError.of(problems)
+    check_sampler(study.sampler, len(objective_of(study).names))
+    check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
 
 
 def prepare(
@@ -121,11 +115,11 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
         parameters = run_task(user_parameters_of, study.model, study.module_folder)
     space = whole_space(study, parameters)
     reference = None if parameters is None else reference_of_function(study, space, parameters)
-    check_space(study, space, data, reference)
     prepared = Prepared(data=data, space=space, precision="float32", reference=reference)
+    check_space(study, prepared)
     if study.reference and parameters is not None:
         notify(_reference_in_words(prepared, parameters))
-    tried = reference_config(study.heads) if study.model is None else corners(space)[-1]
+    tried = reference_config(study.heads) if study.model is None else space.corners[-1]
     settings = shared_settings(study, prepared)
     return replace(prepared, precision=precision_of(study, tried, settings, notify))
 
@@ -152,7 +146,7 @@ def reference_of_function(
             config[name] = middle(kind)
         elif is_plain(given):
             config[name] = check_constant(given, "default")
-    return _counting(space, config)
+    return space.counting(config)
 
 
 def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> str:
@@ -170,7 +164,7 @@ def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> st
 def _try_own_model(study: Study, prepared: Prepared, notify: Callable[[str], None]) -> None:
     """Build a user's model at the reference and at what decides whether it can be built."""
     notify("building the corners of the space")
-    configs = [config for _, config in _trial_configs(study, prepared.space, prepared.reference)]
+    configs = [config for _, config in trial_configs(study, prepared)]
     settings = shared_settings(study, prepared)
     reference = prepared.reference if study.reference else None
     for reason in run_task(try_models, configs, settings, reference):
@@ -210,7 +204,7 @@ SECONDS = 300.0
 def precision_of(
     study: Study,
     config: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     notify: Callable[[str], None],
 ) -> str:
     """Return ``float32`` or ``bfloat16``: what the study says, or what is measured to be better.
@@ -228,7 +222,7 @@ def precision_of(
         return study.precision
     notify("trying bfloat16 against float32")
     cpu = study.resources.cpu
-    arguments = (dict(config), dict(settings), 1 if cpu == "auto" else cpu)
+    arguments = (dict(config), settings, 1 if cpu == "auto" else cpu)
     found = _on_cpu(*arguments) if _are_on_cpu(study) else _on_gpu(*arguments)
     if isinstance(found, Failed):
         notify(f"training in float32: bfloat16 could not be tried ({found.reason})")

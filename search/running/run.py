@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
 from search.results.load import read
-from search.results.progress import Silent, Watcher
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.running.attempts import Plan
 from search.running.checkpoints import tidy, tidy_all
@@ -31,16 +32,22 @@ from search.running.stored import check_data, is_done, stored_study, write_study
 from search.running.test_figures import Measure, evaluate, measure_in, test_chosen
 from search.running.tune import own_ends, train_all
 from search.running.warm_start import WarmStart, read_earlier, warm_start
-from search.sampling.suggest import suggest
-from search.sampling.trials import Continue, Suggestion
+from search.sampling.suggest import Suggester
 from search.study.configs import first_configs, num_trials
 from search.study.objective import objective_of, warn_of_redundancy
 from search.study.prepared import Prepared, shared_settings
+from search.study.samplers import state_note
+from search.study.shares import usable_bytes
 from search.study.study import Study
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
+
+
+class Silent(Watcher):
+    """Watches nothing."""
 
 
 def run(
@@ -148,6 +155,8 @@ def _run(
                 warm = warm_start(study, prepared, ownership, earlier)
                 if warm.taken:
                     watcher.told(warm.line())
+                if note := state_note(study.sampler):
+                    watcher.told(note)
                 _Run(study, prepared, log, store, place, factory, warm).go(watcher, flag)
 
 
@@ -205,7 +214,7 @@ class _Run:
             deadline=None if hours is None else time.monotonic() + hours * 3600,
             baselines=baselines,
             objective=self._objective,
-            first=first_configs(study, prepared.space, prepared.reference),
+            first=first_configs(study, prepared),
             gpu=self._place.shares.gpu,
         )
         scheduler = make_scheduler(
@@ -217,22 +226,22 @@ class _Run:
             plan,
             self._log,
             scheduler,
-            self._suggest,
+            self._suggester(),
             own_end=own_ends(self._store, self._log.generation),
             tidy=partial(tidy, self._store, self._log.generation),
         )
 
-    def _suggest(self, number: int, recorded: Any) -> Suggestion | Continue:
-        trials = [*self._warm, *recorded] if self._warm else recorded
-        return suggest(
-            name=self._study.sampler,
-            space=self._prepared.space,
+    def _suggester(self) -> Suggester:
+        suggester = Suggester(
+            self._study.sampler,
+            self._prepared.space,
             seed=self._study.seed,
-            number=number,
-            recorded=trials,
-            num_heads=len(self._objective.names),
+            num_objectives=len(self._objective.names),
             epochs=self._study.budget.epochs,
         )
+        for trial in self._warm:
+            suggester.put(trial)
+        return suggester
 
     def _test(self, watcher: Watcher, measure: Measure) -> None:
         """Measure what the policies choose, and the reference, on the test split, if any."""
@@ -245,18 +254,20 @@ class _Run:
         return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
 
 
-def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> dict[str, Any]:
-    """Return what all trials of a study share, as plain values."""
+def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> StudySettings:
+    """Return what all trials of a study share."""
     scheduler = make_scheduler(
         study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
     )
-    return {
-        **shared_settings(study, prepared),
-        "factory": factory,
-        "rungs": list(getattr(scheduler, "rungs", ())),
-        "cpu": place.shares.cpu,
-        "gpu": place.shares.gpu,
-        **({} if place.measured is None else place.measured.settings),
-        "recycle_bytes": place.shares.recycle_bytes,
-        "copy_data": place.is_spread,
-    }
+    measured = place.measured
+    return replace(
+        shared_settings(study, prepared),
+        factory=factory,
+        rungs=tuple(getattr(scheduler, "rungs", ())),
+        cpu=place.shares.cpu,
+        gpu=place.shares.gpu,
+        gpu_usable_bytes=0 if measured is None else usable_bytes(measured.gpu_bytes),
+        gpu_outside_bytes=0 if measured is None else measured.outside_bytes,
+        recycle_bytes=place.shares.recycle_bytes,
+        copy_data=place.is_spread,
+    )

@@ -7,6 +7,7 @@ from search.cluster.watch import ClusterWatch
 from search.record.decisions import Tested
 from search.record.log import StudyLog
 from search.results.load import read
+from trainables.spec.settings import StudySettings
 
 Figures = list[tuple[dict[str, float], dict[str, float]]]
 """Losses and metrics of each point."""
@@ -69,7 +70,7 @@ def measure_in(
     return figures
 
 
-def evaluate(folder: str, settings: Mapping[str, Any], points: list[dict[str, Any]]) -> Any:
+def evaluate(folder: str, settings: StudySettings, points: list[dict[str, Any]]) -> Any:
     """Return losses and metrics of recorded points on the test split; a task of Ray."""
     from trainables.trial.keras_factory import evaluate_points
 

@@ -21,6 +21,7 @@ from search.results.usage import Usage, recorded
 from search.running.attempts import Lost, errors_kept_from_files
 from search.running.conductor import Conductor
 from search.running.pool import Abandoned, Guard, LiveTrials, NumberSearcher, ResultStopper, Slots
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.trainable import MultiHeadTrainable
 
@@ -33,7 +34,7 @@ def fit(
     conductor: Conductor,
     *,
     name: str,
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     place: Place,
     is_interrupted: Callable[[], bool],
     changed: Callable[[], None],
@@ -115,14 +116,14 @@ def staging_in(folder: str) -> Iterator[None]:
         yield
 
 
-def _trainable(name: str, settings: Mapping[str, Any], shares: Shares) -> Any:
+def _trainable(name: str, settings: StudySettings, shares: Shares) -> Any:
     def request(config: Mapping[str, Any]) -> Any:
         """Return what a trial takes: as all, but for one that was given more of a GPU."""
         own = {"gpu": config["gpu"]} if "gpu" in config else {}
         return resource_dict_to_pg_factory({**shares.request, **own})
 
     trainable = tune.with_resources(
-        tune.with_parameters(MultiHeadTrainable, settings=dict(settings)), request
+        tune.with_parameters(MultiHeadTrainable, settings=settings), request
     )
     trainable.__name__ = name
     return trainable
@@ -185,7 +186,7 @@ def train_all(
     log: StudyLog,
     store: Store,
     name: str,
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     place: Place,
     flag: Flag,
     changed: Callable[[], None],

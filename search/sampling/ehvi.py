@@ -7,28 +7,30 @@ more (freezing and thawing, Swersky et al. 2014, arXiv:1406.3896). The figure of
 expected hypervolume improvement (Emmerich et al. 2006, doi:10.1109/TEVC.2005.851275).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from statistics import NormalDist
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.study import Study, StudyDirection
+from optuna.trial import TrialState
 from threadpoolctl import ThreadpoolController
 
 from search.sampling.cube import Cube, cube_of
+from search.sampling.distributions import distributions_of
 from search.sampling.gaussian import Observations, Process, at_end, fit
-from search.sampling.trials import Continue, RecordedTrial, Request, shown
+from search.sampling.space_sampler import SpaceSampler, Told
+from search.sampling.trials import CURVE, MAY_CONTINUE, NUMBER, DrawContext, Point, Seen, shown
 from search.space.encoding import Key
 
 Array = NDArray[np.float64]
 
-STARTUP_TRIALS = 6
-"""Trials that are spread over the space before anything is modelled."""
 FEWEST_POINTS = 3
 """Trials with a point that it takes to model anything."""
-EXPLORED = 0.1
-"""Share of the later trials that is drawn at random, lest a wrong model go on for ever."""
 MOST_MODELLED = 100
 """Trials that the model is shown."""
 MOST_CANDIDATES = 1000
@@ -56,7 +58,8 @@ _MODEL, _EXPLORE, _LATIN = 0, 1, 2**32 - 1
 class _Evidence:
     """What is known of the trials that have shown anything, and which have not."""
 
-    trials: tuple[RecordedTrial, ...]
+    numbers: tuple[int, ...]
+    """As the study counts them."""
     keys: tuple[Key, ...]
     places: Array
     """Shape ``(trials, coordinates)``."""
@@ -64,18 +67,98 @@ class _Evidence:
     """Shape ``(trials, heads)``: log skills at the end."""
     variances: Array
     """The same shape."""
+    is_stopped: NDArray[np.bool_]
+    """Shape ``(trials,)``: what may be taken up again, and adds nothing to the front unless it
+    is."""
+    has_failed: NDArray[np.bool_]
+    """The same shape: what has no finite point and never will."""
     waiting: Array
     """Shape ``(more trials, coordinates)``: where those run that have shown nothing yet."""
 
 
-def draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
-    """Return a config that is new, or the stopped trial to take up again.
+@final
+class EHVISampler(SpaceSampler):
+    """Draws what is expected to enlarge the front's volume most, for any number of objectives.
 
-    On one thread: several change the last digits, and so the answer, with the machine; and for
-    matrices this small they gain nothing and on a busy machine wait for each other.
+    In plain Optuna the values of the trials are replaced by the normal scores of their ranks, so
+    that no unit and no outlier matters; in a study of this project they are log skills, with the
+    learning curves by which it also takes stopped trials up again.
+
+    Args:
+        seed: Of all draws; by default another one for each sampler.
+        n_startup_trials: Trials that are spread over the space before anything is modelled.
+        explore: Share of the later trials that is drawn at random, lest a wrong model go on for
+            ever.
+        context: What a study of this project knows besides; left out in plain Optuna.
+
+    Example:
+        >>> study = optuna.create_study(directions=["minimize"] * 2, sampler=EHVISampler(seed=0))
+        >>> def objective(trial):
+        ...     x = trial.suggest_float("x", 0, 1)
+        ...     return x**2, (x - 1) ** 2
+        >>> study.optimize(objective, n_trials=10)
     """
-    with _blas().limit(limits=1, user_api="blas"):
-        return _draw(request)
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        n_startup_trials: int = 6,
+        explore: float = 0.1,
+        context: DrawContext | None = None,
+    ) -> None:
+        super().__init__(seed=seed, context=context)
+        self._num_startup = n_startup_trials
+        self._explored = explore
+        self._answer: Key | None = None
+
+    @classmethod
+    def shown(cls, trials: Sequence[Seen]) -> list[Seen]:
+        """Return the trials that the model is shown, and the newest failed ones."""
+        points = [trial.point for trial, _ in trials]
+        pending = [trial.is_pending for trial, _ in trials]
+        failed = [p for p, point in enumerate(points) if point is None and not pending[p]]
+        places = shown(points, pending, most=MOST_MODELLED) + failed[-MOST_FAILED:]
+        return [trials[place] for place in sorted(places)]
+
+    def take_up(self, study: Study) -> int | None:
+        """Return the number of the stopped trial that promises more than any new config.
+
+        What is asked for next is else the config that promises most.
+        """
+        assert self._context is not None
+        told = self._told(study, distributions_of(self._context.kinds))
+        answer = self._best_of_all(self._context, told, study)
+        self._answer = None if isinstance(answer, int) else answer
+        return answer if isinstance(answer, int) else None
+
+    def draw(self, context: DrawContext, told: Told, study: Study) -> Key:
+        """Return a config that is new, as long as there is one."""
+        if self._answer is not None:
+            prepared, self._answer = self._answer, None
+            return prepared
+        answer = self._best_of_all(context, told, study)
+        assert not isinstance(answer, int), "only a study of ours has stopped trials"
+        return answer
+
+    def _best_of_all(self, context: DrawContext, told: Told, study: Study) -> Key | int:
+        """Return a config, or the number of a stopped trial.
+
+        On one thread: several change the last digits, and so the answer, with the machine; and for
+        matrices this small they gain nothing and on a busy machine wait for each other.
+        """
+        with _blas().limit(limits=1, user_api="blas"):
+            cube = cube_of(context.kinds, context.gates)
+            points = _points(told) if self._context else _scores(told, study.directions)
+            evidence = _evidence(told, points, cube, context.epochs, len(study.directions))
+            rng = context.rng(_EXPLORE)
+            num_points = int((~evidence.has_failed).sum())
+            if len(told) < self._num_startup or num_points < FEWEST_POINTS:
+                spread = _spread(context, cube, self._num_startup)
+                return spread if spread not in context.tried else _untried(context, cube, rng)
+            if rng.random() < self._explored:
+                return _untried(context, cube, rng)
+            return _best(context, cube, evidence)
 
 
 @cache
@@ -84,96 +167,105 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _draw(request: Request) -> tuple[Key, dict[str, Any]] | Continue:
-    cube = cube_of(request.kinds, request.gates)
-    evidence = _evidence(request, cube)
-    rng = request.rng(_EXPLORE)
-    num_points = sum(not _has_failed(trial) for trial in evidence.trials)
-    if len(request.known) < STARTUP_TRIALS or num_points < FEWEST_POINTS:
-        spread = _spread(request, cube)
-        return spread if spread not in request.tried else _untried(request, cube, rng), {}
-    if rng.random() < EXPLORED:
-        return _untried(request, cube, rng), {}
-    return _best(request, cube, evidence)
+def _points(told: Told) -> list[Point | None]:
+    """Return the values of the complete trials as they are."""
+    return [trial.values if trial.state == TrialState.COMPLETE else None for trial, _ in told]
 
 
-def _spread(request: Request, cube: Cube) -> Key:
+def _scores(told: Told, directions: Sequence[StudyDirection]) -> list[Point | None]:
+    """Return normal scores of the values' ranks, smaller is better, of all that are finite."""
+    has_point = [
+        trial.values is not None and all(map(math.isfinite, trial.values)) for trial, _ in told
+    ]
+    rows = [trial.values for (trial, _), has in zip(told, has_point, strict=True) if has]
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(directions))
+    values *= [-1.0 if one == StudyDirection.MAXIMIZE else 1.0 for one in directions]
+    scores = iter(np.apply_along_axis(_normal_scores, 0, values).tolist() if rows else ())
+    return [tuple(next(scores)) if has else None for has in has_point]
+
+
+def _normal_scores(values: Array) -> Array:
+    """Return what values of these ranks would be if they were normal; equal ones are equal."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    shares = (np.cumsum(counts) - counts / 2) / len(values)
+    return np.array([NormalDist().inv_cdf(share) for share in shares.tolist()])[places]
+
+
+def _spread(context: DrawContext, cube: Cube, num: int) -> Key:
     """Return this trial's config of a Latin hypercube (McKay et al. 1979, doi:10.2307/1268522).
 
-    Any ``STARTUP_TRIALS`` trials in a row, from a multiple of it on, have of every parameter one
-    value from each of as many equal parts of its range.
+    Any ``num`` trials in a row, from a multiple of it on, have of every parameter one value from
+    each of as many equal parts of its range.
     """
-    block, place = divmod(request.number, STARTUP_TRIALS)
-    rng = np.random.default_rng(np.random.SeedSequence(request.seed, spawn_key=(block, _LATIN)))
-    parts = np.array([rng.permutation(STARTUP_TRIALS)[place] for _ in request.kinds])
-    within = rng.random((STARTUP_TRIALS, len(parts)))[place]
-    return cube.key(((parts + within) / STARTUP_TRIALS).tolist())
+    block, place = divmod(context.number, num)
+    rng = np.random.default_rng(np.random.SeedSequence(context.seed, spawn_key=(block, _LATIN)))
+    parts = np.array([rng.permutation(num)[place] for _ in context.kinds])
+    within = rng.random((num, len(parts)))[place]
+    return cube.key(((parts + within) / num).tolist())
 
 
-def _untried(request: Request, cube: Cube, rng: np.random.Generator) -> Key:
-    left = [key for key in cube.every_key if key not in request.tried]
+def _untried(context: DrawContext, cube: Cube, rng: np.random.Generator) -> Key:
+    left = [key for key in cube.every_key if key not in context.tried]
     return (
         left[int(rng.integers(len(left)))]
         if left
-        else cube.key(rng.random(len(request.kinds)).tolist())
+        else cube.key(rng.random(len(context.kinds)).tolist())
     )
 
 
-def _evidence(request: Request, cube: Cube) -> _Evidence:
-    """Judge by the curves of the trials where each of them will end."""
-    known = shown(request.known, most=MOST_MODELLED)
-    with_curve = [(trial, key) for trial, key in known if trial.curve]
-    as_it_is = [pair for pair in known if not pair[0].curve and pair[0].point is not None]
-    waiting = [key for trial, key in known if not trial.curve and trial.point is None]
-    places = cube.places([key for _, key in with_curve])
-    values = variances = np.empty((0, request.num_heads))
-    if with_curve:
-        curves = [np.array(trial.curve) for trial, _ in with_curve]
-        values, variances = at_end(curves, places, request.epochs)
-    failed = [pair for pair in request.known if _has_failed(pair[0])][-MOST_FAILED:]
-    points = np.array([trial.point for trial, _ in as_it_is]).reshape(-1, request.num_heads)
-    values = np.vstack([values, points])
-    variances = np.vstack([variances, np.full_like(points, AS_IT_IS)])
-    if not len(values):
-        failed = []
-    told = [*with_curve, *as_it_is, *failed]
+def _evidence(
+    told: Told, points: Sequence[Point | None], cube: Cube, epochs: int, num: int
+) -> _Evidence:
+    """Judge by the curves of the trials where each of them will end, for ``num`` heads."""
+    pending = [trial.state == TrialState.RUNNING for trial, _ in told]
+    known = shown(points, pending, most=MOST_MODELLED)
+    failed = [p for p, point in enumerate(points) if point is None and not pending[p]]
+    curves = {p: np.array(curve) for p in known if (curve := told[p][0].user_attrs.get(CURVE))}
+    as_it_is = {p: point for p in known if p not in curves and (point := points[p]) is not None}
+    waiting = [told[p][1] for p in known if p not in curves and p not in as_it_is]
+    values, variances = np.empty((2, 0, num))
+    if curves:
+        places = cube.places([told[p][1] for p in curves])
+        values, variances = at_end(list(curves.values()), places, epochs)
+    values = np.vstack([values, *as_it_is.values()])
+    failed = failed[-MOST_FAILED:] if len(values) else []
     worst = values.max(axis=0, initial=-np.inf)
+    measured, failing = np.full(num, AS_IT_IS), np.full(num, FAILED)
+    rows = [told[p] for p in (*curves, *as_it_is, *failed)]
+    has_failed = np.arange(len(rows)) >= len(values)
+    may = [bool(trial.user_attrs.get(MAY_CONTINUE)) for trial, _ in rows]
     return _Evidence(
-        trials=tuple(trial for trial, _ in told),
-        keys=tuple(key for _, key in told),
-        places=cube.places([key for _, key in told]),
-        values=np.vstack([values, np.tile(worst, (len(failed), 1))]),
-        variances=np.vstack([variances, np.full((len(failed), request.num_heads), FAILED)]),
+        numbers=tuple(int(trial.user_attrs.get(NUMBER, trial.number)) for trial, _ in rows),
+        keys=tuple(key for _, key in rows),
+        places=cube.places([key for _, key in rows]),
+        values=np.vstack([values, *[worst] * len(failed)]),
+        variances=np.vstack([variances, *[measured] * len(as_it_is), *[failing] * len(failed)]),
+        is_stopped=np.array(may, dtype=bool) & ~has_failed,
+        has_failed=has_failed,
         waiting=cube.places(waiting),
     )
 
 
-def _has_failed(trial: RecordedTrial) -> bool:
-    """Tell whether a trial has no finite point and never will."""
-    return trial.point is None and not trial.is_pending
-
-
-def _best(
-    request: Request, cube: Cube, evidence: _Evidence
-) -> tuple[Key, dict[str, Any]] | Continue:
+def _best(context: DrawContext, cube: Cube, evidence: _Evidence) -> Key | int:
     """Return the candidate with the largest expected improvement."""
-    rng = request.rng(_MODEL)
-    key_of, places = _candidates(request, cube, evidence, rng)
+    rng = context.rng(_MODEL)
+    key_of, places = _candidates(context, cube, evidence, rng)
     stopped = _promising(evidence)
-    sampled = _sample(cube, len(request.kinds), rng)
+    sampled = _sample(cube, len(context.kinds), rng)
     everywhere = np.vstack([places, evidence.places[stopped]])
     gain = _gain(evidence, everywhere, sampled, rng)
-    for best in np.argsort(-gain, kind="stable").tolist():
+    order: list[int] = np.argsort(-gain, kind="stable").tolist()
+    for best in order:
         if best >= len(places):
-            return Continue(number=evidence.trials[stopped[best - len(places)]].number)
+            return evidence.numbers[stopped[best - len(places)]]
         key = key_of(best)
-        if key not in request.tried:
-            return key, {}
-    return _untried(request, cube, rng), {}
+        if key not in context.tried:
+            return key
+    return _untried(context, cube, rng)
 
 
 def _candidates(
-    request: Request, cube: Cube, evidence: _Evidence, rng: np.random.Generator
+    context: DrawContext, cube: Cube, evidence: _Evidence, rng: np.random.Generator
 ) -> tuple[Callable[[int], Key], Array]:
     """Return where new configs could lie, and how to get the key of each.
 
@@ -181,13 +273,13 @@ def _candidates(
     near the best.
     """
     if every := cube.every_key:
-        rows = [row for row, key in enumerate(every) if key not in request.tried]
+        rows = [row for row, key in enumerate(every) if key not in context.tried]
         if len(rows) > MOST_CANDIDATES:
             rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False)).tolist()
         return lambda row: every[rows[row]], cube.every_place[rows]
     order = np.argsort(evidence.values.mean(axis=1), kind="stable")[:NUM_ROOTS]
     roots = [evidence.keys[row] for row in order]
-    random = rng.random((NUM_RANDOM, len(request.kinds)))
+    random = rng.random((NUM_RANDOM, len(context.kinds)))
     shares = np.vstack([random, cube.near(roots, NUM_NEAR, SPREAD, rng)])
 
     def key_of(row: int) -> Key:
@@ -200,8 +292,7 @@ def _candidates(
 def _promising(evidence: _Evidence) -> list[int]:
     """Return the rows of the stopped trials that are expected to end best."""
     order = np.argsort(evidence.values.mean(axis=1), kind="stable")
-    may = [trial.may_continue and not _has_failed(trial) for trial in evidence.trials]
-    return [int(row) for row in order if may[row]][:MOST_STOPPED]
+    return [int(row) for row in order if evidence.is_stopped[row]][:MOST_STOPPED]
 
 
 def _sample(cube: Cube, num_parameters: int, rng: np.random.Generator) -> Array:
@@ -217,8 +308,7 @@ def _gain(evidence: _Evidence, places: Array, sampled: Array, rng: np.random.Gen
         _believed(evidence, value, variance, rng)
         for value, variance in zip(evidence.values.T, evidence.variances.T, strict=True)
     ]
-    # A stopped trial adds nothing to the front unless it is taken up again.
-    counts = [not trial.may_continue and not _has_failed(trial) for trial in evidence.trials]
+    counts = ~evidence.is_stopped & ~evidence.has_failed
     standing = np.vstack([evidence.places[counts], evidence.waiting])
     predicted = [process.predict(places) for process in processes]
     expected = np.column_stack([process.mean(sampled) for process in processes])

@@ -1,45 +1,49 @@
-"""Optuna's samplers as pure functions: a study in memory is filled for each question."""
+"""Asks a sampler of Optuna's for a study of ours: of an Optuna study that is filled each time."""
 
-import copy
+import importlib
+import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.samplers import BaseSampler
+from optuna.samplers._ga import BaseGASampler
+from optuna.storages import InMemoryStorage
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import InputError
+from search.sampling.distributions import distributions_of
+from search.sampling.space_sampler import SpaceSampler
 from search.sampling.trials import (
+    CURVE,
+    MAY_CONTINUE,
     MOST_SHOWN,
     NUM_BEST,
-    Known,
+    NUMBER,
+    Continue,
+    DrawContext,
     RecordedTrial,
-    Request,
+    Seen,
     best_first,
     rng_of,
     shown,
 )
-from search.space.encoding import Key, clamp, fill, grid_value, is_ordered, num_values
-from search.space.parameters import Choice, Int, Parameter, num_steps
+from search.space.encoding import Key, clamp, fill
+from search.space.parameters import Float, Parameter
+from search.study.samplers import SamplerSetting, class_of, keeps_state, name_of
 
-STARTUP_TRIALS = 10
-"""Trials with a point before TPE models anything; drawn at random until then."""
-POPULATION = 8
-"""Trials of a generation of NSGA-II; Optuna's own 50 exceed many a whole study."""
 REDRAWS = 20
 """How often a config that has been tried is drawn again."""
-TPE_REDRAWS = 3
-"""The same for TPE, which each time has the choice of 24."""
+FEW_REDRAWS = 3
+"""The same where a draw is dear, as TPE's, which each time has the choice of 24."""
 FINEST = 32
 """Most values of a number for which TPE weighs each by itself. Finer ones it takes for real
 numbers: at 250 trials with two ranges of units a draw costs 10 ms instead of 33."""
@@ -47,67 +51,45 @@ GP_SHOWN = 100
 """Trials that Optuna's Gaussian processes are shown; their cost grows with the cube."""
 IDLE = 22
 """The draw of what lies idle in a trial; those before it are taken."""
-GENERATION = "NSGAIISampler:generation"
-"""Where Optuna 5 notes a trial's generation; trials of other origin are of generation 0."""
 RACE_ATTRIBUTES = ("tpe:relative_params", "gp:relative_params")
 """Prefixes of a copy of a running trial's params, for processes that share a database."""
+STUDY = "ours"
 
-Answer = tuple[Key, dict[str, Any]]
-Seeded = Callable[[int], optuna.samplers.BaseSampler]
-"""From a seed to a fresh sampler."""
+Select = Callable[[Sequence[Seen]], Sequence[Seen]]
 _NEVER = datetime(1970, 1, 1)
 """Optuna asks for times and looks at none."""
 
 
-class _Shown(FrozenTrial):  # type: ignore[misc] # Optuna's types are not followed
-    """A recorded trial as a sampler sees it; no sampler changes it.
+class _ToldTrial(FrozenTrial):  # type: ignore[misc] # Optuna's types are not followed
+    """A recorded trial as Optuna has it; it is in one study at a time, and none changes it.
 
     Optuna copies each trial that is added to a study in depth, 75 microseconds a trial.
     """
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shown":
-        return copy.copy(self)
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_ToldTrial":
+        return self
 
 
-def random(request: Request) -> Answer:
-    """Draw each parameter by itself; looks at no other trial.
+class UntriedTPESampler(optuna.samplers.TPESampler):  # type: ignore[misc] # as above
+    """Multivariate MO-TPE that takes the best of its candidates that has not been tried.
 
-    As a study of Optuna's does it, without the study, which takes twice the time of the draw.
-    """
-    distributions = _distributions(request.kinds)
-    for redraw in range(1 + REDRAWS):
-        sampler = optuna.samplers.RandomSampler(seed=request.sub_seed(redraw))
-        drawn = {
-            name: 0 if one.single() else sampler.sample_independent(None, None, name, one)
-            for name, one in distributions.items()
-        }
-        key = request.prune(tuple(clamp(kind, drawn[n]) for n, kind in request.kinds.items()))
-        if key not in request.tried:
-            break
-    return key, {}
-
-
-class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc] # as above
-    """TPE that takes the best of its candidates that has not been tried.
-
-    Optuna's own takes the best one, which in a small space is the same again and again.
+    Optuna's own (Ozaki et al. 2022, doi:10.1613/jair.1.13188) takes the best one, which in a
+    small space is the same again and again. Running trials count among the bad ones, so that the
+    next is not drawn beside them.
     """
 
-    def __init__(self, request: Request, seed: int) -> None:
-        # Optuna 5 takes the parameters one by one where there are several objectives, unless told.
-        super().__init__(
-            n_startup_trials=STARTUP_TRIALS,
-            multivariate=True,
-            # By itself it models only the parameters that every trial has.
-            group=bool(request.gates),
-            constant_liar=True,
-            seed=seed,
-        )
-        self._request = request
+    def __init__(
+        self, *, seed: int, context: DrawContext, multivariate: bool = True, **options: Any
+    ) -> None:
+        # Optuna 5 takes the parameters one by one where there are several objectives, unless told;
+        # and models only the parameters that every trial has, unless told of groups.
+        group = multivariate and bool(context.gates)
+        super().__init__(seed=seed, multivariate=multivariate, group=group, **options)
+        self._context = context
 
     def _compute_acquisition_func(self, samples: Any, below: Any, above: Any) -> Any:
         values = super()._compute_acquisition_func(samples, below, above)
-        kinds, tried = self._request.kinds, self._request.tried
+        kinds, tried = self._context.kinds, self._context.tried
         if samples.keys() == kinds.keys():
             columns = [
                 [clamp(kind, number) for number in samples[name].tolist()]
@@ -117,129 +99,305 @@ class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc] # as above
         return values
 
 
-def tpe(request: Request) -> Answer:
-    """Draw by multivariate multi-objective TPE (Ozaki et al. 2022, doi:10.1613/jair.1.13188).
+@runtime_checkable
+class TakesUp(Protocol):
+    """A sampler that may go on with a stopped trial rather than try a new config."""
 
-    Running trials count among the bad ones, so that the next is not drawn beside them. What
-    counts only at some depths is modelled by itself, from the trials that have it.
-    """
-    distributions = _distributions(request.kinds, finest=FINEST)
-    told = _told(shown(request.known), request.kinds, distributions)
-    return _draw(request, distributions, told, partial(_Tpe, request), redraws=TPE_REDRAWS)
+    def take_up(self, study: Study) -> int | None:
+        """Return the number of a stopped trial, or None; asked before each new config.
 
-
-def gp(request: Request) -> Answer:
-    """Draw by Optuna's Gaussian processes, one per head, and expected hypervolume improvement.
-
-    Running trials are taken for points whose losses are not known yet: expected improvement is
-    taken over what they may be. Needs torch, and 2 to 4 seconds for each suggestion (one core,
-    eight parameters, two heads; twice as long with 16 running trials as without).
-    """
-    told = _told(shown(request.known, most=GP_SHOWN), request.kinds, _distributions(request.kinds))
-    distributions = _distributions(request.kinds)
-
-    def sampler(seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.GPSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
-
-    return _draw(request, distributions, told, sampler, redraws=0)
+        Of the trials that have the user attribute ``twohead:may_continue`` it is one's
+        ``twohead:number``.
+        """
 
 
-def nsga2(request: Request) -> Answer:
-    """Breed by NSGA-II (Deb et al. 2002, doi:10.1109/4235.996017).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manner:
+    """How samplers of a class are asked."""
+
+    select: Select
+    """Which trials they are shown of those that have a point or run."""
+
+    redraws: int
+    """How often they are asked again for a config that is new."""
+
+    finest: int | None = None
+    """See `distributions_of`."""
+
+    generation: str | None = None
+    """The attribute by which trials belong to generations, whose parents have all parameters."""
+
+
+def _manner_of(cls: type[BaseSampler]) -> _Manner:
+    if issubclass(cls, SpaceSampler):
+        return _Manner(select=cls.shown, redraws=0)
+    if issubclass(cls, optuna.samplers.RandomSampler):
+        return _Manner(select=lambda trials: (), redraws=REDRAWS)
+    if issubclass(cls, BaseGASampler):
+        return _Manner(select=_choice, redraws=REDRAWS, generation=cls._get_generation_key())
+    if issubclass(cls, optuna.samplers.GPSampler):
+        return _Manner(select=partial(_choice, most=GP_SHOWN), redraws=0)
+    finest = FINEST if issubclass(cls, UntriedTPESampler) else None
+    return _Manner(select=_choice, redraws=FEW_REDRAWS, finest=finest)
+
+
+def _choice(trials: Sequence[Seen], *, most: int = MOST_SHOWN) -> list[Seen]:
+    points = [trial.point for trial, _ in trials]
+    places = shown(points, [trial.is_pending for trial, _ in trials], most=most)
+    return [trials[place] for place in places]
+
+
+def _newest(trials: Sequence[Seen]) -> list[Seen]:
+    told = [(trial, key) for trial, key in trials if trial.is_pending or trial.point is not None]
+    return told[-MOST_SHOWN:]
+
+
+def _generations(trials: Sequence[Seen], attribute: str) -> tuple[list[Seen], int]:
+    """Return what a sampler by generations is shown, and how many generations it does not know.
 
     Running trials it does not look at. Of a long study it sees the newest two generations, and
-    the best of all before as the one that those come from. A parameter that does not count in
-    a config is a gene that lies idle: drawn once for its trial, and inherited as any other.
+    the best of all before as the one that those come from.
+    """
+    bred = [pair for pair in trials if pair[0].point is not None]
+    if len(bred) <= MOST_SHOWN:
+        return bred, 0
+    generations = [int(trial.system_attrs.get(attribute, 0)) for trial, _ in bred]
+    first = max(max(generations) - 1, 1)
+    new = [p for p, one in enumerate(generations) if one >= first][-(MOST_SHOWN - NUM_BEST) :]
+    old = [p for p, one in enumerate(generations) if one < first]
+    points = np.array([bred[p][0].point for p in old]).reshape(len(old), -1)
+    best = [old[row] for row in best_first(points, NUM_BEST)]
+    return [bred[place] for place in sorted([*best, *new])], max(max(generations) - 2, 0)
+
+
+@final
+class _KeptState:
+    """What a sampler with a state of its own has, from one question to the next."""
+
+    def __init__(self) -> None:
+        self.sampler: BaseSampler | None = None
+        self.of_study: dict[str, Any] = {}
+        self.of_trials: dict[int, dict[str, Any]] = {}
+        self.told: set[int] = set()
+
+    def is_due(self, trial: RecordedTrial) -> bool:
+        """Tell whether the sampler asked for a trial and has not been told how it ended."""
+        is_asked = trial.number in self.of_trials and trial.number not in self.told
+        return is_asked and trial.point is not None
+
+    def restore(self, storage: InMemoryStorage, study: Study, chosen: Sequence[Seen]) -> None:
+        """Bring a new Optuna study to where the last one was, and tell what has ended since."""
+        for name, value in self.of_study.items():
+            storage.set_study_system_attr(_study_id(storage), name, value)
+        for place, (trial, _) in enumerate(chosen):
+            if self.is_due(trial):
+                study.tell(place, trial.point)
+                self.told.add(trial.number)
+
+    def keep(self, storage: InMemoryStorage, number: int) -> None:
+        """Take note of what the sampler has written by when it has answered for a trial."""
+        self.of_study = storage.get_study_system_attrs(_study_id(storage))
+        for trial in storage.get_all_trials(_study_id(storage), deepcopy=False):
+            self.of_trials[trial.user_attrs.get(NUMBER, number)] = trial.system_attrs
+
+
+def _study_id(storage: InMemoryStorage) -> int:
+    return int(storage.get_study_id_from_name(STUDY))
+
+
+@final
+class AskedSampler:
+    """Any sampler of Optuna's interface, asked for the trials of one study of ours.
+
+    Each time it is a fresh one, seeded by our seed and number, of an Optuna study in memory that
+    shows a bounded selection of the trials: what is asked for is a function of these. Only a
+    sampler that keeps a state of its own is kept from one question to the next.
+
+    Args:
+        sampler: As a study has it.
+        kinds: Searched parameter -> what it may be, in the order of the names; at least one.
+        num_objectives: Of the study.
+
+    Raises:
+        InputError: If there is no such sampler, or it has no such option.
     """
 
-    def sampler(seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+    def __init__(
+        self, sampler: SamplerSetting, kinds: Mapping[str, Parameter], num_objectives: int
+    ) -> None:
+        self._name = name_of(sampler)
+        target, self._options = class_of(sampler)
+        self._class = _import(self._name, target)
+        self._takes = _check_options(self._name, self._class, self._options)
+        self._manner = _manner_of(self._class)
+        self._kept = _KeptState() if keeps_state(sampler) else None
+        if self._kept is not None:
+            self._manner = replace(self._manner, select=_newest, generation=None)
+        self._distributions = distributions_of(kinds, finest=self._manner.finest)
+        self._directions = ["minimize"] * num_objectives
+        self._told: dict[int, tuple[RecordedTrial, _ToldTrial]] = {}
 
-    bred = [(trial, key) for trial, key in request.known if trial.point is not None]
-    newest = max((_generation(trial) for trial, _ in bred), default=0)
-    past = 0
-    if len(bred) > MOST_SHOWN:
-        past = max(newest - 2, 0)
-        bred = _latest(bred, max(newest - 1, 1))
-    distributions = _distributions(request.kinds)
-    whole = [(trial, _with_idle(request, trial, key)) for trial, key in bred]
-    told = _told(whole, request.kinds, distributions)
-    for (trial, _), told_trial in zip(bred, told, strict=True):
-        told_trial.system_attrs = {GENERATION: max(_generation(trial) - past, 0)}
-    key, attributes = _draw(request, distributions, told, sampler)
-    if GENERATION in attributes:  # not where every parameter has one value
-        attributes[GENERATION] += past
-    return key, attributes
+    def ask(
+        self, trials: Sequence[Seen], context: DrawContext
+    ) -> tuple[Key, dict[str, Any]] | Continue:
+        """Return a config's key and what is to be recorded with it, or a trial to take up.
 
+        Args:
+            trials: Those that lie in the space, in the order of their numbers.
+            context: What is asked.
 
-def _with_idle(request: Request, trial: RecordedTrial, key: Key) -> Key:
-    return (
-        fill(request.kinds, key, rng_of(request.seed, trial.number, IDLE)) if None in key else key
-    )
+        Raises:
+            InputError: If a sampler that is none of ours fails.
+        """
+        with _quiet(), _failing_as(self._name):
+            chosen, past = self._manner.select(trials), 0
+            if self._manner.generation is not None:
+                chosen, past = _generations(trials, self._manner.generation)
+            storage = InMemoryStorage()
+            study = self._study(storage, chosen, past, context)
+            for redraw in range(1 + self._manner.redraws):
+                if redraw:  # the repeated one stays in the study as a running trial
+                    study.sampler = self._sampler(context, redraw)
+                if isinstance(study.sampler, TakesUp):
+                    number = study.sampler.take_up(study)
+                    if number is not None:
+                        return Continue(number=number)
+                place = study.ask(self._distributions).number
+                drawn = study.get_trials(deepcopy=False)[place]
+                numbers = (clamp(kind, drawn.params[name]) for name, kind in context.kinds.items())
+                key = context.prune(tuple(numbers))
+                if key not in context.tried:
+                    break
+            if self._kept is not None:
+                self._kept.keep(storage, context.number)
+                return key, {}
+            return key, self._to_record(drawn, past)
 
+    def _sampler(self, context: DrawContext, redraw: int) -> BaseSampler:
+        if self._kept is not None and self._kept.sampler is not None:
+            return self._kept.sampler
+        given = {"seed": context.sub_seed(redraw), "context": context}
+        sampler = self._class(**{name: given[name] for name in self._takes}, **self._options)
+        if self._kept is not None:
+            self._kept.sampler = sampler
+        return sampler
 
-def _generation(trial: RecordedTrial) -> int:
-    return int(trial.system_attrs.get(GENERATION, 0))
-
-
-def _latest(bred: Known, first: int) -> list[tuple[RecordedTrial, Key]]:
-    """Return the trials from a generation on, and the best of those before it."""
-    new = [pair for pair in bred if _generation(pair[0]) >= first][-(MOST_SHOWN - NUM_BEST) :]
-    old = [pair for pair in bred if _generation(pair[0]) < first]
-    points = np.array([trial.log_skills for trial, _ in old]).reshape(len(old), -1)
-    best = [old[row] for row in best_first(points, NUM_BEST)]
-    return sorted([*best, *new], key=lambda pair: pair[0].number)
-
-
-def _draw(
-    request: Request,
-    distributions: dict[str, BaseDistribution],
-    told: list[_Shown],
-    sampler: Seeded,
-    *,
-    redraws: int = REDRAWS,
-) -> Answer:
-    """Draw until a config is new; a repeated one stays in the study as a running trial."""
-    with _quiet():
-        study = optuna.create_study(directions=["minimize"] * request.num_heads)
-        study.add_trials(told)
-        for redraw in range(1 + redraws):
-            study.sampler = sampler(request.sub_seed(redraw))
-            asked = study.ask(distributions)
-            drawn = study.get_trials(deepcopy=False)[asked.number]
-            numbers = (clamp(kind, drawn.params[name]) for name, kind in request.kinds.items())
-            key = request.prune(tuple(numbers))
-            if key not in request.tried:
-                break
-    attributes = drawn.system_attrs.items()
-    return key, {k: value for k, value in attributes if not k.startswith(RACE_ATTRIBUTES)}
-
-
-def _told(
-    known: Known, kinds: Mapping[str, Parameter], distributions: dict[str, BaseDistribution]
-) -> list[_Shown]:
-    """Return recorded trials as Optuna is to see them, without what does not count in each."""
-    told = []
-    for trial, key in known:
-        params = {n: number for n, number in zip(kinds, key, strict=True) if number is not None}
-        is_whole = len(params) == len(distributions)
-        told.append(
-            _Shown(
-                number=trial.number,
-                trial_id=trial.number,
-                state=TrialState.RUNNING if trial.point is None else TrialState.COMPLETE,
-                value=None,
-                values=trial.point,
-                datetime_start=_NEVER,
-                datetime_complete=None if trial.point is None else _NEVER,
-                params=params,
-                distributions=distributions if is_whole else {n: distributions[n] for n in params},
-                user_attrs={},
-                system_attrs={},
-                intermediate_values={},
-            )
+    def _study(
+        self, storage: InMemoryStorage, chosen: Sequence[Seen], past: int, context: DrawContext
+    ) -> Study:
+        """Return an Optuna study that has the chosen trials."""
+        study = optuna.create_study(
+            storage=storage,
+            study_name=STUDY,
+            directions=self._directions,
+            sampler=self._sampler(context, 0),
         )
-    return told
+        before, self._told = self._told, {}
+        for trial, key in chosen:
+            known, told = before.get(trial.number, (None, None))
+            if told is None or known is not trial or self._kept is not None:
+                told = self._as_told(trial, key, context)
+            if self._manner.generation is not None:
+                generation = int(trial.system_attrs.get(self._manner.generation, 0))
+                told.system_attrs = {self._manner.generation: max(generation - past, 0)}
+            self._told[trial.number] = trial, told
+            storage.create_new_trial(_study_id(storage), told)
+        if self._kept is not None:
+            self._kept.restore(storage, study, chosen)
+        return study
+
+    def _as_told(self, trial: RecordedTrial, key: Key, context: DrawContext) -> _ToldTrial:
+        """Return a trial as Optuna is to see it, without what does not count in it.
+
+        For samplers by generations that is a gene which lies idle: drawn once for its trial, and
+        inherited as any other.
+        """
+        if self._manner.generation is not None and None in key:
+            key = fill(context.kinds, key, rng_of(context.seed, trial.number, IDLE))
+        params = {
+            n: number for n, number in zip(context.kinds, key, strict=True) if number is not None
+        }
+        is_whole = len(params) == len(self._distributions)
+        point = None if self._kept is not None and self._kept.is_due(trial) else trial.point
+        state = TrialState.FAIL if not trial.is_pending else TrialState.RUNNING
+        return _ToldTrial(
+            number=-1,
+            trial_id=-1,
+            state=TrialState.COMPLETE if point is not None else state,
+            value=None,
+            values=point,
+            datetime_start=_NEVER,
+            datetime_complete=_NEVER,
+            params=params,
+            distributions=self._distributions
+            if is_whole
+            else {n: self._distributions[n] for n in params},
+            user_attrs={
+                NUMBER: trial.number,
+                CURVE: trial.curve,
+                MAY_CONTINUE: trial.may_continue,
+            },
+            system_attrs={} if self._kept is None else self._kept.of_trials.get(trial.number, {}),
+            intermediate_values={},
+        )
+
+    def _to_record(self, drawn: FrozenTrial, past: int) -> dict[str, Any]:
+        """Return what a sampler has written of a trial, for it to see again."""
+        written = drawn.system_attrs.items()
+        attributes = {k: v for k, v in written if not k.startswith(RACE_ATTRIBUTES)}
+        if self._manner.generation in attributes:  # not where every parameter has one value
+            attributes[self._manner.generation] += past
+        return attributes
+
+
+def try_sampler(sampler: SamplerSetting, num_objectives: int) -> None:
+    """Ask a sampler for one config, so that what cannot be used is refused before a study begins.
+
+    Raises:
+        InputError: If there is no such class or option, or it suggests nothing for so many
+            objectives.
+    """
+    kinds = {"x": Float(low=0.0, high=1.0)}
+    asked = AskedSampler(sampler, kinds, num_objectives)
+    asked.ask((), DrawContext(kinds=kinds, tried=set(), seed=0, number=0))
+
+
+def _import(name: str, target: str) -> type[BaseSampler]:
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # the module may do anything
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"sampler {name!r} cannot be imported: {what}") from error
+    if not inspect.isclass(found) or not issubclass(found, BaseSampler):
+        raise InputError(f"sampler {name!r} needs a class of Optuna samplers, got {found!r}")
+    return found
+
+
+def _check_options(name: str, cls: type[BaseSampler], options: Mapping[str, Any]) -> list[str]:
+    """Return which of ``seed`` and ``context`` a class takes; refuse options that it has not.
+
+    Raises:
+        InputError: Naming them.
+    """
+    known = inspect.signature(cls).parameters
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+    unknown = [] if takes_any else sorted(options.keys() - known.keys())
+    if unknown:
+        raise InputError(f"sampler {name!r} has no options {unknown}; it has {sorted(known)}")
+    return [name for name in ("seed", "context") if name in known]
+
+
+@contextmanager
+def _failing_as(name: str) -> Iterator[None]:
+    """Turn what somebody else's class raises into an error of ours."""
+    try:
+        yield
+    except Exception as error:
+        if ":" not in name:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"sampler {name!r} cannot suggest a config: {what}") from error
 
 
 @contextmanager
@@ -257,50 +415,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def _distributions(
-    kinds: Mapping[str, Parameter], *, finest: int | None = None
-) -> dict[str, BaseDistribution]:
-    """Return what Optuna draws from; numbers of more than ``finest`` values as real ones."""
-    return {
-        name: _smooth(kind)
-        if finest is not None and _is_finer(kind, finest)
-        else _distribution(kind)
-        for name, kind in kinds.items()
-    }
-
-
-def _is_finer(kind: Parameter, finest: int) -> bool:
-    """Tell whether there are many numbers in an order; real ones and words are not counted."""
-    is_number = not isinstance(kind, Choice) or is_ordered(kind)
-    return is_number and (num_values(kind) or 0) > finest
-
-
-def _smooth(kind: Parameter) -> BaseDistribution:
-    """Return the real numbers that `clamp` rounds to those of a kind, each as likely."""
-    if isinstance(kind, Choice):
-        return FloatDistribution(-0.5, len(kind.values) - 0.5)
-    half = (kind.step or 1) / 2
-    last = grid_value(kind, num_steps(kind))
-    return FloatDistribution(kind.low - half, last + half, log=kind.log)
-
-
-def _distribution(kind: Parameter) -> BaseDistribution:
-    """Return what Optuna draws from; the range of a stepped one ends on the grid.
-
-    Optuna's ints are inclusive. It warns of a range that is no multiple of the step. A choice
-    between numbers is an int range of places: on a smooth two-head problem with four of them
-    among eight parameters TPE had after 48 trials the hypervolume that it has after 100 where
-    they are categories (medians of 16 seeds).
-    """
-    if isinstance(kind, Choice) and is_ordered(kind):
-        return IntDistribution(0, len(kind.values) - 1)
-    if isinstance(kind, Choice):
-        return CategoricalDistribution(tuple(range(len(kind.values))))
-    if isinstance(kind, Int):
-        last = int(grid_value(kind, num_steps(kind)))
-        return IntDistribution(kind.low, last, log=kind.log, step=kind.step or 1)
-    if kind.step is None:
-        return FloatDistribution(kind.low, kind.high, log=kind.log)
-    return FloatDistribution(kind.low, grid_value(kind, num_steps(kind)), step=kind.step)

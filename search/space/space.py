@@ -93,11 +93,13 @@ class SearchSpace:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
-    def corners(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The smallest and the largest config, parameter by parameter."""
-        known = self.parameters
-        lowest, highest = ({name: ends(kind)[i] for name, kind in known} for i in (0, 1))
-        return self.counting(lowest), self.counting(highest)
+    def corners(self) -> list[dict[str, Any]]:
+        """The smallest and the largest config, parameter by parameter; one if equal."""
+        lowest, highest = (
+            self.counting({name: ends(kind)[end] for name, kind in self.parameters})
+            for end in (0, 1)
+        )
+        return [lowest] if lowest == highest else [lowest, highest]
 
     def counting(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a config without what does not count at its depth."""

@@ -1,15 +1,14 @@
 """The configs that a study fixes itself: first, at the corners of its space, and how many."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 from search.errors import InputError
 from search.record.decisions import Origin
-from search.space.complete import complete, default_space
+from search.space.complete import complete
 from search.space.encoding import most_trials
 from search.space.parameters import ends
-from search.space.space import SearchSpace, depths_of, idle_in
+from search.space.space import SearchSpace, depths_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.data.request import DataInfo, DataRequest
@@ -47,18 +46,12 @@ def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> Sea
     Raises:
         InputError: If a parameter shapes nothing, or the function needs one that is not named.
     """
-    if study.space is None and study.model is None:
-        return default_space(study.heads)
-    named = study.space or SearchSpace(parameters=())
-    return complete(named, study.heads, model_parameters=model_parameters)
+    if study.model is None:
+        return study.whole_space
+    return complete(study.whole_space, study.heads, model_parameters=model_parameters)
 
 
-def check_space(
-    study: Study,
-    space: SearchSpace,
-    data: DataInfo,
-    reference: Mapping[str, Any] | None = None,
-) -> None:
+def check_space(study: Study, prepared: Prepared) -> None:
     """Refuse what the data has no room for: batches, and blocks of the built-in model.
 
     That ``start_with`` lies in the space the study has checked itself.
@@ -66,11 +59,11 @@ def check_space(
     Raises:
         InputError: Naming the parameter.
     """
-    problems = _batch_problems(study, data)
+    problems = list(_batch_problems(study, prepared.data))
     if study.model is None:
-        for name, config in _trial_configs(study, space, reference):
+        for name, config in trial_configs(study, prepared):
             try:
-                parse(study, config, data)
+                parse(study, config, prepared.data)
             except InputError as error:
                 problems.append(f"{name}: {error}")
     if problems:
@@ -84,38 +77,18 @@ def parse(study: Study, config: Mapping[str, Any], data: DataInfo) -> TrialSpec:
     )
 
 
-def corners(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the smallest and the largest config of a space, parameter by parameter."""
-    lowest = _counting(space, {name: ends(kind)[0] for name, kind in space.parameters})
-    highest = _counting(space, {name: ends(kind)[1] for name, kind in space.parameters})
-    return [lowest] if lowest == highest else [lowest, highest]
-
-
-def _counting(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without what does not count at its depth."""
-    idle = idle_in(space.gates, config)
-    return {name: value for name, value in config.items() if name not in idle}
-
-
-def first_configs(
-    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None = None
-) -> tuple[tuple[dict[str, Any], Origin], ...]:
+def first_configs(study: Study, prepared: Prepared) -> tuple[tuple[dict[str, Any], Origin], ...]:
     """Return the configs to try before any suggestion, each with where it comes from.
 
     A config that is there already is not tried again: all trials of a study share its seed.
-
-    Args:
-        study: The study.
-        space: Complete.
-        reference: See `Prepared`; None for the built-in architecture.
     """
     first: list[tuple[dict[str, Any], Origin]] = []
     if study.reference:
-        first.append((dict(reference or reference_config(study.heads)), "reference"))
-    is_foreign = study.model is not None and reference is None
+        first.append((dict(prepared.reference or reference_config(study.heads)), "reference"))
+    is_foreign = study.model is not None and prepared.reference is None
     tried = [] if is_foreign else [config for config, _ in first]
     for config in study.start_with:
-        whole = _whole_config(study, space, config, reference)
+        whole = _whole_config(study, prepared, config)
         if whole not in tried:
             tried.append(whole)
             first.append((whole, "start_with"))
@@ -127,37 +100,28 @@ def num_trials(study: Study, prepared: Prepared) -> int:
 
     All trials share the study's seed: a config tried twice would only be the same again.
     """
-    first = first_configs(study, prepared.space, prepared.reference)
-    budget: int = study.budget.trials
+    first = first_configs(study, prepared)
     most = most_trials(prepared.space, [config for config, _ in first])
-    return budget if most is None else min(budget, most)
+    return study.budget.trials if most is None else min(study.budget.trials, most)
 
 
-def _whole_config(
-    study: Study,
-    space: SearchSpace,
-    config: Mapping[str, Any],
-    reference: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def _whole_config(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what a config leaves out: as in the space where constant, else the reference's.
 
     Of a searched depth the reference's two blocks, or as many as it names, if the space has them.
     A user's own function beside the built-in reference has its own defaults for what is searched.
     """
-    names = [name for name, _ in space.parameters]
-    depths = depths_of(dict(space.parameters).get(DEPTH))
+    parameters, constants = dict(prepared.space.parameters), dict(prepared.space.constants)
+    depths = depths_of(parameters.get(DEPTH))
     if depths and study.model is None:
         config = {DEPTH: _nearest(depths, config_depth(list(config), None)), **config}
-    told: Any = {**dict(space.constants), **config}.get(DEPTH)
-    depth = config_depth([*names, *config], told)
-    known = (
-        reference_config(study.heads, depth)
-        if study.model is None
-        else reference or reference_training(study.heads)
-    )
-    whole = _counting(space, {**known, **dict(space.constants), **config})
-    ordered = [name for name in dict.fromkeys([*names, *whole]) if name in whole]
-    return {name: whole[name] for name in ordered}
+    if study.model is None:
+        told: Any = {**constants, **config}.get(DEPTH)
+        known = reference_config(study.heads, config_depth([*parameters, *config], told))
+    else:
+        known = dict(prepared.reference or reference_training(study.heads))
+    whole = prepared.space.counting({**known, **constants, **config})
+    return {name: whole[name] for name in dict.fromkeys([*parameters, *whole]) if name in whole}
 
 
 def _nearest(depths: Sequence[int], wanted: int) -> int:
@@ -165,9 +129,7 @@ def _nearest(depths: Sequence[int], wanted: int) -> int:
     return min((depth for depth in depths if depth >= wanted), default=depths[-1])
 
 
-def _trial_configs(
-    study: Study, space: SearchSpace, reference: Mapping[str, Any] | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def trial_configs(study: Study, prepared: Prepared) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the configs that decide whether all others can be built, each with its name.
 
     The reference of a user's own function is not among them: it is always built.
@@ -175,22 +137,20 @@ def _trial_configs(
     if study.reference and study.model is None:
         yield REFERENCE_TRIAL, reference_config(study.heads)
     for index, config in enumerate(study.start_with):
-        yield f"start_with[{index}]", _whole_config(study, space, config, reference)
-    known = dict(space.parameters)
-    shaping: dict[str, tuple[Any, ...]] = {
-        name: ends(known[name]) for name in SHAPING if name in known
-    }
+        yield f"start_with[{index}]", _whole_config(study, prepared, config)
+    space, known = prepared.space, dict(prepared.space.parameters)
+    shaping: dict[str, Sequence[Any]] = {n: ends(known[n]) for n in SHAPING if n in known}
     if space.gates:
         # The built-in model of fewer blocks is the beginning of the deepest.
         depths = depths_of(known[DEPTH])
         shaping[DEPTH] = depths[-1:] if study.model is None else (depths[0], depths[-1])
     lowest = {name: ends(parameter)[0] for name, parameter in space.parameters}
-    for values in product(*shaping.values()):
-        yield "space", _counting(space, {**lowest, **dict(zip(shaping, values, strict=True))})
-    yield "space", corners(space)[-1]
+    for config in space.crossed(lowest, shaping):
+        yield "space", config
+    yield "space", space.corners[-1]
 
 
-def _batch_problems(study: Study, data: DataInfo) -> list[str]:
+def _batch_problems(study: Study, data: DataInfo) -> Iterator[str]:
     rows = data.rows["train"]
     named: dict[str, Any] = {}
     if study.space is not None and "batch_size" in dict(study.space.parameters):
@@ -198,8 +158,6 @@ def _batch_problems(study: Study, data: DataInfo) -> list[str]:
     for index, config in enumerate(study.start_with):
         if "batch_size" in config:
             named[f"start_with[{index}].batch_size"] = config["batch_size"]
-    return [
-        f"{name} needs at most {rows}, the number of training rows, got {size}"
-        for name, size in named.items()
-        if size > rows
-    ]
+    for name, size in named.items():
+        if size > rows:
+            yield f"{name} needs at most {rows}, the number of training rows, got {size}"

@@ -3,16 +3,15 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from search.errors import InputError
 from search.space.space import SearchSpace
 from search.study.objective import read_objective
-from search.study.samplers import SAMPLERS
+from search.study.samplers import read_sampler
 from search.study.settings import Budget, Resources, Validation, read_value
 from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
-from trainables.spec.heads import KINDS, DeclaredHead
+from trainables.spec.heads import KINDS, DeclaredHead, HeadKind
 from trainables.spec.plain_values import plain
 from trainables.spec.problems import (
     Path,
@@ -33,7 +32,20 @@ MOST_FIRST_CONFIGS = 1000
 MOST_EARLIER = 100
 MOST_HEADS = 64
 MOST_HEAD_UNITS = 2**20
-HEAD_KEYS = tuple(item.name for item in fields(DeclaredHead) if item.name != "name")
+
+
+class HeadFields(TypedDict, total=False):
+    """A `DeclaredHead` as a plain mapping."""
+
+    kind: Required[HeadKind]
+    units: int | None
+    loss: str | None
+    activation: str | None
+    format: str
+    scale: str
+
+
+HEAD_KEYS = tuple(HeadFields.__annotations__)
 """What may be said of a head."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -182,7 +194,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "start_with": _read_first,
     "warm_start": _read_earlier,
     "objective": read_objective,
-    "sampler": one_of(tuple(SAMPLERS)),
+    "sampler": read_sampler,
     "scheduler": one_of(SCHEDULERS),
     "resources": lambda value: read_value(Resources, "resources", value),
     "precision": one_of(PRECISIONS),

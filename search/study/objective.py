@@ -7,7 +7,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, final
 
 from search.errors import StudyWarning
-from search.space.complete import default_space
 from search.space.parameters import (
     Choice,
     Constant,
@@ -117,10 +116,7 @@ def objective_of(study: "Study") -> Objective:
 
 def loss_weights(study: "Study") -> dict[str, Parameter | Constant]:
     """Return what the space makes of each head's loss weight, 1 where it says nothing."""
-    space = study.space
-    if space is None and study.model is None:
-        space = default_space(study.heads)
-    named = {} if space is None else dict(space.parameters)
+    named = dict(study.whole_space.parameters)
     return {head.name: named.get(weight_name(head.name), 1.0) for head in study.heads}
 
 

@@ -8,6 +8,7 @@ from search.space.space import SearchSpace
 from search.study.study import Study
 from trainables.data.request import DataInfo
 from trainables.model.signature import BoxForm, ModelSignature
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 
 
@@ -45,20 +46,20 @@ class Prepared:
         )
 
 
-def shared_settings(study: Study, prepared: Prepared) -> dict[str, Any]:
-    """Return what it takes to parse a config and build its model, as plain values."""
-    return {
-        "study": Store(study.folder).uri,
-        "storage": Store(study.storage).uri,
-        "fingerprint": prepared.data.fingerprint,
-        "image_shape": list(prepared.data.image_shape),
-        "heads": [head.to_dict() for head in prepared.data.heads],
-        "model": study.model,
-        "reference_model": None if prepared.reference is None else study.model,
-        "module_folder": study.module_folder,
-        "precision": prepared.precision,
-        "signature": signature_of(study, prepared.data).to_dict(),
-    }
+def shared_settings(study: Study, prepared: Prepared) -> StudySettings:
+    """Return what it takes to parse a config and build its model."""
+    return StudySettings(
+        study=Store(study.folder).uri,
+        storage=Store(study.storage).uri,
+        fingerprint=prepared.data.fingerprint,
+        image_shape=prepared.data.image_shape,
+        heads=prepared.data.heads,
+        model=study.model,
+        reference_model=None if prepared.reference is None else study.model,
+        module_folder=study.module_folder,
+        precision=prepared.precision,
+        signature=signature_of(study, prepared.data).to_dict(),
+    )
 
 
 def signature_of(study: Study, data: DataInfo) -> ModelSignature:

@@ -1,50 +1,47 @@
-"""The samplers by name: which spaces each fits, and what it needs installed."""
+"""The samplers by name or class: their options, which spaces each fits, what each needs."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from typing import Any
 
 from search.errors import InputError
 from search.space.encoding import num_values
 from search.space.parameters import to_plain
 from search.space.space import SearchSpace
 from trainables.spec.parameters import DEPTH
+from trainables.spec.problems import Problems, check_mapping, shown, unknown_keys
+from trainables.spec.rules import FLAG, TARGET, Rule, number, one_of, whole
+
+SamplerSetting = str | Mapping[str, Any]
+"""A sampler as a study has it: its name, or ``name`` and its options."""
+
+MOST_OPTION = 1_000_000
+_EXAMPLE = "{name: tpe, n_startup_trials: 20}"
+_STUDYS = ("seed", "context")
+"""What a study itself tells its sampler."""
+_SHARE = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampler:
+class NamedSampler:
     """What must be known of a way to choose the next config, before it is used."""
+
+    target: str
+    """The class, as ``package.module:Class``."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Of options; of those that are not here the class's own hold."""
+
+    options: Mapping[str, Rule] = field(default_factory=dict)
+    """What may be said of it."""
 
     misfit: Callable[[SearchSpace], str | None] = lambda space: None
     """Why it cannot draw from a space, or None; goes on after ``sampler``."""
 
     extra: tuple[str, str] | None = None
     """A module that it needs and that not every installation has, and the extra that brings it."""
-
-
-def misfit(name: str, space: SearchSpace) -> str | None:
-    """Return why a sampler does not fit a space, or None; goes on after ``sampler``.
-
-    Example:
-        >>> misfit("grid", SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}}))
-        "needs finitely many configs for 'grid', but dropout is {'float': [0.0, 0.5]}: give it \
-a step or a choice, or use 'qmc'"
-    """
-    return SAMPLERS[name].misfit(space)
-
-
-def check_installed(name: str) -> None:
-    """Refuse a sampler that needs a module which is not installed.
-
-    Raises:
-        InputError: With the command that installs it.
-    """
-    extra = SAMPLERS[name].extra
-    if extra is not None and find_spec(extra[0]) is None:
-        raise InputError(
-            f"sampler {name!r} needs the module {extra[0]!r}, which is not installed: "
-            f"pip install 'twohead-search[{extra[1]}]'"
-        )
 
 
 def _infinite(space: SearchSpace) -> str | None:
@@ -63,12 +60,176 @@ def _conditional(space: SearchSpace) -> str | None:
     return f"{what}, {varying}: make {DEPTH} a constant, or use 'tpe'"
 
 
-SAMPLERS: Mapping[str, Sampler] = {
-    "ehvi": Sampler(),
-    "tpe": Sampler(),
-    "random": Sampler(),
-    "nsga2": Sampler(),
-    "qmc": Sampler(),
-    "grid": Sampler(misfit=_infinite),
-    "gp": Sampler(misfit=_conditional, extra=("torch", "gp")),
+SAMPLERS: Mapping[str, NamedSampler] = {
+    "ehvi": NamedSampler(
+        target="search.sampling.ehvi:EHVISampler",
+        options={"n_startup_trials": whole(1, MOST_OPTION), "explore": _SHARE},
+    ),
+    "tpe": NamedSampler(
+        target="search.sampling.optuna:UntriedTPESampler",
+        # Trials with a point before anything is modelled; drawn at random until then.
+        defaults={"n_startup_trials": 10},
+        options={
+            "n_startup_trials": whole(0, MOST_OPTION),
+            "n_ei_candidates": whole(1, MOST_OPTION),
+            "multivariate": FLAG,
+            "constant_liar": FLAG,
+        },
+    ),
+    "random": NamedSampler(target="optuna.samplers:RandomSampler"),
+    "nsga2": NamedSampler(
+        target="optuna.samplers:NSGAIISampler",
+        # Trials of a generation: Optuna's own 50 exceed many a whole study.
+        defaults={"population_size": 8},
+        options={
+            "population_size": whole(2, MOST_OPTION),
+            "mutation_prob": _SHARE,
+            "crossover_prob": _SHARE,
+            "swapping_prob": _SHARE,
+        },
+    ),
+    "qmc": NamedSampler(target="search.sampling.exhaustive:SobolSampler"),
+    "grid": NamedSampler(
+        target="search.sampling.exhaustive:ShuffledGridSampler", misfit=_infinite
+    ),
+    "gp": NamedSampler(
+        target="optuna.samplers:GPSampler",
+        defaults={"n_startup_trials": 10},
+        options={"n_startup_trials": whole(0, MOST_OPTION), "deterministic_objective": FLAG},
+        misfit=_conditional,
+        extra=("torch", "gp"),
+    ),
 }
+
+_FUNCTIONS = {
+    *(f"optuna.samplers:{name}Sampler" for name in ("TPE", "Random", "NSGAII", "NSGAIII", "GP")),
+    *(named.target for named in SAMPLERS.values()),
+}
+"""Classes that know nothing but their options, their seed and the trials that they are shown."""
+
+
+_NAME = replace(
+    one_of(tuple(SAMPLERS)),
+    test=lambda value: isinstance(value, str) and (value in SAMPLERS or TARGET.test(value)),
+)
+
+
+def read_sampler(value: Any) -> SamplerSetting:
+    """Return a study's sampler, checked as far as it can be without importing Optuna.
+
+    Args:
+        value: A name of ``SAMPLERS``, a class as ``package.module:Class``, or a mapping with
+            either as ``name`` and its options.
+
+    Returns:
+        The name alone where there are no options.
+
+    Raises:
+        InputError: If there is no such sampler or option, or an option is not what it must be.
+    """
+    if not isinstance(value, Mapping):
+        return str(_NAME(value))
+    check_mapping(value, ("sampler",), _EXAMPLE)
+    if "name" not in value:
+        raise InputError(f"needs a name, such as {_EXAMPLE}, got {shown(dict(value))}")
+    problems, options = Problems(), {}
+    with problems.at("sampler", "name"):
+        _NAME(value["name"])
+    problems.refuse_any()
+    name = str(value["name"])
+    given = {str(key): one for key, one in value.items() if key != "name"}
+    if name in SAMPLERS:
+        allowed = SAMPLERS[name].options
+        problems.extend(unknown_keys(given, ["name", *allowed], at=("sampler",)))
+        given = {key: one for key, one in given.items() if key in allowed}
+    for key, one in given.items():
+        with problems.at("sampler", key):
+            options[key] = SAMPLERS[name].options[key](one) if name in SAMPLERS else _any(key, one)
+    problems.refuse_any()
+    return {"name": name, **options} if options else name
+
+
+def _any(key: str, value: Any) -> Any:
+    """Return an option of a class, of which only the class knows more."""
+    if key in _STUDYS or not key.isidentifier():
+        raise InputError("is no option: " + ("the study says it" if key in _STUDYS else "no name"))
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        rule = "needs text, a finite number, true, false, null, or a list or mapping of these"
+        raise InputError(f"{rule}, got {shown(value)}") from None
+    return value
+
+
+def name_of(sampler: SamplerSetting) -> str:
+    """Return the name or class of a study's sampler."""
+    return sampler if isinstance(sampler, str) else str(sampler["name"])
+
+
+def class_of(sampler: SamplerSetting) -> tuple[str, dict[str, Any]]:
+    """Return a sampler's class, as ``package.module:Class``, and its options.
+
+    Example:
+        >>> class_of({"name": "nsga2", "crossover_prob": 0.5})
+        ('optuna.samplers:NSGAIISampler', {'population_size': 8, 'crossover_prob': 0.5})
+    """
+    name = name_of(sampler)
+    given = {} if isinstance(sampler, str) else {k: v for k, v in sampler.items() if k != "name"}
+    named = SAMPLERS.get(name)
+    return (name, given) if named is None else (named.target, {**named.defaults, **given})
+
+
+def words_of(sampler: SamplerSetting) -> str:
+    """Say in words what a study's sampler is.
+
+    Example:
+        >>> words_of({"name": "tpe", "n_startup_trials": 20})
+        'tpe (n_startup_trials 20)'
+    """
+    if isinstance(sampler, str):
+        return sampler
+    options = (f"{name} {value}" for name, value in sampler.items() if name != "name")
+    return f"{sampler['name']} ({', '.join(options)})"
+
+
+def keeps_state(sampler: SamplerSetting) -> bool:
+    """Tell whether a sampler may know more than its options, its seed and what it is shown.
+
+    Then it is one object for a whole run, and a run that is resumed begins with another one.
+    """
+    return class_of(sampler)[0] not in _FUNCTIONS
+
+
+def state_note(sampler: SamplerSetting) -> str:
+    """Return what a user must know of a sampler that keeps a state; empty for others."""
+    if not keeps_state(sampler):
+        return ""
+    what = f"sampler {name_of(sampler)} keeps a state of its own"
+    return f"{what}: a resumed run may draw other configs than one that was never interrupted"
+
+
+def misfit(sampler: SamplerSetting, space: SearchSpace) -> str | None:
+    """Return why a sampler does not fit a space, or None; goes on after ``sampler``.
+
+    Example:
+        >>> misfit("grid", SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}}))
+        "needs finitely many configs for 'grid', but dropout is {'float': [0.0, 0.5]}: give it \
+a step or a choice, or use 'qmc'"
+    """
+    named = SAMPLERS.get(name_of(sampler))
+    return None if named is None else named.misfit(space)
+
+
+def check_installed(sampler: SamplerSetting) -> None:
+    """Refuse a sampler that needs a module which is not installed.
+
+    Raises:
+        InputError: With the command that installs it.
+    """
+    name = name_of(sampler)
+    extra = SAMPLERS[name].extra if name in SAMPLERS else None
+    if extra is not None and find_spec(extra[0]) is None:
+        raise InputError(
+            f"sampler {name!r} needs the module {extra[0]!r}, which is not installed: "
+            f"pip install 'twohead-search[{extra[1]}]'"
+        )

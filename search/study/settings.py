@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 from trainables.spec.problems import Problems, refused, shown, unknown_keys
 from trainables.spec.rules import LARGEST_SEED, number, read_fields, whole
@@ -110,10 +110,6 @@ class Resources:
             gpu=gpu if self.gpu == "auto" else self.gpu,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
@@ -131,9 +127,29 @@ class Validation:
         """Check the ranges."""
         read_fields(self, ("validation",), _VALIDATION)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
+
+class BudgetFields(TypedDict, total=False):
+    """A `Budget` as a plain mapping."""
+
+    trials: int
+    epochs: int
+    hours: float | None
+
+
+class ResourcesFields(TypedDict, total=False):
+    """`Resources` as a plain mapping."""
+
+    cpu: int | Literal["auto"]
+    gpu: float | Literal["auto"]
+    concurrent: int | Literal["auto"]
+    wait_minutes: float
+
+
+class ValidationFields(TypedDict, total=False):
+    """A `Validation` as a plain mapping."""
+
+    share: float
+    seed: int
 
 
 def read_value(kind: type[Value], name: str, given: Any) -> Value:

@@ -122,12 +122,6 @@ class MeasuredShares:
         for name in ("gpu_bytes", "outside_bytes"):
             as_count(getattr(self, name), f"measured shares' {name}")
 
-    @property
-    def settings(self) -> dict[str, int]:
-        """What a trial's process must know to keep to its share; see `gpu_limit`."""
-        usable = usable_bytes(self.gpu_bytes)
-        return {"gpu_usable_bytes": usable, "gpu_outside_bytes": self.outside_bytes}
-
     def lines(self, resources: Resources) -> list[str]:
         """Say what each trial gets, a line for each share that was left to be measured."""
         told = []

@@ -1,22 +1,31 @@
 """A study: data, heads, space, budget, resources; checked as a whole when it is made."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from search.space.complete import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
-from search.study.fields import HEAD_KEYS, READERS
+from search.study.fields import HEAD_KEYS, READERS, HeadFields
 from search.study.objective import HEADS, objective_problems
-from search.study.samplers import misfit
-from search.study.settings import Budget, Resources, Validation
+from search.study.samplers import SamplerSetting, misfit, words_of
+from search.study.settings import (
+    Budget,
+    BudgetFields,
+    Resources,
+    ResourcesFields,
+    Validation,
+    ValidationFields,
+)
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
 from trainables.spec.problems import Problem, Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
+
+AnyPath = str | os.PathLike[str]
 
 DEFAULT_STORAGE = "studies"
 """Where studies lie that do not say it, in the current folder."""
@@ -28,12 +37,11 @@ PATIENCE = "resources.wait_minutes"
 """May change, too: it has no effect on any trial."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False)
 class Study:
     """One search. A value that exists is valid, as far as that can be told without the data.
 
-    ``heads``, ``space``, ``budget``, ``resources`` and ``validation`` may be given as plain
-    mappings, in the form of the study file.
+    What has a type of its own may be given as a plain mapping, in the form of the study file.
 
     Raises:
         InputError: With every problem found, each with the path of its key.
@@ -51,74 +59,105 @@ class Study:
     data: str
     """A Parquet file, a folder of them, or a URI."""
 
-    heads: Any
-    """The outputs by name; in the value a tuple of `DeclaredHead`."""
+    heads: tuple[DeclaredHead, ...]
+    """The outputs; given by name."""
 
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None
     """Height and width to resize to; None: the images' own."""
 
-    validation: Any = field(default_factory=Validation)
-    """Which rows validate, without a ``split`` column; in the value a `Validation`."""
+    validation: Validation
+    """Which rows validate, without a ``split`` column."""
 
-    model: str | None = None
+    model: str | None
     """A user's own function ``package.module:function``; None: the built-in model."""
 
-    space: Any = None
-    """What is searched; in the value a `SearchSpace`, or None for the default space."""
+    space: SearchSpace | None
+    """What is searched; None: the default space."""
 
-    budget: Any = field(default_factory=Budget)
-    """In the value a `Budget`."""
+    budget: Budget
+    """How much may be spent: trials, epochs of each, hours."""
 
-    start_with: Any = ()
+    start_with: tuple[dict[str, Any], ...]
     """Configs to try first, in the space but for its constants; what they leave out is as in the
     space where that is constant, else the reference's."""
 
-    warm_start: Any = ()
+    warm_start: tuple[str, ...]
     """Folders of earlier studies with the same heads, whose trials inform the sampler; what was
     taken of them when the study began holds for good."""
 
-    objective: Any = HEADS
+    objective: str | tuple[str, ...]
     """What is minimised: ``heads``, the losses of all of them; a list of some; or ``total``, the
     sum of ``weight * loss`` with the constant loss weights of the space. All are recorded."""
 
-    sampler: str = "ehvi"
-    """One of ``SAMPLERS``."""
+    sampler: SamplerSetting
+    """One of ``SAMPLERS`` or a class of Optuna samplers, as ``package.module:Class``; with options
+    a mapping of ``name`` and these, such as ``{name: tpe, n_startup_trials: 20}``."""
 
-    scheduler: str = "pareto_asha"
+    scheduler: str
     """One of ``SCHEDULERS``."""
 
-    resources: Any = field(default_factory=Resources)
-    """In the value a `Resources`."""
+    resources: Resources
+    """What one trial takes of a machine, and how many run at once."""
 
-    precision: str = "float32"
+    precision: str
     """One of ``PRECISIONS``."""
 
-    seed: int = 0
+    seed: int
     """Of the suggestions, the initial weights and the shuffling; 0 to 2**32 - 1."""
 
-    reference: bool = True
+    reference: bool
     """Whether trial 0 is the reference: the built-in model, or ``model`` at its defaults."""
 
-    storage: str = DEFAULT_STORAGE
+    storage: str
     """A folder or URI; the study lies in ``<storage>/<name>``."""
 
-    module_folder: str | None = None
+    module_folder: str | None
     """Where the module of ``model`` is looked for first; by default the study file's folder,
     in Python the one on ``sys.path`` that has it."""
 
-    def __post_init__(self) -> None:
+    whole_space: SearchSpace = field(init=False, compare=False)
+    """What follows from ``space``: of the built-in model an entry for all that shapes a trial; of
+    a user's own function, which is looked at later, what is named."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        data: AnyPath,
+        heads: Mapping[str, DeclaredHead | HeadFields | Mapping[str, object]]
+        | tuple[DeclaredHead, ...],
+        image_size: Sequence[int] | None = None,
+        validation: Validation | ValidationFields | Mapping[str, float] = Validation(),  # noqa: B008 - frozen
+        model: str | None = None,
+        space: SearchSpace | Mapping[str, object] | None = None,
+        budget: Budget | BudgetFields | Mapping[str, float | None] = Budget(),  # noqa: B008
+        start_with: Sequence[Mapping[str, Any]] = (),
+        warm_start: Sequence[AnyPath] = (),
+        objective: str | Sequence[str] = HEADS,
+        sampler: str | Mapping[str, Any] = "ehvi",
+        scheduler: str = "pareto_asha",
+        resources: Resources | ResourcesFields | Mapping[str, object] = Resources(),  # noqa: B008
+        precision: str = "float32",
+        seed: int = 0,
+        reference: bool = True,
+        storage: AnyPath = DEFAULT_STORAGE,
+        module_folder: AnyPath | None = None,
+    ) -> None:
         """Read the plain forms and check everything, all problems at once."""
-        problems = Problems()
-        for name, read in READERS.items():
-            with problems.at(name):
-                object.__setattr__(self, name, read(getattr(self, name)))
+        given, problems = locals(), Problems()
+        for field_name, read in READERS.items():
+            _set(self, **{field_name: given[field_name]})
+            with problems.at(field_name):
+                _set(self, **{field_name: read(given[field_name])})
         if not problems.is_at("heads", "model", "space", "start_with"):
             _read_together(self, problems)
         if not problems.is_at("heads", "model", "space", "start_with", "objective"):
-            _read_objective(self, problems)
+            problems.extend(objective_problems(self))
+            if self.objective == tuple(head.name for head in self.heads):
+                _set(self, objective=HEADS)
         problems.refuse_any()
         if self.model is not None and self.module_folder is None:
-            object.__setattr__(self, "module_folder", user_folder_of(self.model.partition(":")[0]))
+            _set(self, module_folder=user_folder_of(self.model.partition(":")[0]))
 
     def __repr__(self) -> str:
         return one_line(self, self._words)
@@ -127,7 +166,7 @@ class Study:
         heads = ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
         num_trials, num_epochs = count(self.budget.trials, "trial"), self.budget.epochs
         budget = f"{num_trials} x {count(num_epochs, 'epoch')}"
-        return f"{self.name!r}: {heads}; {budget}; {self.sampler}, {self.scheduler}"
+        return f"{self.name!r}: {heads}; {budget}; {words_of(self.sampler)}, {self.scheduler}"
 
     @property
     def folder(self) -> str:
@@ -163,13 +202,12 @@ class Study:
             InputError: If a key is unknown or missing, or a value is not what it must be.
         """
         check_mapping(values, (), "{name: digits, data: digits.parquet, heads: {...}}")
-        known = [item.name for item in fields(cls)]
         missing = [name for name in NEEDED if name not in values]
         problems = Problems()
-        problems.extend(unknown_keys(values, known))
+        problems.extend(unknown_keys(values, READERS))
         for name in missing:
             problems.add((), f"needs {name!r}")
-        given = {name: values[name] for name in known if name in values}
+        given = {name: values[name] for name in READERS if name in values}
         if missing:
             problems.extend(_alone(given))
             problems.refuse_any()
@@ -180,9 +218,9 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain JSON values, which `from_dict` reads."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values = {name: getattr(self, name) for name in READERS}
         for name in ("validation", "budget", "resources"):
-            values[name] = values[name].to_dict()
+            values[name] = asdict(values[name])
         values["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
         values["space"] = None if self.space is None else self.space.to_mapping()
         values["image_size"] = None if self.image_size is None else list(self.image_size)
@@ -214,10 +252,22 @@ class Study:
             for name in shrunk
         ]
 
-    def with_budget(self, **changes: Any) -> "Study":
+    def with_budget(
+        self,
+        *,
+        trials: int | None = None,
+        epochs: int | None = None,
+        hours: float | None = None,
+    ) -> "Study":
         """Return the study with another budget; None leaves a field as it is."""
-        given = {name: value for name, value in changes.items() if value is not None}
+        changes = {"trials": trials, "epochs": epochs, "hours": hours}
+        given: Any = {name: value for name, value in changes.items() if value is not None}
         return replace(self, budget=replace(self.budget, **given))
+
+
+def _set(study: Study, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(study, name, value)
 
 
 def _differences(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -249,33 +299,28 @@ def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield from problems
 
 
-def _read_objective(study: Study, problems: Problems) -> None:
-    """Check the objective against heads and weights; a list of all heads is ``heads``."""
-    problems.extend(objective_problems(study))
-    if study.objective == tuple(head.name for head in study.heads):
-        object.__setattr__(study, "objective", HEADS)
-
-
 def _read_together(study: Study, problems: Problems) -> None:
     """Read what only the fields together tell; a user's own function is looked at later."""
-    is_builtin = study.model is None
+    is_builtin, heads, space = study.model is None, study.heads, study.space
     with problems.at("space"):
-        if study.space is not None:
-            named = read_named(dict(study.space.parameters), study.heads, is_builtin=is_builtin)
-            object.__setattr__(study, "space", SearchSpace(parameters=tuple(named.items())))
+        if space is not None:
+            named = read_named(dict(space.parameters), heads, is_builtin=is_builtin)
+            space = SearchSpace(parameters=tuple(named.items()))
+            _set(study, space=space)
     if problems.is_at("space"):
         return
-    space = study.space or SearchSpace(parameters=())
-    if is_builtin:
-        named_space = study.space is not None
-        space = complete(space, study.heads) if named_space else default_space(study.heads)
-    reason = None if problems.is_at("sampler") else misfit(study.sampler, space)
+    if space is None:
+        whole = default_space(heads) if is_builtin else SearchSpace(parameters=())
+    else:
+        whole = complete(space, heads) if is_builtin else space
+    _set(study, whole_space=whole)
+    reason = None if problems.is_at("sampler") else misfit(study.sampler, whole)
     if reason is not None:
         problems.add(("sampler",), reason)
     first = []
     for index, config in enumerate(study.start_with):
         at = ("start_with", index)
         with problems.at(*at):
-            first.append(read_first(config, space, study.heads, is_builtin=is_builtin, at=at))
+            first.append(read_first(config, whole, heads, is_builtin=is_builtin, at=at))
     if not problems.is_at("start_with"):
-        object.__setattr__(study, "start_with", tuple(first))
+        _set(study, start_with=tuple(first))

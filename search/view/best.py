@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.errors import NoCandidate
-from search.results.metrics import (
+from search.record.metrics import (
     BALANCED,
     HasFigures,
     metric_words,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from search.record.metrics import HasFigures, own_metric
 from search.results.confirmation import Candidate, Confirmation, Spread, percent, spread_of
-from search.results.metrics import HasFigures, own_metric
 from search.results.points import Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
+from search.record.metrics import HasFigures
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.metrics import HasFigures
 from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point

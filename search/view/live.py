@@ -1,17 +1,17 @@
 """What a person sees while a study runs: a live panel on a terminal, plain lines elsewhere."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, final
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from search.record.history import TrialHistory
+from search.record.metrics import point_words, short_words
 from search.results.chooser import Chooser
-from search.results.metrics import point_words, short_words
 from search.results.points import Point
 from search.results.progress import Progress, Running, TimeLeft, Tracker, Watcher
 from search.results.retrained import Training
@@ -29,27 +29,8 @@ REFRESHES_PER_SECOND = 2.0
 SUMMARY_SECONDS = 10.0
 """At least this long between two summaries in plain lines."""
 
-STARTING = "starting the workers"
 
-
-class Watching(Watcher, Protocol):
-    """A watcher that is on between ``with`` and its end."""
-
-    @property
-    def has_started(self) -> bool:
-        """Whether there was anything to run."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-def watcher_for(console: Console) -> Watching:
+def watcher_for(console: Console) -> "StudyWatcher":
     """Return the panel if it can be drawn, else plain lines.
 
     What can be drawn on is a terminal that moves its cursor, not a file, a pipe or
@@ -59,8 +40,8 @@ def watcher_for(console: Console) -> Watching:
     return LiveWatcher(console) if can_draw else PlainWatcher(console)
 
 
-class PlainWatcher:
-    """Prints a line when a phase begins, one per ended trial, and now and then a summary.
+class StudyWatcher(Watcher, ABC):
+    """Tells a person how a study, or the training of its points again, goes on.
 
     Args:
         console: Where to.
@@ -72,74 +53,79 @@ class PlainWatcher:
         self._clock = clock
         self._time = TimeLeft(clock)
         self._story: Story | None = None
-        self._last_summary = clock()
-        self._reported = (-1, -1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:
-        """Have nothing to put away."""
-
-    def preparing(self, what: str) -> None:
-        """Print what is being done."""
-        say(self._console, what)
-
-    def told(self, line: str) -> None:
-        """Print it."""
-        say(self._console, line)
-
-    def started(
-        self,
-        study: Study,
-        prepared: Prepared,
-        conductor: Running,
-        trainings: Sequence[Training] = (),
-    ) -> None:
-        """Print what the study is, or what is trained again."""
-        self._story = story = story_of(study, prepared, conductor, trainings)
-        say(self._console, story.opening if trainings else f"{study.name}: {story.opening}")
-        say(self._console, STARTING)
-        self._last_summary = self._clock()
+        """Put away what shows the study."""
 
     @property
     def has_started(self) -> bool:
         """Whether there was anything to run."""
         return self._story is not None
 
+    def told(self, line: str) -> None:
+        """Print it, where it stays."""
+        say(self._console, line)
+
+    def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
+        """Show the study, or what is trained again."""
+        self._story = story_of(study, prepared, conductor)
+        self._open(self._story)
+
     def changed(self) -> None:
-        """Print the trials that have ended, and a summary if the last was long ago."""
-        if self._story is None:
-            return
-        progress = self._story.tracker.look()
-        self._time.saw(progress)
+        """Show what has changed."""
+        if self._story is not None:
+            progress = self._story.tracker.look()
+            self._time.saw(progress)
+            self._show(self._story, progress)
+
+    @abstractmethod
+    def _open(self, story: "Story") -> None: ...
+
+    @abstractmethod
+    def _show(self, story: "Story", progress: Progress) -> None: ...
+
+
+@final
+class PlainWatcher(StudyWatcher):
+    """Prints a line when a phase begins, one per ended trial, and now and then a summary."""
+
+    _last_summary = 0.0
+    _reported = (-1, -1)
+
+    def preparing(self, what: str) -> None:
+        """Print what is being done."""
+        say(self._console, what)
+
+    def _open(self, story: "Story") -> None:
+        say(self._console, story.opening if story.trainings else f"{story.name}: {story.opening}")
+        say(self._console, "starting the workers")
+        self._last_summary = self._clock()
+
+    def _show(self, story: "Story", progress: Progress) -> None:
         for trial, best in progress.just_ended:
-            say(self._console, self._story.ended_line(trial, best, progress.reference))
+            say(self._console, story.ended_line(trial, best, progress.reference))
         now = self._clock()
         state = (progress.num_ended, progress.num_epochs)
         is_due = now - self._last_summary >= SUMMARY_SECONDS and state != self._reported
-        if is_due and not self._story.trainings:
+        if is_due and not story.trainings:
             self._last_summary, self._reported = now, state
-            say(self._console, summary_line(progress, self._time))
+            say(self._console, _summary_line(progress, self._time))
 
 
-class LiveWatcher:
-    """Draws a panel that is renewed in place and gone at the end.
+@final
+class LiveWatcher(StudyWatcher):
+    """Draws a panel on a terminal that is renewed in place and gone at the end.
 
     The study is looked at only in the calls of the runner; the thread that draws sees frozen
     pictures.
-
-    Args:
-        console: A terminal.
-        clock: Seconds, monotonic.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._time = TimeLeft(clock)
-        self._story: Story | None = None
+        super().__init__(console, clock)
         self._view = View(time=self._time)
-        self._console = console
         self._live = Live(
             console=console,
             refresh_per_second=REFRESHES_PER_SECOND,
@@ -162,46 +148,25 @@ class LiveWatcher:
         """Show what is being done."""
         self._view = self._view.with_phase(what, self._clock())
 
-    def told(self, line: str) -> None:
-        """Print it above the panel, where it stays."""
-        say(self._console, line)
-
-    def started(
-        self,
-        study: Study,
-        prepared: Prepared,
-        conductor: Running,
-        trainings: Sequence[Training] = (),
-    ) -> None:
+    def _open(self, story: "Story") -> None:
         """Show the study from now on; the phases before are over."""
-        self._story = story = story_of(study, prepared, conductor, trainings)
-        self._view = replace(self._view, title=study.name, phases=())
-        if trainings:
-            say(self._console, story.opening)
-            self._view = replace(self._view, is_confirming=True)
+        view = replace(self._view, title=story.name, phases=())
+        if story.trainings:
+            self.told(story.opening)
+            self._view = replace(view, is_confirming=True)
         else:
-            heads = tuple(prepared.data.baselines)
-            self._view = replace(self._view, heads=heads, opening=story.opening)
+            self._view = replace(view, heads=story.heads, opening=story.opening)
         self.changed()
 
-    @property
-    def has_started(self) -> bool:
-        """Whether there was anything to run."""
-        return self._story is not None
-
-    def changed(self) -> None:
+    def _show(self, story: "Story", progress: Progress) -> None:
         """Take a new picture; how a training ended is told above it, where it stays."""
-        if self._story is None:
-            return
-        progress = self._story.tracker.look()
-        self._time.saw(progress)
         news = [
-            self._story.ended_line(trial, best, progress.reference, is_short=True)
+            story.ended_line(trial, best, progress.reference, is_short=True)
             for trial, best in progress.just_ended
         ]
-        if self._story.trainings:
+        if story.trainings:
             for line in news:
-                say(self._console, line)
+                self.told(line)
             news = []
         self._view = self._view.with_progress(progress, news)
 
@@ -210,6 +175,9 @@ class LiveWatcher:
 class Story:
     """What there is to tell of a study that runs, or of points that are trained again."""
 
+    name: str
+    """Of the study."""
+    heads: tuple[str, ...]
     opening: str
     """The data and the budget, or how many trainings there are."""
     tracker: Tracker
@@ -225,7 +193,7 @@ class Story:
     ) -> str:
         """Return how one trial ended, in one line."""
         if self.trainings:
-            return training_line(self.trainings[trial.number], trial)
+            return _training_line(self.trainings[trial.number], trial)
         name = f"trial {trial.number}{' (reference)' if trial.is_reference else ''}"
         num = len(trial.measurements)
         epochs = f"@{num}" if is_short else f"after {count(num, 'epoch')}"
@@ -240,32 +208,41 @@ class Story:
         return f"{said}{'' if best.epoch == num else at}: {words}"
 
 
-def story_of(
-    study: Study, prepared: Prepared, conductor: Running, trainings: Sequence[Training]
-) -> Story:
+def story_of(study: Study, prepared: Prepared, conductor: Running) -> Story:
     """Return what there is to tell of a study, or of its points that are trained again."""
+    trainings = conductor.trainings
     baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
     num = len(trainings) or num_trials(study, prepared)
-    tracker = Tracker(
-        conductor,
-        Chooser(objective=objective_of(study), baselines=baselines),
-        num_trials=num,
-        num_epochs=study.budget.epochs,
-        lengths=[training.epoch for training in trainings],
+    return Story(
+        name=study.name,
+        heads=tuple(prepared.data.baselines),
+        opening=_trainings_line(conductor) if trainings else _study_line(study, prepared, num),
+        tracker=Tracker(
+            conductor,
+            Chooser(objective=objective_of(study), baselines=baselines),
+            num_trials=num,
+            num_epochs=study.budget.epochs,
+            lengths=[training.epoch for training in trainings],
+        ),
+        trainings=trainings,
     )
-    if trainings:
-        before = sum(trial.has_ended for trial in conductor.trials.values())
-        there = f", {before} of them before" if before else ""
-        opening = f"{count(num, 'training')} with fresh seeds{there}"
-        return Story(opening=opening, tracker=tracker, trainings=trainings)
+
+
+def _trainings_line(conductor: Running) -> str:
+    before = sum(trial.has_ended for trial in conductor.trials.values())
+    there = f", {before} of them before" if before else ""
+    return f"{count(len(conductor.trainings), 'training')} with fresh seeds{there}"
+
+
+def _study_line(study: Study, prepared: Prepared, num: int) -> str:
+    """Return the data and the budget in one line."""
     rows = ", ".join(f"{rows} {split}" for split, rows in prepared.data.rows.items() if rows)
     shape = "x".join(str(side) for side in prepared.data.image_shape)
     budget = f"{count(num, 'trial')} x {count(study.budget.epochs, 'epoch')}"
-    opening = f"{rows} images of {shape}; {budget}"
-    return Story(opening=opening, tracker=tracker, trainings=())
+    return f"{rows} images of {shape}; {budget}"
 
 
-def training_line(training: Training, trial: TrialHistory) -> str:
+def _training_line(training: Training, trial: TrialHistory) -> str:
     """Return how one training ended, in one line."""
     name = "the reference trial" if training.is_reference else f"trial {training.number}"
     said = f"{name} with seed {training.seed}"
@@ -275,7 +252,7 @@ def training_line(training: Training, trial: TrialHistory) -> str:
     return f"{said} after {count(training.epoch, 'epoch')}: {words}"
 
 
-def summary_line(progress: Progress, time_left: TimeLeft) -> str:
+def _summary_line(progress: Progress, time_left: TimeLeft) -> str:
     """Return where the study stands, in one line."""
     states = ", ".join(f"{num} {state}" for state, num in progress.counts.items() if num)
     left = "" if time_left.left is None else f", about {duration(time_left.left)} left"

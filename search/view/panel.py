@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.results.metrics import own_metric
+from search.record.metrics import own_metric
 from search.results.points import Point
 from search.results.progress import Progress, TimeLeft
 from search.text import change, clean, count, duration, number

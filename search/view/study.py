@@ -8,12 +8,13 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
+from search.record.metrics import own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
-from search.results.metrics import own_metric, point_words
 from search.results.pareto import SKILL_FLOOR
 from search.results.points import Point, TrialRecord
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
+from search.study.samplers import state_note, words_of
 from search.study.shares import read_shares
 from search.text import clean, count, number, value
 from search.view.best import best_line, counts_text
@@ -94,9 +95,11 @@ def _head_lines(result: StudyResult) -> list[str]:
         f"study    {study.name}, {result.state}: {counts_text(result)}",
         f"folder   {result.folder}",
         f"data     {study.data}",
-        f"budget   {budget}{hours}; sampler {study.sampler}, "
+        f"budget   {budget}{hours}; sampler {words_of(study.sampler)}, "
         f"scheduler {study.scheduler}, seed {study.seed}",
     ]
+    if note := state_note(study.sampler):
+        lines.append(f"note     {note}")
     if study.model is not None:
         lines.append(f"model    {study.model}{_reference_words(result)}")
     if study.objective != HEADS:

@@ -15,12 +15,13 @@ from collections.abc import Callable
 import numpy as np
 
 from search.running.scheduler import SCHEDULERS, make_scheduler
-from search.sampling.suggest import suggest
+from search.sampling.suggest import Suggester
 from search.sampling.trials import RecordedTrial
 from search.space.complete import default_space
 from search.space.parameters import Choice, Float
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit
+from tests.suggesting import suggest
 from trainables.spec.heads import DeclaredHead
 
 HEADS = (
@@ -98,23 +99,14 @@ def milliseconds(work: Callable[[int], object]) -> tuple[float, float]:
     return float(np.median(spent)), max(spent)
 
 
-def asking(name: str, count: int) -> Callable[[int], None]:
+def asking(name: str, count: int) -> Callable[[int], object]:
     """Return what asks for one suggestion."""
     space = space_for(name)
     trials = recorded_trials(space, count)
-
-    def ask(repeat: int) -> None:
-        suggest(
-            name=name,
-            space=space,
-            seed=repeat,
-            number=count,
-            recorded=trials,
-            num_heads=len(HEADS),
-            epochs=EPOCHS,
-        )
-
-    return ask
+    suggester = Suggester(name, space, seed=0, num_objectives=len(HEADS), epochs=EPOCHS)
+    for trial in trials:
+        suggester.put(trial)
+    return lambda repeat: suggester.suggest(count + repeat)
 
 
 def deciding(name: str, count: int) -> Callable[[int], None]:

@@ -65,7 +65,8 @@ def instrument(parts: Parts) -> Iterator[None]:
     import search.cluster.session
     import search.running.run
     from search.record.log import StudyLog
-    from search.running.conductor import Conductor, Memory
+    from search.running.conductor import Conductor
+    from search.sampling.suggest import Suggester
     from trainables.storage.local import LocalFiles
 
     places: list[tuple[Any, str, str]] = [
@@ -82,8 +83,8 @@ def instrument(parts: Parts) -> Iterator[None]:
         (LocalFiles, "sync", "fsync"),
         (LocalFiles, "sync_folder", "fsync"),
         (LocalFiles, "scan", "listing"),
-        (Memory, "recorded", "memory"),
-        (search.running.run._Run, "_suggest", "suggest"),
+        (Suggester, "put", "memory"),
+        (Suggester, "suggest", "suggest"),
         (search.running.run, "tidy", "tidy"),
         (search.running.run, "tidy_all", "tidy all"),
         (search.running.run, "prepare", "prepare"),

@@ -195,6 +195,7 @@ class _Clock:
 
 def _ours(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train as a worker does: each epoch is saved and written down."""
+    from trainables.spec.settings import StudySettings
     from trainables.storage.store import Store
     from trainables.trial import measurement
     from trainables.trial.attempt import Attempt, Envelope
@@ -205,9 +206,15 @@ def _ours(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, A
         envelope = Envelope(
             number=0, attempt=1, generation=1, config={}, seed=SEED, epochs=args.epochs
         )
-        settings = {"study": study, "factory": TRIAL_FACTORY, "module_folder": None}
-        settings |= {"rungs": range(args.epochs), "data": str(folder), "threads": args.threads}
-        settings |= {"size": args.size, "is_streamed": name == "streamed"}
+        settings = StudySettings(
+            study=study,
+            storage=str(folder),
+            fingerprint=name,
+            image_shape=(args.size, args.size, 3),
+            factory=TRIAL_FACTORY,
+            rungs=tuple(range(args.epochs)),
+            cpu=args.threads,
+        )
         attempt = Attempt(envelope, settings)
         steps = [attempt.step() for _ in range(args.epochs)]
         if steps[-1].failure:
@@ -232,13 +239,13 @@ def keras_run(request: Any) -> Any:
     from trainables.training.keras_run import KerasRun
 
     settings = request.settings
-    configure_process(num_threads=settings["threads"])
-    data = _open_data(Path(settings["data"]))
-    if settings["is_streamed"]:
+    configure_process(num_threads=settings.cpu)
+    data = _open_data(Path(settings.storage))
+    if settings.fingerprint == "streamed":
         feeding.RESIDENT_BYTES = 0
         chunk_bytes = data.split("train").images.nbytes // 4
         feeding.ChunkedFeed.__init__.__kwdefaults__ = {"chunk_bytes": chunk_bytes}
-    spec = _spec(SimpleNamespace(size=settings["size"]))
+    spec = _spec(SimpleNamespace(size=settings.image_shape[0]))
     return KerasRun(spec=spec, dataset=data, seed=request.seed)
 
 

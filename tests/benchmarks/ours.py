@@ -6,7 +6,7 @@ from typing import Any
 
 from search.results.points import best_log_skills, log_curve
 from search.running.scheduler import make_scheduler
-from search.sampling.suggest import suggest
+from search.sampling.suggest import Suggester
 from search.sampling.trials import Continue, RecordedTrial
 from search.study.objective import every_head
 from tests.benchmarks.contender import EndState, Problem
@@ -32,50 +32,47 @@ class Twohead:
 
     def __init__(self, problem: Problem, *, sampler: str = "ehvi", scheduler: str = "pareto_asha"):
         self._problem = problem
-        self._sampler = sampler
+        self._suggester = Suggester(
+            sampler,
+            problem.space,
+            seed=problem.seed,
+            num_objectives=len(problem.heads),
+            epochs=problem.epochs,
+        )
         self._scheduler = make_scheduler(
             scheduler, baselines=problem.baselines, max_epochs=problem.epochs
         )
         self._trials: list[_Trial] = []
-        self._recorded: list[RecordedTrial] = []
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         """Suggest as the conductor does, until every config has been tried."""
         number = len(self._trials)
         if number == self._problem.space.size:  # as a real study, which then is complete
             return None
-        suggestion = suggest(
-            name=self._sampler,
-            space=self._problem.space,
-            seed=self._problem.seed,
-            number=number,
-            recorded=self._recorded,
-            num_heads=len(self._problem.heads),
-            epochs=self._problem.epochs,
-        )
+        suggestion = self._suggester.suggest(number)
         if isinstance(suggestion, Continue):
-            self._recorded[suggestion.number] = self._as_recorded(suggestion.number, "running")
+            self._put(suggestion.number, "running")
             return suggestion.number, self._trials[suggestion.number].config
         self._trials.append(_Trial(config=suggestion.config, system=suggestion.system_attrs))
-        self._recorded.append(self._as_recorded(number, "running"))
+        self._put(number, "running")
         return number, suggestion.config
 
     def report(self, number: int, epoch: int, losses: Mapping[str, float]) -> bool:
         """Ask the scheduler."""
         self._trials[number].measurements.append(_Measured(epoch=epoch, losses=losses))
-        self._recorded[number] = self._as_recorded(number, "running")
+        self._put(number, "running")
         return self._scheduler.decide(number, epoch, losses) == "stop"
 
     def ended(self, number: int, state: EndState) -> None:
         """Record the state."""
-        self._recorded[number] = self._as_recorded(number, state)
+        self._put(number, state)
 
-    def _as_recorded(self, number: int, state: Any) -> RecordedTrial:
+    def _put(self, number: int, state: Any) -> None:
         trial = self._trials[number]
         baselines = self._problem.baselines
         skills, epoch = best_log_skills(trial, baselines)  # type: ignore[arg-type]
         measured = [one.losses for one in trial.measurements]
-        return RecordedTrial(
+        trial_now = RecordedTrial(
             number=number,
             config=trial.config,
             state=state,
@@ -84,3 +81,4 @@ class Twohead:
             curve=log_curve(measured, baselines, every_head(self._problem.heads)),
             system_attrs=trial.system,
         )
+        self._suggester.put(trial_now)

@@ -19,11 +19,10 @@ import numpy as np
 
 from search.running.extremes import candidates, size_of
 from search.running.probe import peaks_of
-from search.sampling.suggest import suggest
-from search.study.configs import whole_space
 from search.study.prepared import Prepared, shared_settings
 from search.study.shares import CLASSES, Peaks, class_for
 from search.study.study import Study
+from tests.suggesting import suggest
 from trainables.data.request import DataInfo
 from trainables.probing.actor import Probe
 from trainables.spec.footprint import Footprint
@@ -47,8 +46,7 @@ def study_of(side: int) -> tuple[Study, Prepared]:
         rows={"train": 0, "validation": 0, "test": 0},
         baselines={"c_output": 1.0, "r_output": 1.0},
     )
-    space = whole_space(study, None)
-    return study, Prepared(data=data, space=space, precision="float32")
+    return study, Prepared(data=data, space=study.whole_space, precision="float32")
 
 
 def drawn(prepared: Prepared, number: int, seed: int) -> dict[str, Any]:

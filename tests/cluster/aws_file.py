@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from search.doctor.cluster_yaml import cluster_yaml
+from search.remote.cluster_yaml import cluster_yaml
 from tests.cluster.cloud import CREDENTIALS
 from tests.cluster.cluster_file import OBJECT_STORE, changed
 from tests.cluster.namespaces import REPOSITORY

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.running.scheduler import Scheduler, make_scheduler
-from search.sampling.suggest import suggest
 from search.sampling.trials import Continue, RecordedTrial
 from search.space.space import SearchSpace
+from tests.suggesting import suggest
 
 NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

@@ -27,6 +27,7 @@ from tests.stub_study import (
     table,
     write_faults,
 )
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.training.run import RunRequest
 
@@ -68,7 +69,9 @@ def trained_again(storage):
 def expected(storage, point, seed):
     """Return the losses that a training of this config gives with this seed."""
     request = RunRequest(
-        config=dict(point.config), seed=seed, settings={"storage": str(storage / "apart")}
+        config=dict(point.config),
+        seed=seed,
+        settings=StudySettings(study="", storage=str(storage / "apart")),
     )
     training = stub_run.make(request)
     return [training.run_epoch().losses for _ in range(point.epoch)][-1]

@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search.cluster.ray_folder import BASE_BYTES, SOCKET_BYTES
-from search.doctor.ports import _holders, _line, _listening, _role, is_loopback
+from search.doctor.ports import is_loopback, line_of, processes, role_of
 from tests import stub_run
 from tests.driven_study import Driver
 from tests.processes import kill_all
@@ -77,13 +78,12 @@ def descendants(pid):
 def listening(driver):
     """Return (who, address, port) of all that a driver and its Ray listen on."""
     own = set(descendants(driver.process.pid))
-    sockets = _listening()
-    holders = _holders({inode for inode, _, _ in sockets})
-    found = [(holders.get(inode), address, port) for inode, address, port in sockets]
+    sockets = [each for each in psutil.net_connections("tcp") if each.status == "LISTEN"]
+    known = processes()
     return [
-        (_role(_line(pid)) or "driver", address, port)
-        for pid, address, port in found
-        if pid in own
+        (role_of(line_of(known[each.pid])) or "driver", *each.laddr)
+        for each in sockets
+        if each.pid in own
     ]
 
 

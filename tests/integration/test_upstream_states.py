@@ -15,10 +15,10 @@ import pytest
 from search.record.decisions import Ended, Stopped
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
-from search.sampling.suggest import suggest
 from search.space.space import SearchSpace
 from tests import stub_run
 from tests.conducted_study import BASELINES, Bench
+from tests.suggesting import suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS, EPOCHS = 14, 4

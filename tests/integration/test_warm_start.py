@@ -10,10 +10,10 @@ from search.results.load import load
 from search.results.points import best_log_skills
 from search.running.run import Silent, run
 from search.running.warm_start import read_earlier
-from search.sampling.suggest import suggest
 from search.sampling.trials import RecordedTrial
 from tests import stub_run
 from tests.stub_study import SPACE, embedded_ray, stub_study, trials_of
+from tests.suggesting import suggest
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor.doctor import hidden_packages
+from search.doctor.checks import ALONE
+from search.doctor.doctor import machine_facts
+from search.doctor.findings import judge
 from trainables.errors import InputError
 from trainables.model.user_modules import hiding_file, import_folder, import_user_module
 
@@ -66,11 +68,15 @@ def test_what_hides_a_package_from_a_script_is_named_with_what_to_do(tmp_path, n
     )
 
 
-def test_doctor_names_what_hides_the_package_from_scripts_that_are_started_here(tmp_path):
-    assert hidden_packages(str(tmp_path)) == []
+def test_doctor_names_what_hides_the_package_from_scripts_that_are_started_here(
+    tmp_path, monkeypatch
+):
+    imports = [check for check in ALONE if check.name == "imports"]
+    monkeypatch.chdir(tmp_path)
 
+    assert judge(imports, machine_facts("")) == []
     (tmp_path / "search.py").write_text("")
-    (found,) = hidden_packages(str(tmp_path))
+    (found,) = judge(imports, machine_facts(""))
 
     assert found.state == "warn"
     assert str(tmp_path / "search.py") in found.seen

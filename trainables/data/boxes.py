@@ -23,10 +23,6 @@ FORMAT_FIELDS = {
 def to_yxyx(boxes: FloatArray, form: str) -> FloatArray:
     """Return boxes of a declared format as yxyx; nothing is scaled or checked.
 
-    Args:
-        boxes: Shape ``(n, 4)``.
-        form: One of ``FORMAT_FIELDS``.
-
     Example:
         >>> to_yxyx(np.array([[1.0, 2.0, 10.0, 20.0]]), "xywh").tolist()
         [[2.0, 1.0, 22.0, 11.0]]

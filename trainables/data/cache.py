@@ -47,9 +47,6 @@ def default_cache() -> Path:
 
     That lies in the system's folder for temporary files, where anybody may have taken its name;
     then it lies in this user's own cache.
-
-    Raises:
-        StorageError: If it lies in the home of a user whom this machine does not know.
     """
     ours = f"twohead-data-{os.getuid()}"  # several users may name one folder
     named = os.environ.get(CACHE)
@@ -66,17 +63,6 @@ def copy_to_cache(store: Store, fingerprint: str, manifest: Manifest, cache: Pat
     """Return a folder of this node with the arrays; it appears whole.
 
     Of any number of processes on a node one copies while the others wait.
-
-    Args:
-        store: Where the decoded sets lie, each in a folder named by its fingerprint.
-        fingerprint: Which set.
-        manifest: Of that set.
-        cache: The folder of all copies on this node; made if missing, for this user alone.
-
-    Raises:
-        StorageFull: If there is no room.
-        DamagedData: If an array is missing or not what it was.
-        StorageError: If the cache is a link or another user's, or the storage refuses.
     """
     target = cache / fingerprint
     with folder_errors(f"copy data to {str(cache)!r}"):

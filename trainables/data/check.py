@@ -67,11 +67,7 @@ def check_dataset(request: DataRequest) -> DataInfo:
 
 
 def inspect_dataset(request: DataRequest) -> Inspection:
-    """Do what ``check_dataset`` says and keep what was read.
-
-    Raises:
-        InputError: As ``check_dataset``.
-    """
+    """Do what ``check_dataset`` says and keep what was read."""
     source = Source(request.uri)
     problems = Problems(f"data {request.uri!r}", source.place)
     column = _check_schema(request, source, problems)
@@ -219,12 +215,6 @@ def draw_splits(
     validate. In all ``round(share * rows)`` rows validate, at least 1; what rounding leaves
     goes to the classes with the largest remainder. A class keeps at least one training row, so
     one with a single row only trains.
-
-    Args:
-        strata: Class of each row, ``(rows,)``; one value for all where there are no classes.
-        share: Of the rows, in (0, 1).
-        seed: At least 0.
-        problems: Told if no row is left to validate.
 
     Returns:
         Shape ``(rows,)``, 0 (train) and 1 (validation); the same for the same arguments.

@@ -252,11 +252,7 @@ class _ImageWriter:
 
 
 def _write_images(writers: list[_ImageWriter], inspection: Inspection) -> None:
-    """Decode all images in bounded batches; after a first bad one only look for others.
-
-    Raises:
-        InputError: With all images that cannot be used.
-    """
+    """Decode all images in bounded batches; after a first bad one only look for others."""
     reasons: dict[int, str] = {}
     num_threads = min(MAX_THREADS, os.cpu_count() or 1)
     with bombs_are_errors(), ThreadPoolExecutor(num_threads) as pool:

@@ -24,15 +24,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 @contextmanager
 def folder_errors(what: str) -> Iterator[None]:
-    """Turn what the system says into ours, also that a folder has gone meanwhile.
-
-    Args:
-        what: The operation and the place, as the message's first words.
-
-    Raises:
-        StorageFull: If there is no room.
-        StorageError: On anything else.
-    """
+    """Turn what the system says into ours, also that a folder has gone meanwhile."""
     try:
         with storage_errors(what):
             yield
@@ -46,12 +38,7 @@ def temporary_name(fingerprint: str) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that is this user's alone, or make sure that it is.
-
-    Raises:
-        StorageError: If it is a link, no folder, or another user's, or can never be made.
-        OSError: If the file system refuses.
-    """
+    """Make a folder that is this user's alone, or make sure that it is."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except _NEVER as error:
@@ -89,16 +76,7 @@ def is_folder(path: Path) -> bool:
 
 
 def move_into_place(source: Path, target: Path, is_whole: Callable[[], bool]) -> None:
-    """Rename a finished folder to its name; keep a whole one that was there before it.
-
-    Args:
-        source: The finished folder, beside the target.
-        target: Its name.
-        is_whole: Tells whether what already has that name is good; else it makes room.
-
-    Raises:
-        OSError: If the file system refuses.
-    """
+    """Rename a finished folder to its name; keep a whole one that was there before it."""
     try:
         source.rename(target)
     except OSError:
@@ -127,10 +105,6 @@ def remove_old(parent: Path, *, unused_seconds: float | None = None) -> None:
     """Remove what was left half done in a folder, and sets that nobody has used for long.
 
     Only folders whose names this project gives, of this user; a link is never followed.
-
-    Args:
-        parent: Where they lie.
-        unused_seconds: The age at which a whole set is removed; None keeps all.
     """
     now = time.time()
     for path in parent.iterdir():

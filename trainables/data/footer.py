@@ -46,11 +46,7 @@ class Chunk:
 
 
 def read_chunks(footer: bytes) -> tuple[Chunk, ...]:
-    """Return the chunks of all columns and row groups.
-
-    Raises:
-        ValueError: If the footer is too long or damaged.
-    """
+    """Return the chunks of all columns and row groups."""
     if len(footer) > LARGEST_FOOTER_BYTES:
         raise ValueError(f"a footer of {len(footer)} bytes, more than {LARGEST_FOOTER_BYTES}")
     try:
@@ -61,15 +57,7 @@ def read_chunks(footer: bytes) -> tuple[Chunk, ...]:
 
 
 def check_pages(stream: Any, chunks: Sequence[Chunk]) -> None:
-    """Compare the header of every page with what the footer declares.
-
-    Args:
-        stream: The file, readable at any place.
-        chunks: Those that will be read.
-
-    Raises:
-        ValueError: If pages together hold more than declared, or one is larger than 1 GiB.
-    """
+    """Compare the header of every page with what the footer declares."""
     # Of a column without values Arrow reads no page, and writes that the first is at byte 0.
     for chunk in (chunk for chunk in chunks if chunk.num_values):
         place, end = chunk.offset, chunk.offset + chunk.num_stored

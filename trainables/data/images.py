@@ -195,22 +195,14 @@ class ImageColumn:
             yield start, array.to_pylist() if self.shape is None else _pixels(array, self.shape)
 
     def header(self, image: Any) -> Header:
-        """Return the header of one image of ``images``.
-
-        Raises:
-            ImageProblem: If it has none.
-        """
+        """Return the header of one image of ``images``."""
         if self.shape is None:
             return read_header(image)
         height, width, channels = self.shape
         return Header(height=height, width=width, is_grey=channels == 1)
 
     def decode(self, image: Any, rule: ImageRule) -> NDArray[np.uint8]:
-        """Return the pixels of one image of ``images`` as the rule says.
-
-        Raises:
-            ImageProblem: If it cannot be decoded or does not fit the rule.
-        """
+        """Return the pixels of one image of ``images`` as the rule says."""
         if self.shape is None:
             return decode_image(image, rule)
         if image is None:

@@ -39,14 +39,7 @@ class HeadLabels:
 def read_labels(
     head: DeclaredHead, column: Any, sizes: ImageSizes, problems: Problems
 ) -> HeadLabels | None:
-    """Return the labels of a head; None if there is a problem, which is then noted.
-
-    Args:
-        head: As declared.
-        column: Its ``pyarrow.ChunkedArray``.
-        sizes: Asked only for boxes in pixels.
-        problems: Told of everything that is wrong.
-    """
+    """Return the labels of a head; None if there is a problem, which is then noted."""
     who = f"head {head.name!r}"
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
@@ -218,11 +211,6 @@ def baseline(head: HeadSpec, train: Labels, validation: Labels) -> float:
     The constant comes from the training labels: their class frequencies (cross-entropy), their
     mean (squared error) or the median of each box coordinate. A class that is seen in
     validation alone counts as half a row, so that the loss is finite.
-
-    Args:
-        head: The resolved head.
-        train: Class ids ``(n,)``, numbers ``(n, units)`` or boxes ``(n, 4)``.
-        validation: The same of the validation rows.
 
     Example:
         >>> head = HeadSpec(name="r_output", kind="regression", units=1)

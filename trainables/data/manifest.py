@@ -83,9 +83,6 @@ def read_manifest(store: Store, fingerprint: str) -> Manifest:
     """Return the manifest of a decoded set.
 
     Versions without a seal wrote plain JSON. A damaged one of those does not fit its arrays.
-
-    Raises:
-        StorageError: If there is none, or not a whole one of this fingerprint.
     """
     where = f"decoded data {fingerprint[:12]}... in {store.uri!r}"
     path = f"{fingerprint}/{MANIFEST}"
@@ -112,9 +109,6 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
     By its SHA-256, once for each process and set: 15 MB take about 15 ms. What has checksums of
     its rows is left to who reads them; of that only the size is compared.
-
-    Raises:
-        DamagedData: If a file is missing, no plain file, or not what it was.
     """
     for name, entry in manifest.items():
         with open_array(folder / name, entry, whole=sums_name(name) not in manifest):
@@ -126,14 +120,6 @@ def open_array(path: Path, entry: ArrayEntry, *, whole: bool) -> Iterator[Buffer
     """Open the file of an array, checked.
 
     What changes in it while it is open, or mapped, is not seen any more.
-
-    Args:
-        path: The file.
-        entry: Of it.
-        whole: Whether to compare its SHA-256, not only its size.
-
-    Raises:
-        DamagedData: If it is missing, no plain file, or not what the entry says.
     """
     try:
         file = open(path, "rb", opener=open_plain)  # noqa: SIM115 - yielded
@@ -225,12 +211,7 @@ def row_sums(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 @final
 class RowSums:
-    """Compares rows of images with the checksums that they had when they were decoded.
-
-    Args:
-        path: The file of the images, for messages; in the folder of its set.
-        sums: CRC-32 of each row, ``(rows,)``.
-    """
+    """Compares rows of images with the checksums that they had when they were decoded."""
 
     def __init__(self, path: Path, sums: NDArray[np.uint32]) -> None:
         self._path = path
@@ -238,15 +219,7 @@ class RowSums:
         self._is_known = np.zeros(len(sums), bool)
 
     def __call__(self, chosen: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
-        """Compare rows that this process has not compared yet.
-
-        Args:
-            chosen: Their numbers, ``(n,)``.
-            rows: What was read, ``(n, height, width, channels)``.
-
-        Raises:
-            DamagedData: If one is not what was decoded; the next run makes the set anew.
-        """
+        """Compare rows that this process has not compared yet."""
         for place in np.flatnonzero(~self._is_known[chosen]).tolist():
             number = int(chosen[place])
             if zlib.crc32(rows[place].data) != self._sums[number]:

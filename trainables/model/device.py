@@ -3,7 +3,6 @@
 import ctypes
 import os
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from trainables.errors import UnfitNode
@@ -19,19 +18,6 @@ LIBRARY = "libcuda.so.1"
 def is_simulated() -> bool:
     """Tell whether GPUs that are not there are to be trained on the CPU."""
     return os.environ.get(SIMULATED_GPU) == "1"
-
-
-def gpu_limit(settings: Mapping[str, Any]) -> int | None:
-    """Return what TensorFlow may take of a GPU for a trial, in bytes; None for no limit.
-
-    Only where shares were measured is it known what they are; a trial that has a whole GPU may
-    take all of it.
-
-    Args:
-        settings: What all trials of a study share; see ``search.running.run.run_settings``.
-    """
-    usable, gpu = settings.get("gpu_usable_bytes", 0), settings["gpu"]
-    return int(gpu * usable) - settings["gpu_outside_bytes"] if usable and 0 < gpu < 1 else None
 
 
 def gpu_bytes() -> int:

@@ -187,11 +187,7 @@ def _at_path(path: str, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _read(path: str, who: str) -> bytes | None:
-    """Return a file's content; None if it is a folder or a Parquet file.
-
-    Raises:
-        InputError: If it is anything else, such as a pipe, which might never end.
-    """
+    """Return a file's content; None if it is a folder or a Parquet file."""
     try:
         with open(path, "rb", opener=partial(open_plain, follow=True)) as file:
             first = file.read(len(_PARQUET_MAGIC))
@@ -221,9 +217,6 @@ def _bytes_of_pixels(array: NDArray[Any]) -> NDArray[np.uint8]:
 
     Only what cannot be misread is taken: pixels of 0..1 would be a black image, and the upper
     half of 16 bits cannot be told from a lower one.
-
-    Raises:
-        ImageProblem: If they have another shape or other values.
     """
     if array.ndim == 2:
         array = array[:, :, None]

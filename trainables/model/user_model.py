@@ -91,12 +91,7 @@ def _parameters_of(target: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def call_function(target: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a user's function with what all are given and its own arguments.
-
-    Raises:
-        InputError: If the arguments do not fit its parameters.
-        UserModelError: If it raises.
-    """
+    """Call a user's function with what all are given and its own arguments."""
     function = load_function(target)
     parameters = _parameters_of(target, function)
     unknown = sorted(set(arguments) - set(parameters))

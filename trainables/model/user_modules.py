@@ -108,9 +108,6 @@ def import_user_module(name: str) -> ModuleType:
     not. Where a module of that name, or another that lies in its folder, came from elsewhere or
     was changed since it was imported, all of the user's modules are imported anew. Modules of
     Python, of installed packages and of this program are never dropped.
-
-    Raises:
-        InputError: If one of those has the name of the user's module.
     """
     top = name.partition(".")[0]
     _refuse_taken_name(top)

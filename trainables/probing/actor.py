@@ -9,6 +9,7 @@ from typing import Any
 
 from trainables.errors import SearchError
 from trainables.model.device import gpu_bytes
+from trainables.spec.settings import StudySettings
 
 
 class Probe:
@@ -19,7 +20,7 @@ class Probe:
         return True
 
     def measure(
-        self, settings: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]
+        self, settings: StudySettings, jobs: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """Return the answer to each job.
 
@@ -31,7 +32,7 @@ class Probe:
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
         done = subprocess.run(
             command,
-            input=json.dumps({"settings": dict(settings), "jobs": list(jobs)}),
+            input=json.dumps({"settings": settings.to_dict(), "jobs": list(jobs)}),
             env={**os.environ, "PYTHONPATH": paths},
             capture_output=True,
             text=True,

@@ -22,6 +22,7 @@ import numpy as np
 from trainables.model.device import gpu_taken, is_simulated
 from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
+from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
 from trainables.trial.attempt import is_out_of_memory, reason_of
 
@@ -61,13 +62,8 @@ def _labels(head: HeadSpec, num: int, rng: np.random.Generator) -> Any:
     return np.sort(rng.random((num, head.units), np.float32), axis=1)
 
 
-def peak(settings: Mapping[str, Any], job: Job) -> Answer:
+def peak(settings: StudySettings, job: Job) -> Answer:
     """Return the most memory that this process has come to take for training one config.
-
-    Args:
-        settings: Of the study; see ``search.study.prepared.shared_settings``.
-        job: ``config``, ``is_reference``, ``threads``, ``gpu_bytes`` (0 without a GPU), and
-            ``rows`` of the splits that are trained on; ``steps``, by default a few.
 
     Returns:
         ``peak_bytes``; ``kept_bytes``, what a process may keep of its earlier trials besides;
@@ -78,7 +74,7 @@ def peak(settings: Mapping[str, Any], job: Job) -> Answer:
     limit = 0 if is_simulated() else int(job["gpu_bytes"] * LIMIT_SHARE)
     spec, run = _run(settings, job, limit)
     run.run_epoch()
-    program = program_for(spec, seed=SEED, precision=settings["precision"])
+    program = program_for(spec, seed=SEED, precision=settings.precision)
     # Half of what a program holds are initial values, which stay in the machine's memory.
     kept = min(MOST_KEPT_BYTES, (MOST_KEPT - 1) * program.resting_bytes) // 2
     held = sum(_held(spec, rows) for rows in job["rows"])
@@ -99,12 +95,8 @@ def _held(spec: TrialSpec, num_rows: int) -> int:
     return whole if whole < RESIDENT_BYTES else 2 * CHUNK_BYTES  # one in use, one coming
 
 
-def speed(settings: Mapping[str, Any], job: Job) -> Iterator[Any]:
+def speed(settings: StudySettings, job: Job) -> Iterator[Any]:
     """Train one config for some seconds; a generator that stops when all is built.
-
-    Args:
-        settings: Of the study.
-        job: ``config``, ``is_reference``, ``threads``, ``seconds``.
 
     Yields:
         Nothing when it is ready, then the rows trained in a second.
@@ -119,20 +111,19 @@ def speed(settings: Mapping[str, Any], job: Job) -> Iterator[Any]:
     yield rows / spent
 
 
-def _run(settings: Mapping[str, Any], job: Job, limit: int) -> tuple[TrialSpec, Any]:
+def _run(settings: StudySettings, job: Job, limit: int) -> tuple[TrialSpec, Any]:
     from trainables.model.backend import configure_process
     from trainables.training.evaluation import evaluation_batch_size
     from trainables.training.keras_run import KerasRun
-    from trainables.trial.keras_factory import trial_spec
 
     configure_process(num_threads=job["threads"], gpu_memory_bytes=limit or None)
-    add_import_folder(settings["module_folder"])
-    spec = trial_spec(job["config"], settings, is_reference=job["is_reference"])
+    add_import_folder(settings.module_folder)
+    spec = settings.trial_spec(job["config"], is_reference=job["is_reference"])
     validation = evaluation_batch_size(spec.model.image_shape)
     steps = job.get("steps", STEPS)
     rows = {"train": steps * spec.batch_size, "validation": validation}
     data = Synthetic(spec, rows)
-    return spec, KerasRun(spec=spec, dataset=data, seed=SEED, precision=settings["precision"])
+    return spec, KerasRun(spec=spec, dataset=data, seed=SEED, precision=settings.precision)
 
 
 def _resident_peak() -> int:
@@ -217,7 +208,7 @@ class Child:
         os.close(self._starter)
 
 
-def measure(settings: Mapping[str, Any], job: Job) -> Answer:
+def measure(settings: StudySettings, job: Job) -> Answer:
     """Carry out one job in forked processes; what goes wrong there is its answer, ``failed``."""
 
     def work(child: Child) -> None:
@@ -259,8 +250,9 @@ def main() -> None:
     request = json.load(sys.stdin)
     import trainables.training.keras_run  # noqa: F401 - what all have in common
 
+    settings = StudySettings.from_dict(request["settings"])
     for job in request["jobs"]:
-        print(json.dumps(measure(request["settings"], job)), file=answers, flush=True)
+        print(json.dumps(measure(settings, job)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
+from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
 from trainables.training.run import EpochResult
 
@@ -28,7 +29,7 @@ MOST_BYTES = 2**24
 """Of images to train on: where an image is large, so is the time of a step."""
 
 
-def fast_precision(config: Mapping[str, Any], settings: Mapping[str, Any], cpu: int) -> str:
+def fast_precision(config: Mapping[str, Any], settings: StudySettings, cpu: int) -> str:
     """Return ``bfloat16`` where it trains this config clearly faster than float32, and as well.
 
     Well is: no head's validation loss differs more than another seed's does, or by a tenth.
@@ -36,16 +37,15 @@ def fast_precision(config: Mapping[str, Any], settings: Mapping[str, Any], cpu: 
 
     Args:
         config: What to train.
-        settings: Of the study; see ``search.study.prepared.shared_settings``.
+        settings: Of the study.
         cpu: Threads of a trial.
     """
     from trainables.model.backend import configure_process
     from trainables.training.keras_run import KerasRun
-    from trainables.trial.keras_factory import trial_spec
 
     configure_process(num_threads=cpu)
-    add_import_folder(settings["module_folder"])
-    spec = trial_spec(config, settings, is_reference=False)
+    add_import_folder(settings.module_folder)
+    spec = settings.trial_spec(config, is_reference=False)
     data = Blocks(spec)
 
     def run(precision: str, seed: int = 0) -> Any:
@@ -70,13 +70,7 @@ def _spent(epoch: EpochResult) -> float:
 def are_within_noise(
     wanted: Mapping[str, float], found: Mapping[str, float], others: Mapping[str, float]
 ) -> bool:
-    """Tell whether losses are as those wanted, but for noise.
-
-    Args:
-        wanted: By head.
-        found: The same in another precision; what is not finite never is.
-        others: The same with another seed, from which follows what is noise.
-    """
+    """Tell whether losses are as those wanted, but for noise."""
 
     def is_within(head: str) -> bool:
         noise = max(NOISE * abs(wanted[head]), abs(others[head] - wanted[head]))

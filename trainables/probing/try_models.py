@@ -7,6 +7,7 @@ from trainables.errors import InputError
 from trainables.model.user_model import user_parameters
 from trainables.model.user_modules import add_import_folder
 from trainables.spec.parameters import REFERENCE_TRIAL
+from trainables.spec.settings import StudySettings
 
 
 def user_parameters_of(model: str, folder: str | None) -> dict[str, Any]:
@@ -17,14 +18,14 @@ def user_parameters_of(model: str, folder: str | None) -> dict[str, Any]:
 
 def try_models(
     configs: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     reference: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Build the model of each config once.
 
     Args:
         configs: At least one.
-        settings: Of the study; see ``search.study.prepared.shared_settings``.
+        settings: Of the study.
         reference: The config of the reference trial, if it calls the user's function.
 
     Returns:
@@ -34,7 +35,7 @@ def try_models(
         InputError: If none can be built, or the reference cannot; the message says what the
             function was given.
     """
-    add_import_folder(settings["module_folder"])
+    add_import_folder(settings.module_folder)
     errors: list[InputError] = []
     for config in configs:
         try:
@@ -51,9 +52,8 @@ def try_models(
     return list(dict.fromkeys(str(error) for error in errors))
 
 
-def _build(config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _build(config: Mapping[str, Any], settings: StudySettings) -> None:
     from trainables.model.build import build_model
-    from trainables.trial.keras_factory import trial_spec
 
-    spec = trial_spec(config, settings, is_reference=False)
-    build_model(spec.model, seed=0, precision=settings["precision"])
+    spec = settings.trial_spec(config, is_reference=False)
+    build_model(spec.model, seed=0, precision=settings.precision)

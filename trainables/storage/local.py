@@ -215,11 +215,6 @@ class LocalFolder:
     """Objects in a local folder: each is there whole and durably, or not at all.
 
     The folder itself may be a link; nothing inside is followed that is one.
-
-    Args:
-        root: The folder.
-        files: The calls to the operating system.
-        top: The folder that a user named; ``root`` lies in it.
     """
 
     def __init__(self, root: Path, files: LocalFiles, top: Path | None = None) -> None:
@@ -517,11 +512,7 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> 
 
 
 def refuse_link(path: str) -> bool:
-    """Tell whether there is something of this name, which must not be a link.
-
-    Raises:
-        OSError: If it is one, in words.
-    """
+    """Tell whether there is something of this name, which must not be a link."""
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -147,10 +147,6 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
     ``s3://bucket/folder`` takes key, endpoint and region from its options or from the usual
     environment variables of AWS.
-
-    Raises:
-        ValueError: If no file system of pyarrow takes this URI.
-        OSError: If the region of a bucket had to be asked for and nothing answered.
     """
     from pyarrow.fs import FileSystem  # 0.1 s that a local study need not pay
 

@@ -65,16 +65,7 @@ class Retrying:
         num_bytes: int = 0,
         progress: "Progress | None" = None,
     ) -> Answer:
-        """Return what ``function`` returns, called again while that may help.
-
-        Args:
-            function: Must do no harm if it is done twice, or once more after it was given up.
-            num_bytes: How much it carries, which takes its time.
-            progress: Where ``function`` notes that something came, so that it is not given up.
-
-        Raises:
-            OSError: The last one, if it cannot mend, or has not for too long.
-        """
+        """Return what ``function`` returns, called again while that may help."""
         began: float | None = None
         pause = FIRST_PAUSE_SECONDS
         is_told = False

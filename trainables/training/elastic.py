@@ -91,11 +91,7 @@ class Entry:
 
 
 class ElasticNetwork:
-    """Implements `trainables.training.network.Network` for all specs of an equal `elastic_key`.
-
-    Raises:
-        InputError: If the precision is unknown.
-    """
+    """Implements `trainables.training.network.Network` for all specs of an equal `elastic_key`."""
 
     def __init__(self, spec: TrialSpec, precision: str) -> None:
         topology = _topology(spec, precision)

@@ -86,13 +86,7 @@ class Feed(Protocol):
 
 
 def make_feed(rows: Rows, heads: Sequence[HeadSpec], *, memory_bytes: int | None = None) -> Feed:
-    """Return the feed that suits the size of a split; both give the same batches.
-
-    Args:
-        rows: The split.
-        heads: The heads whose labels are needed.
-        memory_bytes: What this process may take, of the GPU if it trains there; None: unknown.
-    """
+    """Return the feed that suits the size of a split; both give the same batches."""
     limit = RESIDENT_SHARE * memory_bytes if memory_bytes else RESIDENT_BYTES
     return ResidentFeed(rows, heads) if rows.images.nbytes < limit else ChunkedFeed(rows, heads)
 
@@ -189,12 +183,7 @@ ReadRows = Callable[[Order, Images], None]
 
 
 def row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
-    """Return what reads rows of these images: of a whole map from its file, else from memory.
-
-    Args:
-        images: The rows.
-        check: Called with what was read; None if there is nothing to check any more.
-    """
+    """Return what reads rows of these images: of a whole map from its file, else from memory."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         read: ReadRows = _FileRows(images)
     else:
@@ -242,11 +231,7 @@ class _FileRows:
         weakref.finalize(self, os.close, self._handle)
 
     def __call__(self, chosen: Order, into: Images) -> None:
-        """Read rows; see `ReadRows`.
-
-        Raises:
-            StorageError: If the file refuses or is shorter than it was.
-        """
+        """Read rows; see `ReadRows`."""
         size, memory = self._row_bytes, into.reshape(-1).data
         places = np.argsort(chosen)
         starts = self._first + chosen * size

@@ -115,16 +115,7 @@ def _num_chunks(spec: ModelSpec, place: int, value_size: int) -> int:
 
 
 class Reordered:
-    """The built-in model without batch normalisation.
-
-    Args:
-        topology: What it is.
-        variables: By name; see `trainables.training.elastic.Entry.name`.
-        trainable: The names of those by which there are gradients, in their order.
-        penalised: The variables that the L2 penalty counts.
-        dropout: The share that is dropped.
-        l2: The factor of the penalty.
-    """
+    """The built-in model without batch normalisation."""
 
     def __init__(
         self,

@@ -29,11 +29,6 @@ def training_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     ``binary_crossentropy`` on a softmax output with one-hot labels: it reads the softmax's
     *logits* and takes the mean over classes of each one's sigmoid cross-entropy. (From the
     probabilities that ``predict`` returns NumPy gets another number.)
-
-    Args:
-        head: Which loss: ``head.loss``.
-        outputs: The head's output ``(batch, units)``.
-        labels: Class ids ``(batch,)``, or numbers or boxes ``(batch, units)``.
     """
     if head.loss == "binary_cross_entropy":
         return keras.losses.binary_crossentropy(tf.one_hot(labels, head.units), outputs)

@@ -80,11 +80,7 @@ def network_key(spec: TrialSpec, *, seed: int, precision: str) -> Hashable:
 
 
 def make_network(spec: TrialSpec, *, seed: int, precision: str) -> Network:
-    """Return what trains a spec, and every other one of an equal `network_key`.
-
-    Raises:
-        InputError: If the precision is unknown or a user's model does not fit.
-    """
+    """Return what trains a spec, and every other one of an equal `network_key`."""
     if _is_elastic(spec):
         return ElasticNetwork(spec, precision)
     return KerasNetwork(spec, seed=seed, precision=precision)
@@ -169,12 +165,6 @@ class InitialState:
 
     Large weights of a built-in model are not kept: a layer's draw depends on the seed and its
     name only, so another build has the same. A user's function may not build the same twice.
-
-    Args:
-        state: Of a fresh build; arrays of zeros (optimizer slots) are kept without memory.
-        spec: What was built.
-        seed: Of the build.
-        precision: Of the build.
     """
 
     def __init__(self, state: State, spec: TrialSpec, *, seed: int, precision: str) -> None:

@@ -93,9 +93,6 @@ class Program:
 
         A run that holds them and is still alive saves its own first, so that any number of
         runs may share a program without seeing one another.
-
-        Raises:
-            InputError: If it is not a state of this spec; then the variables are as they were.
         """
         previous = self._holder() if self._holder else None
         if previous is not None and previous is not holder:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trainables.spec.settings import StudySettings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
@@ -58,7 +60,7 @@ class RunRequest:
     is_reference: bool = False
     """Whether to build the reference architecture instead of the study's own model."""
 
-    settings: dict[str, Any]
+    settings: StudySettings
     """What all trials of the study share: data set, heads, model function, precision."""
 
 

@@ -5,11 +5,12 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.errors import InputError, SearchError, StorageError, UnfitNode
 from trainables.model.user_modules import add_import_folder, import_function, real_folder
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.training.run import EpochResult, RunFactory, RunRequest, TrialRun
 from trainables.trial import checkpoint
@@ -97,30 +98,21 @@ class Step:
 
 
 class Attempt:
-    """Trains one trial from its newest valid checkpoint on and records every epoch.
-
-    Args:
-        envelope: The trial and the attempt.
-        settings: What all trials of the study share (see ``search.running.prepare``): ``study``,
-            the URI of its folder; ``factory``, ``module:function`` of a `RunFactory`; ``rungs``,
-            the epochs at which the scheduler decides; and what the factory reads.
-        clock: Seconds, monotonic.
-        is_leaving: Whether the node is about to be taken away: then every epoch is saved.
-    """
+    """Trains one trial from its newest valid checkpoint on and records every epoch."""
 
     def __init__(
         self,
         envelope: Envelope,
-        settings: Mapping[str, Any],
+        settings: StudySettings,
         *,
         clock: Callable[[], float] = time.perf_counter,
         is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._envelope = envelope
-        self._settings = dict(settings)
+        self._settings = settings
         self._clock = clock
         self._is_leaving = is_leaving
-        self._store = Store(settings["study"])
+        self._store = Store(settings.study)
         self._run: TrialRun | None = None
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
         self._newest: Kept | None = None
@@ -135,10 +127,6 @@ class Attempt:
         What goes wrong in the training itself is returned, not raised: the process stays warm
         for the next trial. That the next epoch is asked for is the driver's answer to the last
         one: only then is deleted what that one supersedes.
-
-        Raises:
-            StorageError: Of the study's storage: without it nothing can be acknowledged.
-            UnfitNode: If no trial of this study can be trained on this node.
         """
         epoch = 1
         began = time.perf_counter()
@@ -169,15 +157,15 @@ class Attempt:
     def _open(self) -> TrialRun:
         started = self._clock()
         self._check_storage()
-        add_import_folder(self._settings.get("module_folder"))
-        factory: RunFactory = import_function(self._settings["factory"])
+        add_import_folder(self._settings.module_folder)
+        factory: RunFactory = import_function(self._settings.factory)
         imported = self._clock()
         gpu = self._envelope.gpu
         request = RunRequest(
             config=self._envelope.config,
             seed=self._envelope.seed,
             is_reference=self._envelope.is_reference,
-            settings=self._settings if gpu is None else {**self._settings, "gpu": gpu},
+            settings=self._settings if gpu is None else replace(self._settings, gpu=gpu),
         )
         run = factory(request)
         self._continue(run)
@@ -251,7 +239,7 @@ class Attempt:
         """Tell whether the epoch just finished is to be kept (decision: at most 5 % of time)."""
         if self._last_save is None or run.epoch >= self._envelope.epochs:
             return True
-        if run.epoch in self._settings.get("rungs", ()):
+        if run.epoch in self._settings.rungs:
             return True
         if self._state_bytes <= SMALL_STATE_BYTES or self._is_leaving():
             return True
@@ -266,8 +254,8 @@ class Attempt:
             f"{envelope.generation:06d}-{envelope.attempt:03d}-{run.epoch:04d}"
         )
         meta = {"number": envelope.number, "epoch": run.epoch, "config": envelope.config}
-        if "signature" in self._settings:
-            meta["signature"] = self._settings["signature"]
+        if self._settings.signature:
+            meta["signature"] = self._settings.signature
         sha256 = checkpoint.save(self._store, folder, state, meta)
         losses = tuple(result.losses.values())
         return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
@@ -303,7 +291,7 @@ class Attempt:
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}.txt"
         trace = "".join(traceback.format_exception(error))
         self._store.put(f"failures/{name}", trace.encode())
-        folder = real_folder(self._settings.get("module_folder"))
+        folder = real_folder(self._settings.module_folder)
         is_memory = is_out_of_memory(error)
         return Step(epoch=epoch, failure=reason_of(error, folder), is_out_of_memory=is_memory)
 

@@ -1,4 +1,4 @@
-"""Makes a Keras run from a request: the study's shared settings turned into objects, once.
+"""Makes a Keras run from a request: the study's settings turned into objects, once.
 
 Importing this module imports TensorFlow.
 """
@@ -13,12 +13,11 @@ from trainables.data.dataset import Dataset, open_dataset
 from trainables.errors import UnfitNode
 from trainables.model.backend import configure_process, visible_gpus
 from trainables.model.build import PRECISIONS, build_model
-from trainables.model.device import gpu_limit, is_simulated
+from trainables.model.device import is_simulated
 from trainables.model.isolation import GlobalGenerator, isolated
 from trainables.model.state import load_weights
 from trainables.model.user_modules import import_folder
-from trainables.spec.heads import HeadSpec
-from trainables.spec.trial import TrialSpec
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.training.evaluation import evaluate_model
 from trainables.training.keras_run import KerasRun
@@ -27,43 +26,22 @@ from trainables.trial import checkpoint
 
 
 def keras_run(request: RunRequest) -> TrialRun:
-    """Build the Keras training of a trial; see ``search.running.prepare`` for the settings.
-
-    Raises:
-        InputError: If the config, the data or the process cannot give the trial.
-        UnfitNode: If there should be a GPU on this node and there is none.
-    """
+    """Build the Keras training of a trial."""
     settings = request.settings
-    _configure(settings["cpu"], settings["gpu"], gpu_limit(settings))
+    _configure(settings.cpu, settings.gpu, settings.gpu_limit_bytes)
     return KerasRun(
-        spec=trial_spec(request.config, settings, is_reference=request.is_reference),
-        dataset=shared_dataset(*_data_of(settings)),
+        spec=settings.trial_spec(request.config, is_reference=request.is_reference),
+        dataset=_dataset_of(settings),
         seed=request.seed,
-        precision=settings["precision"],
+        precision=settings.precision,
         # On a GPU another memory counts, which is not the one that a process is recycled for.
-        memory_bytes=None if visible_gpus() else settings.get("recycle_bytes"),
-    )
-
-
-def trial_spec(
-    config: Mapping[str, Any], settings: Mapping[str, Any], *, is_reference: bool
-) -> TrialSpec:
-    """Parse a config with the heads and the image shape of the study's data.
-
-    The reference trial may be of another model than the others; see `search.study.prepared`.
-    """
-    height, width, channels = settings["image_shape"]
-    return TrialSpec.from_config(
-        config,
-        image_shape=(height, width, channels),
-        heads=tuple(HeadSpec(**head) for head in settings["heads"]),
-        model=settings["reference_model" if is_reference else "model"],
+        memory_bytes=None if visible_gpus() else settings.recycle_bytes,
     )
 
 
 def restore_model(
     store: Store,
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     point: Mapping[str, Any],
 ) -> Any:
     """Return the Keras model of one recorded point.
@@ -78,28 +56,28 @@ def restore_model(
     """
     visible_gpus()  # else TensorFlow says here, on stderr, that there is none
     state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
-    spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
-    with import_folder(settings["module_folder"]):
-        model = build_model(spec.model, seed=point["seed"], precision=settings["precision"])
+    spec = settings.trial_spec(point["config"], is_reference=point["is_reference"])
+    with import_folder(settings.module_folder):
+        model = build_model(spec.model, seed=point["seed"], precision=settings.precision)
     load_weights(model, state)
     return model
 
 
 def evaluate_points(
-    study: str, settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]], split: str
+    study: str, settings: StudySettings, points: Sequence[Mapping[str, Any]], split: str
 ) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Return losses by head and metrics of recorded points on a split of the data.
 
     Where TensorFlow is in use already it keeps its threads: only last bits depend on them.
     """
     with suppress(RuntimeError):  # of a user's process, which has used TensorFlow before
-        _configure(settings["cpu"], 0, None)
-    rows = shared_dataset(*_data_of(settings)).split(split)
+        _configure(settings.cpu, 0, None)
+    rows = _dataset_of(settings).split(split)
     figures = []
     for point in points:
         model = restore_model(Store(study), settings, point)
-        spec = trial_spec(point["config"], settings, is_reference=point["is_reference"])
-        with isolated(seed=point["seed"], dtype_policy=PRECISIONS[settings["precision"]]):
+        spec = settings.trial_spec(point["config"], is_reference=point["is_reference"])
+        with isolated(seed=point["seed"], dtype_policy=PRECISIONS[settings.precision]):
             GlobalGenerator()
             figures.append(evaluate_model(model, spec.heads, rows))
     return figures
@@ -111,8 +89,8 @@ def shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Datase
     return open_dataset(storage, fingerprint, copy=copy)
 
 
-def _data_of(settings: Mapping[str, Any]) -> tuple[str, str, bool]:
-    return settings["storage"], settings["fingerprint"], bool(settings.get("copy_data"))
+def _dataset_of(settings: StudySettings) -> Dataset:
+    return shared_dataset(settings.storage, settings.fingerprint, settings.copy_data)
 
 
 @lru_cache(maxsize=1)

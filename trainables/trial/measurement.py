@@ -100,12 +100,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: bytes, *, where: str = "measurement") -> "Measurement":
-        """Read what `to_json` gave.
-
-        Raises:
-            DamagedRecord: If a single byte differs, or it is something else.
-            NewerFormat: If a newer version wrote it.
-        """
+        """Read what `to_json` gave."""
         return cls.from_dict(unseal("measurement", data, where), where=where)
 
     @classmethod

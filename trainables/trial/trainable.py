@@ -4,12 +4,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import tune
 
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 
@@ -22,9 +22,9 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     which returns a failure as a final result, so that the process stays warm.
     """
 
-    def setup(self, config: dict[str, Any], settings: Mapping[str, Any] | None = None) -> None:
+    def setup(self, config: dict[str, Any], settings: StudySettings) -> None:
         """Store the request; ``settings`` are the same for all trials of a study."""
-        self._settings = dict(settings or {})
+        self._settings = settings
         self._request = config
         self._attempt: Attempt | None = None
         self._began_at = 0.0
@@ -53,7 +53,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         step = self._attempt.step()
         self._has_trained = True
         # What is left of a GPU's memory then lies in pieces.
-        self._is_spoiled = step.is_out_of_memory and bool(self._settings.get("gpu"))
+        self._is_spoiled = step.is_out_of_memory and bool(self._settings.gpu)
         done = step.failure is not None or step.epoch >= envelope.epochs
         if done:
             self._attempt = None
@@ -74,7 +74,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         """Return the figures of recorded points on the test split; see `evaluate_points`."""
         from trainables.trial.keras_factory import evaluate_points
 
-        return evaluate_points(self._settings["study"], self._settings, points, "test")
+        return evaluate_points(self._settings.study, self._settings, points, "test")
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Give Tune nothing to keep: the study's folder holds the checkpoints."""
@@ -103,7 +103,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         """
         if self._is_spoiled:
             self._end_process("recycled", envelope)
-        limit = self._settings.get("recycle_bytes")
+        limit = self._settings.recycle_bytes
         if not limit or not self._has_trained or _resident_bytes() <= limit:
             return
         self._end_process("recycled", envelope)
@@ -111,7 +111,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def _end_process(self, why: str, envelope: Envelope) -> None:
         """End this process; the driver finds out why from a file (``search.running.tune``)."""
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}"
-        Store(self._settings["study"]).put(f"{why}/{name}", b"")
+        Store(self._settings.study).put(f"{why}/{name}", b"")
         ray.actor.exit_actor()
 
 

@@ -59,8 +59,8 @@ class FakeClient:
     def logs(self, name, *, follow):
         yield from ("one\ttwo", f"\x1b[31m{follow}")
 
-    def relay(self, command, arguments, *, name, columns):
-        self.asked.append((command, arguments, name, columns))
+    def relay(self, command, arguments, *, columns):
+        self.asked.append((command, arguments, columns))
         return CommandOutput(status=2, out="printed there\n", err="complained there\n")
 
 
@@ -149,7 +149,7 @@ def test_resume_takes_a_name_or_a_file(client):
 
 
 @pytest.mark.parametrize(
-    ("argv", "there", "name"),
+    ("argv", "there"),
     [
         pytest.param(
             ["best", "--address=A", "p", "--policy", "head", "--head", "c", "--json"],
@@ -157,26 +157,24 @@ def test_resume_takes_a_name_or_a_file(client):
                 **{"folder": "p", "policy": "head", "head": "c", "json": True},
                 **{"exponents": None, "test": False},
             },
-            "p",
             id="all_its_options",
         ),
         pytest.param(
             ["show", "--address", "A", "s3://b/p"],
             {"folder": "s3://b/p", "json": False},
-            None,
             id="folder",
         ),
-        pytest.param(["list", "--address", "A"], {"storage": "studies"}, None, id="list"),
+        pytest.param(["list", "--address", "A"], {"storage": "studies"}, id="list"),
     ],
 )
 def test_what_looks_at_a_study_is_run_there_and_relayed_as_it_is(
-    client, argv, there, name, capsys, monkeypatch
+    client, argv, there, capsys, monkeypatch
 ):
     monkeypatch.delenv("COLUMNS", raising=False)
 
     assert main(argv) == 2
 
-    assert client.asked[1] == (argv[0], {"traceback": False, **there}, name, None)
+    assert client.asked[1] == (argv[0], {"traceback": False, **there}, None)
     assert capsys.readouterr() == ("printed there\n", "complained there\n")
 
 

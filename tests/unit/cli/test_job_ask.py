@@ -3,16 +3,14 @@ import os
 import subprocess
 import sys
 
-import msgspec
 import pytest
 
 from search.cli import job as cluster_job
 from search.cli.answer import answer
 from search.cli.main import main, make_parser
 from search.errors import InputError
-from search.remote.questions import StudyStatus, error_of, from_log
+from search.remote.questions import CommandOutput, StudyStatus, error_of, from_log
 from search.results.load import load
-from search.results.points import Point
 from tests.finished_study import write_study
 from tests.processes import wait_until
 
@@ -48,30 +46,30 @@ def test_what_is_relayed_is_what_the_command_prints(argv, storage, capsys):
 
     status = main([argv[0], str(storage / "digits"), *argv[1:]])
     out, err = capsys.readouterr()
-    assert there == {"status": status, "out": out, "err": err}
+    assert there == CommandOutput(status=status, out=out, err=err)
     assert out or err
 
 
 def test_the_studies_are_listed_where_the_nodes_have_them(storage):
     there = run("list")
 
-    assert there["status"] == 0
-    assert "digits" in there["out"]
+    assert there.status == 0
+    assert "digits" in there.out
 
 
 def test_the_studies_of_a_place_that_is_said_are_listed(storage, monkeypatch):
     monkeypatch.delenv("TWOHEAD_STORAGE")
 
-    assert "digits" in run("list", str(storage))["out"]
-    assert "digits" in run("list", storage=str(storage))["out"]
+    assert "digits" in run("list", str(storage)).out
+    assert "digits" in run("list", storage=str(storage)).out
     refused = run("list", "mine")
-    assert refused["status"] == 2
-    assert "storage needs a URI or an absolute path, got 'mine'" in refused["err"]
+    assert refused.status == 2
+    assert "storage needs a URI or an absolute path, got 'mine'" in refused.err
 
 
 def test_a_relayed_table_is_as_wide_as_the_terminal_that_shows_it(storage):
-    wide = run("show", "digits", columns=200)["out"]
-    narrow = run("show", "digits", columns=60)["out"]
+    wide = run("show", "digits", columns=200).out
+    narrow = run("show", "digits", columns=60).out
 
     assert max(map(len, narrow.splitlines())) < max(map(len, wide.splitlines()))
     os.environ.pop("COLUMNS")
@@ -86,26 +84,25 @@ def test_nothing_is_relayed_that_does_more_than_read(argv, storage):
 def test_a_folder_outside_is_no_name(storage):
     there = run("best", "../digits")
 
-    assert there["status"] == 2
-    assert "needs the name of a study" in there["err"]
+    assert there.status == 2
+    assert "needs the name of a study" in there.err
 
 
 def test_values_are_told_as_they_are_read(storage):
     local = load(str(storage / "digits"))
 
-    status = msgspec.convert(ask("status", name="digits"), StudyStatus)
-    best = ask("point", name="digits", policy={"head": "c_output"})
+    status = ask("status", name="digits")
 
     assert status.best == local.best()
     assert status.num_ended == len(local.trials)
     assert status.num_trials == local.study.budget.trials
-    assert msgspec.convert(best, Point) == local.best(head="c_output")
-    assert ask("studies", others=[str(storage)]) == [ask("status", name="digits")]
+    assert ask("point", name="digits", policy={"head": "c_output"}) == local.best(head="c_output")
+    assert ask("studies", others=[str(storage)]) == [status]
     assert ask("model", name="digits") is None
 
 
 def test_a_study_that_is_not_there_has_not_begun(storage):
-    told = msgspec.convert(ask("status", name="none"), StudyStatus)
+    told = ask("status", name="none")
 
     assert told == StudyStatus(name="none", state="not begun", folder=str(storage / "none"))
 
@@ -115,7 +112,7 @@ def test_studies_of_other_places_are_told_where_the_nodes_name_none(storage, mon
 
     told = ask("studies", others=[str(storage)])
 
-    assert [one["name"] for one in told] == ["digits"]
+    assert [one.name for one in told] == ["digits"]
 
 
 def test_an_error_is_told_instead(storage, monkeypatch):
@@ -129,7 +126,7 @@ def test_a_study_that_is_damaged_keeps_no_other_from_being_told(storage):
     (storage / "torn").mkdir()
     (storage / "torn" / "study.json").write_text("{")
 
-    told = {one["name"]: one["state"] for one in ask("studies", others=[])}
+    told = {one.name: one.state for one in ask("studies", others=[])}
 
     assert told == {"torn": "unreadable", "digits": "finished"}
 

@@ -2,8 +2,11 @@ import socket
 
 import pytest
 
-from search.doctor import doctor as doctor_machine
-from search.doctor.doctor import examine_joined, examine_way
+from search.doctor import doctor
+from search.doctor.checks import WAY
+from search.doctor.doctor import way_facts
+from search.doctor.facts import PortAnswers
+from search.doctor.findings import judge
 from search.doctor.ports import ask_port
 from tests.dashboards import control_service, dashboard
 
@@ -40,16 +43,16 @@ def test_a_port_is_asked_without_a_token_with_a_wrong_one_and_with_ours(
 ):
     answer = asked(serve, holder, token)
 
-    assert answer == {"by": by, "none": none, "wrong": wrong, "right": right}
+    assert answer == PortAnswers(by=by, none=none, wrong=wrong, right=right)
 
 
 def test_an_exporter_of_metrics_is_known_by_what_it_tells():
     with dashboard(None, begins=b"# HELP a b\n") as port:
-        assert ask_port("autoscaler", "127.0.0.1", port)["by"] == "metrics"
+        assert ask_port("autoscaler", "127.0.0.1", port).by == "metrics"
 
 
 def test_a_question_that_nobody_knows_shows_nothing():
-    assert asked(control_service, "stranger", None)["none"] == "unclear"
+    assert asked(control_service, "stranger", None).none == "unclear"
 
 
 def test_a_port_where_nothing_listens_is_silent():
@@ -57,22 +60,23 @@ def test_a_port_where_nothing_listens_is_silent():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    assert ask_port("dashboard", "127.0.0.1", port)["none"] == "silent"
+    assert ask_port("dashboard", "127.0.0.1", port).none == "silent"
 
 
 def test_a_port_that_accepts_and_says_nothing_is_left_in_time(monkeypatch):
     monkeypatch.setattr("search.doctor.ports.ASK_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        assert ask_port("dashboard", "127.0.0.1", deaf.getsockname()[1])["right"] == "silent"
+        assert ask_port("dashboard", "127.0.0.1", deaf.getsockname()[1]).right == "silent"
 
 
 def way(token, **options):
     with dashboard(token, **options) as port:
-        return {each.check: each for each in examine_way(f"http://127.0.0.1:{port}")}
+        found = judge(WAY, way_facts(f"http://127.0.0.1:{port}"))
+        return {each.check: each for each in found}
 
 
 def test_a_guarded_cluster_with_our_token_and_our_ray_is_well_reached(monkeypatch):
-    monkeypatch.setattr(doctor_machine, "version_of", lambda name: "2.60.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "2.60.0")
 
     found = way(TOKEN)
 
@@ -94,7 +98,7 @@ def test_a_cluster_that_refuses_our_token_fails_with_where_to_put_the_right_one(
 
 
 def test_another_ray_here_than_there_fails_with_the_command_that_brings_it(monkeypatch):
-    monkeypatch.setattr(doctor_machine, "version_of", lambda name: "2.60.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "2.60.0")
 
     found = way(TOKEN, version="2.59.0")["Ray"]
 
@@ -121,7 +125,7 @@ def test_what_accepts_connections_and_answers_nothing_is_told_of_and_not_joined(
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
 
-        [found] = examine_joined(None)
+        [(_, [found])] = doctor.examine(None, None)
 
     assert found.state == "FAIL"
     assert found.seen == f"what listens at {address} answers nothing that a Ray's head is asked"

@@ -7,10 +7,12 @@ import pytest
 from rich.console import Console
 
 from search.cli.main import main
-from search.doctor import doctor as doctor
+from search.doctor import doctor
 from search.doctor.doctor import page_from_dict, page_to_dict, print_page
+from search.doctor.facts import ClusterFacts, Machine
 from search.doctor.findings import Finding
 from search.errors import ClusterError, InputError
+from tests.doctor_facts import node_facts
 
 GOOD = Finding(check="nodes", state="ok", seen="3 nodes: head, one, two")
 BAD = Finding(check="disk", state="FAIL", seen="two: full", cures=("Free room there",))
@@ -91,8 +93,8 @@ def test_what_ray_prints_meanwhile_does_not_get_into_the_object(monkeypatch, cap
 @pytest.fixture(name="far")
 def far_cluster(monkeypatch):
     """Let a cluster be reached whose answer the test gives."""
-    monkeypatch.setattr(doctor, "examine_machine", lambda *_, **__: [GOOD])
-    monkeypatch.setattr(doctor, "examine_way", lambda address: [])
+    here = ClusterFacts(machines=[Machine(told=node_facts("here"))], ray_folders=[("/tmp", None)])
+    monkeypatch.setattr(doctor, "machine_facts", lambda *_, **__: here)
     client = SimpleNamespace(
         address="http://127.0.0.1:1", __enter__=None, asked=None, answer=None, error=None
     )

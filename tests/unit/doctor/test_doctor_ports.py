@@ -1,30 +1,22 @@
-import os
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from search.doctor.access import judge_ports
-from search.doctor.doctor import judge_own_ports, judge_ray_folder
-from search.doctor.ports import is_loopback, listeners, parse_address, raylet_of_this
-from tests.doctor_facts import healthy, with_head_saying
+from search.doctor.checks import CLUSTER, MACHINE
+from search.doctor.facts import ClusterFacts
+from search.doctor.findings import judge
+from search.doctor.ports import RayNode, is_loopback, listeners, raylet_of_this
+from tests.doctor_facts import healthy, listener, with_head_saying
 
-NO_RAY = {"gcs": "", "is_head": False}
+OTHERS = 65534
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        pytest.param("0100007F:2049", ("127.0.0.1", 8265), id="loopback"),
-        pytest.param("00000000:0016", ("0.0.0.0", 22), id="all"),
-        pytest.param("0" * 24 + "01000000:1F90", ("::1", 8080), id="loopback_6"),
-        pytest.param("0" * 32 + ":18EB", ("::", 6379), id="all_6"),
-        pytest.param("0" * 16 + "FFFF00000100007F:2711", ("127.0.0.1", 10001), id="mapped"),
-    ],
-)
-def test_the_kernels_addresses_are_read(text, address):
-    assert parse_address(text) == address
+def told(checks, name, facts):
+    return judge([check for check in checks if check.name == name], facts)[0]
 
 
 @pytest.mark.parametrize(
@@ -37,59 +29,76 @@ def test_what_only_this_machine_reaches_is_told_from_the_rest(address, expected)
 
 
 @pytest.mark.parametrize(
-    ("family", "address"),
+    ("family", "address", "told"),
     [
-        pytest.param(socket.AF_INET, "0.0.0.0", id="4"),
-        pytest.param(socket.AF_INET, "127.0.0.1", id="loopback"),
-        pytest.param(socket.AF_INET6, "::", id="6"),
+        pytest.param(socket.AF_INET, "0.0.0.0", "0.0.0.0", id="4"),
+        pytest.param(socket.AF_INET, "127.0.0.1", "127.0.0.1", id="loopback"),
+        pytest.param(socket.AF_INET6, "::", "::", id="6"),
+        pytest.param(socket.AF_INET6, "::ffff:127.0.0.1", "127.0.0.1", id="mapped"),
     ],
 )
-def test_an_open_port_is_found_with_its_holder(family, address):
-    with socket.create_server((address, 0), family=family) as server:
+def test_an_open_port_is_found_with_its_holder(family, address, told):
+    is_mapped = address != told
+    with socket.create_server((address, 0), family=family, dualstack_ipv6=is_mapped) as server:
         port = server.getsockname()[1]
-        found = {(each["address"], each["port"]): each for each in listeners(None, NO_RAY)}
+        found = {(one.address, one.port): one for one in listeners(RayNode())}
 
-    here = found[address, port]
-    assert here["holder"] == Path(f"/proc/{os.getpid()}/comm").read_text().strip()
-    assert here["is_rays"] is here["is_this_rays"] is False
-    assert here["answer"] is None
+    here = found[told, port]
+    assert here.holder == psutil.Process().name()
+    assert here.is_rays is here.is_this_rays is False
+    assert here.answers is None
 
 
 def test_a_port_that_other_machines_reach_is_a_warning_with_its_number_and_holder():
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
-        facts = with_head_saying(healthy(), listeners=listeners(None, NO_RAY))
+        (own,) = (one for one in listeners(RayNode()) if one.port == port)
 
-    own = [each for each in facts.places[0].facts["listeners"] if each["port"] == port]
-    found = judge_ports(with_head_saying(facts, listeners=own).places)
+    found = told(CLUSTER, "ports", with_head_saying(healthy(), listeners=[own]))
 
     assert found.state == "warn"
-    assert f"{port} ({own[0]['holder']})" in found.seen
+    assert f"{port} ({own.holder})" in found.seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, True, id="ours"),
+        pytest.param({"raylet": None}, False, id="outside_of_ray"),
+        pytest.param({"raylet": 1}, False, id="of_another_node"),
+        pytest.param({"uids": (OTHERS, OTHERS, OTHERS)}, False, id="of_another_user"),
+        pytest.param({"uids": (OTHERS, 0, 0)}, False, id="roots_run_by_another"),
+        pytest.param({"uids": None}, False, id="unknown"),
+    ],
+)
+def test_a_process_is_shown_the_token_only_if_it_is_this_nodes_and_this_users(changes, expected):
+    process = psutil.Process()
+    process.info = {"uids": process.uids(), "ppid": 4711, "cmdline": ["raylet"], **changes}
+    node = RayNode(raylet=changes.get("raylet", 4711))
+
+    assert node.owns(process, "raylet") is expected
 
 
 def test_outside_of_ray_there_is_no_raylet():
     assert raylet_of_this() is None
 
 
-def listener(holder, address, *, is_rays=True):
-    return {"holder": holder, "address": address, "port": 6379, "is_rays": is_rays}
-
-
 @pytest.mark.parametrize(
-    ("found", "mode", "state", "seen"),
+    ("holder", "address", "mode", "state", "seen"),
     [
-        pytest.param(("raylet", "127.0.0.1"), "", "ok", "on 127.0.0.1 alone", id="ours"),
-        pytest.param(("raylet", "::"), "", "warn", "here: raylet on :::6379", id="anybodys"),
-        pytest.param(("raylet", "::1"), "Disabled", "warn", "any user of this", id="no_token"),
+        pytest.param("raylet", "127.0.0.1", "", "ok", "on 127.0.0.1 alone", id="ours"),
+        pytest.param("raylet", "::", "", "warn", "here: raylet on :::6379", id="anybodys"),
+        pytest.param("raylet", "::1", "Disabled", "warn", "any user of this", id="no_token"),
     ],
 )
-def test_who_reaches_a_ray_on_this_machine_is_told(found, mode, state, seen):
-    facts = {"listeners": [listener(*found), listener("sshd", "0.0.0.0", is_rays=False)]}
+def test_who_reaches_a_ray_on_this_machine_is_told(holder, address, mode, state, seen):
+    found = [listener(holder, 6379, address), listener("sshd", 22, is_rays=False)]
+    facts = with_head_saying(healthy(), listeners=found)
 
-    told = judge_own_ports(facts, mode)
+    own = told(MACHINE, "ports", replace(facts, machines=facts.machines[:1], auth_mode=mode))
 
-    assert told.state == state
-    assert seen in told.seen
+    assert own.state == state
+    assert seen in own.seen
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,9 @@ def test_who_reaches_a_ray_on_this_machine_is_told(found, mode, state, seen):
     ],
 )
 def test_where_a_studys_ray_would_lie_is_told_and_why_not_where_it_was_meant(found, state, seen):
-    told = judge_ray_folder([(Path(base), problem) for base, problem in found])
+    folders = [(Path(base), problem) for base, problem in found]
 
-    assert told.state == state
-    assert re.search(seen, told.seen)
+    own = told(MACHINE, "private folder", ClusterFacts(machines=[], ray_folders=folders))
+
+    assert own.state == state
+    assert re.search(seen, own.seen)

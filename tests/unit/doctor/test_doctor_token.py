@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from search.doctor.access import judge_tokens, token_problems
-from search.doctor.doctor import judge_own_token
-from search.doctor.ports import digest_of, own_token, token_facts
+from search.cluster.token import own_token
+from search.doctor.checks import CLUSTER, MACHINE
+from search.doctor.findings import judge
+from search.doctor.node import digest_of, token_facts
 from tests.doctor_facts import healthy, with_last_saying
 
 SALT = b"salt"
@@ -24,32 +26,41 @@ def token_in_a_home(tmp_path, monkeypatch):
     return file
 
 
+def told(checks=CLUSTER, **more):
+    """Return what is said of a cluster whose last node has the token of this machine."""
+    cluster = with_last_saying(healthy(), token=token_facts(SALT))
+    digest = cluster.machines[-1].facts.token.digest
+    facts = replace(cluster, machines=cluster.machines[-1:], own_digest=digest)
+    table = [check for check in checks if check.name == "token file"]
+    return judge(table, replace(facts, **more))[0]
+
+
 def test_a_token_for_its_owner_alone_has_no_problem_and_is_never_told(file):
     facts = token_facts(SALT)
 
-    assert token_problems(facts) == []
-    assert TOKEN not in json.dumps(facts)
-    assert facts["digest"] == digest_of(TOKEN, SALT) != digest_of(TOKEN, b"other")
+    assert told().state == "ok"
+    assert TOKEN not in json.dumps(repr(facts))
+    assert facts.digest == digest_of(TOKEN, SALT) != digest_of(TOKEN, b"other")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
 def test_a_token_that_others_may_read_is_a_fault_with_the_command_that_cures_it(file, mode):
     file.chmod(mode)
 
-    (problem,) = token_problems(token_facts(SALT))
+    found = told()
 
-    assert f"mode {mode:04o}" in problem.what
-    assert problem.state == "FAIL"
-    assert problem.cure == f"Run `chmod 600 {file}` there"
+    assert found.state == "FAIL"
+    assert f"mode {mode:04o}" in found.seen
+    assert found.cures == (f"Run `chmod 600 {file}` there",)
 
 
-def test_a_folder_that_others_may_write_to_is_a_fault_one_they_may_read_a_warning(file):
-    file.parent.chmod(0o755)
-    (read,) = token_problems(token_facts(SALT))
-    file.parent.chmod(0o770)
-    (written,) = token_problems(token_facts(SALT))
+@pytest.mark.parametrize(("mode", "state"), [(0o755, "warn"), (0o770, "FAIL")])
+def test_a_folder_that_others_may_write_to_is_a_fault_one_they_may_read_a_warning(
+    file, mode, state
+):
+    file.parent.chmod(mode)
 
-    assert (read.state, written.state) == ("warn", "FAIL")
+    assert told().state == state
 
 
 @pytest.mark.parametrize(
@@ -66,9 +77,7 @@ def test_a_token_that_cannot_be_used_says_why(file, content, problem):
         file.write_bytes(content)
         file.chmod(0o600)
 
-    (found,) = token_problems(token_facts(SALT))
-
-    assert problem in found.what
+    assert f"{file} {problem}" in told().seen
     assert own_token() is None
 
 
@@ -77,18 +86,14 @@ def test_the_environment_goes_before_the_file_as_it_does_in_ray(file, monkeypatc
 
     facts = token_facts(SALT)
 
-    assert (facts["source"], facts["digest"]) == ("RAY_AUTH_TOKEN", digest_of("another", SALT))
+    assert (facts.source, facts.digest) == ("RAY_AUTH_TOKEN", digest_of("another", SALT))
     assert own_token() == "another"
 
 
 def test_nodes_with_another_token_than_the_drivers_are_named(file):
-    facts = with_last_saying(healthy(), token=token_facts(SALT))
+    found = told(own_digest=digest_of("other", SALT))
 
-    same = judge_tokens(facts.places[-1:], digest_of(TOKEN, SALT))
-    other = judge_tokens(facts.places[-1:], digest_of("other", SALT))
-
-    assert same.state == "ok"
-    assert other.seen == f"two: another token than the driver's in {file}"
+    assert found.seen == f"two: another token than the driver's in {file}"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,5 @@ def test_nodes_with_another_token_than_the_drivers_are_named(file):
 )
 def test_a_machine_needs_a_token_only_for_a_cluster(file, is_needed, state):
     file.unlink()
-    place = with_last_saying(healthy(), token=token_facts(SALT)).places[-1]
 
-    assert judge_own_token(place.facts, is_needed=is_needed).state == state
+    assert told(MACHINE, needs_token=is_needed).state == state

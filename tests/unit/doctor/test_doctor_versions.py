@@ -2,9 +2,16 @@ from dataclasses import replace
 
 import pytest
 
+from search.doctor.checks import VERSIONS
+from search.doctor.findings import judge
 from search.doctor.node import PACKAGES, code_digest, version_of
-from search.doctor.versions import declared_bounds, is_older, judge_versions, parse_bounds
-from tests.doctor_facts import BOUNDS, healthy, with_last_saying
+from search.doctor.versions import bounds_of, declared_bounds, is_older
+from tests.doctor_facts import healthy, with_last_saying
+
+
+def judged(cluster):
+    (found,) = judge([VERSIONS], cluster)
+    return found
 
 
 def plant(folder, name, version):
@@ -30,20 +37,20 @@ def test_the_floors_are_those_that_our_own_distribution_declares():
     bounds = declared_bounds()
 
     assert bounds.keys() >= set(PACKAGES) - {"twohead-search"}
-    assert {operator for operator, _ in bounds["ray"]} == {">=", "<"}
+    assert {bound.operator for bound in bounds["ray"]} == {">=", "<"}
 
 
 @pytest.mark.parametrize(
     ("requirement", "expected"),
     [
-        pytest.param("ray[default,tune]<2.61,>=2.60", {"ray": [("<", "2.61"), (">=", "2.60")]}),
-        pytest.param("PyYAML>=6.0.2", {"pyyaml": [(">=", "6.0.2")]}),
-        pytest.param("numpy", {"numpy": []}),
-        pytest.param('torch>=2.6; extra == "gp"', {}),
+        pytest.param("ray[default,tune]<2.61,>=2.60", {"ray": "<2.61,>=2.60"}, id="extras"),
+        pytest.param("PyYAML>=6.0.2", {"pyyaml": ">=6.0.2"}, id="letters"),
+        pytest.param("numpy", {"numpy": ""}, id="none"),
+        pytest.param('torch>=2.6; extra == "gp"', {}, id="of_an_extra"),
     ],
 )
 def test_requirements_are_read_as_they_stand_in_the_metadata(requirement, expected):
-    assert parse_bounds([requirement]) == expected
+    assert {name: str(bounds) for name, bounds in bounds_of([requirement]).items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -62,26 +69,24 @@ def test_versions_are_compared_by_their_numbers(version, other, expected):
 
 
 def test_without_our_own_metadata_the_floors_are_said_to_be_unknown():
-    found = judge_versions(healthy().places, {})
+    found = judged(replace(healthy(), bounds={}))
 
     assert found.state == "warn"
     assert "the floors are not known" in found.seen
 
 
-def test_other_code_at_another_version_is_told_once(tmp_path):
-    facts = healthy()
-    other = {**facts.places[0].facts["versions"], "twohead-search": "0.2.0"}
+def test_other_code_at_another_version_is_told_once():
+    versions = {**healthy().machines[0].facts.versions, "twohead-search": "0.2.0"}
 
-    found = judge_versions(with_last_saying(facts, versions=other, code="x").places, BOUNDS)
+    found = judged(with_last_saying(healthy(), versions=versions, code="x"))
 
     assert found.seen == "two: twohead-search 0.2.0, but 0.1.0 on head"
 
 
 def test_silent_nodes_are_not_compared():
-    facts = healthy()
-    silent = replace(facts.places[0], facts=None)
+    head, *others = healthy().machines
 
-    assert judge_versions([silent, *facts.places[1:]], BOUNDS).state == "ok"
+    assert judged(replace(healthy(), machines=[replace(head, told=None), *others])).state == "ok"
 
 
 def test_a_changed_line_changes_the_digest_of_our_code(tmp_path, monkeypatch):

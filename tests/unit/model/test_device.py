@@ -83,20 +83,3 @@ def test_a_simulated_gpu_has_the_memory_that_its_environment_says(monkeypatch):
     monkeypatch.setenv(device.SIMULATED_BYTES, "123")
 
     assert device.gpu_bytes() == 123
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        pytest.param({"gpu": 0.25}, None, id="not_measured"),
-        pytest.param({"gpu": 0, "gpu_usable_bytes": 0, "gpu_outside_bytes": 0}, None, id="cpu"),
-        pytest.param(
-            {"gpu": 0.25, "gpu_usable_bytes": 4000, "gpu_outside_bytes": 300}, 700, id="quarter"
-        ),
-        pytest.param(
-            {"gpu": 1.0, "gpu_usable_bytes": 4000, "gpu_outside_bytes": 300}, None, id="whole"
-        ),
-    ],
-)
-def test_tensorflow_is_limited_to_a_measured_share_less_what_is_taken_besides(settings, expected):
-    assert device.gpu_limit(settings) == expected

@@ -12,8 +12,8 @@ from trainables.model.build import build_model
 from trainables.model.user_model import REQUIRED, UserModelError, user_parameters
 from trainables.probing.try_models import try_models
 from trainables.spec.heads import HeadSpec
+from trainables.spec.settings import StudySettings
 from trainables.spec.trial import UserModelSpec
-from trainables.trial.keras_factory import trial_spec
 
 pytestmark = pytest.mark.slow
 
@@ -184,26 +184,20 @@ def test_parameters_of_a_users_function_are_its_keywords(user):
 
 
 def settings(**changes):
-    return {
-        "image_shape": [32, 32, 1],
-        "heads": [CLASSES.to_dict(), BOX.to_dict()],
-        "model": "my_models:build",
-        "reference_model": "my_models:build",
-        "module_folder": None,
-        "precision": "float32",
-        **changes,
-    }
+    own = {"model": "my_models:build", "reference_model": "my_models:build"}
+    values = {"image_shape": (32, 32, 1), "heads": (CLASSES, BOX), **own, **changes}
+    return StudySettings(study="", storage="", **values)
 
 
 def test_the_reference_beside_a_users_model_is_of_the_model_that_the_record_says(user):
     recorded_before = settings(reference_model=None)
 
-    now = trial_spec({"filters": 4}, settings(), is_reference=True)
-    then = trial_spec({"conv1_filters": 4}, recorded_before, is_reference=True)
+    now = settings().trial_spec({"filters": 4}, is_reference=True)
+    then = recorded_before.trial_spec({"conv1_filters": 4}, is_reference=True)
 
     assert (now.model.target, now.model.arguments) == ("my_models:build", (("filters", 4),))
     assert then.model.conv_filters == (4, 64)
-    assert trial_spec({"filters": 4}, recorded_before, is_reference=False).model == now.model
+    assert recorded_before.trial_spec({"filters": 4}, is_reference=False).model == now.model
 
 
 def test_a_reference_that_cannot_be_built_is_refused_and_other_configs_are_told(user):

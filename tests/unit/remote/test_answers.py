@@ -1,6 +1,3 @@
-import dataclasses
-import json
-
 import msgspec
 import pytest
 
@@ -79,6 +76,6 @@ def test_a_point_arrives_whole(tmp_path):
     best = load(str(tmp_path / "digits")).best()
     assert best.others
 
-    arrived = json.loads(json.dumps(dataclasses.asdict(best)))
+    arrived = from_log(to_log({"value": best}, "q1"), "q1")
 
-    assert msgspec.convert(arrived, Point) == best
+    assert msgspec.convert(arrived["value"], Point) == best

@@ -9,6 +9,7 @@ from search.remote import connection
 from search.remote.connection import Connection, Tunnel
 from tests.processes import is_alive, wait_until
 
+VERSION = {"ray_version": "2.60.0"}
 FORWARD = """
 import http.server, json, os, pathlib, subprocess, sys
 folder = pathlib.Path(sys.argv[2]).parent
@@ -48,7 +49,7 @@ def pids(file):
 
 def test_the_file_of_a_cluster_gets_a_tunnel_that_ends_with_the_connection(file):
     with contextlib.closing(Connection(str(file))) as there:
-        assert there.ray_version == "2.60.0"
+        assert there.json("GET", "/api/version") == VERSION
         assert there.address.startswith("http://127.0.0.1:")
         assert all(is_alive(pid) for pid in pids(file))
 
@@ -62,24 +63,27 @@ def test_a_tunnel_that_has_ended_is_opened_again(file):
             os.kill(pid, 9)
         wait_until(lambda: not any(is_alive(pid) for pid in before), 30)
 
-        assert there.json("GET", "/api/version") == {"ray_version": "2.60.0"}
+        assert there.json("GET", "/api/version") == VERSION
         assert len(pids(file)) == 2 * len(before)
 
 
-def test_a_tunnel_that_leads_nowhere_says_what_its_program_said(file):
+def test_a_tunnel_that_leads_nowhere_says_what_its_program_said(file, monkeypatch):
     program = "import sys; print('ssh: no route'); sys.exit(1)"
+    monkeypatch.setattr(connection, "RAY", (sys.executable, "-c", program))
 
     with pytest.raises(Unreachable, match=r"is it up \(`ray up .*it said: ssh: no route") as told:
-        Tunnel(file, command=(sys.executable, "-c", program)).open()
+        Tunnel(file).open()
     assert "Traceback" not in str(told.value)
 
 
-def test_a_tunnel_that_hangs_is_given_up_and_ended(file):
+def test_a_tunnel_that_hangs_is_given_up_and_ended(file, monkeypatch):
     note = file.parent / "pids"
     program = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    monkeypatch.setattr(connection, "RAY", (sys.executable, "-c", program))
+    monkeypatch.setattr(connection, "OPEN_SECONDS", 1.0)
 
     with pytest.raises(Unreachable, match="nothing answered within 1 s; it said nothing"):
-        Tunnel(file, command=(sys.executable, "-c", program)).open(seconds=1.0)
+        Tunnel(file).open()
 
     wait_until(lambda: not any(is_alive(pid) for pid in pids(file)), 30)
 
@@ -92,7 +96,7 @@ def test_a_file_that_is_not_there_is_no_address(file):
 def test_a_file_may_be_given_from_the_home_folder_or_as_a_path(file):
     for said in ("~/cluster.yaml", file):
         with contextlib.closing(Connection(said)) as there:
-            assert there.ray_version == "2.60.0"
+            assert there.json("GET", "/api/version") == VERSION
 
 
 def test_what_is_neither_text_nor_a_path_is_no_address(file):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.errors import InputError
-from search.results.policies import OPTIONS, POLICIES, choose
+from search.results.policies import POLICIES, choose
 
 HEADS = ("c", "r")
 ONE = {"c": 1.0, "r": 1.0}
@@ -256,7 +256,3 @@ def test_unknown_policies_and_options_are_refused(policy, options, message):
 def test_only_finite_points_can_be_chosen_from(losses):
     with pytest.raises(ValueError, match="at least one point, all finite, got"):
         pick("geometric_mean", losses)
-
-
-def test_each_policy_says_which_options_it_takes():
-    assert set(OPTIONS) == set(POLICIES)

@@ -141,7 +141,7 @@ def test_a_point_without_test_figures_is_measured_on_demand(result, monkeypatch)
     assert point.test is None
     assert tested.test.losses == {"c_output": 0.4, "r_output": 0.004}
     [(folder, settings, points, split)] = given
-    assert (folder, settings["cpu"], split) == (result.folder, 1, "test")
+    assert (folder, settings.cpu, split) == (result.folder, 1, "test")
     assert points == [result.to_restore(point)]
     assert result.tested(tested) is tested
 

@@ -4,14 +4,13 @@ import json
 
 import pytest
 
-import search.sampling.optuna
-import search.sampling.suggest
 from search.running.attempts import Loss
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.space.space import SearchSpace
 from tests import stub_run
 from tests.conducted_study import BASELINES, Bench, Cut, counted_writes
+from tests.suggesting import suggest
 
 TRIALS, EPOCHS = 7, 4
 SPACE = SearchSpace.from_mapping(
@@ -45,19 +44,15 @@ class Study(Bench):
         )
 
     def suggest(self, number, recorded):
-        return search.sampling.suggest.suggest(
-            name="tpe", space=SPACE, seed=5, number=number, recorded=recorded, num_heads=2
+        sampler = {"name": "tpe", "n_startup_trials": 2}
+        return suggest(
+            name=sampler, space=SPACE, seed=5, number=number, recorded=recorded, num_heads=2
         )
 
     @property
     def trained(self):
         """Return what was trained: (config's key, epoch)."""
         return stub_run.notes(self.storage, "trained")
-
-
-@pytest.fixture(autouse=True)
-def model_soon(monkeypatch):
-    monkeypatch.setattr(search.sampling.optuna, "STARTUP_TRIALS", 2)
 
 
 @pytest.fixture(name="undisturbed")

@@ -1,12 +1,14 @@
 """What is settled, and refused, before the first trial."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from search.errors import InputError
 from search.running.prepare import check_before_ray, reference_of_function
 from search.space.space import SearchSpace
-from search.study.configs import check_space, corners, first_configs, num_trials, whole_space
+from search.study.configs import check_space, first_configs, num_trials, whole_space
 from search.study.prepared import Prepared, shared_settings
 from search.study.study import Study
 from trainables.data.request import DataInfo
@@ -30,16 +32,17 @@ def data(of, *, side=32, rows=100):
     )
 
 
-def prepared_of(of, space, reference=None):
+def prepared_of(of, space=None, reference=None):
+    space = of.whole_space if space is None else space
     return Prepared(data=data(of), space=space, precision="float32", reference=reference)
 
 
 def check(of, **facts):
-    check_space(of, whole_space(of, None), data(of, **facts))
+    check_space(of, replace(prepared_of(of), data=data(of, **facts)))
 
 
 def test_what_a_space_does_not_name_is_at_the_references_value():
-    space = dict(whole_space(study(space={"dropout": {"float": [0, 0.5]}}), None).parameters)
+    space = dict(study(space={"dropout": {"float": [0, 0.5]}}).whole_space.parameters)
 
     assert (space["conv1_filters"], space["pool_size"], space["r_output_units"]) == (64, 3, 512)
     assert space["learning_rate"] == 1e-3
@@ -47,7 +50,7 @@ def test_what_a_space_does_not_name_is_at_the_references_value():
 
 def test_the_reference_comes_first_and_then_what_the_user_wants_to_start_with():
     with_start = study(space={"dropout": {"float": [0, 0.5]}}, start_with=[{"dropout": 0.25}])
-    first = first_configs(with_start, whole_space(with_start, None))
+    first = first_configs(with_start, prepared_of(with_start))
 
     assert [origin for _, origin in first] == ["reference", "start_with"]
     assert [config["dropout"] for config, _ in first] == [0.0, 0.25]
@@ -57,7 +60,7 @@ def test_the_reference_comes_first_and_then_what_the_user_wants_to_start_with():
 def test_a_config_to_start_with_is_tried_once_and_not_beside_the_same_reference():
     configs = [{}, {"dropout": 0.25}, {"dropout": 0.0}, {"dropout": 0.25, "l2": 0.0}]
     known = study(space={"dropout": {"float": [0, 0.5]}}, start_with=configs)
-    first = first_configs(known, whole_space(known, None))
+    first = first_configs(known, prepared_of(known))
 
     assert [(config["dropout"], origin) for config, origin in first] == [
         (0.0, "reference"),
@@ -92,7 +95,7 @@ def test_the_reference_of_a_users_model_is_the_function_at_its_defaults():
 
     # A default outside the space holds, and one that is no plain value is the function's.
     assert reference == {"filters": 32, "dropout": 0.1, "act": "relu", **TRAINED}
-    assert first_configs(own, space, reference) == ((reference, "reference"),)
+    assert first_configs(own, prepared_of(own, space, reference)) == ((reference, "reference"),)
     assert prepared_of(own, space, reference).to_dict()["reference"] == reference
 
 
@@ -121,7 +124,7 @@ def test_what_start_with_leaves_out_is_the_functions_default_and_the_reference_i
     space = whole_space(own, {**FUNCTION, "dropout": 0.2})
     reference = reference_of_function(own, space, {**FUNCTION, "dropout": 0.2})
 
-    first = first_configs(own, space, reference)
+    first = first_configs(own, prepared_of(own, space, reference))
 
     assert [origin for _, origin in first] == ["reference", "start_with"]
     assert (first[1][0]["filters"], first[1][0]["dropout"]) == (16, 0.2)
@@ -132,13 +135,13 @@ def test_a_record_that_names_no_reference_keeps_the_built_in_one_beside_a_users_
     recorded = prepared_of(own, whole_space(own, FUNCTION), None).to_dict()
 
     prepared = Prepared.from_dict(recorded)
-    first = first_configs(own, prepared.space, prepared.reference)
+    first = first_configs(own, prepared)
 
     assert "reference" not in recorded
     assert [origin for _, origin in first] == ["reference", "start_with"]
     assert first[0][0]["conv1_filters"] == 64
     settings = shared_settings(own, prepared)
-    assert (settings["model"], settings["reference_model"]) == ("package.module:build", None)
+    assert (settings.model, settings.reference_model) == ("package.module:build", None)
 
 
 def test_a_config_to_start_with_has_the_blocks_of_the_space():
@@ -147,7 +150,7 @@ def test_a_config_to_start_with_has_the_blocks_of_the_space():
         start_with=[{"conv1_filters": 8}],
         reference=False,
     )
-    ((config, _),) = first_configs(shallow, whole_space(shallow, None))
+    ((config, _),) = first_configs(shallow, prepared_of(shallow))
 
     assert config["num_conv_blocks"] == 1
     assert "conv2_filters" not in config
@@ -172,7 +175,7 @@ DEPTHS = {
 )
 def test_a_config_to_start_with_names_the_filters_of_its_own_blocks(first, blocks):
     deep = study(space=DEPTHS, start_with=[first], reference=False)
-    ((config, _),) = first_configs(deep, whole_space(deep, None))
+    ((config, _),) = first_configs(deep, prepared_of(deep))
 
     named = {name: value for name, value in config.items() if name.endswith("_filters")}
     assert named == {f"conv{block}_filters": filters for block, filters in blocks.items()}
@@ -182,7 +185,7 @@ def test_a_config_to_start_with_names_the_filters_of_its_own_blocks(first, block
 
 def test_the_corners_of_a_searched_depth_have_the_filters_of_their_blocks():
     deep = study(space=DEPTHS)
-    lowest, highest = corners(whole_space(deep, None))
+    lowest, highest = deep.whole_space.corners
 
     assert [name for name in lowest if name.startswith("conv")] == ["conv1_filters"]
     assert (highest["conv2_filters"], highest["conv3_filters"]) == (64, 16)
@@ -194,8 +197,8 @@ def test_a_study_of_few_configs_ends_when_all_have_been_tried():
     of = study(space=small, start_with=first, budget={"trials": 24})
 
     # The reference and the first of the configs to start with do not lie in the space.
-    assert num_trials(of, prepared_of(of, whole_space(of, None))) == 4 + 2
-    assert num_trials(study(), prepared_of(study(), whole_space(study(), None))) == 24
+    assert num_trials(of, prepared_of(of)) == 4 + 2
+    assert num_trials(study(), prepared_of(study())) == 24
 
 
 def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
@@ -209,7 +212,7 @@ def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monke
 def test_corners_are_the_smallest_and_the_largest_of_every_parameter():
     space = SearchSpace.from_mapping({"a": {"int": [1, 9]}, "b": {"choice": [3, 2]}, "c": "x"})
 
-    assert corners(space) == [{"a": 1, "b": 2, "c": "x"}, {"a": 9, "b": 3, "c": "x"}]
+    assert space.corners == [{"a": 1, "b": 2, "c": "x"}, {"a": 9, "b": 3, "c": "x"}]
 
 
 @pytest.mark.parametrize(

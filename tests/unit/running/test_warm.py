@@ -23,7 +23,6 @@ from search.running.warm_start import (
     read_earlier,
     warm_start,
 )
-from search.sampling.suggest import suggest
 from search.space.space import SearchSpace
 from search.study.prepared import Prepared
 from search.study.samplers import SAMPLERS
@@ -38,6 +37,7 @@ from tests.finished_study import (
     measurement,
     write_study,
 )
+from tests.suggesting import suggest
 from trainables.storage.sealed import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 from trainables.trial.measurement import write

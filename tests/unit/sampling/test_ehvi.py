@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.sampling.ehvi import STARTUP_TRIALS
-from search.sampling.suggest import suggest
 from search.sampling.trials import Continue, RecordedTrial
 from search.space.space import SearchSpace
+from tests.suggesting import suggest
 
 EPOCHS = 6
+STARTUP_TRIALS = 6
 WIDE = SearchSpace.from_mapping(
     {
         "batch_norm": {"choice": [True, False]},

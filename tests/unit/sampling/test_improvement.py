@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import search.sampling.ehvi
-from search.results.pareto import SKILL_FLOOR, hypervolume
+from search.results.pareto import SKILL_FLOOR
 from search.sampling.ehvi import expected_improvement
+from tests.hypervolume import hypervolume
 
 RNG = np.random.default_rng
 DEEPEST = np.log(SKILL_FLOOR)

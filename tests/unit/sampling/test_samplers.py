@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from search.errors import InputError
 from search.sampling.exhaustive import shuffled
-from search.sampling.optuna import POPULATION, STARTUP_TRIALS
-from search.sampling.suggest import suggest
 from search.sampling.trials import RecordedTrial
 from search.space.encoding import key_of, most_trials
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit
+from tests.suggesting import suggest
 
+STARTUP_TRIALS, POPULATION = 10, 8
+"""Of tpe and nsga2, where nothing else is said."""
 SMALL = SearchSpace.from_mapping(
     {"a": {"choice": ["x", "y", "z"]}, "b": {"int": [1, 4]}, "c": {"float": [0, 1], "step": 0.5}}
 )
@@ -282,6 +283,7 @@ def test_nsga2_keeps_counting_generations_in_a_long_study():
     assert ask(space, "nsga2", recorded).system_attrs == {"NSGAIISampler:generation": 50}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**32))
 def test_the_order_of_a_grid_has_every_place_once(size, seed):
     assert sorted(shuffled(place, size, seed) for place in range(size)) == list(range(size))

@@ -6,15 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.results.pareto import front_ranks
-from search.sampling.trials import MOST_SHOWN, NUM_BEST, RecordedTrial, best_first, shown
+from search.sampling.trials import MOST_SHOWN, NUM_BEST, RecordedTrial, best_first
+from search.sampling.trials import shown as places_shown
 
 
 def trial(number, point=None, state="complete"):
-    return RecordedTrial(number=number, config={}, state=state, log_skills=point), (number,)
+    return RecordedTrial(number=number, config={}, state=state, log_skills=point)
+
+
+def shown(known):
+    points, pending = [one.point for one in known], [one.is_pending for one in known]
+    return [known[place] for place in places_shown(points, pending)]
 
 
 def numbers(known):
-    return [one.number for one, _ in known]
+    return [one.number for one in known]
 
 
 def many(count, num_running=0):
@@ -52,13 +58,13 @@ def test_of_many_trials_as_many_as_may_be_are_shown(count, num_running):
 def test_of_a_thousand_running_trials_the_newest_leave_room_for_the_others():
     found = shown(many(1000, 1000))
 
-    assert sum(one.is_pending for one, _ in found) == 100
+    assert sum(one.is_pending for one in found) == 100
     assert numbers(found)[-1] == 1999
 
 
 def test_the_best_trials_are_shown_and_the_rest_is_spread_from_the_first_to_the_newest():
     known = many(2000)
-    points = np.array([one.log_skills for one, _ in known])
+    points = np.array([one.log_skills for one in known])
     best = set(np.argsort(front_ranks(points), kind="stable")[:10].tolist())
 
     found = numbers(shown(known))

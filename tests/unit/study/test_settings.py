@@ -1,6 +1,7 @@
 import math
 import pickle
 import re
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -130,7 +131,7 @@ def test_anything_gives_a_value_or_an_input_error(kind, given):
     except InputError:
         return
 
-    assert read_value(kind, "place", value.to_dict()) == value
+    assert read_value(kind, "place", asdict(value)) == value
 
 
 def test_problems_travel_between_processes():

@@ -1,7 +1,7 @@
 """One attempt at a trial: where it continues, what it keeps, and how it fails."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from tests import stub_run
 from trainables.errors import StorageError, UnfitNode
 from trainables.model.user_model import UserModelError
+from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.training.run import EpochResult
 from trainables.trial import attempt as attempt_module
@@ -28,13 +29,9 @@ def study_folder(tmp_path):
 def make(store, *, factory=stub_run.FACTORY, clock=None, rungs=(), **changes):
     values = {"number": 4, "attempt": 1, "generation": 1, "seed": 3, "epochs": 6}
     envelope = Envelope(**{**values, "config": CONFIG, **changes})
-    settings = {
-        "study": store.uri,
-        "storage": str(store.root.parent),
-        "module_folder": None,
-        "factory": factory,
-        "rungs": rungs,
-    }
+    settings = StudySettings(
+        study=store.uri, storage=str(store.root.parent), factory=factory, rungs=rungs
+    )
     return Attempt(envelope, settings, **({"clock": clock} if clock else {}))
 
 
@@ -321,7 +318,7 @@ def test_the_reason_names_the_innermost_line_of_the_users_own_code(store, tmp_pa
     module.parent.mkdir()
     module.write_text("import json\n\n\ndef make(request):\n    return json.loads('{')\n")
     attempt = make(store, factory="own_model:make")
-    attempt._settings["module_folder"] = str(module.parent)
+    attempt._settings = replace(attempt._settings, module_folder=str(module.parent))
 
     step = attempt.step()
 
@@ -376,7 +373,7 @@ def test_an_attempt_that_was_given_more_of_a_gpu_trains_with_it(store):
     fault(store, kind="memory", at=1, needs=0.5)
     tight, roomy = make(store), make(store, gpu=0.5)
     for attempt in (tight, roomy):
-        attempt._settings["gpu"] = 0.25
+        attempt._settings = replace(attempt._settings, gpu=0.25)
 
     assert tight.step().failure == "out of memory: the stub needs 0.5 of a GPU"
     assert roomy.step().failure is None

@@ -33,8 +33,9 @@ class Clock:
 class Replayed:
     """Takes the recorded trials one after the other, as a conductor would show them."""
 
-    def __init__(self, trials):
+    def __init__(self, trials, trainings=()):
         self._recorded = trials
+        self.trainings = trainings
         self.trials = {}
         self.live = {}
         self.changes = []
@@ -397,12 +398,12 @@ def retrained(tmp_path_factory):
 def replay_trainings(watcher, study, retrained, *, before=0, changed=lambda: None):
     """Show a watcher how trainings end one after the other; the first ``before`` are there."""
     trainings, trials = retrained
-    conductor = Replayed(trials[before:])
+    conductor = Replayed(trials[before:], trainings)
     for trial in trials[:before]:
         conductor.end(trial)
     with watcher:
         watcher.preparing("checking the data")
-        watcher.started(study, make_prepared(study), conductor, trainings)
+        watcher.started(study, make_prepared(study), conductor)
         conductor.play(lambda: (watcher.changed(), changed()))
         watcher.preparing("measuring on the test split")
 

@@ -1,4 +1,4 @@
-"""Each head's own metric: what people ask for first, with its loss beside it."""
+"""Each head's own metric, as it is recorded: what people ask for first, its loss beside it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
