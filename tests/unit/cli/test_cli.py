@@ -390,24 +390,6 @@ def test_help_and_version_are_printed_with_status_0(capsys, flag):
     assert "twohead" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", ["best {}", "best {} --json", "show {}", "list .", "--help"])
-def test_reading_commands_load_nothing_heavy(folder, arguments):
-    program = (
-        "import sys; from search.cli.main import main; status = main(sys.argv[1:]); "
-        "heavy = {'tensorflow', 'keras', 'ray', 'ray.tune', 'optuna'} & set(sys.modules); "
-        "sys.exit(str(heavy) if heavy else status)"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments.format(folder).split()],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-
-
 def shell(command, folder):
     """Run a line of a shell, in which `twohead` is the command."""
     line = command.replace("twohead", f"{sys.executable} -m search.cli.main")
