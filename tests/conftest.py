@@ -6,8 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+CLUSTER = Path(__file__).parent / "cluster"
+"""On simulated machines, and slow as a whole."""
 WHOLLY_SLOW = "\npytestmark = pytest.mark.slow\n"
 """In files of which nothing is collected where the slow tests are not wanted."""
 
@@ -62,15 +65,18 @@ def _leaves_slow_ones_out(config):
 
 
 def pytest_configure(config):
+    hypothesis.settings.register_profile("fast", max_examples=30)
     if _leaves_slow_ones_out(config):
+        hypothesis.settings.load_profile("fast")
         sys.meta_path.insert(0, _NoTensorFlow())
 
 
-def pytest_ignore_collect(collection_path: Path, config):
+def pytest_ignore_collect(collection_path, config):
+    if not _leaves_slow_ones_out(config):
+        return None
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-    if is_test and _leaves_slow_ones_out(config) and WHOLLY_SLOW in collection_path.read_text():
-        return True
-    return None
+    is_slow = is_test and WHOLLY_SLOW in collection_path.read_text()
+    return True if is_slow or CLUSTER in collection_path.parents else None
 
 
 class _NoTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
