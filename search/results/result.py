@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace as changed
+from msgspec.structs import replace as replace_trial
 
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
@@ -59,12 +59,11 @@ class StudyResult:
         ``idle_seconds`` (at the end, when no trial was left for a slot) and ``trials``."""
         known = history.prepared
         self._prepared = None if known is None else Prepared.from_dict(known)
-        # What runs for nobody was interrupted.
         self.trials = tuple(
-            trial if is_running or trial.has_ended else changed(trial, state="interrupted")
+            trial if is_running or trial.has_ended else replace_trial(trial, state="interrupted")
             for trial in history.trials
         )
-        """Every trial, by number."""
+        """Every trial, by number; what runs for nobody was interrupted."""
 
     def __repr__(self) -> str:
         return self._described

@@ -16,6 +16,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.ledger import make_ledger
 from search.results.load import load
+from search.results.usage import write_run
 from search.study.shares import MeasuredShares, write_shares
 from search.text import change, clean, duration, number
 from search.view.best import others_lines, print_best, print_end, print_interrupted
@@ -391,7 +392,7 @@ def test_json_never_holds_a_number_that_json_does_not_know(result, value):
 def test_json_of_a_study_leaves_out_what_a_run_noted_of_each_trial(tmp_path):
     folder = write_study(tmp_path).folder
     run = {**RUN, "generation": 1, "trial_seconds": [[0, 1, 100.0]]}
-    Store(folder).put("runs/000001.json", json.dumps(run).encode())
+    write_run(Store(folder), 1, run)
 
     found = study_to_dict(load(folder), "finished")
 
