@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
-
 from search.cluster.child import apart
 from search.cluster.phase import heard_by, tell
 from search.cluster.ray_folder import NAME, RayFolder, private_folder
@@ -305,6 +303,8 @@ def _shown(words: Sequence[str], users: Sequence[int]) -> str | None:
 
 def _processes() -> Iterator[tuple[list[str], Sequence[int]]]:
     """Yield the command and the users of every process of this machine."""
+    import psutil
+
     for process in psutil.process_iter(["cmdline", "uids"]):
         # A process may have written its title over its command, as one word.
         yield " ".join(process.info["cmdline"] or ()).split(), process.info["uids"] or ()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from search.errors import SearchError, StorageError, UnfitNode
 from search.record.decisions import WORDS, Cause
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.running.plan import Plan
 from search.study.shares import larger_class, share_words
 from trainables.storage.store import Store
@@ -90,12 +90,12 @@ def own_end(store: Store, generation: int, number: int, attempt: int) -> Cause |
     return next(found, None)
 
 
-def is_given_up(trial: TrialHistory) -> bool:
+def is_given_up(trial: TrialRecord) -> bool:
     """Tell whether so many attempts at a trial were lost that there is no next one."""
     return trial.charged_failures >= MOST_CHARGED or trial.node_losses >= MOST_NODE_LOSSES
 
 
-def why_given_up(trial: TrialHistory, detail: str) -> str:
+def why_given_up(trial: TrialRecord, detail: str) -> str:
     """Say what became of a trial's attempts; ``detail`` is what the last one raised, if known."""
     causes = Counter(WORDS[release.cause] for release in trial.releases)
     counted = ", ".join(f"{words} ({times}x)" for words, times in causes.items())
@@ -104,7 +104,7 @@ def why_given_up(trial: TrialHistory, detail: str) -> str:
 
 
 def why_failed(
-    failure: str, trial: TrialHistory, gpu: float, *, is_out_of_memory: bool
+    failure: str, trial: TrialRecord, gpu: float, *, is_out_of_memory: bool
 ) -> str | None:
     """Return the reason with which a trial fails; None if it may have more of a GPU, once."""
     has = share_of(trial, gpu)
@@ -116,7 +116,7 @@ def why_failed(
     return f"{failure}; it had {share_words(has)}{tried}"
 
 
-def share_of(trial: TrialHistory, gpu: float) -> float:
+def share_of(trial: TrialRecord, gpu: float) -> float:
     """Return the share of a GPU that a trial's next attempt has.
 
     The next larger one, once an attempt had too little memory with the study's.
@@ -125,7 +125,7 @@ def share_of(trial: TrialHistory, gpu: float) -> float:
     return (larger_class(gpu) or gpu) if has_outgrown else gpu
 
 
-def next_attempt(trial: TrialHistory, plan: Plan) -> Envelope:
+def next_attempt(trial: TrialRecord, plan: Plan) -> Envelope:
     """Return what the process of a trial's newest attempt is handed."""
     newest, gpu = trial.attempts[-1], share_of(trial, plan.gpu)
     return Envelope(

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.results.points import front_points
 from trainables.storage.store import Store
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"(\d{6,})-\d{3,}-\d{4,}")
 """Generation, attempt and epoch (``trainables.trial.attempt``); others are the user's own."""
 
 
-def tidy(store: Store, generation: int, trial: TrialHistory) -> None:
+def tidy(store: Store, generation: int, trial: TrialRecord) -> None:
     """Delete the checkpoints of an ended trial but the newest and those on its own front.
 
     Actors do so while they train, one epoch late (``trainables.trial.attempt``); here goes what
@@ -22,7 +22,7 @@ def tidy(store: Store, generation: int, trial: TrialHistory) -> None:
     _delete(store, generation, trial, _folders(store.list(f"{FOLDER}/{trial.number:06d}")))
 
 
-def tidy_all(store: Store, generation: int, trials: Iterable[TrialHistory]) -> None:
+def tidy_all(store: Store, generation: int, trials: Iterable[TrialRecord]) -> None:
     """Do so for all ended trials, at the cost of one listing; raises what `tidy` raises."""
     found: dict[str, set[str]] = defaultdict(set)
     for folder in _folders(store.list(FOLDER)):
@@ -32,7 +32,7 @@ def tidy_all(store: Store, generation: int, trials: Iterable[TrialHistory]) -> N
             _delete(store, generation, trial, found[f"{trial.number:06d}"])
 
 
-def _delete(store: Store, generation: int, trial: TrialHistory, folders: Iterable[str]) -> None:
+def _delete(store: Store, generation: int, trial: TrialRecord, folders: Iterable[str]) -> None:
     saved = [m for m in trial.measurements if m.checkpoint is not None]
     needed = {m.checkpoint for m in (*front_points(trial), *saved[-1:])}
     for folder in folders:

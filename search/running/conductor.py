@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from search.record.decisions import Asked, Attempted, Cause, Decision, Ended, Released, Stopped
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.results.points import best_log_skills, log_curve
 from search.results.retrained import Training
@@ -53,9 +53,9 @@ class Conductor:
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
         self._details: dict[int, str] = {}
-        self._to_tidy: list[TrialHistory] = []
+        self._to_tidy: list[TrialRecord] = []
         self._num_unfolded = 0
-        self.trials: dict[int, TrialHistory] = {}
+        self.trials: dict[int, TrialRecord] = {}
         """The newest known history of each trial, by number."""
         self.live: dict[int, dict[int, Step]] = {}
         """Of each trial in flight: epoch -> what it gave."""
@@ -163,14 +163,14 @@ class Conductor:
             elif trial.state == "interrupted" or self._has_grown(trial):
                 self._again.append(number)
 
-    def _has_grown(self, trial: TrialHistory) -> bool:
+    def _has_grown(self, trial: TrialRecord) -> bool:
         """Tell whether a trial was complete under a budget of fewer epochs."""
         epochs = self._plan.epochs_of(trial.number)
         return trial.state == "complete" and len(trial.measurements) < epochs
 
-    def _restore(self, trial: TrialHistory) -> None:
+    def _restore(self, trial: TrialRecord) -> None:
         """Tell the scheduler of what it decided of a trial."""
-        self._decided[trial.number] = trial.passed
+        self._decided[trial.number] = trial.taken_up_after
         for one in trial.decided:
             values = self._plan.objective.values(one.losses)
             self._scheduler.restore(trial.number, one.epoch, values)
@@ -276,7 +276,7 @@ class Conductor:
 
 
 def recorded_trial(
-    trial: TrialHistory,
+    trial: TrialRecord,
     live: Mapping[int, Step],
     baselines: Mapping[str, float],
     objective: Objective,

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from search.cluster.nodes import check_reach
 from search.errors import Interrupted, StudyDiffers, StudyLocked
 from search.record.log import StudyLog
-from search.record.ownership import claim, hold, holder
+from search.record.ownership import claim, holder
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
@@ -102,8 +102,8 @@ def _train(
     try:
         with driving(study, watcher or Silent(), factory or KERAS) as driver:
             _check_data(study, prepared, driver.watcher)
-            # Held, not claimed: a run of the study would sweep away what is being written below.
-            with hold(Store(result.folder)), claim(store) as ownership:
+            # The study, too, whose run would sweep away what is being written below.
+            with claim(Store(result.folder)), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": prepared.data.fingerprint})
                 with driver.on_ray(prepared.data) as (joined, decoded):
                     history = StudyLog.read(store)

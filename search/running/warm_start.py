@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from search.errors import InputError, StorageError
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership
 from search.results.pareto import front_ranks
@@ -300,7 +300,7 @@ def _read(folder: str, study: Study, at: Path) -> EarlierStudy:
     model, objective = history.study.get("model"), objective_of(study)
     has_foreign = model is not None and prepared.reference is None
 
-    def known(trial: TrialHistory) -> EarlierTrial:
+    def known(trial: TrialRecord) -> EarlierTrial:
         # None of a failed one, as in its own study.
         is_told = trial.state != "failed"
         skills, epoch = best_log_skills(trial, baselines, objective) if is_told else (None, 0)
