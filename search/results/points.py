@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
 from search.study.objective import Objective, every_head
 from search.text import count, one_line
-from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
+
+if TYPE_CHECKING:
+    from trainables.trial.attempt import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def is_finite(measured: HasFigures) -> bool:
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
 
-def point_of(trial: TrialRecord, measured: Measurement | Step) -> Point:
+def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
     """Return one point of a trial; with weights where its measurement names them."""
     tested = [one for one in trial.tested if one.epoch == measured.epoch]
     return Point(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import le
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from search.record.history import TrialRecord, TrialState
 from search.results.chooser import Chooser
@@ -12,8 +12,10 @@ from search.results.points import Point, is_finite, kept_points, point_of
 from search.results.retrained import Training
 from search.study.prepared import Prepared
 from search.study.study import Study
-from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
+
+if TYPE_CHECKING:
+    from trainables.trial.attempt import Step
 
 CHUNK = 256
 """Points that are compared with the front at once; bounds the memory of a comparison."""
@@ -25,7 +27,7 @@ class Running(Protocol):
     """What is read of a `search.running.conductor.Conductor`."""
 
     trials: dict[int, TrialRecord]
-    live: dict[int, dict[int, Step]]
+    live: "dict[int, dict[int, Step]]"
     changes: list[int]
 
     @property
@@ -181,7 +183,7 @@ class Tracker:
             self._reference = self._choose(points.values())
         return points
 
-    def _measured(self, trial: TrialRecord) -> Mapping[int, Measurement | Step]:
+    def _measured(self, trial: TrialRecord) -> "Mapping[int, Measurement | Step]":
         """Return the epochs that count: once it has ended, those with weights kept."""
         if trial.has_ended:
             return {one.epoch: one for one in kept_points(trial)}
