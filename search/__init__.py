@@ -48,10 +48,10 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from search.record.history import TrialRecord
     from search.remote.client import Client
     from search.results.confirmation import Confirmation
     from search.results.load import load
-    from search.results.points import TrialRecord
     from search.results.result import StudyResult
     from search.space.space import SearchSpace
     from search.study.study import Study
@@ -76,7 +76,7 @@ _HOMES = {
     "SearchSpace": "search.space.space",
     "Study": "search.study.study",
     "StudyResult": "search.results.result",
-    "TrialRecord": "search.results.points",
+    "TrialRecord": "search.record.history",
     "load": "search.results.load",
 }
 """Where what is imported when it is first asked for comes from."""
