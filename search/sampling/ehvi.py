@@ -92,6 +92,7 @@ class EHVISampler(SpaceSampler):
         context: What a study of this project knows besides; left out in plain Optuna.
 
     Example:
+        >>> import optuna
         >>> study = optuna.create_study(directions=["minimize"] * 2, sampler=EHVISampler(seed=0))
         >>> def objective(trial):
         ...     x = trial.suggest_float("x", 0, 1)
