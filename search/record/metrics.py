@@ -114,7 +114,7 @@ def short_words(point: HasFigures) -> str:
     )
 
 
-def head_words(point: HasFigures, head: str, against: HasFigures | None = None) -> str:
+def _head_words(point: HasFigures, head: str, against: HasFigures | None = None) -> str:
     """Return a head's own metric at a point, and its loss beside it.
 
     Args:
@@ -140,4 +140,4 @@ def point_words(point: HasFigures, against: HasFigures | None = None) -> str:
         >>> point_words(Figures(losses={"c": 0.3, "r": 0.11}, metrics=metrics))
         'c accuracy 0.912 (loss 0.3), r MAE 0.25 (loss 0.11)'
     """
-    return ", ".join(head_words(point, head, against) for head in point.losses)
+    return ", ".join(_head_words(point, head, against) for head in point.losses)

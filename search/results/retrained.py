@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from search.errors import InputError, SearchError, StudyWarning
@@ -23,7 +23,7 @@ MOST_SEEDS = 100
 MOST_TOP = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Training:
     """One point of a study that is trained again, from the beginning, with another seed."""
 
@@ -32,6 +32,7 @@ class Training:
     epoch: int
     """Epochs to train: those of the point, fixed before the first."""
     seed: int
+    _: KW_ONLY
     is_reference: bool
     config: Mapping[str, Any]
 
@@ -106,29 +107,17 @@ def _key(point: Point) -> str:
 def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Training, ...]:
     """Return every point with every seed; first all points with the first seed."""
     return tuple(
-        Training(
-            number=point.number,
-            epoch=point.epoch,
-            seed=seed,
-            is_reference=point.is_reference,
-            config=point.config,
-        )
+        Training(p.number, p.epoch, seed, is_reference=p.is_reference, config=p.config)
         for seed in seeds
-        for point in points
+        for p in points
     )
 
 
 def recorded_trainings(budget: Mapping[str, Any], trials: Sequence[Trial]) -> tuple[Training, ...]:
     """Return what was begun, in the order of its numbers in the record."""
     return tuple(
-        Training(
-            number=number,
-            epoch=epoch,
-            seed=seed,
-            is_reference=trial.is_reference,
-            config=trial.config,
-        )
-        for trial, (number, epoch, seed) in zip(trials, budget.get("trainings", ()), strict=False)
+        Training(*numbers, is_reference=trial.is_reference, config=trial.config)
+        for trial, numbers in zip(trials, budget.get("trainings", ()), strict=False)
     )
 
 

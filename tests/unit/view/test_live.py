@@ -12,7 +12,7 @@ from search.record.log import StudyLog
 from search.results.chooser import Chooser
 from search.results.load import load
 from search.results.points import Point
-from search.results.progress import Progress, TimeLeft, Tracker
+from search.results.progress import StudyProgress, TimeLeft, Tracker
 from search.results.retrained import leading_points, record_of, trainings_of
 from search.study.objective import every_head, weighted_total
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
@@ -232,7 +232,7 @@ def test_trials_that_had_ended_before_are_counted_but_no_news(recorded):
 
 
 def picture(num_epochs, epochs_left):
-    return Progress(
+    return StudyProgress(
         num_trials=2,
         counts={},
         num_running=1,
