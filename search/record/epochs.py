@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.record.compaction import Moved, Piece, delete_packed, open_piece
-from search.record.history import Trial, counts
+from search.record.history import TrialRecord, counts
 from trainables.storage.sealed import DamagedRecord, records, seal
 from trainables.storage.store import Store
 from trainables.trial import measurement
@@ -19,7 +19,7 @@ BLOCK_SIZE = 500
 """Trials in one pack of folded trials."""
 
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})(?:-(\d{{6,}}))?(?:\.g(\d{{6,}}))?\.json")
-_Trials = Mapping[int, Trial]
+_Trials = Mapping[int, TrialRecord]
 """By number: what was decided of each."""
 
 
@@ -45,12 +45,12 @@ class EpochFiles:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects: dict[str, Measurement] = {}
-        self._done: dict[int, tuple[Trial, Trial]] = {}
+        self._done: dict[int, tuple[TrialRecord, TrialRecord]] = {}
         """Of trials that have ended: as decided, and joined with all their epochs."""
         self._folded: set[int] = set()
         """Trials all of whose epochs were found folded."""
 
-    def join(self, trials: _Trials) -> Iterator[Trial]:
+    def join(self, trials: _Trials) -> Iterator[TrialRecord]:
         """Return each trial with its measurements, in the order given.
 
         Raises:
@@ -62,7 +62,7 @@ class EpochFiles:
         self._objects = {path: one for path, one in self._objects.items() if path in there}
         return (self._join(trial, listing) for trial in trials.values())
 
-    def of_trial(self, trial: Trial) -> Trial:
+    def of_trial(self, trial: TrialRecord) -> TrialRecord:
         """Return one trial with its measurements; raises what `join` raises.
 
         Of a trial's first attempt all names are known, so that nothing has to be listed: what a
@@ -110,7 +110,7 @@ class EpochFiles:
             if all(n in trials and trials[n].has_ended for n in numbers):
                 self._pack(block, [trials[n] for n in numbers], generation)
 
-    def _join(self, trial: Trial, listing: _Listing) -> Trial:
+    def _join(self, trial: TrialRecord, listing: _Listing) -> TrialRecord:
         done = self._done.get(trial.number)
         if done is not None and done[0] == trial:
             return done[1]
@@ -131,7 +131,7 @@ class EpochFiles:
             self._done[trial.number] = (trial, joined)
         return joined
 
-    def _first_attempt(self, trial: Trial) -> Iterator[Measurement]:
+    def _first_attempt(self, trial: TrialRecord) -> Iterator[Measurement]:
         """Yield the epochs of a trial's first attempt, as far as they are there.
 
         An actor writes one after the other, each durably.
@@ -145,7 +145,7 @@ class EpochFiles:
             except FileNotFoundError:
                 return
 
-    def _singly(self, trial: Trial, listing: _Listing) -> Iterator[Measurement]:
+    def _singly(self, trial: TrialRecord, listing: _Listing) -> Iterator[Measurement]:
         """Yield the epochs of a trial that are objects of their own."""
         for piece in listing.epochs.get(trial.number, []):
             generation, _, attempt, epoch = measurement.place(piece.path)
@@ -173,14 +173,14 @@ class EpochFiles:
             if number in listing.opened[block.path]:
                 yield from _measurements(listing.opened[block.path][number], number, block.path)
 
-    def _fold(self, trial: Trial, listing: _Listing, generation: int) -> None:
+    def _fold(self, trial: TrialRecord, listing: _Listing, generation: int) -> None:
         joined, number = self._join(trial, listing), trial.number
         if number not in self._folded and joined.measurements:
             path = _folded_path(f"{number:06d}", generation)
             self._store.put(path, seal("trial", _body(joined)))
         self._folded.add(number)
 
-    def _pack(self, block: int, trials: list[Trial], generation: int) -> None:
+    def _pack(self, block: int, trials: list[TrialRecord], generation: int) -> None:
         """Put a block of ended trials into one object, unless they are in one."""
         listing = self._list()
         inside = [one for one in listing.folded if one.first // BLOCK_SIZE == block]
@@ -214,13 +214,13 @@ class EpochFiles:
         return listing
 
 
-def _is_one_object(trial: Trial, listing: _Listing) -> bool:
+def _is_one_object(trial: TrialRecord, listing: _Listing) -> bool:
     """Tell whether an ended trial is one epoch: folded by itself it would be one object, too."""
     is_folded = trial.number in listing.singles or trial.number // BLOCK_SIZE in listing.blocks
     return not is_folded and trial.epoch == len(listing.epochs[trial.number]) == 1
 
 
-def _body(trial: Trial) -> dict[str, Any]:
+def _body(trial: TrialRecord) -> dict[str, Any]:
     return {"number": trial.number, "measurements": [m.to_dict() for m in trial.measurements]}
 
 

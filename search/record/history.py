@@ -27,11 +27,8 @@ class RecordedAttempt(Struct, frozen=True, kw_only=True):
     """The last epoch that counts once the attempt is over; None while it may go on."""
 
 
-class Trial(Struct, frozen=True, kw_only=True):
-    """All that is known of one trial: what was decided, joined with what was measured.
-
-    To users it is ``search.TrialRecord``.
-    """
+class TrialRecord(Struct, frozen=True, kw_only=True):
+    """All that is known of one trial: what was decided, joined with what was measured."""
 
     number: int
     config: Mapping[str, Any]
@@ -112,23 +109,24 @@ class Trial(Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
 
     def __repr__(self) -> str:
-        return one_line("TrialRecord", self._words)
+        return one_line(self, self._words)
 
     def _words(self) -> str:
         reference = " (reference)" if self.is_reference else ""
         said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
         said += f", {self.reason}" if self.reason else ""
-        return f"{said}, last {point_words(self.measurements[-1])}" if self.measurements else said
+        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
+        return f"{said}{last}"
 
     def last_epoch(self, attempt: int) -> int:
         """Return the last epoch that counts of one of its attempts; 0 for none."""
         return max((m.epoch for m in self.measurements if m.attempt == attempt), default=0)
 
-    def closed(self, last: int) -> "Trial":
+    def closed(self, last: int) -> "TrialRecord":
         """Return the trial with its newest attempt over after epoch ``last``."""
         return replace(self, attempts=(*self.attempts[:-1], replace(self.attempts[-1], last=last)))
 
-    def joined(self, measured: Iterable[Measurement]) -> "Trial":
+    def joined(self, measured: Iterable[Measurement]) -> "TrialRecord":
         """Return the trial with what was measured of it.
 
         Args:
@@ -155,11 +153,11 @@ class History:
     is_closed: bool
     """Whether the newest owner ended in order; if not, it is at work or was killed."""
     close_reason: str
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialRecord, ...]
     """Trial ``n`` at index ``n``."""
 
 
-def counts(trial: Trial, generation: int, attempt: int, epoch: int) -> bool:
+def counts(trial: TrialRecord, generation: int, attempt: int, epoch: int) -> bool:
     """Tell whether a measurement belongs to what was decided about its trial.
 
     Late writes of an attempt that was given up, or of an older generation's, do not.
@@ -185,5 +183,5 @@ def without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     return tuple(newest[epoch] for epoch in range(1, whole + 1))
 
 
-TrialHistory = Trial
+TrialHistory = TrialRecord
 State = TrialState

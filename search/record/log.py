@@ -21,7 +21,7 @@ from search.record.decisions import (
     Tested,
     as_logged,
 )
-from search.record.history import History, Trial
+from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
 from search.record.reader import PREPARED, STUDY, StudyReader, read_study
 from search.record.replay import Replay
@@ -240,7 +240,7 @@ class StudyLog:
         """Return the study as it is now; raises what `StudyReader.read` raises."""
         return self.reader.read()
 
-    def trial(self, number: int) -> Trial:
+    def trial(self, number: int) -> TrialRecord:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
         return self.reader.epochs.of_trial(self._now.trials[number])
 
@@ -316,7 +316,7 @@ class _Draft(NamedTuple):
     """The same, completed."""
 
 
-def _accepted(trial: Trial) -> Accepted:
+def _accepted(trial: TrialRecord) -> Accepted:
     """Return what a new owner accepts of a trial's open attempt: all that is there."""
     newest = trial.attempts[-1]
     return Accepted(
@@ -327,7 +327,7 @@ def _accepted(trial: Trial) -> Accepted:
     )
 
 
-def _completed(decision: Ended | Released, trial: Trial) -> Ended | Released:
+def _completed(decision: Ended | Released, trial: TrialRecord) -> Ended | Released:
     """Return an end, or a release, with the last epoch that counts: by itself the last measured.
 
     Raises:

@@ -18,7 +18,7 @@ from search.record.decisions import (
     Stopped,
     Tested,
 )
-from search.record.history import RecordedAttempt, Trial
+from search.record.history import RecordedAttempt, TrialRecord
 from trainables.errors import InputError
 
 
@@ -26,7 +26,7 @@ class Replay:
     """The state of a study after some decisions; each is checked against those before it."""
 
     def __init__(self) -> None:
-        self.trials: MutableMapping[int, Trial] = {}
+        self.trials: MutableMapping[int, TrialRecord] = {}
         self.budget: Mapping[str, Any] = {}
         self.generation = 0
         self.closed: Closed | None = None
@@ -91,7 +91,7 @@ class Replay:
         number = asked.number  # asking a preview for its length would walk all trials
         if number in self.trials or (number > 0 and number - 1 not in self.trials):
             raise InputError(f"asked needs number {len(self.trials)}, got {number}")
-        self.trials[number] = Trial(
+        self.trials[number] = TrialRecord(
             number=number,
             config=asked.config,
             origin=asked.origin,
@@ -101,8 +101,8 @@ class Replay:
         )
 
     def _decide(
-        self, trial: Trial, decision: Attempted | Stopped | Ended | Released | Tested
-    ) -> Trial:
+        self, trial: TrialRecord, decision: Attempted | Stopped | Ended | Released | Tested
+    ) -> TrialRecord:
         if isinstance(decision, Tested):
             return replace(trial, tested=(*trial.tested, decision))
         if isinstance(decision, Attempted):
@@ -123,7 +123,7 @@ class Replay:
         return _end(trial, decision, decision.epoch)
 
 
-def _attempt(trial: Trial, attempted: Attempted, generation: int) -> Trial:
+def _attempt(trial: TrialRecord, attempted: Attempted, generation: int) -> TrialRecord:
     number, newest = trial.number, trial.attempts[-1]
     if trial.state == "failed" or (not trial.has_ended and trial.stopped_at is not None):
         raise InputError(f"attempted needs a trial that may go on, got {number}, which may not")
@@ -150,7 +150,7 @@ def _attempt(trial: Trial, attempted: Attempted, generation: int) -> Trial:
     )
 
 
-def _release(trial: Trial, released: Released, epoch: int) -> Trial:
+def _release(trial: TrialRecord, released: Released, epoch: int) -> TrialRecord:
     newest, attempt = trial.attempts[-1], released.attempt
     if attempt != newest.attempt or any(r.attempt == attempt for r in trial.releases):
         raise InputError(
@@ -162,7 +162,7 @@ def _release(trial: Trial, released: Released, epoch: int) -> Trial:
     return trial if newest.last is not None else trial.closed(epoch)
 
 
-def _end(trial: Trial, ended: Ended, epoch: int) -> Trial:
+def _end(trial: TrialRecord, ended: Ended, epoch: int) -> TrialRecord:
     if trial.stopped_at is not None and epoch > trial.stopped_at:
         raise InputError(
             f"trial {ended.number} was stopped after epoch {trial.stopped_at}, "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from search.record.history import Trial
+from search.record.history import TrialRecord
 
 WORK = ("build", "trace", "train", "validate", "save")
 """The parts of a trial that are its own work."""
@@ -71,7 +71,7 @@ class Ledger:
         }
 
 
-def make_ledger(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> Ledger:
+def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]) -> Ledger:
     """Add a study's seconds up.
 
     What trials did in runs that were killed is left out of the overhead, as the wall time of
@@ -92,7 +92,9 @@ def make_ledger(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> L
     )
 
 
-def _trial_overheads(trials: Sequence[Trial], runs: Sequence[Mapping[str, Any]]) -> list[float]:
+def _trial_overheads(
+    trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
+) -> list[float]:
     """Return the seconds that each trial that ended took of its slot, besides work and imports.
 
     From the end of the trial before it in the same process to its own, as the driver heard of
@@ -116,7 +118,7 @@ def _sum(runs: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(float(run[name]) for run in runs)
 
 
-def _sum_parts(trials: Sequence[Trial], generations: set[int] | None) -> dict[str, float]:
+def _sum_parts(trials: Sequence[TrialRecord], generations: set[int] | None) -> dict[str, float]:
     """Add up each part over the measurements of these generations (None: of all)."""
     parts = dict.fromkeys((*OPENING, *WORK), 0.0)
     for trial in trials:

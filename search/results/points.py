@@ -4,17 +4,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.record.history import Trial, TrialState
+from search.record.history import TrialRecord, TrialState
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
 from search.study.objective import Objective, every_head
 from search.text import count, one_line
-from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
+
+if TYPE_CHECKING:
+    from trainables.trial.attempt import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,6 @@ class Point:
         return one_line(self, lambda: f"{self.name}: {point_words(self)}")
 
 
-TrialRecord = Trial
-"""What users call a trial."""
 Losses = Mapping[str, float]
 """By head name."""
 SAME_DIGITS = 9
@@ -84,7 +84,7 @@ def is_finite(measured: HasFigures) -> bool:
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
 
-def point_of(trial: Trial, measured: Measurement | Step) -> Point:
+def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
     """Return one point of a trial; with weights where its measurement names them."""
     tested = [one for one in trial.tested if one.epoch == measured.epoch]
     return Point(
@@ -101,7 +101,7 @@ def point_of(trial: Trial, measured: Measurement | Step) -> Point:
     )
 
 
-def kept_points(trial: Trial) -> tuple[Measurement, ...]:
+def kept_points(trial: TrialRecord) -> tuple[Measurement, ...]:
     """Return the points of a trial whose weights are still there, by epoch.
 
     The actor keeps the newest checkpoint and those on the trial's own front
@@ -111,7 +111,7 @@ def kept_points(trial: Trial) -> tuple[Measurement, ...]:
     return () if trial.state == "failed" else front_points(trial)
 
 
-def front_points(trial: Trial) -> tuple[Measurement, ...]:
+def front_points(trial: TrialRecord) -> tuple[Measurement, ...]:
     """Return the saved points on a trial's own front, by epoch, however it ended."""
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
     if len(saved) < 2:
@@ -143,7 +143,7 @@ def log_curve(
 
 
 def best_log_skills(
-    trial: Trial, baselines: Losses, objective: Objective | None = None
+    trial: TrialRecord, baselines: Losses, objective: Objective | None = None
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 

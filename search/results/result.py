@@ -10,7 +10,7 @@ from msgspec.structs import replace as replace_trial
 
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
-from search.record.history import History, Trial
+from search.record.history import History, TrialRecord
 from search.record.metrics import point_words
 from search.results.chooser import Chooser
 from search.results.points import Figures, Point, kept_points, point_of
@@ -373,7 +373,7 @@ NUM_LEADING = 4
 """Columns before the parameters."""
 
 
-def study_table(trials: Sequence[Trial], heads: Sequence[str]) -> "pa.Table":
+def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
     """Return the table that `search.results.result.StudyResult.table` describes."""
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
     # Of all configs: the first may have fewer blocks than others, whose filters are null there.
@@ -387,7 +387,7 @@ def study_table(trials: Sequence[Trial], heads: Sequence[str]) -> "pa.Table":
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def _row(trial: Trial, m: Measurement, heads: Sequence[str]) -> dict[str, Any]:
+def _row(trial: TrialRecord, m: Measurement, heads: Sequence[str]) -> dict[str, Any]:
     return {
         "number": trial.number,
         "epoch": m.epoch,

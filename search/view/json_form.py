@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
-from search.record.history import Trial
+from search.record.history import TrialRecord
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
 from search.results.points import Figures, Point
@@ -116,7 +116,7 @@ def _other(result: StudyResult, point: Point) -> dict[str, Any]:
     return {key: whole[key] for key in ("number", "epoch", "losses", "skills", "metrics", "test")}
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(trial: TrialRecord) -> dict[str, Any]:
     return {
         **_taken(trial, "number", "state", "reason", "is_reference", "origin", "num_attempts"),
         "lost": [

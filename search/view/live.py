@@ -9,7 +9,7 @@ from typing import Self, final
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from search.record.history import Trial
+from search.record.history import TrialRecord
 from search.record.metrics import point_words, short_words
 from search.results.chooser import Chooser
 from search.results.points import Point
@@ -185,7 +185,7 @@ class Story:
 
     def ended_line(
         self,
-        trial: Trial,
+        trial: TrialRecord,
         best: Point | None,
         reference: Point | None,
         *,
@@ -242,7 +242,7 @@ def _study_line(study: Study, prepared: Prepared, num: int) -> str:
     return f"{rows} images of {shape}; {budget}"
 
 
-def _training_line(training: Training, trial: Trial) -> str:
+def _training_line(training: Training, trial: TrialRecord) -> str:
     """Return how one training ended, in one line."""
     name = "the reference trial" if training.is_reference else f"trial {training.number}"
     said = f"{name} with seed {training.seed}"

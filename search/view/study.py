@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
-from search.record.history import Trial
+from search.record.history import TrialRecord
 from search.record.metrics import metric_digits, own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.results.pareto import SKILL_FLOOR
@@ -192,7 +192,7 @@ def _skill(result: StudyResult, point: Point | None) -> str:
     return f"{_product(result, point) ** (1 / len(result.chooser.objective.names)):.3f}"
 
 
-def _config_column(name: str, trials: Sequence[Trial]) -> LongColumn:
+def _config_column(name: str, trials: Sequence[TrialRecord]) -> LongColumn:
     cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
     return LongColumn(_folded(name), cells)
 

@@ -237,6 +237,7 @@ def test_a_missing_sync_is_found(files_type: type[MemoryFiles], how: str) -> Non
     assert is_red(lambda: crash_points(files_type), how, files_type)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "how"), SABOTAGE)
 def test_a_missing_precaution_is_found(
     parts: list[tuple[object, str, Callable[..., object]]],

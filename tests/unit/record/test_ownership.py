@@ -140,6 +140,7 @@ def test_a_child_that_outlives_the_owner_does_not_keep_the_study(tmp_path: Path)
     process.communicate()
 
 
+@pytest.mark.slow
 def test_of_racing_processes_exactly_one_wins(tmp_path: Path) -> None:
     for race in range(3):
         study = tmp_path / str(race)

@@ -110,6 +110,7 @@ def test_data_that_are_gone_are_bad_input(tmp_path, capsys):
     assert "gone.parquet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_refused_and_what_is_only_read_loads_neither_ray_nor_a_framework(tmp_path):
     folder = write_study(tmp_path).folder
     result = load(folder)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from search.record.history import Trial
+from search.record.history import TrialRecord
 from search.running.conductor import recorded_trial
 from search.study.objective import every_head
 from trainables.trial.attempt import Step
@@ -39,7 +39,7 @@ def measured(epoch, losses, attempt=1):
 
 
 def history(*losses, number=0, state="running"):
-    return Trial(
+    return TrialRecord(
         number=number,
         config={"learning_rate": 0.1},
         is_reference=False,
