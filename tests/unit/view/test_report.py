@@ -356,29 +356,6 @@ def test_overhead_is_unknown_without_a_run_that_ended_in_order(result):
     assert ledger.wall_seconds is None
 
 
-def test_json_of_best_holds_every_promised_key(result):
-    point = result.best()
-
-    found = json.loads(to_text(best_to_dict(result, point)))
-
-    promised = {"number", "epoch", "config", "losses", "metrics", "policy", "checkpoint"}
-    beside = {"others", "test", "reference", "is_reference", "state", "why", "objective"}
-    assert promised | beside <= found.keys()
-    assert found["losses"] == {"c_output": 0.402, "r_output": 0.00312}
-    assert found["checkpoint"] == f"{result.folder}/{point.checkpoint}"
-    assert found["reference"]["config"] == REFERENCE_CONFIG
-    assert found["objective"] == ["c_output", "r_output"]
-    assert found["signature"] == result.signature.to_dict()
-    assert found["others"]["lexicographic"] == {
-        "number": 1,
-        "epoch": 3,
-        "losses": {"c_output": 0.3121, "r_output": 0.00402},
-        "skills": {"c_output": 0.3121 / 2.302, "r_output": 0.00402 / 0.0291},
-        "metrics": dict(point.others["lexicographic"].metrics),
-        "test": None,
-    }
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_json_never_holds_a_number_that_json_does_not_know(result, value):
     point = replace(result.best(), metrics={"val_c_output_accuracy": value})
@@ -399,19 +376,6 @@ def test_json_of_a_study_leaves_out_what_a_run_noted_of_each_trial(tmp_path):
 
     assert found["runs"] == [{**RUN, "generation": 1}]
     assert found["ledger"]["typical_overhead_seconds"] > 0
-
-
-def test_json_of_a_study_holds_trials_front_and_ledger(result):
-    found = json.loads(to_text(study_to_dict(result, "finished")))
-
-    assert [trial["state"] for trial in found["trials"]][:4] == [
-        "complete",
-        "complete",
-        "stopped",
-        "failed",
-    ]
-    assert [(p["number"], p["epoch"]) for p in found["front"]] == [(1, 3), (4, 3)]
-    assert found["ledger"]["seconds"]["train"] == pytest.approx(13.0)
 
 
 def test_text_of_strangers_reaches_the_terminal_only_escaped(tmp_path):
