@@ -239,11 +239,7 @@ def _key(point: Point) -> Key:
 
 
 class TimeLeft:
-    """Estimates the time left from the epochs that were measured in this run.
-
-    Args:
-        clock: Seconds, monotonic.
-    """
+    """Estimates the time left from the epochs that were measured in this run."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -42,11 +42,7 @@ class Training:
 
 
 def check_extent(seeds: object, top: object) -> None:
-    """Refuse numbers of seeds and of points that cannot be.
-
-    Raises:
-        InputError: If one is no whole number, or out of range.
-    """
+    """Raise `InputError` of a number of seeds or of points that cannot be."""
     for name, given, most in (("seeds", seeds, MOST_SEEDS), ("top", top, MOST_TOP)):
         is_whole = isinstance(given, int) and not isinstance(given, bool)
         if not is_whole or not 1 <= given <= most:  # type: ignore[operator]
@@ -73,10 +69,6 @@ def leading_points(
     The first is what ``result.best`` returns; each further one is the best that is left without
     the trials before it and those of the same config. The reference trial comes last if the
     study has one that is not among the ``top``.
-
-    Raises:
-        NoCandidate: If no trial has a point.
-        InputError: If the policy or an option is unknown.
     """
     best = result.best(policy, **options)
     chooser = result.chooser.looking_at(options.get("head"))
@@ -150,11 +142,7 @@ def read_confirmation(
     policy: str,
     options: Mapping[str, Any],
 ) -> Confirmation:
-    """Return what the record says of a study's leading points with these seeds.
-
-    Raises:
-        StorageError: If the record is damaged.
-    """
+    """Return what the record says of a study's leading points with these seeds."""
     history = _history(record_of(result.folder))
     return Confirmation(
         name=result.study.name,

@@ -39,15 +39,9 @@ SAME_ACCURACY = 0.01
 
 
 def print_end(console: Console, result: StudyResult, seconds: float | None = None) -> None:
-    """Print what a finished run found, where it lies and what to type next.
+    """Print what a finished run found in so many seconds, where it lies and what to type next.
 
-    Args:
-        console: Where to.
-        result: A study that has ended.
-        seconds: What the run took; None if the study had ended before.
-
-    Raises:
-        NoCandidate: If no trial gave a point.
+    Without seconds the study had ended before; raises `NoCandidate` if no trial gave a point.
     """
     took = ", ended before" if seconds is None else f" in {duration(seconds)}"
     say(console, f"{result.study.name}: {counts_text(result)}{took}", "bold")

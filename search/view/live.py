@@ -41,12 +41,7 @@ def watcher_for(console: Console) -> "StudyWatcher":
 
 
 class StudyWatcher(Watcher, ABC):
-    """Tells a person how a study, or the training of its points again, goes on.
-
-    Args:
-        console: Where to.
-        clock: Seconds, monotonic.
-    """
+    """Tells a person how a study, or the training of its points again, goes on."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console

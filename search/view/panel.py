@@ -64,13 +64,7 @@ class View:
 
 
 def render(view: View, width: int, now: float) -> RenderableType:
-    """Draw the panel.
-
-    Args:
-        view: What to show.
-        width: Columns of the terminal.
-        now: Seconds, on the clock of the phases.
-    """
+    """Draw the panel for a terminal of this width; ``now`` is on the clock of the phases."""
     width = min(width, MOST_WIDTH)
     parts: list[RenderableType] = []
     if view.opening:
