@@ -1,12 +1,10 @@
 """What is printed of a confirmation, and what `best` says of one."""
 
-import io
 import json
 import os
 import shutil
 
 import pytest
-from rich.console import Console
 
 import search.view.confirmation as report
 from search.cli.main import main
@@ -24,6 +22,7 @@ from search.view.best import print_best
 from search.view.json_form import best_to_dict, confirmation_to_dict
 from tests.confirmed_study import confirmed, write_confirmation
 from tests.finished_study import BASELINES, SPACE, write_study
+from tests.printed import shown, squeezed
 
 AGAIN = {
     (4, 1): (0.40, 0.0030),
@@ -50,16 +49,6 @@ def read(result, seeds=(1, 2), top=2):
     return read_confirmation(
         result, points_of(result, top), seeds=seeds, policy="geometric_mean", options={}
     )
-
-
-def shown(print_it, *arguments, width=120):
-    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
-    print_it(console, *arguments)
-    return console.file.getvalue()
-
-
-def squeezed(text):
-    return [" ".join(line.split()) for line in text.splitlines()]
 
 
 def test_the_table_shows_the_studys_figure_apart_from_those_of_the_fresh_seeds(result):
