@@ -178,6 +178,6 @@ def test_a_study_that_was_recorded_with_keys_is_read_without_them(tmp_path):
 
 def test_a_request_to_a_cluster_holds_any_numbers_as_plain_ones():
     np = pytest.importorskip("numpy")
-    request = JobRequest(name="s", changes={"trials": np.int64(3)}, version="1")
+    request = JobRequest(name="s", trials=np.int64(3), version="1")
 
-    assert json.loads(request.to_json())["changes"] == {"trials": 3}
+    assert json.loads(request.to_json())["trials"] == 3
