@@ -419,6 +419,7 @@ def test_a_command_whose_output_cannot_be_written_says_so(folder, command, said)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
