@@ -53,7 +53,7 @@ class Client:
     def __init__(
         self, address: str | os.PathLike[str] | None = None, *, storage: str | None = None
     ) -> None:
-        self._storage = checked_storage(storage)
+        self._storage = _checked_storage(storage)
         self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
         self._api = JobsApi(self._connection)
@@ -265,7 +265,7 @@ class Client:
         return result.best(**policy)
 
 
-def checked_storage(storage: str | None) -> str:
+def _checked_storage(storage: str | None) -> str:
     """Return a storage as it is named to others, empty for none.
 
     Raises:

@@ -121,7 +121,7 @@ def folder_here(said: str, name: str) -> str:
     """Return a study's folder on a node of the cluster, of its name or as it is given."""
     if is_place(name):
         return name
-    check_name(name)
+    _check_name(name)
     storage = storage_here(said)
     return storage + name if storage.endswith("://") else f"{storage.rstrip('/')}/{name}"
 
@@ -134,14 +134,14 @@ def place_and_name(said: str) -> tuple[str, str]:
         ('s3://bucket/studies', 'digits')
     """
     if not isinstance(said, str) or not is_place(said):
-        check_name(said)
+        _check_name(said)
         return "", said
     storage, _, name = said.rstrip("/").rpartition("/")
-    check_name(name)
+    _check_name(name)
     return (f"{storage}/" if not storage or storage.endswith(":/") else storage), name
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuse what can be no study's name."""
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         rule = "the name of a study, such as 'digits', or its folder as an absolute path or a URI"

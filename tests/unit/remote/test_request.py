@@ -3,7 +3,7 @@ import pytest
 from search.errors import InputError
 from search.remote.request import (
     JobRequest,
-    check_name,
+    _check_name,
     check_places,
     folder_here,
     storage_here,
@@ -109,7 +109,7 @@ def test_a_study_is_found_by_its_name_or_its_place(said, name, folder):
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "--policy"])
 def test_what_is_no_name_is_refused(name):
     with pytest.raises(InputError, match="needs the name of a study"):
-        check_name(name)
+        _check_name(name)
 
 
 @pytest.mark.parametrize(

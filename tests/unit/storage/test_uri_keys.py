@@ -9,7 +9,7 @@ import pytest
 import search
 from search.cli.main import main
 from search.errors import InputError
-from search.remote.questions import as_text
+from search.remote.questions import _as_text
 from search.remote.request import JobRequest
 from search.study.study import Study
 from search.text import clean
@@ -90,7 +90,7 @@ DOORS = [
     pytest.param(lambda uri: search.connect("127.0.0.1:1", storage=uri), id="connect"),
     pytest.param(lambda uri: search.run(uri), id="run"),
     pytest.param(lambda uri: Store(uri), id="store"),
-    pytest.param(lambda uri: as_text({"options": {"arguments": {"folder": uri}}}), id="question"),
+    pytest.param(lambda uri: _as_text({"options": {"arguments": {"folder": uri}}}), id="question"),
 ]
 
 
