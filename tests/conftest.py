@@ -6,8 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+CLUSTER = Path(__file__).parent / "cluster"
+"""On simulated machines, and slow as a whole."""
 WHOLLY_SLOW = "\npytestmark = pytest.mark.slow\n"
 """In files of which nothing is collected where the slow tests are not wanted."""
 
@@ -35,6 +38,24 @@ def _a_fast_test_starts_nothing(request, monkeypatch):
     assert was_loaded or "tensorflow" not in sys.modules, "loads TensorFlow: mark it slow"
 
 
+@pytest.fixture
+def drive():
+    """Return what runs a study in a process of its own, which ends with the test at the latest."""
+    from tests.driven_study import Driver
+    from tests.processes import kill_all
+
+    made = []
+
+    def begin(*given, **changes):
+        made.append(Driver(*given, **changes))
+        return made[-1]
+
+    yield begin
+    for driver in made:
+        kill_all(driver.tag)
+        driver.process.wait()
+
+
 def _refuse_ray(*given, **options):
     pytest.fail("starts Ray: mark it slow")
 
@@ -44,15 +65,18 @@ def _leaves_slow_ones_out(config):
 
 
 def pytest_configure(config):
+    hypothesis.settings.register_profile("fast", max_examples=30)
     if _leaves_slow_ones_out(config):
+        hypothesis.settings.load_profile("fast")
         sys.meta_path.insert(0, _NoTensorFlow())
 
 
-def pytest_ignore_collect(collection_path: Path, config):
+def pytest_ignore_collect(collection_path, config):
+    if not _leaves_slow_ones_out(config):
+        return None
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-    if is_test and _leaves_slow_ones_out(config) and WHOLLY_SLOW in collection_path.read_text():
-        return True
-    return None
+    is_slow = is_test and WHOLLY_SLOW in collection_path.read_text()
+    return True if is_slow or CLUSTER in collection_path.parents else None
 
 
 class _NoTensorFlow(importlib.abc.MetaPathFinder, importlib.abc.Loader):

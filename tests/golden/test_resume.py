@@ -5,27 +5,11 @@ import shutil
 
 import pytest
 
-from tests.driven_study import Driver
 from tests.golden.files import NEUTRAL, OUTPUTS, STUDIES, answer, replace
-from tests.golden.make import CONTINUED, FAULTS
-from tests.processes import kill_all
+from tests.golden.make import CONTINUED, FAULTS, LATE
 from tests.stub_study import ROOT
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(name="drive")
-def drivers():
-    made = []
-
-    def drive(*given):
-        made.append(Driver(*given))
-        return made[-1]
-
-    yield drive
-    for driver in made:
-        kill_all(driver.tag)
-        driver.process.wait()
 
 
 def results_of(shown):
@@ -40,10 +24,15 @@ def results_of(shown):
     ]
 
 
-def test_an_interrupted_golden_study_is_finished_as_it_was(drive, tmp_path):
-    folder = shutil.copytree(STUDIES / "interrupted", tmp_path / "stub")
+@pytest.mark.parametrize("begins", ["anew", "where_it_was_killed"])
+def test_a_golden_study_ends_as_it_did_and_late_starters_are_taken_up_again(
+    begins, drive, tmp_path
+):
+    folder = tmp_path / "stub"
+    if begins == "where_it_was_killed":
+        shutil.copytree(STUDIES / "interrupted", folder)
+        replace(folder, {f"{NEUTRAL}/code": ROOT, f"{NEUTRAL}/studies": str(tmp_path)})
     shutil.copy(STUDIES / "interrupted.parquet", tmp_path / "data.parquet")
-    replace(folder, {f"{NEUTRAL}/code": ROOT, f"{NEUTRAL}/studies": str(tmp_path)})
     (tmp_path / "faults.json").write_text(json.dumps(FAULTS))
 
     driver = drive(tmp_path, CONTINUED)
@@ -51,4 +40,6 @@ def test_an_interrupted_golden_study_is_finished_as_it_was(drive, tmp_path):
     assert driver.wait() == 0, driver.err
     expected = results_of((OUTPUTS / "resumed" / "show.json").read_text())
     assert results_of(answer(["show", str(folder), "--json"], tmp_path)) == expected
-    assert any(trial["taken_up_after"] for trial in expected)
+    again = [trial["config"]["learning_rate"] for trial in expected if trial["taken_up_after"]]
+    assert again
+    assert set(again) <= set(LATE)

@@ -15,6 +15,8 @@ from search.remote.cluster_yaml import cluster_yaml
 from tests.aws_account import aws_account
 from tests.launched_cluster import HEAD_ID, Head, bought, launch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

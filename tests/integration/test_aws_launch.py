@@ -12,6 +12,8 @@ from search.remote.cluster_yaml import cluster_yaml
 from tests.aws_account import TOKEN, aws_account
 from tests.launched_cluster import launch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = (
     "resolve:ssm:/aws/service/deeplearning/ami/x86_64/"

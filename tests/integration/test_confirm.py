@@ -4,10 +4,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -21,9 +18,8 @@ from search.results.retrained import confirmed_point, record_of
 from search.running.confirm import confirm
 from search.running.run import run
 from tests import stub_run
-from tests.processes import TAG, kill_all, tagged, wait_until
+from tests.processes import kill_all, tagged
 from tests.stub_study import (
-    ROOT,
     embedded_ray,
     numbered,
     rate_of,
@@ -171,43 +167,9 @@ KILLS = ("opened:1", "asked:2", "trained:3", "ended:3", "closed:1")
 """What is in the record, or how many epochs were trained in all, when everything dies."""
 
 
-class Driver:
-    """A process that confirms the study, with its Ray; nothing of it outlives a test."""
-
-    def __init__(self, storage, *options):
-        self.tag = uuid.uuid4().hex
-        command = [sys.executable, "-m", "tests.driver", str(storage), "--study"]
-        self.process = subprocess.Popen(
-            [*command, json.dumps(FIVE), "--confirm", CONFIRM, *options],
-            cwd=ROOT,
-            env={**os.environ, TAG: self.tag},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait(self):
-        self.out, self.err = self.process.communicate(timeout=HANG_SECONDS)
-        return self.process.returncode
-
-    def wait_for(self, holds):
-        wait_until(lambda: holds() or self.process.poll() is not None)
-        assert holds(), self.process.communicate()
-
-
-@pytest.fixture(name="drive")
-def drivers():
-    made = []
-
-    def drive(*given):
-        made.append(Driver(*given))
-        return made[-1]
-
-    yield drive
-    for driver in made:
-        kill_all(driver.tag)
-        driver.process.wait()
+@pytest.fixture(name="drive_confirm")
+def drivers_that_confirm(drive):
+    return lambda storage, *options: drive(storage, FIVE, "--confirm", CONFIRM, *options)
 
 
 def figures(found):
@@ -218,12 +180,12 @@ def figures(found):
     ]
 
 
-def kill_at(drive, storage, place):
+def kill_at(drive_confirm, storage, place):
     kind, _, count = place.partition(":")
     if kind != "trained":
-        driver = drive(storage, "--after", place)
+        driver = drive_confirm(storage, "--after", place)
     else:
-        driver = drive(storage)
+        driver = drive_confirm(storage)
         driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
         kill_all(driver.tag)
     assert driver.wait() == -signal.SIGKILL, (place, driver.err)
@@ -231,14 +193,14 @@ def kill_at(drive, storage, place):
 
 
 def test_a_confirmation_killed_after_each_kind_of_record_ends_as_an_undisturbed_one(
-    drive, storage, tmp_path
+    drive_confirm, storage, tmp_path
 ):
     shutil.copytree(storage, tmp_path / "other")
     undisturbed = confirmed(tmp_path / "other", seeds=2, top=3)
 
     for place in KILLS:
-        kill_at(drive, storage, place)
-    driver = drive(storage)
+        kill_at(drive_confirm, storage, place)
+    driver = drive_confirm(storage)
     assert driver.wait() == 0, driver.err
 
     found = confirmed(storage, seeds=2, top=3)
@@ -250,18 +212,20 @@ def test_a_confirmation_killed_after_each_kind_of_record_ends_as_an_undisturbed_
     assert sum(repeated.values()) <= 2 * len(KILLS)
 
 
-def test_an_interrupted_confirmation_ends_with_130_and_the_next_call_finishes_it(drive, storage):
+def test_an_interrupted_confirmation_ends_with_130_and_the_next_call_finishes_it(
+    drive_confirm, storage
+):
     best = search.load(str(storage / "stub")).best()
     slow = {"kind": "slow", "at": 2, "seconds": 900}
     faults = {repr(best.config["learning_rate"]): slow}
     (storage / "faults.json").write_text(json.dumps(faults))
 
-    driver = drive(storage)
+    driver = drive_confirm(storage)
     driver.wait_for(lambda: len(stub_run.notes(storage, "slow")) >= 1)
     os.kill(driver.process.pid, signal.SIGINT)
     assert driver.wait() == 130, driver.err
 
     write_faults(storage, {})
-    driver = drive(storage)
+    driver = drive_confirm(storage)
     assert driver.wait() == 0, driver.err
     assert "trial" in driver.out

@@ -19,6 +19,8 @@ from trainables.errors import StorageError
 from trainables.storage.retry import Retrying
 from trainables.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("moto.server", reason="no S3 server to test against")
 
 
@@ -126,7 +128,6 @@ def cut_off_for_a_while(
     server.start_relay()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [stop_for_a_while, cut_off_for_a_while])
 def test_a_study_survives_twenty_troubles_of_its_server(
     trouble: Callable[[ObjectStore, random.Random, threading.Event], None],

@@ -24,20 +24,6 @@ pytestmark = pytest.mark.slow
 STUDY = {"budget": {"trials": 5, "epochs": 4}, "reference": True}
 
 
-@pytest.fixture(name="drive")
-def drivers():
-    made = []
-
-    def drive(*given, **changes):
-        made.append(Driver(*given, **changes))
-        return made[-1]
-
-    yield drive
-    for driver in made:
-        kill_all(driver.tag)
-        driver.process.wait()
-
-
 @pytest.fixture(name="undisturbed", scope="module")
 def undisturbed_study(tmp_path_factory):
     storage = tmp_path_factory.mktemp("undisturbed")

@@ -16,7 +16,8 @@ def bench(tmp_path_factory):
     return Bench(tmp_path_factory.mktemp("damages"), ask)
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(4))
 def test_no_damaged_file_changes_an_answer_in_silence(block, bench):
     for seed in range(block * EACH, (block + 1) * EACH):
         resumed = "" if seed % 5 else ("interrupted", "finished")[seed % 2]

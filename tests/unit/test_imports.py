@@ -17,6 +17,22 @@ VALUES = (
 )
 
 
+LOOKING = [
+    ("best --help", 0),
+    ("best digits", 0),
+    ("best digits --json", 0),
+    ("show digits", 0),
+    ("list .", 0),
+    ("best nowhere", 2),
+    ("run nowhere.yaml", 2),
+    ("submit --help", 0),
+    ("status digits --address 127.0.0.1:1", 1),
+    ("best digits --address 127.0.0.1:1", 1),
+    ("doctor --storage .", 0),
+]
+"""Commands that only look, each with its exit status."""
+
+
 def loaded_after(code, folder):
     """Run code in a fresh interpreter; return which modules it had loaded at its end."""
     script = f"import sys, json\n{code}\nprint()\nprint(json.dumps(sorted(sys.modules)))"
@@ -43,50 +59,35 @@ def among(modules, forbidden):
         pytest.param("import search", (*SLOW, "zipfile"), id="search"),
         pytest.param(VALUES, (*SLOW, "search"), id="plain_values"),
         pytest.param(
-            "import trainables.trial.trainable", (*FRAMEWORKS, "optuna", "search"), id="actor"
+            "import trainables.trial.trainable",
+            (*FRAMEWORKS, "optuna", "search"),
+            id="actor",
+            marks=pytest.mark.slow,  # imports Ray
         ),
-        pytest.param("import trainables.model.build", ("optuna", "search", "ray"), id="model"),
+        pytest.param(
+            "import trainables.model.build",
+            ("optuna", "search", "ray"),
+            id="model",
+            marks=pytest.mark.slow,  # imports TensorFlow
+        ),
     ],
 )
 def test_importing_loads_nothing_that_takes_long_and_is_not_needed(code, forbidden, tmp_path):
     assert among(loaded_after(code, tmp_path), forbidden) == []
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param("assert search.load('digits').best().number == 4", id="load_and_best"),
-        pytest.param("search.load('digits').table()", id="table"),
-        pytest.param("search.Study.from_dict(search.load('digits').study.to_dict())", id="study"),
-    ],
-)
-def test_reading_a_study_loads_neither_ray_nor_a_framework(code, tmp_path):
+def test_looking_at_a_study_loads_neither_ray_nor_a_framework(tmp_path):
     write_study(tmp_path)
-
-    modules = loaded_after(f"import search\n{code}", tmp_path)
-
-    assert among(modules, SLOW) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        pytest.param(["best", "--help"], 0, id="best_help"),
-        pytest.param(["best", "digits"], 0, id="best"),
-        pytest.param(["best", "digits", "--json"], 0, id="best_json"),
-        pytest.param(["show", "digits"], 0, id="show"),
-        pytest.param(["list", "."], 0, id="list"),
-        pytest.param(["best", "nowhere"], 2, id="best_of_nothing"),
-        pytest.param(["run", "nowhere.yaml"], 2, id="run_of_nothing"),
-        pytest.param(["submit", "--help"], 0, id="submit_help"),
-        pytest.param(["status", "digits", "--address", "127.0.0.1:1"], 1, id="no_cluster"),
-        pytest.param(["best", "digits", "--address", "127.0.0.1:1"], 1, id="best_of_no_cluster"),
-        pytest.param(["doctor", "--storage", "."], 0, id="doctor"),
-    ],
-)
-def test_commands_that_only_look_load_neither_ray_nor_a_framework(arguments, status, tmp_path):
-    write_study(tmp_path)
-    code = f"import search.cli.main\nassert search.cli.main.main({arguments!r}) == {status}"
+    code = f"""
+import search
+assert search.load('digits').best().number == 4
+search.load('digits').table()
+search.Study.from_dict(search.load('digits').study.to_dict())
+import search.cli.main
+for arguments, status in {LOOKING!r}:
+    assert search.cli.main.main(arguments.split()) == status, arguments
+    assert 'ray' not in sys.modules and 'optuna' not in sys.modules, arguments
+"""
 
     assert among(loaded_after(code, tmp_path), SLOW) == []
 

@@ -15,6 +15,8 @@ import pytest
 from tests.processes import is_alive, kill, wait_until
 from tests.stub_study import ROOT
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import atexit, os, signal, subprocess, sys, time
 from pathlib import Path

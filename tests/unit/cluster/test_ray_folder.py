@@ -308,6 +308,7 @@ for _ in range(100):
 """
 
 
+@pytest.mark.slow
 def test_runs_that_begin_and_end_at_once_never_sweep_each_others_folder(base):
     processes = [subprocess.Popen([sys.executable, "-c", TURNS]) for _ in range(4)]
 

@@ -14,6 +14,8 @@ from search.cluster.watchdog import LOCK, end_processes, processes_of, remove_fo
 from tests.processes import is_alive, kill, wait_until
 from tests.stub_study import ROOT
 
+pytestmark = pytest.mark.slow
+
 SLEEP = "import time; time.sleep(1000)"
 RENAMED = f"""
 import ctypes, subprocess, sys

@@ -72,6 +72,7 @@ def test_mutated_bytes_give_the_same_data_or_an_input_error(tmp_path, compressio
     assert refused > 75
 
 
+@pytest.mark.slow
 def test_a_footer_that_makes_pyarrow_end_the_process_is_refused(tmp_path):
     """Found by mutation: pyarrow 26 aborts in ``metadata.row_group(0).column(0)``."""
     data = parquet("none")

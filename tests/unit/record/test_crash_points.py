@@ -11,7 +11,7 @@ import search.record.epochs
 import search.record.history
 from search.errors import InputError, SearchError
 from search.record.decisions import Decision, Opened
-from search.record.epochs import MeasurementFiles
+from search.record.epochs import EpochFiles
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
@@ -217,7 +217,7 @@ SABOTAGE = [
     pytest.param([(LocalFolder, "put_new", write_in_place)], "killed", id="no_temporary_name"),
     pytest.param([(LocalFolder, "_settle", make_folders_only)], "names_lost", id="folders"),
     pytest.param([(LocalFolder, "settle", nothing)], "killed", id="new_owner_syncs"),
-    pytest.param([(MeasurementFiles, "_fold", nothing)], "killed", id="fold_before_delete"),
+    pytest.param([(EpochFiles, "_fold", nothing)], "killed", id="fold_before_delete"),
     pytest.param(
         [(search.record.history, "counts", always), (search.record.epochs, "counts", always)],
         "killed",
@@ -237,6 +237,7 @@ def test_a_missing_sync_is_found(files_type: type[MemoryFiles], how: str) -> Non
     assert is_red(lambda: crash_points(files_type), how, files_type)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "how"), SABOTAGE)
 def test_a_missing_precaution_is_found(
     parts: list[tuple[object, str, Callable[..., object]]],

@@ -140,6 +140,7 @@ def put_new_as_one_call(folder: RemoteFolder, path: str, data: bytes) -> bool:
     return folder.retrying.call(put_new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [

@@ -11,6 +11,8 @@ from search.remote.request import JobRequest
 from tests.processes import is_alive, wait_until
 from tests.stub_study import ROOT
 
+pytestmark = pytest.mark.slow
+
 SUPERVISE = """
 import sys
 from search.cli.job import supervise
