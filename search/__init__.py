@@ -7,22 +7,35 @@ Example:
     >>> result = search.run(study)  # doctest: +SKIP
     >>> result.best().config  # doctest: +SKIP
     >>> result.predict("photo.png")[0]["r_output"].box  # doctest: +SKIP
+
+What to call:
+    run: Run a study to its end, resume it or extend it; returns its result.
+    load: Read a study from its folder, also while it runs.
+    confirm: Train the leading points again with fresh seeds.
+    connect: Return a client of a cluster.
+
+What there is:
+    Study: One search: data, heads, space, budget, resources.
+    SearchSpace: What may vary: parameters by name, each searched or constant.
+    StudyResult: What a study found: ``best()``, ``pareto()``, ``predict(...)``, ``table()``.
+    TrialRecord: One trial of a result, with what was measured in every epoch.
+
+What to handle:
+    InputError: What was given is wrong; it is a `ValueError`.
+    NoCandidate: No trial gave a point that could be chosen.
+    StudyLocked: Another process runs the study.
+    SearchError: Any of these, or a storage, a cluster or a run that failed.
 """
 
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from os.path import dirname, realpath
 from typing import TYPE_CHECKING, Any
 
 try:
     from search.errors import InputError, NoCandidate, SearchError, StudyLocked
-    from search.results.confirmation import Confirmation
-    from search.results.load import given_study, load
-    from search.results.points import TrialRecord
-    from search.results.result import StudyResult
-    from search.space.space import SearchSpace
-    from search.study.study import Study
 except ImportError as error:
     # A file of the user's own is named here; of one called search.py we never hear.
     found = sys.modules.get("trainables")
@@ -35,7 +48,13 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from search.record.history import TrialRecord
     from search.remote.client import Client
+    from search.results.confirmation import Confirmation
+    from search.results.load import load
+    from search.results.result import StudyResult
+    from search.space.space import SearchSpace
+    from search.study.study import Study
 
 __all__ = [
     "InputError",
@@ -53,11 +72,34 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "SearchSpace": "search.space.space",
+    "Study": "search.study.study",
+    "StudyResult": "search.results.result",
+    "TrialRecord": "search.record.history",
+    "load": "search.results.load",
+}
+"""Where what is imported when it is first asked for comes from."""
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
 def run(
     study: "Study | StudyResult | str | os.PathLike[str] | Mapping[str, Any]",
     *,
     progress: bool = True,
-) -> StudyResult:
+) -> "StudyResult":
     """Run a study to its end and return its result; resume it, or extend it, if it is there.
 
     A finished study is only read. One whose budget has grown goes on; any other difference
@@ -80,6 +122,8 @@ def run(
         StudyLocked: If another process runs it.
         SearchError: If it was interrupted, or its storage failed.
     """
+    from search.results.load import given_study
+
     study = given_study(study)
     from search.running.run import run as run_study
 
@@ -100,7 +144,7 @@ def confirm(
     top: int = 3,
     progress: bool = True,
     **policy: Any,
-) -> Confirmation:
+) -> "Confirmation":
     """Train the leading points of a study again with fresh seeds: a winner must survive its luck.
 
     Each is trained for exactly the epochs of the point, the reference's besides, with the seeds

@@ -45,15 +45,16 @@ def one_line(value: object, describe: Callable[[], str]) -> str:
     Whatever the value holds, this raises nothing: a debugger and a notebook call it, too.
 
     Args:
-        value: What is described.
+        value: What is described, or the name of its type.
         describe: Returns the words.
     """
+    name = value if isinstance(value, str) else type(value).__name__
     try:
         words = clean(describe())
     except Exception as error:
         words = f"({type(error).__name__})"
     cut = f"{words[:LONGEST_LINE]}..." if len(words) > LONGEST_LINE else words
-    return f"<{type(value).__name__} {cut}>"
+    return f"<{name} {cut}>"
 
 
 def number(value: float | None) -> str:

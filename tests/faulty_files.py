@@ -87,7 +87,6 @@ class MemoryFiles(LocalFiles):
         self.watch = watch
         self.before_scan: Callable[[], None] = lambda: None
         self._handles: dict[int, int] = {}
-        self._locked: set[str] = set()
 
     def create(self, path: str) -> int:
         self.watch("create")
@@ -184,19 +183,6 @@ class MemoryFiles(LocalFiles):
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
-
-    def lock(self, path: str, note: bytes) -> int | None:
-        if path in self._locked:
-            return None
-        if not self.exists(path):
-            self.close(self.create(path))
-        self.disk[self._find(path)].data = note
-        self._locked.add(path)
-        self._handles[-1] = self._find(path)
-        return -1
-
-    def unlock(self, handle: int) -> None:
-        self._locked.clear()
 
     def tree(self, folder: str = "/") -> list[str]:
         """Return the paths of all files, temporary ones too."""

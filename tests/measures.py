@@ -41,7 +41,7 @@ TRAINED: tuple[Set[str], ...] = (
     {"trainables.probing"},
 )
 """The same of what is in `trainables`."""
-TRIALS = ("RecordedTrial", "TrialHistory", "TrialDecisions", "TrialRecord", "EarlierTrial")
+TRIALS = ("RecordedTrial", "TrialRecord", "EarlierTrial")
 POINTS = ("Measurement", "EpochResult", "Step", "Point", "Figures", "Repeat", "Tested")
 """The types that hold a trial, or a point of one."""
 

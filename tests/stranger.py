@@ -83,9 +83,9 @@ METHODS = (
 
 def told(port: int) -> str:
     """Return what a port says to somebody without a token: how it speaks, and what it answers."""
-    from search.doctor.ports import ask_http
+    from search.doctor.ports import _ask_http
 
-    by, answer = ask_http("127.0.0.1", port, None)
+    by, answer = _ask_http("127.0.0.1", port, None)
     return f"{by} {answer}" if answer else f"grpc {' '.join(asked(port))}"
 
 

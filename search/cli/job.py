@@ -73,10 +73,6 @@ def supervise(command: Sequence[str], *, pauses: Sequence[float] = PAUSES) -> in
 
     On SIGTERM, which `ray job stop` sends to every process of a job by itself, this only waits
     for the driver: a second one would cut its orderly end short.
-
-    Args:
-        command: Starts the driver.
-        pauses: Seconds before each restart.
     """
     stop = _Stop()
     restarts = 0
@@ -137,11 +133,7 @@ def _words(status: int) -> str:
 
 
 def drive(path: Path) -> int:
-    """Run the study of a request in this process, joining the Ray of ``RAY_ADDRESS``.
-
-    Returns:
-        The exit status for `supervise`.
-    """
+    """Run the study of a request in this process, joining the Ray of ``RAY_ADDRESS``."""
     _end_with_parent()
     try:
         return _drive(path)

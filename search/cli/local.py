@@ -15,7 +15,7 @@ from search.results.load import list_studies, load, read, study_folder
 from search.results.result import StudyResult
 from search.study import digits as defaults
 from search.study.objective import study_warnings
-from search.study.study import Study
+from search.study.study import DEFAULT_STORAGE, Study
 from search.text import number, short_path
 from search.view import json_form as as_json
 from search.view.best import print_best, print_end, print_interrupted
@@ -27,12 +27,12 @@ from trainables.storage.store import Store
 
 def run(args: Namespace, console: Console) -> int:
     """Run, resume or extend the study of a file, or the digits."""
-    if args.study is not None:
-        changes = {"name": args.name, "storage": args.storage, "seed": args.seed}
-        return run_study(with_flags(Study.from_yaml(args.study, **changes), args), console)
-    storage = args.storage or "studies"
-    study = defaults.digits_study(storage, seed=args.seed or 0, name=args.name)
-    return run_study(with_flags(study, args), console, needs_digits=True)
+    name, storage, seed = args.name, args.storage, args.seed
+    if args.study is None:
+        study = defaults.digits_study(storage or DEFAULT_STORAGE, seed=seed or 0, name=name)
+    else:
+        study = Study.from_yaml(args.study, name=name, storage=storage, seed=seed)
+    return run_study(with_flags(study, args), console, needs_digits=args.study is None)
 
 
 def resume(args: Namespace, console: Console) -> int:
@@ -40,10 +40,9 @@ def resume(args: Namespace, console: Console) -> int:
     reader = StudyReader(Store(study_folder(args.folder)))
     result = read(reader)
     storage, _, name = result.folder.rpartition("/")
-    study = replace(result.study, storage=storage, name=name)
-    study = defaults.with_moved_data(study)
-    grown = study.with_budget(trials=args.trials, epochs=args.epochs)
-    return run_study(grown, console, reader=reader)
+    study = defaults.with_moved_data(replace(result.study, storage=storage, name=name))
+    study = study.with_budget(trials=args.trials, epochs=args.epochs)
+    return run_study(study, console, reader=reader)
 
 
 def best(args: Namespace, console: Console) -> int:
@@ -155,9 +154,6 @@ def run_study(
         console: Where to.
         needs_digits: Whether its data are the bundled digits, to be written where they are not.
         **options: Of `search.running.run.run`.
-
-    Returns:
-        The exit status.
     """
     from search.running.stored import is_done, stored_study
     from search.view.live import watcher_for
@@ -186,9 +182,6 @@ def run_study(
 
 def read_exponents(text: str) -> dict[str, float]:
     """Return ``c_output=2,r_output=1`` as a mapping.
-
-    Raises:
-        InputError: If it is not of this form.
 
     Example:
         >>> read_exponents("c_output=2,r_output=0.5")

@@ -301,7 +301,8 @@ def drive(args: argparse.Namespace) -> int:
     except SystemExit:  # rich raises it where who read the output has gone (rich 14)
         return _end_unread(args, NOBODY_READS)
     except Exception as error:
-        if isinstance(error, OSError) and _is_of_output(error):
+        # Of the output, which names no file: storage has errors of its own.
+        if isinstance(error, OSError) and error.filename is None and error.errno in LOST:
             return _end_unread(args, _let_go(error))
         return fail(error, show=args.traceback)
 
@@ -320,11 +321,6 @@ def _is_there(args: argparse.Namespace) -> bool:
 
 def _starts_ray(args: argparse.Namespace) -> bool:
     return args.command.starts_ray and not _is_there(args)
-
-
-def _is_of_output(error: OSError) -> bool:
-    """Tell whether it is the output that cannot be written: storage has errors of its own."""
-    return error.filename is None and error.errno in LOST
 
 
 def _let_go(error: OSError) -> str:

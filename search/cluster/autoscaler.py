@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search.cluster.nodes import Failed, Node, on_each_node
+from search.cluster.nodes import Node, on_each_node
 from search.cluster.watch import ClusterWatch
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
@@ -52,11 +52,7 @@ class Growth:
 
 
 def growth_of_cluster(watch: ClusterWatch) -> Growth:
-    """Return what the joined cluster may become; nothing more, where nobody tells.
-
-    Args:
-        watch: Knows its living nodes.
-    """
+    """Return what the joined cluster may become; nothing more, where nobody tells."""
     from ray._private.client_mode_hook import client_mode_should_convert
     from ray._private.state import state
 
@@ -65,49 +61,32 @@ def growth_of_cluster(watch: ClusterWatch) -> Growth:
         return _reported(reported.node_group_configs)
     heads = [node for node in watch.sight.nodes if node.is_head]
     if [node.id for node in heads] == [watch.own]:  # here: a process for it takes seconds
-        answers: list[Any] = [read_bootstrap(BOOTSTRAP)]
-    else:
-        asked = on_each_node(read_bootstrap, BOOTSTRAP, seconds=READ_SECONDS, nodes=heads)
-        answers = list(asked.values())
-    found = next((a for a in answers if a and not isinstance(a, Failed)), None)
-    return Growth() if found is None else configured(found)
+        return _read_bootstrap(BOOTSTRAP) or Growth()
+    asked = on_each_node(_read_bootstrap, BOOTSTRAP, seconds=READ_SECONDS, nodes=heads)
+    return next((found for found in asked.values() if isinstance(found, Growth)), Growth())
 
 
-def read_bootstrap(path: str) -> dict[str, Any] | None:
-    """Return what a cluster file says of its nodes, and none of its secrets; None without one.
+def _read_bootstrap(path: str) -> Growth | None:
+    """Return the growth that a cluster file allows, and none of its secrets; None without one.
 
-    Runs on the head.
+    Runs on the head. With provider ``local`` the head is of the only type there is; elsewhere it
+    has one of its own, of which Ray starts no workers unless that is asked for.
     """
     import yaml
 
     try:
         config = yaml.safe_load(Path(path).expanduser().read_text())
-        keys = ("available_node_types", "head_node_type", "max_workers")
-        found = {key: config.get(key) for key in keys}
-        types = found["available_node_types"] or {}
-        fields = ("resources", "max_workers")
-        found["available_node_types"] = {
-            name: {key: one.get(key) for key in fields} for name, one in types.items()
-        }
         is_local = (config.get("provider") or {}).get("type") == "local"
+        most_workers = int(config.get("max_workers") or 0)
+        types = []
+        for name, said in (config.get("available_node_types") or {}).items():
+            is_heads = name == config.get("head_node_type") and not is_local
+            most = said.get("max_workers")
+            most = (0 if is_heads else most_workers) if most is None else int(most)
+            resources = said.get("resources") or None
+            types.append(NodeType(name=name, resources=resources, most=most))
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
         return None
-    return {**found, "is_local": is_local}
-
-
-def configured(found: Mapping[str, Any]) -> Growth:
-    """Return the growth of what `read_bootstrap` found.
-
-    With provider ``local`` the head is of the only type there is; elsewhere it has one of its
-    own, of which Ray starts no workers unless that is asked for.
-    """
-    most_workers = int(found["max_workers"] or 0)
-    types = []
-    for name, said in found["available_node_types"].items():
-        is_heads = name == found["head_node_type"] and not found["is_local"]
-        most = said["max_workers"]
-        most = (0 if is_heads else most_workers) if most is None else int(most)
-        types.append(NodeType(name=name, resources=said["resources"] or None, most=most))
     return Growth(types=tuple(one for one in types if one.most > 0), most_workers=most_workers)
 
 

@@ -1,7 +1,7 @@
 """The living nodes of the Ray that this process has joined, and a question to each of them."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,11 @@ HEAD_MARK = "node:__internal_head__"
 """A resource that Ray gives to the node where its control service runs (ray 2.60)."""
 MOST_REASON = 400
 """Characters of a foreign error's text that are kept."""
+PROBES = "probe"
+"""Below the study's folder; gone when the check is over."""
+ANSWER_SECONDS = 90.0
+"""For all nodes together: each starts a process, and may be busy."""
+CURE = "use a URI (s3://...) or a folder that is mounted at the same path on all nodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +93,11 @@ def on_each_node(
         ray.cancel(task, force=True)
     answered = set(done)
     return {
-        node: _answer(task) if task in answered else Failed(reason=_late(seconds))
+        node: _answer(task)
+        if task in answered
+        else Failed(reason=f"no answer within {seconds:g} s")
         for node, task in tasks.items()
     }
-
-
-def _late(seconds: float) -> str:
-    return f"no answer within {seconds:g} s"
 
 
 def _node(told: Mapping[str, Any]) -> Node:
@@ -133,13 +136,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:MOST_REASON]
 
 
-FOLDER = "probe"
-"""Below the study's folder; gone when the check is over."""
-ANSWER_SECONDS = 90.0
-"""For all nodes together: each starts a process, and may be busy."""
-CURE = "use a URI (s3://...) or a folder that is mounted at the same path on all nodes"
-
-
 def check_reach(
     store: Store, data: str, nodes: Sequence[Node], say: Callable[[str], None]
 ) -> None:
@@ -160,80 +156,65 @@ def check_reach(
     """
     if len(nodes) < 2:
         return
-    token = uuid.uuid4().hex
-    place = f"{FOLDER}/{token}"
+    place = f"{PROBES}/{uuid.uuid4().hex}"
+    problems: list[str] = []
+    others: list[str] = []
     try:
-        store.put(f"{place}/driver", token.encode())
-        names = {node.id: f"{place}/{node.id}" for node in nodes}
+        store.put(f"{place}/driver", b"")
         answers = on_each_node(
-            try_from_here, store.uri, place, names, data, seconds=ANSWER_SECONDS, nodes=nodes
+            _reach_from_here, store.uri, place, data, seconds=ANSWER_SECONDS, nodes=nodes
         )
-        heard = {node: answer for node, answer in answers.items() if isinstance(answer, Mapping)}
-        problems = _problems(store, heard, names, data)
-        lacking = {n: a for n, a in answers.items() if isinstance(a, Failed)}
+        for node, answer in answers.items():
+            if not isinstance(answer, Failed):
+                has_arrived = store.exists(f"{place}/{node.id}")
+                problems += _problems(store.uri, data, node, answer, has_arrived=has_arrived)
+            elif isinstance(answer.error, ImportError):
+                others.append(
+                    f"node {node.title} needs the same version of this project as the driver, "
+                    f"got {answer.reason}"
+                )
+            else:
+                say(
+                    f"node {node.title} did not say whether it reaches the storage: "
+                    f"{answer.reason}"
+                )
     finally:
         store.delete(place)
-    for node, failed in lacking.items():
-        if isinstance(failed.error, ImportError):
-            problems.append(
-                f"node {node.title} needs the same version of this project as the driver, "
-                f"got {failed.reason}"
-            )
-        else:
-            say(f"node {node.title} did not say whether it reaches the storage: {failed.reason}")
-    if problems:
-        raise InputError.of(problems)
+    if problems or others:
+        raise InputError.of([*problems, *others])
 
 
-def try_from_here(
-    uri: str, place: str, names: Mapping[str, str], data: str
-) -> dict[str, str | None]:
-    """Return what is wrong with storage and data from this node, None each if nothing is.
+def _reach_from_here(uri: str, place: str, data: str) -> tuple[str | None, str | None]:
+    """Return what is wrong with storage and data from the node whose task this is.
 
-    Runs on each node: looks for the driver's object, and writes the one with this node's name.
+    Looks for the driver's object, and writes one with this node's name.
     """
     import ray
 
-    own = names[ray.get_runtime_context().get_node_id()]
-    return {"storage": _storage_problem(uri, place, own), "data": _data_problem(data)}
+    return _reach(uri, place, data, ray.get_runtime_context().get_node_id())
 
 
-def _storage_problem(uri: str, place: str, own: str) -> str | None:
+def _reach(uri: str, place: str, data: str, own: str) -> tuple[str | None, str | None]:
+    """Return what is wrong with storage and data from a node of this name; None if nothing is."""
+    # Data at a URI are read once, by a task, which says itself what is wrong.
+    absent = None if "://" in data or Path(data).exists() else "has no such file"
     store = Store(uri)
     try:
         if not store.exists(f"{place}/driver"):
-            return "does not see what this process writes there"
-        store.put(own, b"")
+            return "does not see what this process writes there", absent
+        store.put(f"{place}/{own}", b"")
     except Exception as error:
-        return f"cannot use it: {' '.join(str(error).split())[:300]}"
-    return None
-
-
-def _data_problem(data: str) -> str | None:
-    if "://" in data:
-        return None  # read once, by a task, which says itself what is wrong
-    return None if Path(data).exists() else "has no such file"
+        return f"cannot use it: {' '.join(str(error).split())[:300]}", absent
+    return None, absent
 
 
 def _problems(
-    store: Store,
-    answers: Mapping[Node, Mapping[str, str | None]],
-    names: Mapping[str, str],
-    data: str,
-) -> list[str]:
-    found = []
-    for node, answer in answers.items():
-        wrong = answer["storage"]
-        if wrong is None and not store.exists(names[node.id]):
-            wrong = "writes to another place of that name"
+    uri: str, data: str, node: Node, answer: tuple[str | None, str | None], *, has_arrived: bool
+) -> Iterator[str]:
+    unseen = None if has_arrived else "writes to another place of that name"
+    for what, given, wrong in (("storage", uri, answer[0] or unseen), ("data", data, answer[1])):
         if wrong is not None:
-            found.append(
-                f"storage needs a place that every node reaches, got {store.uri}: node "
-                f"{node.title} {wrong}; {CURE}"
+            yield (
+                f"{what} needs a place that every node reaches, got {given}: node {node.title} "
+                f"{wrong}; {CURE}"
             )
-        if answer["data"] is not None:
-            found.append(
-                f"data needs a place that every node reaches, got {data}: node {node.title} "
-                f"{answer['data']}; {CURE}"
-            )
-    return found

@@ -331,7 +331,7 @@ def _shown(words: Sequence[str], users: Sequence[int]) -> Iterator[str]:
 
 def _processes() -> Iterator[tuple[list[str], Sequence[int]]]:
     """Yield the command and the users of every process of this machine."""
-    from ray._private.services import psutil
+    import psutil
 
     for process in psutil.process_iter(["cmdline", "uids"]):
         # A process may have written its title over its command, as one word.

@@ -21,9 +21,6 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
     That is ``RAY_AUTH_TOKEN``, the file at ``RAY_AUTH_TOKEN_PATH``, or ``~/.ray/auth_token``,
     unless ``RAY_AUTH_MODE`` says ``disabled``.
 
-    Args:
-        environment: By default that of the process.
-
     Raises:
         InputError: If others may read the file, or it holds no token.
         TokenRefused: If ``RAY_AUTH_MODE`` says ``token`` and there is none.
@@ -35,14 +32,13 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
     if said := known.get("RAY_AUTH_TOKEN", "").strip():
         return _checked(said, "RAY_AUTH_TOKEN")
     path = token_path(known)
-    if _is_there(path):
-        return _read(path)
-    if known.get("RAY_AUTH_TOKEN_PATH", "").strip() or mode == "token":
+    token = _read(path)
+    if token is None and (known.get("RAY_AUTH_TOKEN_PATH", "").strip() or mode == "token"):
         raise TokenRefused(
             f"a cluster with RAY_AUTH_MODE=token needs its token, got no file {path}: copy it "
             "there from the head (~/.ray/auth_token) and `chmod 600` it"
         )
-    return None
+    return token
 
 
 def own_token() -> str | None:
@@ -113,14 +109,7 @@ def _shut(path: Path) -> None:
             os.close(handle)
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:
-        raise InputError(f"the token {path} cannot be read: {error.strerror}") from None
-
-
-def _read(path: Path) -> str:
+def _read(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -130,6 +119,8 @@ def _read(path: Path) -> str:
                     f"{mode:o}: run `chmod 600 {path}`"
                 )
             content = file.read(LARGEST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise InputError(f"the token {path} cannot be read: {error.strerror}") from None
     return _checked(content.decode("ascii", "replace").strip(), str(path))

@@ -1,7 +1,7 @@
 """The checks of `twohead doctor`: three tables at the end, above them the rules of their rows.
 
 To add one: a fact in `facts.py` (found out by `node.py` or `cluster.py`), a rule that yields each
-problem with its cure, and a row. A rule is over all facts, or by `on_each` over one machine.
+fault with its cure, and a row. A rule is over all facts, or by `on_each` over one machine.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from search.doctor.facts import (
     TokenFacts,
     WayFacts,
 )
-from search.doctor.findings import Check, Problem, fail, names, on_each, warn
+from search.doctor.findings import Check, Fault, fail, names, on_each, warn
 from search.doctor.ports import is_loopback
-from search.doctor.versions import version_problems, versions_told
+from search.doctor.versions import version_faults, versions_told
 from search.text import count, gibibytes
 
 LEAST_DISK = 2**30
@@ -47,13 +47,13 @@ DRIVER = (
     "`nvidia-smi` and TensorFlow must show the same"
 )
 
-Problems = Iterator[Problem]
+Faults = Iterator[Fault]
 
 
 # Nodes: are they there, and do they what they are for?
 
 
-def _silent(machine: Machine, _: ClusterFacts) -> Problems:
+def _silent(machine: Machine, _: ClusterFacts) -> Faults:
     silence = machine.silence
     if silence is None:
         return
@@ -72,7 +72,7 @@ def _silent(machine: Machine, _: ClusterFacts) -> Problems:
         )
 
 
-def _lost_nodes(cluster: ClusterFacts) -> Problems:
+def _lost_nodes(cluster: ClusterFacts) -> Faults:
     yield from on_each(_silent, of_silent=True)(cluster)
     if cluster.dead:
         yield warn(
@@ -86,7 +86,7 @@ def _nodes(cluster: ClusterFacts) -> str:
     return f"{count(len(titles), 'node')}: {names(titles, 6)}"
 
 
-def _busy_head(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _busy_head(machine: Machine, cluster: ClusterFacts) -> Faults:
     if machine.is_head and machine.cpus and len(cluster.machines) > 1:
         yield warn(
             f"offers {machine.cpus:g} CPUs for trials",
@@ -94,7 +94,7 @@ def _busy_head(machine: Machine, cluster: ClusterFacts) -> Problems:
         )
 
 
-def _autoscaler_troubles(cluster: ClusterFacts) -> Problems:
+def _autoscaler_troubles(cluster: ClusterFacts) -> Faults:
     cure = "Read what `ray monitor cluster.yaml` says: mostly a right or a quota is missing"
     if cluster.autoscaler_crash is not None:
         yield fail(f"it ended: {cluster.autoscaler_crash}", cure)
@@ -105,19 +105,17 @@ def _autoscaler_troubles(cluster: ClusterFacts) -> Problems:
 # Access: who gets in?
 
 
-def _open_modes(machine: Machine, _: ClusterFacts) -> Problems:
+def _open_modes(machine: Machine, _: ClusterFacts) -> Faults:
     modes = machine.facts.modes
     wrong = sorted(role for role, mode in modes.items() if (mode or "").lower() != "token")
     if wrong:
         yield fail(f"started without RAY_AUTH_MODE=token: {', '.join(wrong)}", EXPORT)
     elif not modes:
-        yield warn(
-            "no process of Ray lets its environment be seen",
-            "Run this command as the user who started Ray",
-        )
+        what = "no process of Ray lets its environment be seen"
+        yield warn(what, "Run this command as the user who started Ray")
 
 
-def _token_of_node(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _token_of_node(machine: Machine, cluster: ClusterFacts) -> Faults:
     token = machine.facts.token
     yield from _bad_token(token, BRING)
     if token.digest and cluster.own_digest and token.digest != cluster.own_digest:
@@ -125,14 +123,14 @@ def _token_of_node(machine: Machine, cluster: ClusterFacts) -> Problems:
         yield fail(f"another token than the driver's in {where}", BRING)
 
 
-def _own_token(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _own_token(machine: Machine, cluster: ClusterFacts) -> Faults:
     token = machine.facts.token
     if token.problem != "is not there" or cluster.needs_token:
         cure = "Make one with `ray get-auth-token --generate`, or copy the cluster's; chmod 600"
         yield from _bad_token(token, cure)
 
 
-def _bad_token(token: TokenFacts, cure: str) -> Problems:
+def _bad_token(token: TokenFacts, cure: str) -> Faults:
     if token.problem:
         yield fail(f"{token.path} {token.problem}", cure)
         return
@@ -151,13 +149,13 @@ def _where_token_is(cluster: ClusterFacts) -> str:
     return "none yet: a cluster needs one" if token.problem else f"{token.path}, mode 0600"
 
 
-def _strangers(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _strangers(machine: Machine, cluster: ClusterFacts) -> Faults:
     """Yield who answered a stranger, or was not seen to refuse one."""
     told = set()
     for listener in _asked(machine):
-        problems = list(_let_in(listener))
-        yield from problems
-        if problems or _is_guarded(listener):
+        faults = list(_let_in(listener))
+        yield from faults
+        if faults or _is_guarded(listener):
             told.add(listener.holder)
     must = ["control service", *(["dashboard"] if cluster.dashboard else [])]
     missing = [role for role in must if role not in told]
@@ -168,7 +166,7 @@ def _strangers(machine: Machine, cluster: ClusterFacts) -> Problems:
         )
 
 
-def _let_in(listener: Listener) -> Problems:
+def _let_in(listener: Listener) -> Faults:
     answers, where = listener.answers, f"{listener.holder} on port {listener.port}"
     assert answers is not None
     told = (("no token", answers.none), ("a wrong token", answers.wrong))
@@ -196,7 +194,7 @@ def _refusals(cluster: ClusterFacts) -> str:
     return f"without a token and with a wrong one, by {shown}"
 
 
-def _open_dashboard(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _open_dashboard(machine: Machine, cluster: ClusterFacts) -> Faults:
     port = cluster.dashboard.rpartition(":")[2]
     for listener in machine.facts.listeners:
         is_it = listener.is_this_rays and str(listener.port) == port
@@ -208,7 +206,7 @@ def _open_dashboard(machine: Machine, cluster: ClusterFacts) -> Problems:
             )
 
 
-def _open_ports(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _open_ports(machine: Machine, cluster: ClusterFacts) -> Faults:
     """Yield what else is reached from outside; others' ports once for all nodes of a machine."""
     world = _reached(machine)
     if any(one.answers is not None and one.answers.by == "metrics" for one in world):
@@ -247,7 +245,7 @@ def _ports_of(machine: Machine) -> str:
     return ", ".join(told)
 
 
-def _own_ports(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _own_ports(machine: Machine, cluster: ClusterFacts) -> Faults:
     """Yield who reaches a Ray here: one that a study would start, and any that runs."""
     if cluster.auth_mode.strip().lower() == "disabled":
         yield warn(
@@ -264,7 +262,7 @@ def _own_ports(machine: Machine, cluster: ClusterFacts) -> Problems:
         )
 
 
-def _no_private_folder(cluster: ClusterFacts) -> Problems:
+def _no_private_folder(cluster: ClusterFacts) -> Faults:
     against = "; ".join(f"{base} {why}" for base, why in cluster.ray_folders if why is not None)
     cure = "Let RAY_TMPDIR name a folder of your own with a short path"
     if all(why is not None for _, why in cluster.ray_folders):
@@ -278,7 +276,7 @@ def _private_folder(cluster: ClusterFacts) -> str:
     return f"a study's Ray lives in {taken}, where no other user enters it"
 
 
-def _hidden_packages(cluster: ClusterFacts) -> Problems:
+def _hidden_packages(cluster: ClusterFacts) -> Faults:
     if file := cluster.hiding_file:
         yield warn(
             f"{file} is what a script or `python -m` that is started here imports in our place",
@@ -289,7 +287,7 @@ def _hidden_packages(cluster: ClusterFacts) -> Problems:
 # Machines: is what they have enough?
 
 
-def _full_disks(machine: Machine, _: ClusterFacts) -> Problems:
+def _full_disks(machine: Machine, _: ClusterFacts) -> Faults:
     for disk in _disks(machine):
         what = f"{disk.path} ({disk.use})"
         shown = f"{what} has {gibibytes(disk.free)} free of {gibibytes(disk.total)}"
@@ -316,7 +314,7 @@ def _disks(machine: Machine) -> list[DiskRoom]:
     return [*machine.facts.disks, *([storage] if storage else [])]
 
 
-def _small_shm(machine: Machine, _: ClusterFacts) -> Problems:
+def _small_shm(machine: Machine, _: ClusterFacts) -> Faults:
     shm = machine.facts.shm
     cure = "Delete what was left in /dev/shm, or mount it larger (`--shm-size` in docker)"
     if shm.problem is not None:
@@ -328,20 +326,20 @@ def _small_shm(machine: Machine, _: ClusterFacts) -> Problems:
         yield fail(f"/dev/shm has {gibibytes(shm.free)} free", cure)
 
 
-def _scarce_memory(machine: Machine, _: ClusterFacts) -> Problems:
+def _scarce_memory(machine: Machine, _: ClusterFacts) -> Faults:
     free, total = machine.facts.memory_available, machine.facts.memory_total
     if free < SCARCE_MEMORY:  # Ray ends processes where it runs out
         what = f"{gibibytes(free)} available of {gibibytes(total)}"
         yield warn(what, "End what else runs there, or take a larger machine")
 
 
-def _few_files(machine: Machine, _: ClusterFacts) -> Problems:
+def _few_files(machine: Machine, _: ClusterFacts) -> Faults:
     if machine.facts.open_files < LEAST_FILES:
         what = f"at most {machine.facts.open_files}"
         yield warn(what, "Put `ulimit -n 65536;` before `ray start`")
 
 
-def _wrong_clock(machine: Machine, _: ClusterFacts) -> Problems:
+def _wrong_clock(machine: Machine, _: ClusterFacts) -> Faults:
     if machine.facts.skew is None:
         yield warn(
             "its clock could not be compared",
@@ -365,7 +363,7 @@ def _widest_skew(cluster: ClusterFacts) -> str:
     return f"within {max([0.001, *bounds]):.3g} s of the driver's"
 
 
-def _missing_gpus(machine: Machine, _: ClusterFacts) -> Problems:
+def _missing_gpus(machine: Machine, _: ClusterFacts) -> Faults:
     gpu = machine.gpu
     if gpu is None or not machine.gpus or gpu.is_simulated:
         return
@@ -389,7 +387,7 @@ def _gpus(cluster: ClusterFacts) -> str:
     return f"{total:g} promised and seen by TensorFlow on {count(len(promised), 'node')}"
 
 
-def _unusable_storage(cluster: ClusterFacts) -> Problems:
+def _unusable_storage(cluster: ClusterFacts) -> Faults:
     if cluster.storage:
         yield from on_each(_unusable)(cluster)
     else:
@@ -400,7 +398,7 @@ def _unusable_storage(cluster: ClusterFacts) -> Problems:
         )
 
 
-def _unusable(machine: Machine, cluster: ClusterFacts) -> Problems:
+def _unusable(machine: Machine, cluster: ClusterFacts) -> Faults:
     told = machine.storage
     failed = next((step for step in STEPS if told and step in told.errors), None)
     if told and failed:
@@ -426,7 +424,7 @@ def _usable_storage(cluster: ClusterFacts) -> str:
 # The way from here to a cluster
 
 
-def _open_jobs(way: WayFacts) -> Problems:
+def _open_jobs(way: WayFacts) -> Faults:
     if way.open_to:
         yield fail(f"jobs are taken with {' and '.join(way.open_to)}", EXPORT)
     elif not way.takes_ours:
@@ -434,7 +432,7 @@ def _open_jobs(way: WayFacts) -> Problems:
         yield fail("the cluster refuses this machine's token", cure)
 
 
-def _other_ray(way: WayFacts) -> Problems:
+def _other_ray(way: WayFacts) -> Faults:
     here, there = way.ray
     if there is None:
         yield warn("no version was told", "Look whether this is the dashboard of a Ray")
@@ -443,13 +441,13 @@ def _other_ray(way: WayFacts) -> Problems:
         yield fail(f"{here} here, {there} on the cluster", cure)
 
 
-def _missing_tools(way: WayFacts) -> Problems:
+def _missing_tools(way: WayFacts) -> Faults:
     if missing := way.missing_tools:
         cure = f"Install {' and '.join(missing)} on the machine that you run `ray up` on"
         yield warn(f"{', '.join(missing)} not found: `ray up` needs it", cure)
 
 
-def _other_release(way: WayFacts) -> Problems:
+def _other_release(way: WayFacts) -> Faults:
     here, there = way.releases
     if here != there:
         yield warn(
@@ -462,7 +460,7 @@ def _least(cluster: ClusterFacts, fact: Callable[[Machine], int]) -> int:
     return min(map(fact, cluster.answered), default=0)
 
 
-VERSIONS = Check("versions", version_problems, versions_told)
+VERSIONS = Check("versions", version_faults, versions_told)
 GPUS = Check("GPUs", on_each(_missing_gpus, of_silent=True), _gpus)
 STORAGE = Check("storage", _unusable_storage, _usable_storage)
 ROOM = (

@@ -2,9 +2,8 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -43,15 +42,19 @@ def cluster_facts(storage: str) -> ClusterFacts:
         storage: A path or URI to try on every node; empty for none.
     """
     import ray
+    from ray._private.worker import get_dashboard_url
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     salt = secrets.token_bytes(16)
     nodes = living_nodes()
     gcs = ray.get_runtime_context().gcs_address
     head = next((node.id for node in nodes if node.is_head), None)
-    with travelling(), ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+    _let_travel()
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         gpus = pool.submit(_gpus, nodes)
         stored = pool.submit(_storage, nodes, storage)
-        clock = _clock()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        clock = ray.remote(num_cpus=0, scheduling_strategy=here)(doctor_node.Clock).remote()
         told = on_each_node(doctor_node.node_facts, gcs, head, salt, clock, seconds=FACTS_SECONDS)
         ray.kill(clock)
         answers = [told.get(node) or Failed(reason="no answer") for node in nodes]
@@ -65,7 +68,7 @@ def cluster_facts(storage: str) -> ClusterFacts:
         storage=shown_storage(storage),
         dead=_dead(nodes),
         own_digest=doctor_node.digest_of(own_token(), salt),
-        dashboard=_dashboard(),
+        dashboard=str(get_dashboard_url() or ""),
         has_autoscaler=any("autoscaler" in m.told.modes for m in machines if m.is_head and m.told),
         autoscaler_crash=_autoscaler_crash(),
         autoscaler_troubles=_lost_nodes() + _failed_launches(),
@@ -77,27 +80,12 @@ def shown_storage(uri: str) -> str:
     return without_keys(uri).partition("?")[0]
 
 
-@contextmanager
-def travelling() -> Iterator[None]:
-    """Let our modules travel by value for the time being."""
+def _let_travel() -> None:
+    """Have our modules travel by value from now on; nothing else refers to them in a task."""
     from ray import cloudpickle
 
     for module in TRAVELLING:
         cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in TRAVELLING:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _clock() -> Any:
-    """Start what tells this machine's time to the nodes."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(doctor_node.Clock).remote()
 
 
 def _machine(node: Node, told: NodeFacts | Failed) -> Machine:
@@ -168,19 +156,16 @@ def _storage(nodes: Sequence[Node], uri: str) -> Mapping[Node, StorageFacts]:
     titles = {node.id: title for node, title in able.items()}
     for node, unseen in _ask([*able], doctor_node.unseen_probes, uri, run, [*titles]).items():
         if isinstance(unseen, Failed):
-            facts[node] = _failed(facts[node], "read", unseen.reason)
+            errors = {**facts[node].errors, "read": unseen.reason}
+            facts[node] = replace(facts[node], errors=errors)
         else:
             facts[node] = replace(facts[node], unseen=[titles[name] for name in unseen])
     made = [node.id for node in able if facts[node].made]
     for node, error in _ask([*able], doctor_node.remove_probe, uri, run, made).items():
         if error is not None:
             why = error.reason if isinstance(error, Failed) else error
-            facts[node] = _failed(facts[node], "delete", why)
+            facts[node] = replace(facts[node], errors={**facts[node].errors, "delete": why})
     return facts
-
-
-def _failed(facts: StorageFacts, step: str, why: str) -> StorageFacts:
-    return replace(facts, errors={**facts.errors, step: why})
 
 
 def _ask(nodes: Sequence[Node], function: Callable[..., Any], *arguments: Any) -> dict[Node, Any]:
@@ -201,12 +186,6 @@ def _dead(living: Sequence[Node]) -> list[str]:
         words = str(told.get("DeathReasonMessage") or "no reason is known").split()
         lines.append(f"{address} ({' '.join(words)[:80]}{again})")
     return lines
-
-
-def _dashboard() -> str:
-    from ray._private.worker import get_dashboard_url
-
-    return str(get_dashboard_url() or "")
 
 
 def _autoscaler_crash() -> str | None:

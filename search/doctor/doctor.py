@@ -10,10 +10,11 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -69,16 +70,16 @@ NARROWEST = 60
 def doctor(args: Namespace, console: Console) -> int:
     """Print whether this machine, or a cluster, is fit."""
     with redirect_stdout(sys.stderr):  # where Ray's own remarks belong: this is read by programs
-        parts = examine(args.address, args.storage)
-    told = page_to_dict(parts)
+        parts = _examine(args.address, args.storage)
+    told = _page_to_dict(parts)
     if args.json:
         console.file.write(to_text(told) + "\n")
     else:
-        print_page(console, parts)
+        _print_page(console, parts)
     return 0 if told["fit"] else UNFIT
 
 
-def examine(address: str | None, storage: str | None) -> list[Part]:
+def _examine(address: str | None, storage: str | None) -> list[Part]:
     """Return all findings, about this machine or about a cluster.
 
     Args:
@@ -90,14 +91,14 @@ def examine(address: str | None, storage: str | None) -> list[Part]:
         InputError: If an address is none.
     """
     if address is not None:
-        machine = judge(checks.MACHINE, machine_facts("", needs_token=True))
+        machine = judge(checks.MACHINE, _machine_facts("", needs_token=True))
         return [(MACHINE, machine), *_far(address, storage)]
     if joined_address():
         return [(CLUSTER, _joined_cluster(storage))]
-    return [(MACHINE, judge(checks.ALONE, machine_facts(storage or "studies")))]
+    return [(MACHINE, judge(checks.ALONE, _machine_facts(storage or "studies")))]
 
 
-def machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
+def _machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
     """Return what can be seen of this machine alone.
 
     Args:
@@ -124,7 +125,7 @@ def machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
     )
 
 
-def way_facts(address: str) -> WayFacts:
+def _way_facts(address: str) -> WayFacts:
     """Return what can be seen of the way to a cluster's dashboard, from here.
 
     Args:
@@ -132,22 +133,22 @@ def way_facts(address: str) -> WayFacts:
     """
     own = own_token()
     tokens = {"no token": None, "a wrong token": WRONG_TOKEN}
-    answers = {who: ask_page(address, token)[0] for who, token in tokens.items()}
+    answers = {who: _ask_page(address, token)[0] for who, token in tokens.items()}
     try:
-        page = ask_page(address, own, "/api/version")[1]
+        page = _ask_page(address, own, "/api/version")[1]
         ray = str(json.loads(page)["ray_version"])
     except (ValueError, LookupError, TypeError):
         ray = None
     return WayFacts(
         address=address,
         open_to=[who for who, status in answers.items() if status not in {401, 403}],
-        takes_ours=ask_page(address, own)[0] == 200,
+        takes_ours=_ask_page(address, own)[0] == 200,
         ray=(version_of("ray"), ray),
         missing_tools=[tool for tool in TOOLS if shutil.which(tool) is None],
     )
 
 
-def ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
+def _ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
     """Return status and content of a page of a dashboard; 0 if there is no answer."""
     parts = urlsplit(address)
     is_secure = parts.scheme == "https"
@@ -166,7 +167,7 @@ def _far(address: str, storage: str | None) -> list[Part]:
     check_no_key("--storage", storage or "")
     try:
         with Client(address) as client:
-            way = way_facts(client.address)
+            way = _way_facts(client.address)
             found = judge(checks.WAY, way)
             try:
                 answer = client.relay("doctor", {"storage": storage, "json": True})
@@ -179,7 +180,7 @@ def _far(address: str, storage: str | None) -> list[Part]:
     try:
         told = json.loads(answer.out)
         way = replace(way, releases=(version_of(OURS), told["versions"].get(OURS)))
-        return [(WAY, [*found, *judge([checks.RELEASE], way)]), *page_from_dict(told)]
+        return [(WAY, [*found, *judge([checks.RELEASE], way)]), *_page_from_dict(told)]
     except (ValueError, LookupError, TypeError):
         said = answer.err or answer.out or f"status {answer.status}"
         return [(WAY, found), (CLUSTER, [_one("job", said, JOB)])]
@@ -251,7 +252,7 @@ def _joined(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def print_page(console: Console, parts: Sequence[Part]) -> None:
+def _print_page(console: Console, parts: Sequence[Part]) -> None:
     """Print all findings, one below the other, each failing one with its cures."""
     width = max(NARROWEST, console.width)
     for title, findings in parts:
@@ -261,28 +262,26 @@ def print_page(console: Console, parts: Sequence[Part]) -> None:
     console.print(Text(_verdict(parts), style="bold"), soft_wrap=True)
 
 
-def page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
+def _page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
     """Return all findings, and this process' versions, as plain JSON values."""
     return {
         "fit": all(each.state != "FAIL" for _, findings in parts for each in findings),
         "versions": {name: version_of(name) for name in PACKAGES},
         "parts": [
-            {"title": title, "findings": [each.to_dict() for each in findings]}
+            {"title": title, "findings": [asdict(each) for each in findings]}
             for title, findings in parts
         ],
     }
 
 
-def page_from_dict(told: Mapping[str, Any]) -> list[Part]:
-    """Return what `page_to_dict` was given.
+def _page_from_dict(told: Mapping[str, Any]) -> list[Part]:
+    """Return what `_page_to_dict` was given.
 
     Raises:
-        LookupError: If it is nothing of that kind.
-        TypeError: The same.
+        LookupError, TypeError, ValueError: If it is nothing of that kind.
     """
     return [
-        (str(part["title"]), [Finding.from_dict(one) for one in part["findings"]])
-        for part in told["parts"]
+        (part["title"], msgspec.convert(part["findings"], list[Finding])) for part in told["parts"]
     ]
 
 

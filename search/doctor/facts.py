@@ -33,7 +33,7 @@ class PortAnswers:
     """What a port says to no token, to a wrong one, and to ours."""
 
     by: str
-    """How it speaks: ``http``, ``metrics`` or ``grpc``."""
+    """``http``, ``metrics`` or ``grpc``."""
     none: Answer
     wrong: Answer
     right: Answer = "silent"
@@ -47,7 +47,7 @@ class Listener:
     address: str
     port: int
     holder: str
-    """The role in Ray, or the name, of the process."""
+    """The process: its role in Ray, or its name."""
     is_rays: bool
     is_this_rays: bool
     """Whether it belongs to the very Ray and node that is examined."""
@@ -61,9 +61,7 @@ class DiskRoom:
 
     path: str
     use: str
-    """What the folder is for."""
     problem: str | None = None
-    """Why nothing is known of it."""
     free: int = 0
     total: int = 0
     has_inodes: bool = True
@@ -90,7 +88,7 @@ class NodeFacts:
     memory_available: int
     """In bytes."""
     open_files: int
-    """How many a process of Ray's may hold."""
+    """How many a process of Ray's may hold open."""
     skew: tuple[float, float] | None = None
     """Bounds of how far its clock is ahead of the driver's, in seconds."""
 
@@ -113,7 +111,7 @@ class StorageFacts:
     unseen: Sequence[str] = ()
     """The machines whose probes it does not see."""
     made: bool = False
-    """Whether the storage's folder had to be made."""
+    """Whether the storage's folder had to be made for the probe."""
     disk: DiskRoom | None = None
     """None if it is not on a disk of this machine."""
 
@@ -193,9 +191,8 @@ class WayFacts:
 
     address: str
     open_to: Sequence[str]
-    """Who is answered without our token."""
+    """Who else is answered, as words."""
     takes_ours: bool
-    """Whether our token is answered."""
     ray: tuple[str | None, str | None]
     """The version here and there; None where none is told."""
     missing_tools: Sequence[str]

@@ -66,12 +66,12 @@ def node_facts(gcs: str, head: str | None, salt: bytes, clock: Any = None) -> No
         machine=_machine(),
         python=platform.python_version(),
         versions={name: version_of(name) for name in PACKAGES},
-        code=code_digest(),
-        token=token_facts(salt),
+        code=_code_digest(),
+        token=_token_facts(salt),
         modes=auth_modes(node),
         listeners=listeners(node),
-        disks=[disk_room(folder, use) for folder, use in folders],
-        shm=disk_room("/dev/shm", "shared memory"),
+        disks=[_disk_room(folder, use) for folder, use in folders],
+        shm=_disk_room("/dev/shm", "shared memory"),
         memory_total=memory.total,
         memory_available=memory.available,
         open_files=2**31 if soft == psutil.RLIM_INFINITY else soft,
@@ -115,7 +115,7 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def code_digest() -> str | None:
+def _code_digest() -> str | None:
     """Return one value for all our source files; None if they are not there."""
     digest = hashlib.sha256()
     for package in CODE:
@@ -129,7 +129,7 @@ def code_digest() -> str | None:
     return digest.hexdigest()
 
 
-def token_facts(salt: bytes) -> TokenFacts:
+def _token_facts(salt: bytes) -> TokenFacts:
     """Return where this machine's token lies, and who may read it."""
     file = token_path(os.environ)
     facts = TokenFacts(path=str(file))
@@ -155,7 +155,7 @@ def digest_of(token: str | None, salt: bytes) -> str | None:
     return hashlib.sha256(salt + stripped.encode()).hexdigest() if stripped else None
 
 
-def disk_room(folder: str, use: str) -> DiskRoom:
+def _disk_room(folder: str, use: str) -> DiskRoom:
     """Return the room of a folder; of the next one above if it is not there."""
     place = Path(folder)
     while not place.exists() and place != place.parent:
@@ -170,18 +170,13 @@ def disk_room(folder: str, use: str) -> DiskRoom:
 
 
 def write_probe(uri: str, run: str) -> StorageFacts:
-    """Write this machine's probe into a storage, read it back and find it listed.
-
-    Args:
-        uri: The storage.
-        run: What tells this examination from others; no ``/`` in it.
-    """
+    """Write this machine's probe of a run of `doctor`, read it back and find it listed."""
     store = _opened(uri)
     if isinstance(store, str):
         return StorageFacts(errors={"write": store})
     root, name = store.root, probe_name()
     path, content = f"{PROBES}/{run}/{name}", name.encode()
-    disk = None if root is None else disk_room(str(root), "storage")
+    disk = None if root is None else _disk_room(str(root), "storage")
     facts = StorageFacts(made=root is not None and not root.exists(), disk=disk)
     step = "write"
     try:
@@ -208,10 +203,7 @@ def unseen_probes(uri: str, run: str, names: Sequence[str]) -> list[str]:
 def remove_probe(uri: str, run: str, made: Sequence[str]) -> str | None:
     """Delete this machine's probe, and the folders that are empty then; return its error.
 
-    Args:
-        uri: The storage.
-        run: As in `write_probe`.
-        made: The machines, by `probe_name`, that had to make the storage's folder.
+    The storage's own folder is one of them where this machine is among those that ``made`` it.
     """
     store, name, failed = _opened(uri), probe_name(), None
     if isinstance(store, str):
@@ -238,9 +230,6 @@ def gpu_facts(seconds: float) -> GpuFacts:
     """Return how many GPUs TensorFlow sees on this machine; asked in a process of its own.
 
     It sees those that Ray offers: a task without a GPU has an empty ``CUDA_VISIBLE_DEVICES``.
-
-    Args:
-        seconds: How long TensorFlow may take.
     """
     if os.environ.get("TWOHEAD_SIMULATED_GPU") == "1":
         return GpuFacts(is_simulated=True)

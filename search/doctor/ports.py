@@ -85,19 +85,14 @@ class RayNode:
             return False
         if role not in HEADS_OWN:
             return self.raylet in (process.pid, process.info["ppid"])
-        line, session = line_of(process), os.path.basename(self.session or "\0")
+        line, session = _line_of(process), os.path.basename(self.session or "\0")
         return self.is_head and (
             self.gcs in line or session in line or self.gcs in _line(process.info["ppid"])
         )
 
 
 def this_node(gcs: str = "", head: str | None = None) -> RayNode:
-    """Return the node of Ray that this process belongs to.
-
-    Args:
-        gcs: The address of the Ray's control service.
-        head: Ray's id of the node where that runs.
-    """
+    """Return the node of Ray that this process belongs to; ``head`` is the id of its head."""
     raylet = raylet_of_this()
     if raylet is None:
         return RayNode()
@@ -109,7 +104,7 @@ def this_node(gcs: str = "", head: str | None = None) -> RayNode:
 def raylet_of_this() -> int | None:
     """Return the process id of the raylet that started this process; None outside of Ray."""
     parent = os.getppid()
-    return parent if role_of(_line(parent)) == "raylet" else None
+    return parent if _role_of(_line(parent)) == "raylet" else None
 
 
 def node_id() -> str:
@@ -121,16 +116,16 @@ def node_id() -> str:
 
 def processes() -> dict[int, psutil.Process]:
     """Return the processes of this machine by id, each with what this user may see of it."""
-    attributes = ["cmdline", "name", "ppid", "uids"]
-    return {process.pid: process for process in psutil.process_iter(attributes)}
+    seen = psutil.process_iter(["cmdline", "name", "ppid", "uids"])
+    return {process.pid: process for process in seen}
 
 
-def line_of(process: psutil.Process) -> str:
+def _line_of(process: psutil.Process) -> str:
     """Return the command line of one of `processes`."""
     return " ".join(process.info["cmdline"] or ())
 
 
-def role_of(line: str) -> str | None:
+def _role_of(line: str) -> str | None:
     """Return what a command line is in Ray; None if it is none of Ray's."""
     return next((role for mark, role in ROLES if mark in line), None)
 
@@ -143,7 +138,7 @@ def environment_of(pid: int | None) -> dict[str, str]:
         return {}
 
 
-def listeners(node: RayNode) -> tuple[Listener, ...]:
+def listeners(node: RayNode) -> list[Listener]:
     """Return every port that is listened on here, and what those of this Ray say to strangers.
 
     A Ray port is asked without a token, with a wrong one, and with ours, for what changes
@@ -162,7 +157,7 @@ def listeners(node: RayNode) -> tuple[Listener, ...]:
             found[listener.address, listener.port] = listener
     ordered = [found[key] for key in sorted(found, key=lambda key: (key[1], key[0]))]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return tuple(pool.map(_asked, ordered))
+        return list(pool.map(_asked, ordered))
 
 
 def auth_modes(node: RayNode) -> dict[str, str | None]:
@@ -172,8 +167,8 @@ def auth_modes(node: RayNode) -> dict[str, str | None]:
     """
     modes: dict[str, str | None] = {}
     for pid, process in processes().items():
-        line = line_of(process)
-        role = role_of(line)
+        line = _line_of(process)
+        role = _role_of(line)
         if role is None or line.startswith(RETITLED) or not node.owns(process, role):
             continue
         if environment := environment_of(pid):
@@ -193,22 +188,23 @@ def is_loopback(address: str) -> bool:
 
 def ask_port(holder: str, host: str, port: int) -> PortAnswers:
     """Ask a port without a token, with a wrong one, and with ours."""
-    own = own_token()
-    tokens = {"none": None, "wrong": WRONG_TOKEN} | ({"right": own} if own else {})
-    by, first = ask_http(host, port, None)
-    if first is None:
-        told = {name: ask_grpc(holder, host, port, token) for name, token in tokens.items()}
-        return PortAnswers(by="grpc", **told)
-    told = {name: ask_http(host, port, token)[1] or "silent" for name, token in tokens.items()}
-    return PortAnswers(by=by, **told)
+
+    def ask(token: str | None) -> Answer:
+        if by:
+            return _ask_http(host, port, token)[1] or "silent"
+        return ask_grpc(holder, host, port, token)
+
+    by, own = _ask_http(host, port, None)[0], own_token()
+    right = ask(own) if own else "silent"
+    return PortAnswers(by=by or "grpc", none=ask(None), wrong=ask(WRONG_TOKEN), right=right)
 
 
-def ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
-    """Ask for a page; Ray looks at the token before it looks whether there is one.
+def _ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
+    """Ask for a page: Ray looks at the token before it looks whether there is one.
 
     Returns:
-        What listens there (``http``, or ``metrics`` if it tells those), and its answer; None
-        if it does not speak HTTP.
+        What listens there (``http``, or ``metrics`` if it tells those; empty if it does not speak
+        HTTP), and its answer.
     """
     connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
     try:
@@ -256,7 +252,7 @@ def ask_grpc(holder: str, host: str, port: int, token: str | None) -> Answer:
 
 
 def _listener(address: str, port: int, process: psutil.Process | None, node: RayNode) -> Listener:
-    role = None if process is None else role_of(line_of(process))
+    role = None if process is None else _role_of(_line_of(process))
     name = WITHOUT_A_NAME if process is None else process.info["name"] or WITHOUT_A_NAME
     plain = ipaddress.ip_address(address)
     return Listener(

@@ -8,7 +8,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from search.doctor.facts import ClusterFacts, Machine
-from search.doctor.findings import Problem, fail, on_each, warn
+from search.doctor.findings import Fault, fail, on_each, warn
 
 OURS = "twohead-search"
 INSTALL = (
@@ -20,27 +20,22 @@ INSTALL = (
 def declared_bounds() -> dict[str, SpecifierSet]:
     """Return what the installed distribution asks of its packages; empty if there is none."""
     try:
-        return bounds_of(metadata.requires(OURS) or [])
+        return _bounds_of(metadata.requires(OURS) or [])
     except metadata.PackageNotFoundError:
         return {}
 
 
-def bounds_of(required: Iterable[str]) -> dict[str, SpecifierSet]:
-    """Return the bounds of requirements by package; those of extras are left out.
-
-    Example:
-        >>> bounds_of(["ray[default]>=2.60,<2.61", 'torch>=2; extra == "gp"'])
-        {'ray': <SpecifierSet('<2.61,>=2.60')>}
-    """
+def _bounds_of(required: Iterable[str]) -> dict[str, SpecifierSet]:
+    """Return the bounds of requirements by package; those of extras are left out."""
     requirements = [Requirement(line) for line in required]
     return {one.name.lower(): one.specifier for one in requirements if one.marker is None}
 
 
-def is_older(version: str, other: str) -> bool:
+def _is_older(version: str, other: str) -> bool:
     """Tell whether a version comes before another; what is no version comes before all.
 
     Example:
-        >>> is_older("3.9", "3.15.1"), is_older("2.60.0", "2.60"), is_older("2.61.0rc1", "2.61")
+        >>> _is_older("3.9", "3.15.1"), _is_older("2.60.0", "2.60"), _is_older("2.61.0rc1", "2.61")
         (True, False, True)
     """
     try:
@@ -49,7 +44,7 @@ def is_older(version: str, other: str) -> bool:
         return True
 
 
-def version_problems(cluster: ClusterFacts) -> Iterator[Problem]:
+def version_faults(cluster: ClusterFacts) -> Iterator[Fault]:
     """Yield where machines do not run the same, or something older than what is safe."""
     yield from on_each(_of_one)(cluster)
     if not cluster.bounds:
@@ -70,7 +65,7 @@ def versions_told(cluster: ClusterFacts) -> str:
     return ", ".join(told) + (f"; the same on {num} nodes" if num > 1 else "")
 
 
-def _of_one(machine: Machine, cluster: ClusterFacts) -> Iterator[Problem]:
+def _of_one(machine: Machine, cluster: ClusterFacts) -> Iterator[Fault]:
     facts, first = machine.facts, cluster.answered[0]
     for name, found in facts.versions.items():
         yield from _bounded(name, found, cluster.bounds)
@@ -94,13 +89,13 @@ def _of_one(machine: Machine, cluster: ClusterFacts) -> Iterator[Problem]:
 
 def _bounded(
     name: str, version: str | None, bounds: Mapping[str, SpecifierSet]
-) -> Iterator[Problem]:
+) -> Iterator[Fault]:
     if version is None:
         if bounds:
             yield fail(f"{name} is not installed", INSTALL)
         return
     for bound in bounds.get(name, ()):
-        if bound.operator == ">=" and is_older(version, bound.version):
+        if bound.operator == ">=" and _is_older(version, bound.version):
             yield fail(f"{name} {version} is older than {bound.version}", INSTALL)
-        if bound.operator == "<" and not is_older(version, bound.version):
+        if bound.operator == "<" and not _is_older(version, bound.version):
             yield warn(f"{name} {version} was not tried: below {bound.version} is", INSTALL)

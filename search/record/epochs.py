@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.record.history import TrialHistory, counts, trial_history
-from search.record.replay import TrialDecisions
-from search.record.segments import Moved
-from trainables.storage.sealed import DamagedRecord, records, seal, unseal
+from search.record.compaction import Moved, Piece, delete_packed, open_piece
+from search.record.history import TrialRecord, counts
+from trainables.storage.sealed import DamagedRecord, records, seal
 from trainables.storage.store import Store
 from trainables.trial import measurement
 from trainables.trial.measurement import Measurement
@@ -20,69 +19,67 @@ BLOCK_SIZE = 500
 """Trials in one pack of folded trials."""
 
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})(?:-(\d{{6,}}))?(?:\.g(\d{{6,}}))?\.json")
+_Trials = Mapping[int, TrialRecord]
+"""By number: what was decided of each."""
 
 
 @dataclass(slots=True)
 class _Listing:
     """Which objects there are, at one moment."""
 
-    epochs: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """By trial number: the names of its measurements."""
-    singles: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """By trial number: the newest generation that folded it, and the name of what it wrote."""
-    blocks: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """By block (number // BLOCK_SIZE): the newest generation that packed it, and the name."""
-    outdated: list[tuple[int, int, str]] = field(default_factory=list)
-    """Folded trials that newer ones replace: (generation, number, name)."""
+    epochs: dict[int, list[Piece]] = field(default_factory=lambda: defaultdict(list))
+    """By trial number: its measurements."""
+    folded: list[Piece] = field(default_factory=list)
+    """Folded trials and blocks of them, also what newer ones replace."""
+    singles: dict[int, Piece] = field(default_factory=dict)
+    """By trial number: what the newest generation folded."""
+    blocks: dict[int, Piece] = field(default_factory=dict)
+    """By block (number // BLOCK_SIZE): what the newest generation packed."""
     opened: dict[str, dict[int, Any]] = field(default_factory=dict)
-    """Content of the packs that were looked into, by name and trial number."""
+    """Content of the blocks that were looked into, by name and trial number."""
 
 
-class MeasurementFiles:
+class EpochFiles:
     """Reads, folds and packs the measurements of a study; remembers what cannot change."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects: dict[str, Measurement] = {}
-        self._done: dict[int, tuple[TrialDecisions, TrialHistory]] = {}
+        self._done: dict[int, tuple[TrialRecord, TrialRecord]] = {}
+        """Of trials that have ended: as decided, and joined with all their epochs."""
         self._folded: set[int] = set()
+        """Trials all of whose epochs were found folded."""
 
-    def join(self, trials: Mapping[int, TrialDecisions]) -> Iterator[TrialHistory]:
-        """Return the history of each trial, in the order given.
+    def join(self, trials: _Trials) -> Iterator[TrialRecord]:
+        """Return each trial with its measurements, in the order given.
 
         Raises:
             Moved: If an epoch of an ended trial is missing.
             DamagedRecord: If an object is not what was written, or is none of the study's.
         """
         listing = self._list()
-        self._objects = {
-            path: self._objects[path]
-            for paths in listing.epochs.values()
-            for path in paths
-            if path in self._objects
-        }
-        return (self._join(number, trials[number], listing) for number in trials)
+        there = {piece.path for pieces in listing.epochs.values() for piece in pieces}
+        self._objects = {path: one for path, one in self._objects.items() if path in there}
+        return (self._join(trial, listing) for trial in trials.values())
 
-    def of_trial(self, number: int, decisions: TrialDecisions) -> TrialHistory:
-        """Return the history of one trial; raises what `join` raises.
+    def of_trial(self, trial: TrialRecord) -> TrialRecord:
+        """Return one trial with its measurements; raises what `join` raises.
 
         Of a trial's first attempt all names are known, so that nothing has to be listed: what a
         decision costs does not grow with the study.
         """
-        done = self._done.get(number)
-        if done is not None and done[0] == decisions:
+        done = self._done.get(trial.number)
+        if done is not None and done[0] == trial:
             return done[1]
-        if len(decisions.attempts) == 1:
-            found = self._objects_of(decisions, self._names_of_first(number, decisions))
-            history = trial_history(number, decisions, found)
-            if decisions.ended is None:
-                return history
-            if len(history.measurements) == decisions.ended.epoch:
-                self._done[number] = (decisions, history)
-                return history
-        return self._join(number, decisions, self._list())
+        if len(trial.attempts) == 1:
+            joined = trial.joined(self._first_attempt(trial))
+            if joined.num_epochs == trial.epoch:
+                self._done[trial.number] = (trial, joined)
+            if not trial.has_ended or joined.num_epochs == trial.epoch:
+                return joined
+        return self._join(trial, self._list())
 
-    def fold(self, trials: Mapping[int, TrialDecisions], generation: int) -> None:
+    def fold(self, trials: _Trials, generation: int) -> None:
         """Put the epochs of each ended trial into one object, then delete them.
 
         Interrupted anywhere it loses nothing, and another call finishes the work. Also deletes
@@ -101,162 +98,130 @@ class MeasurementFiles:
             StorageError: If the storage refuses; also what `join` raises.
         """
         listing = self._list()
-        touched = set()
+        blocks = {number // BLOCK_SIZE for number in listing.singles}
         for number in sorted(listing.epochs.keys() & trials.keys()):
-            if trials[number].ended is None:
-                continue
-            touched.add(number // BLOCK_SIZE)
-            if not _is_one_object(number, trials[number], listing):
-                self._fold(number, trials[number], listing, generation)
-                self._delete(_epochs_of(number, listing, generation))
-        for block in touched | {number // BLOCK_SIZE for number in listing.singles}:
+            if trials[number].has_ended:
+                blocks.add(number // BLOCK_SIZE)
+                if not _is_one_object(trials[number], listing):
+                    self._fold(trials[number], listing, generation)
+                    self._delete(listing.epochs[number], generation)
+        for block in blocks:
             numbers = range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
-            if all(n in trials and trials[n].ended is not None for n in numbers):
-                self._pack(block, trials, generation)
+            if all(n in trials and trials[n].has_ended for n in numbers):
+                self._pack(block, [trials[n] for n in numbers], generation)
 
-    def _join(self, number: int, decisions: TrialDecisions, listing: _Listing) -> TrialHistory:
-        ended = decisions.ended
-        done = self._done.get(number)
-        if done is not None and done[0] == decisions:
+    def _join(self, trial: TrialRecord, listing: _Listing) -> TrialRecord:
+        done = self._done.get(trial.number)
+        if done is not None and done[0] == trial:
             return done[1]
-        found = list(self._folded_of(number, listing))
-        history = trial_history(number, decisions, found)
-        if ended is not None and len(history.measurements) == ended.epoch:
-            self._folded.add(number)
+        found = list(self._folded_of(trial.number, listing))
+        joined = trial.joined(found)
+        if joined.num_epochs == trial.epoch:
+            self._folded.add(trial.number)
         else:
-            self._folded.discard(number)
-            found.extend(self._objects_of(decisions, listing.epochs.get(number, [])))
-            history = trial_history(number, decisions, found)
-        if ended is not None:
-            if len(history.measurements) != ended.epoch:
+            self._folded.discard(trial.number)
+            found.extend(self._singly(trial, listing))
+            joined = trial.joined(found)
+        if trial.has_ended:
+            if joined.num_epochs != trial.epoch:
                 raise Moved(
-                    f"epoch {len(history.measurements) + 1} of trial {number} is missing from "
+                    f"epoch {joined.num_epochs + 1} of trial {trial.number} is missing from "
                     f"{measurement.FOLDER}/ and {FOLDER}/; restore it from a copy"
                 )
-            self._done[number] = (decisions, history)
-        return history
+            self._done[trial.number] = (trial, joined)
+        return joined
 
-    def _names_of_first(self, number: int, decisions: TrialDecisions) -> Iterator[str]:
-        """Yield the names of the epochs of a trial's first attempt, as far as they are there.
+    def _first_attempt(self, trial: TrialRecord) -> Iterator[Measurement]:
+        """Yield the epochs of a trial's first attempt, as far as they are there.
 
         An actor writes one after the other, each durably.
         """
-        generation = decisions.attempts[0].generation
+        generation = trial.attempts[0].generation
         for epoch in itertools.count(1):
-            path = measurement.path_of(generation, number, 1, epoch)
-            if not counts(decisions, generation, 1, epoch):
+            if not counts(trial, generation, 1, epoch):
                 return
-            if path not in self._objects:
-                try:
-                    self._objects[path] = measurement.read(self._store, path)
-                except FileNotFoundError:
-                    return
-            yield path
+            try:
+                yield self._object(measurement.path_of(generation, trial.number, 1, epoch))
+            except FileNotFoundError:
+                return
 
-    def _objects_of(
-        self, decisions: TrialDecisions, paths: Iterable[str]
-    ) -> Iterator[Measurement]:
-        for path in paths:
-            generation, _, attempt, epoch = measurement.place(path)
-            if counts(decisions, generation, attempt, epoch):
-                if path not in self._objects:
-                    try:
-                        self._objects[path] = measurement.read(self._store, path)
-                    except FileNotFoundError:
-                        raise Moved(f"{path} is missing; restore it from a copy") from None
-                yield self._objects[path]
+    def _singly(self, trial: TrialRecord, listing: _Listing) -> Iterator[Measurement]:
+        """Yield the epochs of a trial that are objects of their own."""
+        for piece in listing.epochs.get(trial.number, []):
+            generation, _, attempt, epoch = measurement.place(piece.path)
+            if counts(trial, generation, attempt, epoch):
+                try:
+                    yield self._object(piece.path)
+                except FileNotFoundError:
+                    raise Moved.of(piece.path) from None
+
+    def _object(self, path: str) -> Measurement:
+        if path not in self._objects:
+            self._objects[path] = measurement.read(self._store, path)
+        return self._objects[path]
 
     def _folded_of(self, number: int, listing: _Listing) -> Iterator[Measurement]:
-        by_single, single = listing.singles.get(number, (0, ""))
-        by_block, block = listing.blocks.get(number // BLOCK_SIZE, (0, ""))
-        if single and by_single >= by_block:
-            yield from _measurements(self._open(single, "trial"), number, single)
-            return
-        if not block:
-            return
-        if block not in listing.opened:
-            listing.opened[block] = _by_number(self._open(block, "trials"), block)
-        if number in listing.opened[block]:
-            yield from _measurements(listing.opened[block][number], number, block)
+        single = listing.singles.get(number)
+        block = listing.blocks.get(number // BLOCK_SIZE)
+        if single and (block is None or single.generation >= block.generation):
+            body = open_piece(self._store, "trial", single.path)
+            yield from _measurements(body, number, single.path)
+        elif block:
+            if block.path not in listing.opened:
+                body = open_piece(self._store, "trials", block.path)
+                listing.opened[block.path] = _by_number(body, block)
+            if number in listing.opened[block.path]:
+                yield from _measurements(listing.opened[block.path][number], number, block.path)
 
-    def _open(self, path: str, kind: str) -> dict[str, Any]:
-        try:
-            return unseal(kind, self._store.get(path), path)
-        except FileNotFoundError:
-            raise Moved(f"{path} is missing; restore it from a copy") from None
-
-    def _fold(
-        self, number: int, decisions: TrialDecisions, listing: _Listing, generation: int
-    ) -> None:
-        history = self._join(number, decisions, listing)
-        if number not in self._folded and history.measurements:
+    def _fold(self, trial: TrialRecord, listing: _Listing, generation: int) -> None:
+        joined, number = self._join(trial, listing), trial.number
+        if number not in self._folded and joined.measurements:
             path = _folded_path(f"{number:06d}", generation)
-            self._store.put(path, seal("trial", _body(history)))
+            self._store.put(path, seal("trial", _body(joined)))
         self._folded.add(number)
 
-    def _pack(self, block: int, trials: Mapping[int, TrialDecisions], generation: int) -> None:
-        first = block * BLOCK_SIZE
+    def _pack(self, block: int, trials: list[TrialRecord], generation: int) -> None:
+        """Put a block of ended trials into one object, unless they are in one."""
         listing = self._list()
-        singles = [
-            path
-            for n, (by, path) in listing.singles.items()
-            if n // BLOCK_SIZE == block and by <= generation
-        ]
-        numbers = range(first, first + BLOCK_SIZE)
+        inside = [one for one in listing.folded if one.first // BLOCK_SIZE == block]
         if block not in listing.blocks:
-            singles += [p for n in numbers for p in _epochs_of(n, listing, generation)]
-        if not singles:
+            inside += [one for trial in trials for one in listing.epochs.get(trial.number, [])]
+        if not any(one.first == one.last and one.generation <= generation for one in inside):
             return
-        histories = [self._join(n, trials[n], listing) for n in numbers]
-        body = {"first": first, "trials": [_body(h) for h in histories if h.measurements]}
-        path = _folded_path(f"{first:06d}-{first + BLOCK_SIZE - 1:06d}", generation)
+        first, last = trials[0].number, trials[-1].number
+        joined = [self._join(trial, listing) for trial in trials]
+        body = {"first": first, "trials": [_body(one) for one in joined if one.measurements]}
+        path = _folded_path(f"{first:06d}-{last:06d}", generation)
         self._store.put(path, seal("trials", body))
-        by, former = listing.blocks.get(block, (0, path))
-        replaced = [*listing.outdated, (by, first, former)]
-        for by, number, name in replaced:
-            if number // BLOCK_SIZE == block and by <= generation and name != path:
-                singles.append(name)
-        self._delete(singles)
+        self._delete(inside, generation, path)
 
-    def _delete(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self._store.delete(path)
+    def _delete(self, pieces: Iterable[Piece], generation: int, pack: str = "") -> None:
+        for path in delete_packed(self._store, pieces, generation, pack):
             self._objects.pop(path, None)
 
     def _list(self) -> _Listing:
         """List epochs before folded trials: what is folded meanwhile is in one of the two."""
         listing = _Listing()
         for path in records(self._store, measurement.FOLDER):
-            listing.epochs[measurement.place(path)[1]].append(path)
-        for path in records(self._store, FOLDER):
-            first, last, generation = _parse(path)
-            known = listing.singles if last is None else listing.blocks
-            key = first if last is None else first // BLOCK_SIZE
-            older, newer = sorted([known.get(key, (0, "")), (generation, path)])
-            known[key] = newer
-            if older[1]:
-                listing.outdated.append((older[0], first, older[1]))
+            generation, number, _, _ = measurement.place(path)
+            listing.epochs[number].append(Piece(path, generation, number, number))
+        listing.folded = [_parse(path) for path in records(self._store, FOLDER)]
+        for piece in sorted(listing.folded, key=lambda one: one.generation):
+            if piece.first == piece.last:
+                listing.singles[piece.first] = piece
+            else:
+                listing.blocks[piece.first // BLOCK_SIZE] = piece
         return listing
 
 
-def _is_one_object(number: int, decisions: TrialDecisions, listing: _Listing) -> bool:
+def _is_one_object(trial: TrialRecord, listing: _Listing) -> bool:
     """Tell whether an ended trial is one epoch: folded by itself it would be one object, too."""
-    is_new = number not in listing.singles and number // BLOCK_SIZE not in listing.blocks
-    last = decisions.ended and decisions.ended.epoch
-    return is_new and last == len(listing.epochs[number]) == 1
+    is_folded = trial.number in listing.singles or trial.number // BLOCK_SIZE in listing.blocks
+    return not is_folded and trial.epoch == len(listing.epochs[trial.number]) == 1
 
 
-def _epochs_of(number: int, listing: _Listing, generation: int) -> list[str]:
-    """Return the epochs of a trial that no owner after this generation measured."""
-    paths = listing.epochs.get(number, [])
-    return [path for path in paths if measurement.place(path)[0] <= generation]
-
-
-def _body(history: TrialHistory) -> dict[str, Any]:
-    return {
-        "number": history.number,
-        "measurements": [m.to_dict() for m in history.measurements],
-    }
+def _body(trial: TrialRecord) -> dict[str, Any]:
+    return {"number": trial.number, "measurements": [m.to_dict() for m in trial.measurements]}
 
 
 def _measurements(body: Mapping[str, Any], number: int, path: str) -> Iterator[Measurement]:
@@ -270,11 +235,10 @@ def _measurements(body: Mapping[str, Any], number: int, path: str) -> Iterator[M
         yield one
 
 
-def _by_number(body: Mapping[str, Any], path: str) -> dict[int, Any]:
-    first, _, _ = _parse(path)
+def _by_number(body: Mapping[str, Any], block: Piece) -> dict[int, Any]:
     trials = body.get("trials")
-    if body.get("first") != first or not isinstance(trials, list):
-        raise DamagedRecord(f"{path} needs the trials from {first} on")
+    if body.get("first") != block.first or not isinstance(trials, list):
+        raise DamagedRecord(f"{block.path} needs the trials from {block.first} on")
     return {trial["number"]: trial for trial in trials}
 
 
@@ -284,15 +248,12 @@ def _folded_path(name: str, generation: int) -> str:
     return f"{FOLDER}/{name}{mark}.json"
 
 
-def _parse(path: str) -> tuple[int, int | None, int]:
-    """Return the first and the last trial of an object, and the generation that wrote it.
-
-    Older versions marked none of them: what they wrote counts as the first generation's.
-    """
+def _parse(path: str) -> Piece:
+    """Return a folded trial, or a block of them, by its name."""
     match = _NAME.fullmatch(path)
     if match is None:
         raise DamagedRecord(f"{path} is no trial of this study; move it elsewhere")
-    first, last = int(match[1]), int(match[2]) if match[2] else None
-    if last is not None and (first % BLOCK_SIZE or last != first + BLOCK_SIZE - 1):
+    first, last = int(match[1]), int(match[2] or match[1])
+    if match[2] and (first % BLOCK_SIZE or last != first + BLOCK_SIZE - 1):
         raise DamagedRecord(f"{path} is no block of {BLOCK_SIZE} trials; move it elsewhere")
-    return first, last, int(match[3] or 1)
+    return Piece(path, int(match[3] or 1), first, last)

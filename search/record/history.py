@@ -1,50 +1,71 @@
-"""A study at one moment: what was decided, joined with what was measured."""
+"""A study at one moment: each trial with what was decided and what was measured of it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from search.record.decisions import EndState, Origin, Released, Tested
-from search.record.replay import Attempt, Replay, TrialDecisions
+from search.record.metrics import point_words
+from search.text import count, one_line
 from trainables.trial.measurement import Measurement
 
-State = EndState | Literal["running"]
+TrialState = EndState | Literal["running"]
 """Where a trial stands; ``running`` also while it waits for its next attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialHistory:
-    """All that is known of one trial."""
+class RecordedAttempt(Struct, frozen=True, kw_only=True):
+    """One try to train a trial."""
+
+    attempt: int
+    """From 1."""
+    generation: int
+    """The generation that started it; only measurements of this generation belong to it."""
+    last: int | None = None
+    """The last epoch that counts once the attempt is over; None while it may go on."""
+
+
+class TrialRecord(Struct, frozen=True, kw_only=True):
+    """All that is known of one trial: what was decided, joined with what was measured."""
 
     number: int
     config: Mapping[str, Any]
-    is_reference: bool
     origin: Origin
+    is_reference: bool
     system: Mapping[str, Any]
     """What the sampler noted for itself when it proposed the config."""
-    state: State
-    reason: str
+    attempts: tuple[RecordedAttempt, ...]
+    state: TrialState = "running"
+    reason: str = ""
     """Why it ended, for people; empty while it runs."""
-    stopped_at: int | None
+    epoch: int | None = None
+    """The last epoch that counts, 0 for none; None while it runs."""
+    stopped_at: int | None = None
     """The epoch after which the scheduler stopped it; set before the trial has ended."""
-    passed: int
+    taken_up_after: int = 0
     """The epoch after which it had ended and was taken up again; 0 if it was not."""
-    attempts: tuple[Attempt, ...]
-    releases: tuple[Released, ...]
+    releases: tuple[Released, ...] = ()
     """The attempts that ended without ending the trial."""
-    measurements: tuple[Measurement, ...]
+    tested: tuple[Tested, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     """Epochs 1, 2, ... without a gap, each by the newest attempt that measured it."""
-    resumable: tuple[Measurement, ...]
+    resumable: tuple[Measurement, ...] = ()
     """Every accepted measurement with a checkpoint, newest first; empty once the trial ended.
 
     A next attempt may continue from these and from no other checkpoint in the folder.
     """
-    tested: tuple[Tested, ...]
 
     @property
     def has_ended(self) -> bool:
         """Whether nothing more is to come."""
         return self.state != "running"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has been decided yet of its newest attempt."""
+        return not self.has_ended and self.attempts[-1].last is None
 
     @property
     def decided(self) -> tuple[Measurement, ...]:
@@ -59,7 +80,7 @@ class TrialHistory:
         return tuple(
             one
             for one in self.measurements
-            if one.epoch < last or one.epoch <= self.passed or one.epoch == self.stopped_at
+            if one.epoch < last or one.epoch <= self.taken_up_after or one.epoch == self.stopped_at
         )
 
     @property
@@ -71,6 +92,50 @@ class TrialHistory:
     def node_losses(self) -> int:
         """Attempts that were lost with their node, or preempted."""
         return sum(release.cause in {"node", "preempted"} for release in self.releases)
+
+    @property
+    def num_attempts(self) -> int:
+        """Attempts that were begun."""
+        return len(self.attempts)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were measured."""
+        return len(self.measurements)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The machines that trained it, in the order of its epochs."""
+        return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
+
+    def __repr__(self) -> str:
+        return one_line(self, self._words)
+
+    def _words(self) -> str:
+        reference = " (reference)" if self.is_reference else ""
+        said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
+        said += f", {self.reason}" if self.reason else ""
+        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
+        return f"{said}{last}"
+
+    def last_epoch(self, attempt: int) -> int:
+        """Return the last epoch that counts of one of its attempts; 0 for none."""
+        return max((m.epoch for m in self.measurements if m.attempt == attempt), default=0)
+
+    def closed(self, last: int) -> "TrialRecord":
+        """Return the trial with its newest attempt over after epoch ``last``."""
+        return replace(self, attempts=(*self.attempts[:-1], replace(self.attempts[-1], last=last)))
+
+    def joined(self, measured: Iterable[Measurement]) -> "TrialRecord":
+        """Return the trial with what was measured of it.
+
+        Args:
+            measured: Everything found of it, in any order; what does not count is left out.
+        """
+        counting = [m for m in measured if counts(self, m.generation, m.attempt, m.epoch)]
+        kept = [m for m in counting if m.checkpoint is not None and not self.has_ended]
+        kept.sort(key=lambda m: (m.epoch, m.attempt), reverse=True)
+        return replace(self, measurements=without_gaps(counting), resumable=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,51 +153,21 @@ class History:
     is_closed: bool
     """Whether the newest owner ended in order; if not, it is at work or was killed."""
     close_reason: str
-    trials: tuple[TrialHistory, ...]
+    trials: tuple[TrialRecord, ...]
     """Trial ``n`` at index ``n``."""
 
 
-def trial_history(
-    number: int, decisions: TrialDecisions, measured: Iterable[Measurement]
-) -> TrialHistory:
-    """Join what was decided about a trial with what was measured of it.
-
-    Args:
-        number: The trial.
-        decisions: Its decisions.
-        measured: Everything found of this trial, in any order; what does not count is left out.
-    """
-    counting = [m for m in measured if counts(decisions, m.generation, m.attempt, m.epoch)]
-    ended = decisions.ended
-    return TrialHistory(
-        number=number,
-        config=decisions.asked.config,
-        is_reference=decisions.asked.is_reference,
-        origin=decisions.asked.origin,
-        system=decisions.asked.system,
-        state=ended.state if ended else "running",
-        reason=ended.reason if ended else "",
-        stopped_at=decisions.stopped_at,
-        passed=decisions.passed,
-        attempts=decisions.attempts,
-        releases=decisions.releases,
-        measurements=without_gaps(counting),
-        resumable=() if ended else _resumable(counting),
-        tested=decisions.tested,
-    )
-
-
-def counts(decisions: TrialDecisions, generation: int, attempt: int, epoch: int) -> bool:
+def counts(trial: TrialRecord, generation: int, attempt: int, epoch: int) -> bool:
     """Tell whether a measurement belongs to what was decided about its trial.
 
     Late writes of an attempt that was given up, or of an older generation's, do not.
     """
-    if attempt > len(decisions.attempts):
+    if attempt > len(trial.attempts):
         return False  # newer than the decisions at hand
-    known = decisions.attempts[attempt - 1]
-    limits = (known.last, decisions.last_epoch)
+    known = trial.attempts[attempt - 1]
+    last = trial.epoch if trial.has_ended else trial.stopped_at
     return generation == known.generation and all(
-        limit is None or epoch <= limit for limit in limits
+        limit is None or epoch <= limit for limit in (known.last, last)
     )
 
 
@@ -148,25 +183,5 @@ def without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     return tuple(newest[epoch] for epoch in range(1, whole + 1))
 
 
-def study_history(
-    replay: Replay,
-    trials: Iterable[TrialHistory],
-    *,
-    study: Mapping[str, Any],
-    prepared: Mapping[str, Any] | None,
-) -> History:
-    """Put the trials and the study's own decisions together."""
-    return History(
-        study=study,
-        prepared=prepared,
-        budget=replay.budget,
-        generation=replay.generation,
-        is_closed=replay.closed is not None,
-        close_reason=replay.closed.reason if replay.closed else "",
-        trials=tuple(trials),
-    )
-
-
-def _resumable(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
-    kept = [m for m in counting if m.checkpoint is not None]
-    return tuple(sorted(kept, key=lambda m: (m.epoch, m.attempt), reverse=True))
+TrialHistory = TrialRecord
+State = TrialState

@@ -6,42 +6,32 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from search.text import duration
 from trainables.errors import InputError, OversizedObject, StorageError
-from trainables.storage.sealed import DamagedRecord, as_float, records, seal, unseal
+from trainables.storage.sealed import DamagedRecord, convert, records, seal, unseal
 from trainables.storage.store import Store
 
 FOLDER = "lease"
-
-
 CLAIMS = "owner"
-
-
 WATCHED_BEATS = 3
 """A holder whose last sign is old is watched for so many beats: its clock may be wrong."""
-
-
 TOKEN_LETTERS = 16
-
-
 UNKNOWN_SECONDS = 30.0
 """For so long is watched what cannot be read."""
 
-
 _SIGN = re.compile(rf"{FOLDER}/(\d{{6,}})-([0-9a-f]{{18}})\.json")
-
-
 _CLAIM = re.compile(rf"{CLAIMS}/(\d{{6,}})\.json")
-
-
 _SEGMENT = re.compile(r"log/(\d{6,})-[-\d]+\.json")
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""What Ray's Jobs API sets for a job's driver (ray 2.60, ``job_supervisor.py``)."""
+_OVER = ("Z", "X")
+"""States of a process that runs no more, though its number is still taken."""
 
 
 def uptime() -> float:
@@ -89,23 +79,6 @@ class Whereabouts:
             job=_job(),
         )
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Whereabouts":
-        """Rebuild it from what ``to_dict`` and JSON made of it.
-
-        Raises:
-            KeyError: If something is missing.
-            TypeError: If ``pid`` is no number.
-        """
-        if type(values["pid"]) is not int:
-            raise TypeError("pid needs to be a number")
-        texts = {name: str(values[name]) for name in cls.__slots__ if name != "pid"}
-        return cls(pid=values["pid"], **texts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
     def is_gone(self) -> bool:
         """Tell whether this process has certainly ended: only its own machine can say so.
 
@@ -147,53 +120,31 @@ class Sign:
     is_released: bool = False
     logged: int = 0
     """Segments of its generation that were in the log by then: where there are fewer now, some
-    were lost. Signs of older versions say 0."""
+    were lost."""
 
     def renewed(self, at: float, *, is_released: bool = False, logged: int = 0) -> "Sign":
         """Return the next sign of the same holder."""
         count = self.counter + 1
         return replace(self, at=at, counter=count, is_released=is_released, logged=logged)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        values = asdict(self)
-        return {**values.pop("who"), **values}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Sign":
-        """Rebuild a sign.
-
-        Raises:
-            KeyError: If something is missing, as in the note of an older version.
-            TypeError: If a value is of another type.
-            InputError: If a number is none.
-        """
-        numbers = {
-            name: as_float(values[name], name) for name in ("at", "beat_seconds", "lease_seconds")
-        }
-        return cls(
-            token=str(values["token"]),
-            who=Whereabouts.from_dict(values),
-            since=str(values["since"]),
-            counter=int(values["counter"]),
-            is_released=values["is_released"] is True,
-            logged=int(values.get("logged", 0)),
-            **numbers,
-        )
-
 
 def new_sign(token: str, pace: Pace) -> Sign:
     """Return the first sign of this process under a token."""
     now = pace.wall()
-    since = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     return Sign(
         token=token,
         who=Whereabouts.here(),
-        since=since,
+        since=_iso(now),
         at=now,
         beat_seconds=pace.beat_seconds,
         lease_seconds=pace.lease_seconds,
     )
+
+
+def encode_sign(sign: Sign) -> bytes:
+    """Return the object of a sign: its fields beside those of ``who``."""
+    values = asdict(sign)
+    return seal("lease", {**values.pop("who"), **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +153,9 @@ class Found:
 
     path: str
     generation: int
-    """0 for the note in the lock, which has none yet."""
     data: bytes
     sign: Sign | None
     """None if it cannot be read: then only a change of it shows life."""
-    said: str = "another process"
-    """Who it is of, if it is no sign but the note of an older version."""
 
     def age(self, now: float) -> float:
         """Return the seconds since it was written, if the clocks agree; else nonsense."""
@@ -248,9 +196,9 @@ class Found:
     def describe(self, now: float) -> str:
         """Say who it is of and what is known of its life, for people."""
         if self.sign is None:
-            return self.said
+            return "another process"
         age = self.age(now)
-        last = f"{duration(age)} ago" if age >= 0 else f"at {_clock(self.sign.at)} by its clock"
+        last = f"{duration(age)} ago" if age >= 0 else f"at {_iso(self.sign.at)} by its clock"
         return f"{self.sign.who} since {self.sign.since}, last sign of life {last}"
 
 
@@ -265,8 +213,6 @@ class Standing:
     signs: tuple[Found, ...]
     """Of the newest generation that was claimed (or of all that were asked for, see `look`), and
     of who was about to claim a newer one."""
-    tokens: frozenset[str] = field(default=frozenset())
-    """Of everybody who ever gave a sign, without the count of their tries."""
 
 
 def sign_path(generation: int, token: str) -> str:
@@ -277,11 +223,6 @@ def sign_path(generation: int, token: str) -> str:
 def claim_path(generation: int) -> str:
     """Return the object whose existence makes a generation the study's newest."""
     return f"{CLAIMS}/{generation:06d}.json"
-
-
-def encode_sign(sign: Sign) -> bytes:
-    """Return the object of a sign."""
-    return seal("lease", sign.to_dict())
 
 
 def newest_claim(store: Store) -> int:
@@ -304,15 +245,12 @@ def newest_generation(store: Store) -> int:
     Raises:
         DamagedRecord: If there is a claim with a name that is none.
     """
-    generations = [0]
     for path in records(store, CLAIMS):
-        match = _CLAIM.fullmatch(path)
-        if match is None:
+        if not _CLAIM.fullmatch(path):
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
-        generations.extend([int(match[1])] if match else [])
     # Copies of a study may lack the claims; what the log names has been claimed all the same.
-    generations.extend(int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
-    return max(generations)
+    logged = (int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
+    return max(newest_claim(store), *logged, 0)
 
 
 def look(store: Store, claimed: int | None = None, *, since: int | None = None) -> Standing:
@@ -338,22 +276,7 @@ def look(store: Store, claimed: int | None = None, *, since: int | None = None) 
         claimed=claimed,
         newest=max([claimed, *(int(m[1]) for m in matches)]),
         signs=tuple(one for one in found if one is not None),
-        tokens=frozenset(m[2][:TOKEN_LETTERS] for m in matches),
     )
-
-
-def read_note(data: bytes, path: str) -> Found:
-    """Return what the note in a lock says; of an older version's, ``sign`` is None."""
-    try:
-        note = json.loads(data)
-        said = f"process {note['pid']} on {note['host']} since {note['since']}"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Found(path=path, generation=0, data=data, sign=None)
-    try:
-        sign = Sign.from_dict(note)
-    except (KeyError, TypeError, ValueError):
-        sign = None
-    return Found(path=path, generation=0, data=data, sign=sign, said=said)
 
 
 def _read(store: Store, path: str, generation: int) -> Found | None:
@@ -363,23 +286,15 @@ def _read(store: Store, path: str, generation: int) -> Found | None:
         return None  # withdrawn since it was listed
     except OversizedObject:
         data = b""  # no sign, as any other that is damaged
-    try:
-        sign = Sign.from_dict(unseal("lease", data, path))
-    except (DamagedRecord, KeyError, TypeError, InputError):
-        sign = None
+    sign = None
+    with suppress(DamagedRecord, InputError):
+        body = unseal("lease", data, path)
+        sign = convert({**body, "who": body}, Sign)
     return Found(path=path, generation=generation, data=data, sign=sign)
 
 
-def _clock(at: float) -> str:
+def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
-_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""What Ray's Jobs API sets for a job's driver (ray 2.60, ``job_supervisor.py``)."""
-
-
-_OVER = ("Z", "X")
-"""States of a process that runs no more, though its number is still taken."""
 
 
 def _machine() -> str:

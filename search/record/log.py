@@ -1,9 +1,10 @@
 """The study's record: what was decided, joined with what the actors measured; the only truth."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
+
+from msgspec.structs import replace
 
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
 from search.record.decisions import (
@@ -18,8 +19,9 @@ from search.record.decisions import (
     Released,
     Stopped,
     Tested,
+    as_logged,
 )
-from search.record.history import History, TrialHistory
+from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
 from search.record.reader import PREPARED, STUDY, StudyReader, read_study
 from search.record.replay import Replay
@@ -42,26 +44,6 @@ __all__ = [
     "StudyReader",
     "Tested",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """Decisions that are to become true at the same moment."""
-
-    given: tuple[Decision, ...]
-    logged: tuple[Decision, ...]
-    """The same, completed."""
-    after: Replay
-    """The state once they are logged: a preview."""
-
-    def and_then(self, later: "Draft") -> "Draft":
-        """Return both in one; ``later`` was tried on what is after this, which is used up."""
-        self.after.adopt(later.after)
-        return Draft(
-            given=self.given + later.given,
-            logged=self.logged + later.logged,
-            after=self.after,
-        )
 
 
 @final
@@ -89,9 +71,12 @@ class StudyLog:
         self._store = reader.store
         self._ownership = ownership
         self._replay = replay
+        """After all that is logged."""
+        self._ahead: Replay | None = None
+        """After what is gathered, too, within `together`."""
+        self._gathered = _Draft()
+        self._uncertain: _Draft | None = None
         self._sequence = 0
-        self._uncertain: Draft | None = None
-        self._gathered: Draft | None = None
 
     @classmethod
     def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
@@ -151,7 +136,7 @@ class StudyLog:
         ownership.check()  # else a newer owner's decisions may be in what was read
         opened = Opened(
             budget=history.budget if budget is None else budget,
-            accepted=tuple(accepted(trial) for trial in history.trials if is_open(trial)),
+            accepted=tuple(_accepted(trial) for trial in history.trials if trial.is_open),
             previous=tuple(sorted(reader.segments.lengths.items())),
         )
         log.record(opened)
@@ -209,14 +194,17 @@ class StudyLog:
         self._ownership.ensure()
         if not decisions:
             return ()
-        landed = self._settle_uncertain()
-        if landed is not None and landed.given == decisions:
-            return landed.logged
-        draft = self._draft(decisions)
-        if self._gathered is None:
+        uncertain = self._uncertain
+        if self._settle_uncertain() and uncertain is not None and uncertain.given == decisions:
+            return uncertain.logged
+        ahead = self._now.preview()
+        draft = _Draft(decisions, self._try(decisions, ahead))
+        if self._ahead is None:
             self._write(draft)
         else:
-            self._gathered = self._gathered.and_then(draft)
+            self._ahead = ahead
+            gathered = self._gathered
+            self._gathered = _Draft(gathered.given + draft.given, gathered.logged + draft.logged)
         return draft.logged
 
     @contextmanager
@@ -227,11 +215,11 @@ class StudyLog:
         from it. Leaving it raises what `record` raises.
         """
         self._settle_uncertain()
-        self._gathered = Draft(given=(), logged=(), after=self._replay.preview())
+        self._ahead = self._replay.preview()
         try:
             yield
         finally:
-            draft, self._gathered = self._gathered, None
+            draft, self._gathered, self._ahead = self._gathered, _Draft(), None
             if draft.logged:
                 self._write(draft)
 
@@ -245,34 +233,42 @@ class StudyLog:
             StorageError: If the storage refuses.
         """
         self._ownership.check()
-        self.reader.measured.fold(self._replay.trials, self.generation)
+        self.reader.epochs.fold(self._replay.trials, self.generation)
         self.reader.segments.pack(self.generation, whole=False, by=self.generation)
 
     def history(self) -> History:
         """Return the study as it is now; raises what `StudyReader.read` raises."""
         return self.reader.read()
 
-    def trial(self, number: int) -> TrialHistory:
+    def trial(self, number: int) -> TrialRecord:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
-        return self.reader.measured.of_trial(number, self._now.trials[number])
+        return self.reader.epochs.of_trial(self._now.trials[number])
 
     @property
     def _now(self) -> Replay:
-        return self._replay if self._gathered is None else self._gathered.after
+        return self._replay if self._ahead is None else self._ahead
 
-    def _draft(self, decisions: tuple[Decision, ...]) -> Draft:
-        preview = self._now.preview()
+    def _try(self, decisions: Sequence[Decision], ahead: Replay) -> tuple[Decision, ...]:
+        """Apply decisions to a preview, and return them as they are to be logged."""
         logged = []
         try:
             for decision in decisions:
-                logged.append(self._complete(decision, preview))
-                preview.apply(logged[-1], self.generation)
+                logged.append(self._complete(as_logged(decision), ahead))
+                ahead.apply(logged[-1], self.generation)
         except (DamagedRecord, InputError):
             self._ownership.check()  # a newer owner may have tidied away what was looked for
             raise
-        return Draft(given=decisions, logged=tuple(logged), after=preview)
+        return tuple(logged)
 
-    def _write(self, draft: Draft) -> None:
+    def _complete(self, decision: Decision, ahead: Replay) -> Decision:
+        """Fill in, or check, up to which epoch an end or a release counts."""
+        if not isinstance(decision, Ended | Released) or decision.number not in ahead.trials:
+            return decision
+        # Seen is not yet durable, and what is logged must not depend on what can be lost.
+        self._store.settle("epochs")
+        return _completed(decision, self.reader.epochs.of_trial(ahead.trials[decision.number]))
+
+    def _write(self, draft: "_Draft") -> None:
         path = segment_path(self.generation, self._sequence)
         data = encode_segment(self.generation, self._sequence, draft.logged)
         try:
@@ -283,66 +279,65 @@ class StudyLog:
         except StorageError:
             self._uncertain = draft
             raise
-        self._advance(draft)
+        self._advance(draft.logged)
 
-    def _settle_uncertain(self) -> Draft | None:
-        """Find out whether the write that failed last has become visible all the same."""
-        draft = self._uncertain
-        if draft is None:
-            return None
+    def _settle_uncertain(self) -> bool:
+        """Tell whether the write that failed last has become visible all the same; count it."""
+        if self._uncertain is None:
+            return False
+        logged = self._uncertain.logged
         path = segment_path(self.generation, self._sequence)
         try:
             found = self._store.get(path)
         except FileNotFoundError:
             self._uncertain = None
-            return None
-        if found != encode_segment(self.generation, self._sequence, draft.logged):
+            return False
+        if found != encode_segment(self.generation, self._sequence, logged):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._store.settle("log")
         self._ownership.check()
         self._uncertain = None
-        self._advance(draft)
-        return draft
+        self._advance(logged)
+        return True
 
-    def _advance(self, draft: Draft) -> None:
-        self.reader.segments.add(self.generation, self._sequence, draft.logged)
+    def _advance(self, logged: tuple[Decision, ...]) -> None:
+        self.reader.segments.add(self.generation, self._sequence, logged)
         self._sequence += 1
         self._ownership.logged = self._sequence
-        self._replay.adopt(draft.after)
-
-    def _complete(self, decision: Decision, preview: Replay) -> Decision:
-        """Fill in, or check, up to which epoch an end or a release counts."""
-        if not isinstance(decision, Ended | Released) or decision.number not in preview.trials:
-            return decision
-        # Seen is not yet durable, and what is logged must not depend on what can be lost.
-        self._store.settle("epochs")
-        trial = self.reader.measured.of_trial(decision.number, preview.trials[decision.number])
-        return completed(decision, trial)
+        for decision in logged:
+            self._replay.apply(decision, self.generation)
 
 
-def is_open(trial: TrialHistory) -> bool:
-    """Tell whether nothing has been decided yet of a trial's newest attempt."""
-    return not trial.has_ended and trial.attempts[-1].last is None
+class _Draft(NamedTuple):
+    """Decisions that are to become true at the same moment."""
+
+    given: tuple[Decision, ...] = ()
+    logged: tuple[Decision, ...] = ()
+    """The same, completed."""
 
 
-def accepted(trial: TrialHistory) -> Accepted:
+def _accepted(trial: TrialRecord) -> Accepted:
     """Return what a new owner accepts of a trial's open attempt: all that is there."""
     newest = trial.attempts[-1]
     return Accepted(
         number=trial.number,
         attempt=newest.attempt,
         generation=newest.generation,
-        epoch=_last_epoch(trial, newest.attempt),
+        epoch=trial.last_epoch(newest.attempt),
     )
 
 
-def completed(decision: Ended | Released, trial: TrialHistory) -> Ended | Released:
+def _completed(decision: Ended | Released, trial: TrialRecord) -> Ended | Released:
     """Return an end, or a release, with the last epoch that counts: by itself the last measured.
 
     Raises:
         InputError: If it says one that was not measured.
     """
-    measured = _last_of(trial, decision)
+    newest, measured = trial.attempts[-1], trial.num_epochs
+    if isinstance(decision, Released):
+        measured = trial.last_epoch(decision.attempt)
+        if newest.last is not None and newest.attempt == decision.attempt:
+            measured = newest.last  # taken over: decided when this generation was opened
     if decision.epoch is None:
         return replace(decision, epoch=measured)
     if decision.epoch > measured:
@@ -351,16 +346,3 @@ def completed(decision: Ended | Released, trial: TrialHistory) -> Ended | Releas
             f"it cannot be {decision.kind} after {decision.epoch}"
         )
     return decision
-
-
-def _last_of(trial: TrialHistory, decision: Ended | Released) -> int:
-    if isinstance(decision, Ended):
-        return len(trial.measurements)
-    newest = trial.attempts[-1]
-    if newest.last is not None and newest.attempt == decision.attempt:
-        return newest.last  # taken over: decided when this generation was opened
-    return _last_epoch(trial, decision.attempt)
-
-
-def _last_epoch(trial: TrialHistory, attempt: int) -> int:
-    return max((m.epoch for m in trial.measurements if m.attempt == attempt), default=0)

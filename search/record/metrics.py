@@ -80,6 +80,12 @@ def recorded(metrics: Mapping[str, Value], head: str, metric: Metric) -> Value |
     return metrics.get(f"val_{name}", metrics.get(name))
 
 
+def metric_digits(metrics: Mapping[str, float], head: str) -> str:
+    """Return a head's own metric without its name; ``-`` where none was recorded."""
+    found = own_metric(metrics, head)
+    return "-" if found is None else found[0].in_digits(found[1])
+
+
 def metric_words(metrics: Mapping[str, float], head: str) -> str:
     """Return a head's own metric in words; empty where none was recorded.
 

@@ -1,12 +1,11 @@
 """Who may write to a study: one process at a time, each in a generation of its own."""
 
-import json
 import os
 import random
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -24,206 +23,34 @@ from search.record.lease import (
     look,
     new_sign,
     newest_claim,
-    newest_generation,
     read_claimant,
-    read_note,
     sign_path,
 )
 from search.text import duration
-from trainables.storage.local import LocalFiles, storage_errors
 from trainables.storage.sealed import seal
 from trainables.storage.store import Store
 
-__all__ = ["Ownership", "Pace", "claim", "hold", "holder", "newest_generation"]
-
-
 RELEASE_SECONDS = 5.0
 """So long a release waits for the storage; then the lease runs out instead."""
-
+TRIES = 12
+"""How often claims of several processes at the same moment are tried again."""
+LOOKS_PER_BEAT = 4
+"""While a holder is watched."""
+PAUSE_SECONDS = 0.2
+"""After a claim that met another one, on average and at first; it grows."""
 
 _held: "weakref.WeakSet[Ownership]" = weakref.WeakSet()
-
-
 _tokens: set[str] = set()
 """Under which this process holds a study, or is about to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A generation that nobody else has, and the sign under which it is held."""
-
-    generation: int
-    sign: Sign
-    began: float
-    """When the sign was written, by ``Pace.uptime``, or a little earlier."""
-
-
-@final
-class StudyLock:
-    """The lock of a local study: enough between processes of versions without a lease.
-
-    It ends with the process however that dies, and children do not keep it. A stopped process
-    keeps it, too, so it is not what decides (`search.record.ownership`).
-    """
-
-    def __init__(self, store: Store, sign: Sign, pace: Pace) -> None:
-        self._store = store
-        self._sleep = pace.sleep
-        self._note = json.dumps(sign.to_dict()).encode()
-        self._tries = LOCK_TRIES
-        self._handle: int | None = None
-
-    def take(self) -> Found | None:
-        """Take the lock if that can be; return the note of another process that has it."""
-        if not self._store.is_local or self._handle is not None:
-            return None
-        self._store.make()
-        for _ in range(self._tries):
-            with storage_errors(f"lock {self._store.uri}/{LOCK}"):
-                self._handle = _files(self._store).lock(f"{self._store.root}/{LOCK}", self._note)
-            if self._handle is not None:
-                return None
-            self._sleep(LOCK_PAUSE_SECONDS)  # who only looks takes it for a moment
-        self._tries = 1
-        return _note(self._store)
-
-    def give_back(self) -> None:
-        """Let others have it; a second call does nothing."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            _files(self._store).unlock(handle)
-
-
-@final
-class Ownership:
-    """The right to write to a study, until `release`, the end of a ``with``, or of the process.
-
-    Made by `claim`. While it is held, and anything refers to it, a thread gives signs of life;
-    without them another process may take over after a lease.
-    """
-
-    def __init__(self, store: Store, claimed: Claimed, lock: StudyLock, pace: Pace) -> None:
-        self._store = store
-        self._generation = claimed.generation
-        self._sign = claimed.sign
-        self._lock = lock
-        self._pace = pace
-        self._is_held = True
-        self._is_lost = False
-        self._renewed = (claimed.began, claimed.sign.at)
-        self.logged = 0
-        """Segments that the owner has logged; its signs of life say so."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(
-            target=_beat_on,
-            args=(weakref.ref(self), self._over, pace.beat_seconds),
-            name="twohead-lease",
-            daemon=True,
-        )
-        _held.add(self)
-        weakref.finalize(self, _tokens.discard, claimed.sign.token[:TOKEN_LETTERS])
-        self._thread.start()
-
-    @property
-    def generation(self) -> int:
-        """Counts the owners of this study from 1; part of the name of all that they write."""
-        return self._generation
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether a newer owner has been seen, as far as is known without looking."""
-        return self._is_lost
-
-    def check(self) -> None:
-        """Make sure that nobody has taken over, by looking.
-
-        Raises:
-            StudyLocked: If a newer owner is there, or this one has been released.
-            StorageError: If the storage cannot be asked.
-        """
-        if not self._is_held:
-            raise StudyLocked(f"study {self._store.uri!r} was released by this process")
-        newest = newest_claim(self._store)
-        if newest > self._generation:
-            self._is_lost = True
-            raise StudyLocked(
-                f"study {self._store.uri!r} was taken over by {read_claimant(self._store, newest)}"
-                f" (this one is generation {self._generation}): it had shown no sign of life "
-                "for too long; nothing acknowledged is lost"
-            )
-
-    def ensure(self) -> None:
-        """Make sure that nobody can have taken over; looks only if the last sign is not recent.
-
-        For what is not written down, such as letting a trial go on: that is no one else's to
-        decide before the lease has run out.
-
-        Raises:
-            StudyLocked: If a newer owner is there, or this one has been released.
-            StorageError: If the storage had to be asked and cannot be.
-        """
-        if self._is_lost or not self._is_held or self._idle() > self._pace.lease_seconds / 2:
-            self.check()
-
-    def release(self) -> None:
-        """Let others claim the study at once; a second call does nothing.
-
-        A storage that does not answer is waited for a few seconds only.
-        """
-        if not self._is_held:
-            return
-        self._is_held = False
-        self._over.set()
-        self._thread.join(RELEASE_SECONDS)
-        _tokens.discard(self._sign.token[:TOKEN_LETTERS])
-        self._lock.give_back()
-
-    def _idle(self) -> float:
-        """Return the seconds since the last sign, by whichever clock says more.
-
-        A clock that counts from the machine's start may miss a pause of a virtual machine.
-        """
-        uptime, wall = self._renewed
-        return max(self._pace.uptime() - uptime, self._pace.wall() - wall)
-
-    def _renew(self, *, is_last: bool = False) -> None:
-        """Give a sign of life, unless somebody has taken over or removed the study."""
-        newest = newest_claim(self._store)
-        self._is_lost = newest > self._generation
-        if newest != self._generation:
-            return
-        uptime, wall = self._pace.uptime(), self._pace.wall()
-        self._sign = self._sign.renewed(wall, is_released=is_last, logged=self.logged)
-        path = sign_path(self._generation, self._sign.token)
-        self._store.put(path, encode_sign(self._sign))
-        self._renewed = (uptime, wall)
-
-    def _forget(self) -> None:
-        """In a forked child: give the lock's copy back, and know nothing of the study."""
-        if self._is_held:
-            self._is_held = False
-            self._lock.give_back()
-
-    def __enter__(self) -> "Ownership":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> Ownership:
+def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> "Ownership":
     """Become the only writer of a study, or say who is.
 
-    The holder gives signs of life (``search.record.lease``). One whose last sign is recent is left
-    alone. One that said to have ended, and one of this machine that has, are succeeded at once;
-    one that is silent, such as a stopped process or a lost machine, once its lease has run out.
-    An older owner is told at its next decision; what it writes after that is never read.
-    A local folder also has a lock, for versions that know no lease.
+    The holder gives signs of life (``search.record.lease``). One whose last sign is recent is
+    left alone. One that said to have ended, and one of this machine that has, are succeeded at
+    once; one that is silent, such as a stopped process or a lost machine, once its lease has run
+    out. An older owner is told at its next decision; what it writes after that is never read.
 
     Args:
         store: The study's folder; it is created if missing.
@@ -240,31 +67,14 @@ def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> O
     """
     pace = pace or Pace()
     base = secrets.token_hex(TOKEN_LETTERS // 2)
-    sign = new_sign(f"{base}00", pace)
-    lock = StudyLock(store, sign, pace)
     _tokens.add(base)
     try:
-        claimant = Claimant(
-            store,
-            sign,
-            pace,
-            patience=patience,
-            locked=lock.take,
-            here=_tokens,
-        )
-        return Ownership(store, claimant.claim(), lock, pace)
+        sign = new_sign(f"{base}00", pace)
+        claimed = Claimant(store, sign, pace, patience=patience, here=_tokens).claim()
+        return Ownership(store, claimed, pace)
     except BaseException:
         _tokens.discard(base)
-        lock.give_back()
         raise
-
-
-def hold(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> Ownership:
-    """Keep others from running a study meanwhile; takes and raises what `claim` does.
-
-    The same as a claim: it uses up a generation, in which nothing is written.
-    """
-    return claim(store, patience=patience, pace=pace)
 
 
 def holder(
@@ -281,55 +91,121 @@ def holder(
         StorageError: If the storage refuses.
     """
     now = (pace or Pace()).wall()
-    note = look_at_lock(store)
     standing = standing or look(store, newest_claim(store))
     for found in standing.signs:
         if found.generation >= standing.claimed and found.is_held(now, _tokens):
             return found.describe(now)
-    if note is None or (note.sign and note.sign.token[:TOKEN_LETTERS] in standing.tokens):
-        return None
-    return note.describe(now) if note.sign is None or note.is_fresh(now) else None
+    return None
 
 
-def _beat_on(
-    reference: "weakref.ref[Ownership]", over: threading.Event, beat_seconds: float
-) -> None:
-    """Give signs of life until the ownership is over, lost, or nobody's any more."""
-    while not over.wait(beat_seconds):
-        ownership = reference()
-        if ownership is None or ownership.is_lost:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A generation that nobody else has, and the sign under which it is held."""
+
+    generation: int
+    sign: Sign
+    began: float
+    """When the sign was written, by ``Pace.uptime``, or a little earlier."""
+
+
+@final
+class Ownership:
+    """The right to write to a study, until `release`, the end of a ``with``, or of the process.
+
+    Made by `claim`. While it is held, and anything refers to it, a thread gives signs of life;
+    without them another process may take over after a lease.
+    """
+
+    def __init__(self, store: Store, claimed: Claimed, pace: Pace) -> None:
+        self._store = store
+        self.generation = claimed.generation
+        """Counts the owners of this study from 1; part of the name of all that they write."""
+        self.is_lost = False
+        """Whether a newer owner has been seen, as far as is known without looking."""
+        self.logged = 0
+        """Segments that the owner has logged; its signs of life say so."""
+        self._sign = claimed.sign
+        self._pace = pace
+        self._is_held = True
+        self._renewed = (claimed.began, claimed.sign.at)
+        self._over = threading.Event()
+        self._thread = threading.Thread(
+            target=_beat_on,
+            args=(weakref.ref(self), self._over, pace.beat_seconds),
+            name="twohead-lease",
+            daemon=True,
+        )
+        _held.add(self)
+        weakref.finalize(self, _tokens.discard, claimed.sign.token[:TOKEN_LETTERS])
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that nobody has taken over, by looking.
+
+        Raises:
+            StudyLocked: If a newer owner is there, or this one has been released.
+            StorageError: If the storage cannot be asked.
+        """
+        if not self._is_held:
+            raise StudyLocked(f"study {self._store.uri!r} was released by this process")
+        newest = newest_claim(self._store)
+        if newest > self.generation:
+            self.is_lost = True
+            raise StudyLocked(
+                f"study {self._store.uri!r} was taken over by {read_claimant(self._store, newest)}"
+                f" (this one is generation {self.generation}): it had shown no sign of life "
+                "for too long; nothing acknowledged is lost"
+            )
+
+    def ensure(self) -> None:
+        """Make sure that nobody can have taken over; looks only if the last sign is not recent.
+
+        For what is not written down, such as letting a trial go on: that is no one else's to
+        decide before the lease has run out. Raises what `check` raises.
+        """
+        uptime, wall = self._renewed
+        # A clock that counts from the machine's start may miss a pause of a virtual machine.
+        idle = max(self._pace.uptime() - uptime, self._pace.wall() - wall)
+        if self.is_lost or not self._is_held or idle > self._pace.lease_seconds / 2:
+            self.check()
+
+    def release(self) -> None:
+        """Let others claim the study at once; a second call does nothing.
+
+        A storage that does not answer is waited for a few seconds only.
+        """
+        if not self._is_held:
             return
-        with suppress(StorageError):  # the next try may do; `ensure` sees that this one did not
-            ownership._renew()
-        del ownership
-    ownership = reference()
-    if ownership is not None and not ownership.is_lost:
-        with suppress(StorageError):
-            ownership._renew(is_last=True)
+        self._is_held = False
+        self._over.set()
+        self._thread.join(RELEASE_SECONDS)
+        _tokens.discard(self._sign.token[:TOKEN_LETTERS])
+
+    def _renew(self, *, is_last: bool = False) -> None:
+        """Give a sign of life, unless somebody has taken over or removed the study."""
+        newest = newest_claim(self._store)
+        self.is_lost = newest > self.generation
+        if newest != self.generation:
+            return
+        uptime, wall = self._pace.uptime(), self._pace.wall()
+        self._sign = self._sign.renewed(wall, is_released=is_last, logged=self.logged)
+        path = sign_path(self.generation, self._sign.token)
+        self._store.put(path, encode_sign(self._sign))
+        self._renewed = (uptime, wall)
+
+    def __enter__(self) -> "Ownership":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
 
 
-def _forget_in_child() -> None:
-    """Close what a forked child shares: else the lock would outlive its holder with the child."""
-    for ownership in list(_held):
-        ownership._forget()
-    _tokens.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
-
-
-TRIES = 12
-"""How often claims of several processes at the same moment are tried again."""
-
-
-LOOKS_PER_BEAT = 4
-"""While a holder is watched."""
-
-
-PAUSE_SECONDS = 0.2
-"""After a claim that met another one, on average and at first; it grows."""
-
-
+@final
 class Claimant:
     """One process that wants to run a study.
 
@@ -345,8 +221,6 @@ class Claimant:
         sign: The first sign of this process; each try adds its count to the token.
         pace: Clocks.
         patience: Seconds to wait for a lease to run out instead of refusing.
-        locked: Returns the note of another process that holds the study's lock, if one does;
-            None if this process holds it or there are no locks.
         here: The tokens under which this very process holds a study, or is about to.
     """
 
@@ -357,14 +231,12 @@ class Claimant:
         pace: Pace,
         *,
         patience: float = 0.0,
-        locked: Callable[[], Found | None] = lambda: None,
         here: Container[str] = frozenset(),
     ) -> None:
         self._store = store
         self._sign = sign
         self._pace = pace
         self._until = pace.uptime() + patience
-        self._locked = locked
         self._here = here
         self._seen: dict[str, tuple[bytes, float, float]] = {}
 
@@ -413,25 +285,13 @@ class Claimant:
     def _wait_until_free(self) -> Standing:
         """Return how things stand once nobody who holds the study can be alive."""
         beats = [self._pace.beat_seconds]
-        for _ in range(10**9):
+        while True:  # ends, as a lease runs out
             standing = look(self._store)
             holders = [found for found in standing.signs if found.may_live(self._here)]
-            holders += self._lock_of_none_of(standing)
             if all(self._is_quiet(found, standing) for found in holders):
                 return standing
             beats += [found.sign.beat_seconds for found in holders if found.sign]
             self._pace.sleep(min(beats) / LOOKS_PER_BEAT)
-        raise AssertionError("a lease runs out")
-
-    def _lock_of_none_of(self, standing: Standing) -> list[Found]:
-        """Return the note in the lock, if another process holds it that has given no sign yet.
-
-        The lock of one that has given signs means nothing: a stopped process keeps it.
-        """
-        note = self._locked()
-        if note is None or (note.sign and note.sign.token[:TOKEN_LETTERS] in standing.tokens):
-            return []
-        return [note]
 
     def _is_quiet(self, found: Found, standing: Standing) -> bool:
         """Tell whether a holder has been watched for long enough and did not move.
@@ -447,8 +307,6 @@ class Claimant:
         is_claiming = found.generation > standing.claimed
         if data != found.data and not is_claiming:
             self._refuse(found)
-        if found.generation == 0 and found.sign is None:
-            self._refuse(found)  # the lock of an older version, which gives no signs
         is_out_of_patience = found.is_fresh(wall) and now >= self._until
         # Who is about to claim may yet go back: a moment tells.
         if is_out_of_patience and (not is_claiming or now - since > self._pace.beat_seconds):
@@ -466,33 +324,28 @@ class Claimant:
         )
 
 
-LOCK = "owner.lock"
+def _beat_on(
+    reference: "weakref.ref[Ownership]", over: threading.Event, beat_seconds: float
+) -> None:
+    """Give signs of life until the ownership is over, lost, or nobody's any more."""
+    while not over.wait(beat_seconds):
+        ownership = reference()
+        if ownership is None or ownership.is_lost:
+            return
+        with suppress(StorageError):  # the next try may do; `ensure` sees that this one did not
+            ownership._renew()
+        del ownership
+    ownership = reference()
+    if ownership is not None and not ownership.is_lost:
+        with suppress(StorageError):
+            ownership._renew(is_last=True)
 
 
-LOCK_TRIES = 5
+def _forget_in_child() -> None:
+    """In a forked child, which shows no life: know nothing of what its parent holds."""
+    for ownership in list(_held):
+        ownership._is_held = False
+    _tokens.clear()
 
 
-LOCK_PAUSE_SECONDS = 0.05
-
-
-def look_at_lock(store: Store) -> Found | None:
-    """Return the note of who has the lock of a study; None if nobody has."""
-    if store.root is None or not store.exists(LOCK):
-        return None
-    with storage_errors(f"look at {store.uri}/{LOCK}"):
-        is_locked = _files(store).is_locked(str(store.root / LOCK))
-    return _note(store) if is_locked else None
-
-
-def _note(store: Store) -> Found:
-    try:
-        data = store.get(LOCK)
-    except FileNotFoundError:
-        data = b""
-    return read_note(data, LOCK)
-
-
-def _files(store: Store) -> LocalFiles:
-    files = store.files
-    assert files is not None, "only a local store has a lock"
-    return files
+os.register_at_fork(after_in_child=_forget_in_child)

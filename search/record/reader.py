@@ -4,15 +4,15 @@ from contextlib import suppress
 from typing import Any
 
 from search.errors import InputError
-from search.record.epochs import MeasurementFiles
-from search.record.history import History, study_history
+from search.record.compaction import Moved
+from search.record.epochs import EpochFiles
+from search.record.history import History
 from search.record.lease import Standing, look, newest_claim
 from search.record.replay import Replay
 from search.record.segments import FOLDER as LOG
-from search.record.segments import Moved, SegmentFiles, has_log
+from search.record.segments import SegmentFiles, has_log
 from trainables.storage.sealed import DamagedRecord, unseal
 from trainables.storage.store import Store
-from trainables.storage.uri_keys import without_keys
 
 STUDY = "study.json"
 PREPARED = "prepared.json"
@@ -31,7 +31,7 @@ class StudyReader:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.segments = SegmentFiles(store)
-        self.measured = MeasurementFiles(store)
+        self.epochs = EpochFiles(store)
 
     def read(self) -> History:
         """Return the study as it is now.
@@ -97,8 +97,16 @@ class StudyReader:
         prepared = _read_sealed(self.store, PREPARED, "prepared")
         if prepared is not None and not replay.generation:  # its writer had opened the log before
             raise Moved(f"{self.store.uri}/{LOG} is missing; restore it from a copy")
-        trials = tuple(self.measured.join(replay.trials))
-        return replay, study_history(replay, trials, study=study, prepared=prepared)
+        history = History(
+            study=study,
+            prepared=prepared,
+            budget=replay.budget,
+            generation=replay.generation,
+            is_closed=replay.closed is not None,
+            close_reason=replay.closed.reason if replay.closed else "",
+            trials=tuple(self.epochs.join(replay.trials)),
+        )
+        return replay, history
 
 
 def read_study(store: Store) -> dict[str, Any]:
@@ -110,24 +118,12 @@ def read_study(store: Store) -> dict[str, Any]:
     """
     study = _read_sealed(store, STUDY, "study")
     if study is not None:
-        return _without_keys(study)
+        return study
     if has_log(store):
         raise DamagedRecord(
             f"{store.uri}/{STUDY} is missing beside its log; restore it from a copy"
         )
     raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
-
-
-def _without_keys(study: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the keys that were in URIs when they were still taken."""
-    places = {name: study[name] for name in ("data", "storage", "warm_start") if name in study}
-    return {
-        **study,
-        **{
-            name: without_keys(place) if isinstance(place, str) else list(map(without_keys, place))
-            for name, place in places.items()
-        },
-    }
 
 
 def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:

@@ -1,11 +1,12 @@
 """The log's objects: segments of decisions, one after the other, and packs of many segments."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from search.record.compaction import Moved, Piece, delete_packed, open_piece
 from search.record.decisions import Decision, Opened, decision_from_json, decision_to_json
 from trainables.errors import InputError
-from trainables.storage.sealed import DamagedRecord, records, seal, unseal
+from trainables.storage.sealed import DamagedRecord, records, seal
 from trainables.storage.store import Store
 
 FOLDER = "log"
@@ -17,15 +18,9 @@ _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})-(\d{{6,}})(?:-(\d{{6,}}))?\.json")
 Segment = tuple[Decision, ...]
 """The decisions that became true at the same moment."""
 
-_Names = dict[int, dict[int, str]]
+_Places = dict[int, dict[int, Piece]]
+"""By generation and sequence: where it is to be read."""
 _LARGEST_PACK = 10_000
-
-
-class Moved(DamagedRecord):
-    """Something is missing that a writer may have folded away while it was looked for.
-
-    A reader looks again; what is still missing then has been lost.
-    """
 
 
 def segment_path(generation: int, sequence: int) -> str:
@@ -33,14 +28,9 @@ def segment_path(generation: int, sequence: int) -> str:
     return f"{FOLDER}/{generation:06d}-{sequence:06d}.json"
 
 
-def pack_path(generation: int, first: int, last: int) -> str:
-    """Return the name of the pack of the segments ``first`` to ``last`` (inclusive)."""
-    return f"{FOLDER}/{generation:06d}-{first:06d}-{last:06d}.json"
-
-
 def encode_segment(generation: int, sequence: int, decisions: Sequence[Decision]) -> bytes:
     """Return the object of one segment."""
-    return seal("segment", _body(generation, sequence, [decisions]))
+    return _encode(generation, sequence, [decisions])
 
 
 def has_log(store: Store) -> bool:
@@ -55,7 +45,7 @@ class SegmentFiles:
         self._store = store
         self._known: dict[tuple[int, int], Segment] = {}
         self._packed: dict[int, int] = {}
-        """Of each generation: how many segments this process has packed, to the last deletion."""
+        """Of each generation: how many segments this process has packed."""
         self.lengths: dict[int, int] = {}
         """Of each generation that counts: how many of its segments do, as of the last `read`."""
 
@@ -68,18 +58,17 @@ class SegmentFiles:
             Moved: If a segment is missing that must be there.
             DamagedRecord: If one is not what was written, or a file is none of the log's.
         """
-        names = self._names()
-        if not names:
+        places = _places(self._pieces())
+        if not places:
             self.lengths = {}
             return iter(())
-        newest = max(names)
-        (opened, *_) = self._segment(names, newest, 0)
+        newest = max(places)
+        (opened, *_) = self._segment(places, newest, 0)
         if not isinstance(opened, Opened):
-            raise DamagedRecord(f"{names[newest][0]} needs to begin with 'opened'")
-        self.lengths = dict(opened.previous) | {newest: max(names[newest]) + 1}
-        places = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
-        segments = [(g, self._segment(names, g, sequence)) for g, sequence in places]
-        return iter(segments)
+            raise DamagedRecord(f"{places[newest][0].path} needs to begin with 'opened'")
+        self.lengths = dict(opened.previous) | {newest: max(places[newest]) + 1}
+        counted = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
+        return iter([(g, self._segment(places, g, sequence)) for g, sequence in counted])
 
     def check_length(self, generation: int, length: int) -> None:
         """Make sure that the last `read` found at least so many segments of a generation.
@@ -88,9 +77,7 @@ class SegmentFiles:
             Moved: If it did not.
         """
         if self.lengths.get(generation, 0) < length:
-            raise Moved(
-                f"{segment_path(generation, length - 1)} is missing; restore it from a copy"
-            )
+            raise Moved.of(segment_path(generation, length - 1))
 
     def add(self, generation: int, sequence: int, segment: Segment) -> None:
         """Remember a segment that this process wrote."""
@@ -101,7 +88,7 @@ class SegmentFiles:
         """Put single segments of a generation into packs, then delete them; safe to interrupt.
 
         Also safe if this process has been succeeded and does not know it yet: it deletes
-        nothing of a newer generation, and what it puts is what anybody would.
+        nothing but what it has put into a pack, which is what anybody would put there.
 
         Args:
             generation: One whose segments have been read or added.
@@ -110,53 +97,36 @@ class SegmentFiles:
             by: The generation of this process.
         """
         length = self.lengths[generation]
-        packed = self._packed.get(generation)
-        if packed is not None and length - packed < (1 if whole else PACK_SIZE):
+        done = self._packed.get(generation)
+        if done is not None and length - done < (1 if whole else PACK_SIZE):
             return
-        paths = self._names().get(generation, {})
-        singles = {s: p for s, p in paths.items() if p == segment_path(generation, s)}
-        for first in range(0, length, PACK_SIZE):
-            last = min(first + PACK_SIZE, length) - 1
-            if last - first + 1 < PACK_SIZE and not whole:
-                break
-            if any(sequence in singles for sequence in range(first, last + 1)):
-                decisions = [self._known[generation, s] for s in range(first, last + 1)]
-                body = _body(generation, first, decisions)
-                self._store.put(pack_path(generation, first, last), seal("segment", body))
-        for path in self._covered(by):
-            self._store.delete(path)
-        self._packed[generation] = length if whole else length - length % PACK_SIZE
+        pieces = [one for one in self._pieces() if one.generation == generation]
+        end = length if whole else length - length % PACK_SIZE
+        for first in range(0, end, PACK_SIZE):
+            last = min(first + PACK_SIZE, end) - 1
+            path = f"{FOLDER}/{generation:06d}-{first:06d}-{last:06d}.json"
+            inside = [one for one in pieces if first <= one.first and one.last <= last]
+            if any(one.path != path for one in inside):
+                segments = [self._known[generation, seq] for seq in range(first, last + 1)]
+                self._store.put(path, _encode(generation, first, segments))
+                delete_packed(self._store, inside, by, path)
+        self._packed[generation] = end
 
-    def _names(self) -> _Names:
-        """Return where each (generation, sequence) is to be read; packs go before singles."""
-        return _places(records(self._store, FOLDER))
+    def _pieces(self) -> list[Piece]:
+        return [_parse(path) for path in records(self._store, FOLDER)]
 
-    def _covered(self, newest: int) -> list[str]:
-        """Return the objects up to a generation of which all is in others."""
-        # One listing: in a second one there may be what the first did not have.
-        listed = records(self._store, FOLDER)
-        used = {path for known in _places(listed).values() for path in known.values()}
-        return [path for path in listed if path not in used and _parse(path)[0] <= newest]
-
-    def _segment(
-        self, names: dict[int, dict[int, str]], generation: int, sequence: int
-    ) -> Segment:
+    def _segment(self, places: _Places, generation: int, sequence: int) -> Segment:
         key = (generation, sequence)
         if key not in self._known:
-            path = names.get(generation, {}).get(sequence)
-            if path is None:
-                raise Moved(
-                    f"{segment_path(generation, sequence)} is missing; restore it from a copy"
-                )
-            self._load(path)
+            piece = places.get(generation, {}).get(sequence)
+            if piece is None:
+                raise Moved.of(segment_path(generation, sequence))
+            self._load(piece)
         return self._known[key]
 
-    def _load(self, path: str) -> None:
-        generation, first, last = _parse(path)
-        try:
-            body = unseal("segment", self._store.get(path), path)
-        except FileNotFoundError:
-            raise Moved(f"{path} is missing; restore it from a copy") from None
+    def _load(self, piece: Piece) -> None:
+        path, generation, first, last = piece
+        body = open_piece(self._store, "segment", path)
         try:
             found = [tuple(map(decision_from_json, segment)) for segment in body["segments"]]
             if (body["generation"], body["first"]) != (generation, first):
@@ -168,33 +138,25 @@ class SegmentFiles:
         self._known.update({(generation, first + i): s for i, s in enumerate(found)})
 
 
-def _places(paths: Sequence[str]) -> _Names:
-    places: _Names = {}
-    for path in paths:
-        generation, first, last = _parse(path)
-        known = places.setdefault(generation, {})
-        for sequence in range(first, last + 1):
-            if known.get(sequence, path) == path or last > first:
-                known[sequence] = path
+def _places(pieces: Iterable[Piece]) -> _Places:
+    """Return where each segment is to be read; packs go before single ones."""
+    places: _Places = {}
+    for piece in sorted(pieces, key=lambda one: one.last - one.first):
+        known = places.setdefault(piece.generation, {})
+        known.update(dict.fromkeys(range(piece.first, piece.last + 1), piece))
     return places
 
 
-def _body(
-    generation: int, first: int, segments: Sequence[Sequence[Decision]]
-) -> dict[str, object]:
-    return {
-        "generation": generation,
-        "first": first,
-        "segments": [[decision_to_json(d) for d in segment] for segment in segments],
-    }
+def _encode(generation: int, first: int, segments: Sequence[Sequence[Decision]]) -> bytes:
+    decisions = [[decision_to_json(one) for one in segment] for segment in segments]
+    return seal("segment", {"generation": generation, "first": first, "segments": decisions})
 
 
-def _parse(path: str) -> tuple[int, int, int]:
+def _parse(path: str) -> Piece:
     match = _NAME.fullmatch(path)
-    if match is None:
-        raise DamagedRecord(f"{path} is no segment of this study's log; move it elsewhere")
-    generation, first = int(match[1]), int(match[2])
-    last = int(match[3]) if match[3] else first
-    if not first <= last < first + _LARGEST_PACK:
-        raise DamagedRecord(f"{path} is no segment of this study's log; move it elsewhere")
-    return generation, first, last
+    if match is not None:
+        generation, first = int(match[1]), int(match[2])
+        last = int(match[3]) if match[3] else first
+        if first <= last < first + _LARGEST_PACK:
+            return Piece(path, generation, first, last)
+    raise DamagedRecord(f"{path} is no segment of this study's log; move it elsewhere")

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self, final
 
 import msgspec
@@ -12,7 +11,7 @@ from search.errors import InputError, SearchError
 from search.remote.connection import Connection
 from search.remote.jobs import JobsApi
 from search.remote.package import folder_of_model
-from search.remote.questions import ANSWER_SECONDS, CommandOutput, Questions, StudyStatus
+from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask
 from search.remote.request import (
     JobRequest,
     folder_here,
@@ -23,7 +22,7 @@ from search.remote.request import (
 from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
 from search.results.load import given_study, load
 from search.results.points import Point
-from search.study.study import Study
+from search.study.study import DEFAULT_STORAGE, Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key
 
@@ -58,8 +57,7 @@ class Client:
         self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
         self._api = JobsApi(self._connection)
-        self._questions = Questions(self._api)
-        self._jobs = StudyJobs(self._api, self._questions)
+        self._jobs = StudyJobs(self._api)
 
     def submit(
         self,
@@ -113,7 +111,7 @@ class Client:
         """
         from search.study.digits import digits_study
 
-        study = digits_study("studies", seed=seed or 0, name=name)
+        study = digits_study(DEFAULT_STORAGE, seed=seed or 0, name=name)
         study = study.with_budget(trials=trials, epochs=epochs)
         if concurrent is not None:
             replace(study.resources, concurrent=concurrent)  # refused here, not by the job
@@ -147,7 +145,7 @@ class Client:
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
         storage, study = self._find(study)
         self._jobs.refuse_running(study, storage)
-        model = self._questions.ask("model", storage=storage, name=study)
+        model = ask(self._api, "model", storage=storage, name=study)
         changes = {"trials": trials, "epochs": epochs}
         request = JobRequest(name=study, storage=storage, changes=changes)
         return self._jobs.send(request, None if model is None else folder_of_model(model, folder))
@@ -159,7 +157,7 @@ class Client:
             InputError: If the cluster knows nothing of it.
         """
         storage, name = self._find(name)
-        told = self._questions.ask("status", storage=storage, name=name)
+        told = ask(self._api, "status", storage=storage, name=name)
         known = msgspec.convert(told, StudyStatus)
         job = self._jobs.newest(name)
         if job is None and known.state == "not begun":
@@ -173,7 +171,7 @@ class Client:
         """Return where each study of the cluster stands, by name."""
         jobs = self._jobs.by_name()
         others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
-        told = self._questions.ask("studies", storage=self._storage, others=others)
+        told = ask(self._api, "studies", storage=self._storage, others=others)
         known = {one.name: one for one in msgspec.convert(told, tuple[StudyStatus, ...])}
         jobs = self._jobs.by_name()
         return tuple(
@@ -234,7 +232,7 @@ class Client:
             point = self._read_best(folder_here(storage, known), policy)
             if point is not None:
                 return point
-        told = self._questions.ask("point", storage=storage, name=known, policy=policy)
+        told = ask(self._api, "point", storage=storage, name=known, policy=policy)
         return msgspec.convert(told, Point)
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
@@ -255,7 +253,8 @@ class Client:
         storage, folder = self._storage, arguments.get("folder")
         if folder and not is_place(folder):
             storage, _ = self._find(folder)
-        told = self._questions.ask(
+        told = ask(
+            self._api,
             "command",
             storage=storage,
             seconds=TEST_SECONDS if arguments.get("test") else ANSWER_SECONDS,
@@ -277,12 +276,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _find(self, said: str) -> tuple[str, str]:

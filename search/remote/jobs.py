@@ -62,20 +62,12 @@ class JobsApi:
         return "" if found is None else str(found["logs"])
 
     def submit(
-        self,
-        job_id: str,
-        entrypoint: str,
-        metadata: Mapping[str, str],
-        environment: Mapping[str, Any],
+        self, job_id: str, command: str, metadata: dict[str, str], environment: dict[str, Any]
     ) -> None:
         """Have a shell command run on the head."""
-        given = {
-            "entrypoint": entrypoint,
-            "submission_id": job_id,
-            "metadata": dict(metadata),
-            "runtime_env": dict(environment),
-        }
-        self._connection.json("POST", "/api/jobs/", given)
+        given = {"metadata": metadata, "runtime_env": environment}
+        asked = {"submission_id": job_id, "entrypoint": command, **given}
+        self._connection.json("POST", "/api/jobs/", asked)
 
     def stop(self, job_id: str) -> None:
         """Ask a job to end; nothing is waited for."""

@@ -43,17 +43,10 @@ class Package:
 
 
 def pack(request: str, folder: str | None, *, apart_from: Sequence[str] = ()) -> Package:
-    """Pack a request and the modules of a folder.
+    """Pack a request and the modules of a folder; refuse more than can be sent.
 
-    Left out are hidden files, byte code, virtual environments, data, keys and studies.
-
-    Args:
-        request: Of the job, as text.
-        folder: What the study's own modules are found in; None without any.
-        apart_from: Paths that are left out too, such as the data set's and the storage's.
-
-    Raises:
-        InputError: If it is larger than what can be sent, naming the largest files.
+    Left out are hidden files, byte code, virtual environments, data, keys and studies, and the
+    paths named, such as the data set's and the storage's.
     """
     files = {} if folder is None else dict(sorted(_files(folder, apart_from)))
     place = folder or ""

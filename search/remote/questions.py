@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self, final
+from typing import Any, Self
 
 from search.errors import (
     ClusterError,
@@ -99,67 +99,54 @@ class StudyStatus:
         return replace(known, state=state, job_id=job.id, node=job.node, since=job.began)
 
 
-@final
-class Questions:
-    """Asks a cluster about its studies."""
+def ask(
+    api: JobsApi, what: str, *, storage: str = "", seconds: float = ANSWER_SECONDS, **options: Any
+) -> Any:
+    """Return what the function of that name in `search.cli.answer` returns on the head.
 
-    def __init__(self, api: JobsApi) -> None:
-        self._api = api
+    It is called there with where studies lie, empty for what the nodes say, and with the options,
+    plain values. The error that it raises is raised here.
+    """
+    job_id = f"twohead-ask-{secrets.token_hex(16)}"
+    asked = as_text({"what": what, "storage": storage, "options": options})
+    command = shlex.join([*COMMAND, "ask", job_id, asked])
+    api.submit(job_id, f"exec {command}", {KIND: "ask"}, {})
+    try:
+        job = _wait(api, job_id, seconds)
+        log = api.logs(job_id)
+    except BaseException:
+        with suppress(ClusterError):
+            api.stop(job_id)
+        raise
+    with suppress(ClusterError):  # its answer is here; a job more in a list does no harm
+        api.delete(job_id)
+    answer = from_log(log, job_id)
+    if answer is None:
+        raise ClusterError(why_no_answer(job, log))
+    if "error" in answer:
+        raise error_of(answer["error"])
+    return answer["value"]
 
-    def ask(
-        self, what: str, *, storage: str = "", seconds: float = ANSWER_SECONDS, **options: Any
-    ) -> Any:
-        """Return what the function of that name in `search.cli.answer` returns on the head.
 
-        Args:
-            what: The name.
-            storage: Where studies lie; empty for what the nodes say.
-            seconds: How long the answer may take.
-            options: Of the question; plain values.
-
-        Raises:
-            SearchError: The error that the cluster gave instead.
-            ClusterError: If no answer comes in time.
-        """
-        job_id = f"twohead-ask-{secrets.token_hex(16)}"
-        asked = as_text({"what": what, "storage": storage, "options": options})
-        command = shlex.join([*COMMAND, "ask", job_id, asked])
-        self._api.submit(job_id, f"exec {command}", {KIND: "ask"}, {})
-        try:
-            job = self._wait(job_id, seconds)
-            log = self._api.logs(job_id)
-        except BaseException:
-            with suppress(ClusterError):
-                self._api.stop(job_id)
-            raise
-        with suppress(ClusterError):  # its answer is here; a job more in a list does no harm
-            self._api.delete(job_id)
-        answer = from_log(log, job_id)
-        if answer is None:
-            raise ClusterError(why_no_answer(job, log))
-        if "error" in answer:
-            raise error_of(answer["error"])
-        return answer["value"]
-
-    def _wait(self, job_id: str, seconds: float) -> Job:
-        """Wait for a question's job to end."""
-        began = time.monotonic()
-        while True:
-            job = self._api.job(job_id)
-            if job is None:
-                raise ClusterError(
-                    f"the cluster at {self._api.address} has lost a question: its head was "
-                    "started again; ask once more"
-                )
-            if job.has_ended:
-                return job
-            limit = START_SECONDS if job.status == "PENDING" else START_SECONDS + seconds
-            if time.monotonic() - began > limit:
-                raise ClusterError(
-                    f"the cluster at {self._api.address} gave no answer within {limit:g} s "
-                    f"({clean(job.message)}): `twohead doctor` says what is wrong with it"
-                )
-            time.sleep(LOOK_SECONDS)
+def _wait(api: JobsApi, job_id: str, seconds: float) -> Job:
+    """Wait for a question's job to end."""
+    began = time.monotonic()
+    while True:
+        job = api.job(job_id)
+        if job is None:
+            raise ClusterError(
+                f"the cluster at {api.address} has lost a question: its head was "
+                "started again; ask once more"
+            )
+        if job.has_ended:
+            return job
+        limit = START_SECONDS if job.status == "PENDING" else START_SECONDS + seconds
+        if time.monotonic() - began > limit:
+            raise ClusterError(
+                f"the cluster at {api.address} gave no answer within {limit:g} s "
+                f"({clean(job.message)}): `twohead doctor` says what is wrong with it"
+            )
+        time.sleep(LOOK_SECONDS)
 
 
 def as_text(asked: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import final
 from search.errors import ClusterError, InputError, StudyLocked
 from search.remote.jobs import Job, JobsApi
 from search.remote.package import pack
-from search.remote.questions import KIND, Questions
+from search.remote.questions import KIND, ask
 from search.remote.request import COMMAND, REQUEST_FILE, JobRequest, check_place
 from search.text import clean
 from trainables.storage.uri_keys import check_no_key
@@ -39,9 +39,8 @@ class Submitted:
 class StudyJobs:
     """Knows a study's jobs by their metadata."""
 
-    def __init__(self, api: JobsApi, questions: Questions) -> None:
+    def __init__(self, api: JobsApi) -> None:
         self._api = api
-        self._questions = questions
 
     def send(
         self, request: JobRequest, folder: str | None = None, apart_from: Sequence[str] = ()
@@ -76,7 +75,7 @@ class StudyJobs:
         place = "" if job is None else job.metadata.get("storage", "")
         if job is None or job.has_ended or place.rstrip("/") != storage.rstrip("/"):
             return
-        if job.status == "RUNNING" and not self._questions.ask("is_running", job_id=job.id):
+        if job.status == "RUNNING" and not ask(self._api, "is_running", job_id=job.id):
             return
         raise StudyLocked(
             f"study {name!r} is being run on this cluster by job {job.id} since "

@@ -41,6 +41,11 @@ class Chooser:
         losses = [point.losses for point in points]
         return np.minimum(log_skills_of(losses, self.baselines, self.objective), LARGEST_LOG)
 
+    def totals(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Return what is minimised besides the losses of heads: the total, if it is."""
+        values = self.objective.values(losses)
+        return {name: value for name, value in values.items() if name not in losses}
+
     def front(self, points: Sequence[Point]) -> tuple[Point, ...]:
         """Return the points that no other beats, ordered by the first value."""
         if not points:

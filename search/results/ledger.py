@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from search.results.points import TrialRecord
+from search.record.history import TrialRecord
 
 WORK = ("build", "trace", "train", "validate", "save")
 """The parts of a trial that are its own work."""

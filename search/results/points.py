@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.record.decisions import Released
-from search.record.history import State, TrialHistory
+from search.record.history import TrialRecord, TrialState
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
 from search.study.objective import Objective, every_head
@@ -50,7 +49,7 @@ class Point:
     """Validation loss by head name: unweighted, the exact mean over the validation rows."""
     metrics: Mapping[str, float]
     """By ``val_<head>_<metric>``."""
-    state: State
+    state: TrialState
     is_reference: bool
     checkpoint: str
     """Folder of the weights, relative to the study's."""
@@ -74,48 +73,6 @@ class Point:
         return one_line(self, lambda: f"{self.name}: {point_words(self)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRecord:
-    """One trial as it stands."""
-
-    number: int
-    config: Mapping[str, Any]
-    state: State
-    reason: str
-    """Why it failed or was interrupted; empty otherwise."""
-    is_reference: bool
-    origin: str
-    """``reference``, ``start_with`` or ``sampler``."""
-    num_attempts: int
-    releases: tuple[Released, ...]
-    """The attempts that were lost or given up without ending the trial: the cause of each, and
-    whether it is charged to the trial."""
-    taken_up_after: int
-    """The epoch after which it had ended and was taken up again; 0 if it was not."""
-    measurements: tuple[Measurement, ...]
-    """One per epoch, from 1."""
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs that were measured."""
-        return len(self.measurements)
-
-    def __repr__(self) -> str:
-        return one_line(self, self._words)
-
-    def _words(self) -> str:
-        reference = " (reference)" if self.is_reference else ""
-        said = f"{self.number}{reference}: {self.state}, {count(self.num_epochs, 'epoch')}"
-        said += f", {self.reason}" if self.reason else ""
-        last = f", last {point_words(self.measurements[-1])}" if self.measurements else ""
-        return f"{said}{last}"
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The machines that trained it, in the order of its epochs."""
-        return tuple(dict.fromkeys(m.node for m in self.measurements if m.node))
-
-
 Losses = Mapping[str, float]
 """By head name."""
 SAME_DIGITS = 9
@@ -127,7 +84,7 @@ def is_finite(measured: HasFigures) -> bool:
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
 
-def point_of(trial: TrialHistory, measured: "Measurement | Step") -> Point:
+def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
     """Return one point of a trial; with weights where its measurement names them."""
     tested = [one for one in trial.tested if one.epoch == measured.epoch]
     return Point(
@@ -144,7 +101,7 @@ def point_of(trial: TrialHistory, measured: "Measurement | Step") -> Point:
     )
 
 
-def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+def kept_points(trial: TrialRecord) -> tuple[Measurement, ...]:
     """Return the points of a trial whose weights are still there, by epoch.
 
     The actor keeps the newest checkpoint and those on the trial's own front
@@ -154,7 +111,7 @@ def kept_points(trial: TrialHistory) -> tuple[Measurement, ...]:
     return () if trial.state == "failed" else front_points(trial)
 
 
-def front_points(trial: TrialHistory) -> tuple[Measurement, ...]:
+def front_points(trial: TrialRecord) -> tuple[Measurement, ...]:
     """Return the saved points on a trial's own front, by epoch, however it ended."""
     saved = [m for m in trial.measurements if m.checkpoint is not None and is_finite(m)]
     if len(saved) < 2:
@@ -186,7 +143,7 @@ def log_curve(
 
 
 def best_log_skills(
-    trial: TrialHistory, baselines: Losses, objective: Objective | None = None
+    trial: TrialRecord, baselines: Losses, objective: Objective | None = None
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import le
 from typing import TYPE_CHECKING, Protocol
 
-from search.record.history import State, TrialHistory
+from search.record.history import TrialRecord, TrialState
 from search.results.chooser import Chooser
 from search.results.points import Point, is_finite, kept_points, point_of
 from search.results.retrained import Training
@@ -26,7 +26,7 @@ Key = tuple[float, ...]
 class Running(Protocol):
     """What is read of a `search.running.conductor.Conductor`."""
 
-    trials: dict[int, TrialHistory]
+    trials: dict[int, TrialRecord]
     live: "dict[int, dict[int, Step]]"
     changes: list[int]
 
@@ -78,7 +78,7 @@ class Progress:
     """Of the front, by the default policy."""
     reference: Point | None
     """The reference trial's best so far."""
-    just_ended: tuple[tuple[TrialHistory, Point | None], ...]
+    just_ended: tuple[tuple[TrialRecord, Point | None], ...]
     """The trials that have ended since the picture before, each with its best point."""
 
     @property
@@ -115,7 +115,7 @@ class Tracker:
         self._open = set(conductor.trials)
         self._num_seen = len(conductor.changes)
         self._counts: Counter[str] = Counter()
-        self._states: dict[int, State] = {}
+        self._states: dict[int, TrialState] = {}
         self._epochs: dict[int, int] = {}
         self._all_epochs = 0
         self._points: dict[int, dict[Key, Point]] = {}
@@ -150,7 +150,7 @@ class Tracker:
             just_ended=tuple(ended),
         )
 
-    def _take_in(self, trial: TrialHistory) -> None:
+    def _take_in(self, trial: TrialRecord) -> None:
         """Put what a trial has now in the place of what it had."""
         before = self._points.get(trial.number, {})
         after = self._count(trial)
@@ -163,7 +163,7 @@ class Tracker:
         if better:
             self._update({**self._front, **better})
 
-    def _count(self, trial: TrialHistory) -> dict[Key, Point]:
+    def _count(self, trial: TrialRecord) -> dict[Key, Point]:
         """Count a trial and its epochs as they are now, and return its points."""
         number, measured = trial.number, self._measured(trial)
         if number in self._states:
@@ -183,7 +183,7 @@ class Tracker:
             self._reference = self._choose(points.values())
         return points
 
-    def _measured(self, trial: TrialHistory) -> "Mapping[int, Measurement | Step]":
+    def _measured(self, trial: TrialRecord) -> "Mapping[int, Measurement | Step]":
         """Return the epochs that count: once it has ended, those with weights kept."""
         if trial.has_ended:
             return {one.epoch: one for one in kept_points(trial)}

@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace as replace_trial
+
 from search.errors import InputError, NoCandidate
 from search.record.decisions import DONE
-from search.record.history import History, TrialHistory
+from search.record.history import History, TrialRecord
 from search.record.metrics import point_words
 from search.results.chooser import Chooser
-from search.results.points import Figures, Point, TrialRecord, kept_points, point_of
+from search.results.points import Figures, Point, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
@@ -57,13 +59,11 @@ class StudyResult:
         ``idle_seconds`` (at the end, when no trial was left for a slot) and ``trials``."""
         known = history.prepared
         self._prepared = None if known is None else Prepared.from_dict(known)
-        # What runs for nobody was interrupted.
-        self._trials = tuple(
-            trial if is_running or trial.has_ended else replace(trial, state="interrupted")
+        self.trials = tuple(
+            trial if is_running or trial.has_ended else replace_trial(trial, state="interrupted")
             for trial in history.trials
         )
-        self.trials = tuple(map(_record, self._trials))
-        """Every trial, by number."""
+        """Every trial, by number; what runs for nobody was interrupted."""
 
     def __repr__(self) -> str:
         return self._described
@@ -136,7 +136,7 @@ class StudyResult:
     @cached_property
     def _points(self) -> tuple[Point, ...]:
         return tuple(
-            point_of(trial, measured) for trial in self._trials for measured in kept_points(trial)
+            point_of(trial, measured) for trial in self.trials for measured in kept_points(trial)
         )
 
     def pareto(self) -> tuple[Point, ...]:
@@ -367,21 +367,6 @@ class StudyResult:
         ]
         found = ", ".join(states) or "no trials yet"
         return f"study {self.study.name!r} has no point to choose: {found}"
-
-
-def _record(trial: TrialHistory) -> TrialRecord:
-    return TrialRecord(
-        number=trial.number,
-        config=trial.config,
-        state=trial.state,
-        reason=trial.reason,
-        is_reference=trial.is_reference,
-        origin=trial.origin,
-        num_attempts=len(trial.attempts),
-        releases=trial.releases,
-        taken_up_after=trial.passed,
-        measurements=trial.measurements,
-    )
 
 
 NUM_LEADING = 4

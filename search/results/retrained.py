@@ -8,7 +8,7 @@ from typing import Any
 
 from search.errors import InputError, SearchError, StudyWarning
 from search.record.decisions import DONE
-from search.record.history import History, TrialHistory
+from search.record.history import History, TrialRecord
 from search.record.reader import STUDY, StudyReader
 from search.record.segments import has_log
 from search.results.confirmation import Candidate, Confirmation, Repeat
@@ -119,7 +119,7 @@ def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Trainin
 
 
 def recorded_trainings(
-    budget: Mapping[str, Any], trials: Sequence[TrialHistory]
+    budget: Mapping[str, Any], trials: Sequence[TrialRecord]
 ) -> tuple[Training, ...]:
     """Return what was begun, in the order of its numbers in the record."""
     return tuple(
@@ -202,7 +202,7 @@ def _history(store: Store) -> History | None:
     return StudyReader(store).read_whole()[0] if is_there else None
 
 
-def _pairs(history: History) -> list[tuple[Training, TrialHistory]]:
+def _pairs(history: History) -> list[tuple[Training, TrialRecord]]:
     begun = recorded_trainings(history.budget, history.trials)
     return list(zip(begun, history.trials, strict=True))
 
@@ -226,7 +226,7 @@ def _is_of(training: Training, point: Point) -> bool:
     )
 
 
-def _repeat(training: Training, trial: TrialHistory) -> Repeat:
+def _repeat(training: Training, trial: TrialRecord) -> Repeat:
     if trial.state != "complete":
         return Repeat(seed=training.seed, figures=None, failure=trial.reason or trial.state)
     tested = trial.tested[-1] if trial.tested else None

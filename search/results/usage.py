@@ -1,6 +1,5 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
-import json
 import math
 import re
 import time
@@ -19,7 +18,6 @@ KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
 _SECONDS = ("wall_seconds", "startup_seconds", "idle_seconds")
 _COUNTS = ("slots", "trials")
-_KNOWN = {"generation", *_SECONDS, *_COUNTS, "trial_seconds"}
 
 
 class Usage:
@@ -144,14 +142,7 @@ def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
 
 
 def _figures(data: bytes, path: str) -> dict[str, Any]:
-    """Return the figures of a run, also as versions without a seal wrote them."""
-    plain: dict[str, Any] | None = None
-    with suppress(ValueError, RecursionError):
-        plain = json.loads(data)
-    if not isinstance(plain, dict) or not {*_SECONDS, *_COUNTS} <= plain.keys():
-        plain = unseal(KIND, data, path)
-    elif unknown := plain.keys() - _KNOWN:  # no seal tells that a name was damaged
-        raise InputError(f"{path} holds unknown figures {shown(sorted(unknown))}")
+    plain = unseal(KIND, data, path)
     for name in _COUNTS:
         as_count(plain.get(name), f"{path}: {name}")
     for name in (*_SECONDS, *_COUNTS):

@@ -212,7 +212,7 @@ class Conductor:
 
     def _restore(self, trial: TrialHistory) -> None:
         """Tell the scheduler what it decided of a trial."""
-        self._decided[trial.number] = trial.passed
+        self._decided[trial.number] = trial.taken_up_after
         for epoch, losses in ((one.epoch, one.losses) for one in trial.decided):
             verdict: Verdict = "stop" if trial.stopped_at == epoch else "continue"
             self._scheduler.restore(trial.number, epoch, self._objective.values(losses), verdict)

@@ -14,7 +14,7 @@ from search.cluster.signals import Flag, catch_signals
 from search.errors import Interrupted, StudyDiffers, StudyLocked
 from search.record.decisions import DONE, Closed, Tested
 from search.record.log import StudyLog
-from search.record.ownership import claim, hold, holder
+from search.record.ownership import claim, holder
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
@@ -82,8 +82,8 @@ def train(
     try:
         with one_at_a_time(study), catch_signals() as flag:
             _check_data(study, result.prepared, watcher)
-            # Held, not claimed: a run of the study would sweep away what is being written below.
-            with hold(Store(result.folder)), claim(store) as ownership:
+            # The study, too, whose run would sweep away what is being written below.
+            with claim(Store(result.folder)), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": result.prepared.data.fingerprint})
                 with (
                     decoding(study, result.prepared.data) as decoded,

@@ -35,6 +35,7 @@ from search.sampling.trials import (
     best_first,
     rng_of,
     shown,
+    stacked,
 )
 from search.space.encoding import Key, clamp, fill
 from search.space.parameters import Float, Parameter
@@ -165,7 +166,7 @@ def _generations(trials: Sequence[Seen], attribute: str) -> tuple[list[Seen], in
     first = max(max(generations) - 1, 1)
     new = [p for p, one in enumerate(generations) if one >= first][-(MOST_SHOWN - NUM_BEST) :]
     old = [p for p, one in enumerate(generations) if one < first]
-    points = np.array([bred[p][0].point for p in old]).reshape(len(old), -1)
+    points = stacked([bred[place][0].point or () for place in old])
     best = [old[row] for row in best_first(points, NUM_BEST)]
     return [bred[place] for place in sorted([*best, *new])], max(max(generations) - 2, 0)
 
@@ -178,12 +179,11 @@ class _KeptState:
         self.sampler: BaseSampler | None = None
         self.of_study: dict[str, Any] = {}
         self.of_trials: dict[int, dict[str, Any]] = {}
-        self.told: set[int] = set()
+        self.untold: set[int] = set()
 
     def is_due(self, trial: RecordedTrial) -> bool:
         """Tell whether the sampler asked for a trial and has not been told how it ended."""
-        is_asked = trial.number in self.of_trials and trial.number not in self.told
-        return is_asked and trial.point is not None
+        return trial.number in self.untold and trial.point is not None
 
     def restore(self, storage: InMemoryStorage, study: Study, chosen: Sequence[Seen]) -> None:
         """Bring a new Optuna study to where the last one was, and tell what has ended since."""
@@ -192,10 +192,11 @@ class _KeptState:
         for place, (trial, _) in enumerate(chosen):
             if self.is_due(trial):
                 study.tell(place, trial.point)
-                self.told.add(trial.number)
+                self.untold.remove(trial.number)
 
     def keep(self, storage: InMemoryStorage, number: int) -> None:
         """Take note of what the sampler has written by when it has answered for a trial."""
+        self.untold.add(number)
         self.of_study = storage.get_study_system_attrs(_study_id(storage))
         for trial in storage.get_all_trials(_study_id(storage), deepcopy=False):
             self.of_trials[trial.user_attrs.get(NUMBER, number)] = trial.system_attrs
@@ -318,8 +319,9 @@ class AskedSampler:
             n: number for n, number in zip(context.kinds, key, strict=True) if number is not None
         }
         is_whole = len(params) == len(self._distributions)
-        point = None if self._kept is not None and self._kept.is_due(trial) else trial.point
-        state = TrialState.FAIL if not trial.is_pending else TrialState.RUNNING
+        is_due = self._kept is not None and self._kept.is_due(trial)
+        point = None if is_due else trial.point
+        state = TrialState.RUNNING if is_due or trial.is_pending else TrialState.FAIL
         return _ToldTrial(
             number=-1,
             trial_id=-1,

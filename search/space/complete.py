@@ -71,15 +71,14 @@ def complete(
     Args:
         space: What the study names.
         heads: The heads of its data.
-        model_parameters: Of a user's own model function: keyword names and defaults, or
-            ``REQUIRED``; None for the built-in model.
+        model_parameters: Of a user's own function: keyword names and defaults, or ``REQUIRED``.
 
     Raises:
         InputError: If a parameter shapes nothing, its values cannot be, or one is missing.
     """
     named = read_named(dict(space.parameters), heads, is_builtin=model_parameters is None)
     if model_parameters is None:
-        known = _built_in(named, heads, _depth(named, ("space",)))
+        known = _built_in(named, heads, ("space",))
     else:
         known = _of_function(named, heads, model_parameters)
     return SearchSpace(parameters=tuple({**known, **named}.items()))
@@ -90,19 +89,15 @@ def read_named(
 ) -> dict[str, Parameter | Constant]:
     """Return the named parameters with their values in the right types, such as 64 for 64.0.
 
-    Args:
-        named: What a study or a config names.
-        heads: The heads of the data.
-        is_builtin: Whether the model is the built-in one; of a user's own model, whose
-            parameters are not known here, only those of training are looked at.
-        at: Where they are named.
+    Of a user's own model, whose parameters are not known here, only those of training are
+    looked at.
 
     Raises:
         InputError: If a parameter shapes nothing or its values cannot be.
     """
     problems = Problems()
     if is_builtin:
-        known = _built_in(named, heads, _depth(named, at))
+        known = _built_in(named, heads, at)
         problems.extend(_shapeless(named, known, at))
     else:
         known = reference_training(heads)
@@ -127,13 +122,6 @@ def read_first(
     It has a depth of the space, and of what is searched a value in the range, on a step or
     not. A parameter that the space leaves constant may have another value. The filters of a
     block that it does not have it does not name: they would be taken for part of the model.
-
-    Args:
-        config: What it names.
-        space: Complete for the built-in model; of a user's own model what the study names.
-        heads: The heads of the data.
-        is_builtin: Whether the model is the built-in one.
-        at: Where the config stands.
 
     Raises:
         InputError: If a parameter shapes nothing, or a value is no plain one or cannot be.
@@ -209,8 +197,9 @@ def _depth(named: Named, at: Path) -> int:
     return int(ends(depth)[1])
 
 
-def _built_in(named: Named, heads: Heads, depth: int) -> dict[str, Any]:
+def _built_in(named: Named, heads: Heads, at: Path) -> dict[str, Any]:
     """Return every parameter that there is of the built-in model, at the reference's value."""
+    depth = _depth(named, at)
     known = reference_config(heads, depth)
     return {**known, DEPTH: depth} if DEPTH in named else known
 

@@ -26,16 +26,9 @@ def key_of(
     config: Mapping[str, Any],
     gates: Mapping[str, int] = _NO_GATES,
 ) -> Key | None:
-    """Return a config as a key, or None if it does not lie in the space.
+    """Return a config as a key, in the order of ``kinds``; None if it is not in the space.
 
-    Parameters that the space does not name, or that do not count in the config, are not looked
-    at.
-
-    Args:
-        kinds: Searched parameter -> what it may be; gives the order of the key.
-        constants: Parameter -> its only value.
-        config: Parameter -> value.
-        gates: Of the space; see `search.space.space.gates_of`.
+    What the space does not name, or what does not count in the config, is not looked at.
     """
     if gates and DEPTH not in config:
         config = {**config, DEPTH: config_depth(list(config), None)}
@@ -54,16 +47,13 @@ def key_of(
 def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int | None:
     """Return how many trials there can be before a config repeats; None for any number.
 
-    Args:
-        space: What is searched.
-        first: Configs that are tried before any suggestion, in the space or not.
+    Those that are tried ``first``, before any suggestion, may lie in the space or not.
     """
     if space.size is None:
         return None
-    first = list(first)
-    kinds, constants = dict(sorted(space.searched)), dict(space.constants)
-    tried = {key_of(kinds, constants, config, space.gates) for config in first} - {None}
-    return len(first) + space.size - len(tried)
+    kinds, constants = dict(space.searched), dict(space.constants)
+    keys = [key_of(kinds, constants, config, space.gates) for config in first]
+    return len(keys) + space.size - len(set(keys) - {None})
 
 
 def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) -> Key:
@@ -92,8 +82,9 @@ def fill(kinds: Mapping[str, Parameter], key: Key, rng: np.random.Generator) -> 
 def encode(kind: Parameter, value: Any) -> int | float | None:
     """Return the number that stands for a value, or None if the kind does not allow it."""
     if isinstance(kind, Choice):
-        same = [i for i, choice in enumerate(kind.places) if is_same(choice, value)]
-        return min(same, key=lambda i: type(kind.places[i]) is not type(value), default=None)
+        places = kind.places
+        same = [i for i, choice in enumerate(places) if is_same(choice, value)]
+        return min(same, key=lambda i: type(places[i]) is not type(value), default=None)
     if not is_number(value) or not kind.low <= value <= kind.high:
         return None
     if isinstance(kind, Float) and kind.step is None:
@@ -152,17 +143,8 @@ def untried_neighbour(
 ) -> Key:
     """Return an untried config that differs in as few parameters as possible.
 
-    At most ``len(tried) + 1`` configs are looked at, as no two of them are equal.
-
-    Args:
-        key: Where to start.
-        kinds: Parameter -> what it may be, in the order of the key.
-        tried: Keys not to return.
-        rng: Decides which parameter, and which of a choice's other values, goes first.
-        gates: Of the space; see `search.space.space.gates_of`.
-
-    Returns:
-        The key itself if every config of a finite space has been tried.
+    At most ``len(tried) + 1`` configs are looked at, as no two of them are equal. The key itself
+    is returned if every config of a finite space has been tried.
     """
     order = [int(position) for position in rng.permutation(len(kinds))]
     whole = fill(kinds, key, rng)
@@ -218,11 +200,7 @@ def any_number(kind: Parameter, rng: np.random.Generator) -> Number:
 
 
 def number_at(kind: Parameter, share: float) -> Number:
-    """Return the number at a share of the way from the first to the last, each as likely.
-
-    Args:
-        kind: What the number stands for a value of.
-        share: In [0, 1).
+    """Return the number at a share, in [0, 1), of the way from the first to the last.
 
     Example:
         >>> number_at(Int(low=1, high=4), 0.5), number_at(Float(low=0, high=100), 0.5)

@@ -73,11 +73,7 @@ class SearchSpace:
 
     @property
     def gates(self) -> dict[str, int]:
-        """The parameters that do not count in all configs; see `gates_of`.
-
-        Where ``num_conv_blocks`` is searched, a config of fewer blocks does not name the filters
-        of the others: equal models are equal configs.
-        """
+        """The parameters that do not count in all configs: equal models are equal configs."""
         return gates_of(dict(self.parameters))
 
     @property
@@ -109,20 +105,12 @@ class SearchSpace:
     def crossed(
         self, base: Mapping[str, Any], values: Mapping[str, Sequence[Any]]
     ) -> Iterator[dict[str, Any]]:
-        """Yield a config with every combination of some values, without what does not count.
-
-        Args:
-            base: The config.
-            values: By the name of the parameter, what it takes in turn.
-        """
+        """Yield a config with every combination of some values, without what does not count."""
         for combined in product(*values.values()):
             yield self.counting({**base, **dict(zip(values, combined, strict=True))})
 
     def contains(self, config: Mapping[str, Any]) -> bool:
-        """Tell whether a config has a possible value for each parameter that counts in it.
-
-        And nothing else.
-        """
+        """Tell whether a config has a possible value for each parameter that counts, no more."""
         return next(self._problems(config), None) is None
 
     def check(self, config: Mapping[str, Any]) -> None:

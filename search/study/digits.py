@@ -42,12 +42,6 @@ def digits_study(storage: str, *, seed: int = 0, name: str | None = None) -> Stu
         seed: Of the study.
         name: By default ``digits``, or ``digits-seed<seed>`` for a seed other than 0.
 
-    Raises:
-        InputError: If an argument is wrong.
-
-    Example:
-        >>> digits_study("studies", seed=1).name
-        'digits-seed1'
     """
     return Study(
         name=name or (NAME if seed == 0 else f"{NAME}-seed{seed}"),
@@ -66,15 +60,7 @@ def is_digits(study: Study) -> bool:
 
 
 def write_data(storage: str, notify: Callable[[str], None]) -> None:
-    """Write the digits into the storage unless they are there.
-
-    Args:
-        storage: A folder or a URI.
-        notify: Hears what is being done.
-
-    Raises:
-        StorageError: If the storage refuses.
-    """
+    """Write the digits into the storage unless they are there; say what is being done."""
     store = Store(storage)
     if store.exists(DATA):
         return

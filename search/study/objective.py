@@ -6,23 +6,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, final
 
-from search.errors import StudyWarning
-from search.space.parameters import (
-    Choice,
-    Constant,
-    Float,
-    Int,
-    Parameter,
-    ends,
-    to_plain,
-)
+from search.errors import InputError, StudyWarning
+from search.space.parameters import Choice, Constant, Parameter, ends, to_plain
 from trainables.spec.parameters import REFERENCE_TRAINING, weight_name
-from trainables.spec.problems import Problem, problem, refused, shown
-from trainables.spec.rules import is_number
+from trainables.spec.problems import Problem, problem, shown
+from trainables.spec.rules import is_number, is_same
 
 if TYPE_CHECKING:
     from search.study.study import Study
-
 
 HEADS = "heads"
 TOTAL = "total"
@@ -31,6 +22,13 @@ WHY_NOT = (
     "the search would win by shrinking the weight, not by a better model. Leave `objective` out, "
     "and every head's own loss counts, or make the weight constant"
 )
+
+_ANY_RATIO = "{float: [0.01, 100.0], log: true}"
+"""Where every weight can be 0, so that no range of ratios follows."""
+MOST_RATIOS = 12
+"""Ratios of choices that are listed one by one; more are shown as a range."""
+DIGITS = 6
+"""Significant digits of a bound of a ratio."""
 
 
 @final
@@ -71,9 +69,8 @@ class Objective:
 
     def with_head(self, head: str) -> "Objective":
         """Return the objective with one head's loss beside what it has."""
-        if head in self.names:
-            return self
-        return Objective(parts=(*self.parts, (head, ((head, 1.0),))))
+        more = () if head in self.names else every_head((head,)).parts
+        return Objective(parts=(*self.parts, *more))
 
     def in_words(self) -> str:
         """Return what is minimised, for people.
@@ -121,18 +118,14 @@ def loss_weights(study: "Study") -> dict[str, Parameter | Constant]:
 
 
 def read_objective(value: Any) -> str | tuple[str, ...]:
-    """Return ``heads``, ``total`` or the names of some heads as they are given.
-
-    Raises:
-        InputError: If it is none of them.
-    """
+    """Return ``heads``, ``total`` or the names of some heads, or raise an `InputError`."""
     if isinstance(value, str) and value in (HEADS, TOTAL):
         return value
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         rule = f"needs {HEADS!r}, {TOTAL!r} or a list of heads such as [c_output]"
-        raise refused(("objective",), f"{rule}, got {shown(value)}")
+        raise InputError(f"{rule}, got {shown(value)}")
     if len({str(name) for name in value}) < len(value):
-        raise refused(("objective",), f"needs heads that differ, got {shown(list(value))}")
+        raise InputError(f"needs heads that differ, got {shown(list(value))}")
     return tuple(value)
 
 
@@ -153,7 +146,7 @@ def _total_problems(study: "Study", heads: Sequence[str]) -> Iterator[Problem]:
         yield problem(at, f"needs no head of that name to be {TOTAL!r}, got the heads {heads}")
     weights = loss_weights(study)
     for head, weight in weights.items():
-        if isinstance(weight, Float | Int | Choice):
+        if isinstance(weight, Parameter):
             yield problem(at, _of_searched(weight_name(head), weight, study.space is None))
     for index, config in enumerate(study.start_with):
         for head, weight in weights.items():
@@ -182,14 +175,6 @@ def _sum(terms: Sequence[tuple[str, float]], losses: Mapping[str, float]) -> flo
     return value
 
 
-ANY_RATIO = "{float: [0.01, 100.0], log: true}"
-"""Where every weight can be 0, so that no range of ratios follows."""
-MOST_RATIOS = 12
-"""Ratios of choices that are listed one by one; more are shown as a range."""
-DIGITS = 6
-"""Significant digits of a bound of a ratio."""
-
-
 def warn_of_redundancy(study: "Study") -> None:
     """Give each warning of a study as a `StudyWarning`, for whoever called the caller."""
     for message in study_warnings(study):
@@ -207,7 +192,8 @@ def study_warnings(study: "Study") -> tuple[str, ...]:
     """
     weights = loss_weights(study)
     active = {head: weight for head, weight in weights.items() if ends(weight)[1] > 0}
-    if not active or not all(map(_varies, active.values())):
+    # A choice of one value is a constant.
+    if not active or not all(low < high for low, high in map(ends, active.values())):
         return ()
     names = ", ".join(weight_name(head) for head in active)
     if len(active) == 1:
@@ -227,7 +213,7 @@ def _instead(weights: Mapping[str, Parameter | Constant]) -> list[str]:
     unit = next((head for head, weight in weights.items() if ends(weight)[0] > 0), None)
     fixed = unit or next(iter(weights))
     ratios = {
-        head: _ratio(weight, weights[fixed]) if unit else ANY_RATIO
+        head: _ratio(weight, weights[fixed]) if unit else _ANY_RATIO
         for head, weight in weights.items()
     }
     return [f"{weight_name(head)}: {ratio}" for head, ratio in {**ratios, fixed: "1.0"}.items()]
@@ -249,31 +235,17 @@ def _ratio(weight: Parameter | Constant, unit: Parameter | Constant) -> str:
 
 def _effect(study: "Study") -> str:
     """Say what a common factor does, by the optimizers of the study."""
-    named = {} if study.space is None else dict(study.space.parameters)
+    named = dict(study.whole_space.parameters)
     given = named.get("optimizer", REFERENCE_TRAINING["optimizer"])
     optimizers: Sequence[object] = given.values if isinstance(given, Choice) else (given,)
     adaptive = [str(name) for name in optimizers if name != "sgd"]
     words = []
     if adaptive:
-        but = "" if _is_zero(named.get("l2", 0.0)) else " but how much l2 counts"
+        but = "" if is_same(named.get("l2", 0.0), 0) else " but how much l2 counts"
         words.append(f"changes nothing{but} with {' or '.join(adaptive)}")
     if len(adaptive) < len(optimizers):
         words.append("acts like another learning rate with sgd")
     return " and ".join(words)
-
-
-def _is_searched(weight: object) -> bool:
-    return isinstance(weight, Float | Int | Choice)
-
-
-def _varies(weight: Parameter | Constant) -> bool:
-    """Tell whether there is anything to search: a choice of one value is a constant."""
-    low, high = ends(weight)
-    return bool(low < high)
-
-
-def _is_zero(value: object) -> bool:
-    return not _is_searched(value) and value == 0
 
 
 def _rounded(value: float) -> float:

@@ -151,8 +151,10 @@ def read_sampler(value: Any) -> SamplerSetting:
 
 def _any(key: str, value: Any) -> Any:
     """Return an option of a class, of which only the class knows more."""
-    if key in _STUDYS or not key.isidentifier():
-        raise InputError("is no option: " + ("the study says it" if key in _STUDYS else "no name"))
+    if key in _STUDYS:
+        raise InputError("needs to be left out: the study says it")
+    if not key.isidentifier():
+        raise InputError(f"needs the name of an option, got {shown(key)}")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
@@ -208,6 +210,12 @@ def state_note(sampler: SamplerSetting) -> str:
     return f"{what}: a resumed run may draw other configs than one that was never interrupted"
 
 
+def _named(sampler: SamplerSetting) -> NamedSampler | None:
+    """Return what is known of a sampler, whether by its name or by its class."""
+    target, _ = class_of(sampler)
+    return next((named for named in SAMPLERS.values() if named.target == target), None)
+
+
 def misfit(sampler: SamplerSetting, space: SearchSpace) -> str | None:
     """Return why a sampler does not fit a space, or None; goes on after ``sampler``.
 
@@ -216,7 +224,7 @@ def misfit(sampler: SamplerSetting, space: SearchSpace) -> str | None:
         "needs finitely many configs for 'grid', but dropout is {'float': [0.0, 0.5]}: give it \
 a step or a choice, or use 'qmc'"
     """
-    named = SAMPLERS.get(name_of(sampler))
+    named = _named(sampler)
     return None if named is None else named.misfit(space)
 
 
@@ -226,10 +234,10 @@ def check_installed(sampler: SamplerSetting) -> None:
     Raises:
         InputError: With the command that installs it.
     """
-    name = name_of(sampler)
-    extra = SAMPLERS[name].extra if name in SAMPLERS else None
+    named = _named(sampler)
+    extra = None if named is None else named.extra
     if extra is not None and find_spec(extra[0]) is None:
         raise InputError(
-            f"sampler {name!r} needs the module {extra[0]!r}, which is not installed: "
+            f"sampler {name_of(sampler)!r} needs the module {extra[0]!r}, which is not installed: "
             f"pip install 'twohead-search[{extra[1]}]'"
         )

@@ -17,6 +17,17 @@ from trainables.storage.store import Store
 
 SHARES = "shares.json"
 """Where a study keeps them, relative to its folder; one with fixed shares has none."""
+CLASSES = (*sorted(GPU_FRACTIONS), 1.0)
+"""Shares of one GPU, the smallest first."""
+MARGIN = 0.1
+"""By how much a training may need more than a few of its steps took: memory in pieces, other
+steps, other ways to compute the same. The same training took 4 % more another time."""
+GUESSED = 0.25
+"""The same of a training that was not measured itself. Of 100 random configs of the default
+space (128x128 pixels, CPU) one took 1.13 times what the measured ones told
+(``tests.benchmarks.probe_classes``)."""
+GPU_RESERVE = 0.04
+"""The part of a GPU that is nobody's: what its driver keeps, and what displays take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,25 +216,6 @@ def threads_of(study: Study) -> int:
     return 1 if known is None else known.cpu
 
 
-CLASSES = (*sorted(GPU_FRACTIONS), 1.0)
-"""Shares of one GPU, the smallest first."""
-
-
-MARGIN = 0.1
-"""By how much a training may need more than a few of its steps took: memory in pieces, other
-steps, other ways to compute the same. The same training took 4 % more another time."""
-
-
-GUESSED = 0.25
-"""The same of a training that was not measured itself. Of 100 random configs of the default
-space (128x128 pixels, CPU) one took 1.13 times what the measured ones told
-(``tests.benchmarks.probe_classes``)."""
-
-
-GPU_RESERVE = 0.04
-"""The part of a GPU that is nobody's: what its driver keeps, and what displays take."""
-
-
 def usable_bytes(gpu_bytes: int) -> int:
     """Return the part of a GPU's memory that is divided among trials."""
     return int(gpu_bytes * (1 - GPU_RESERVE))
@@ -246,16 +238,7 @@ def larger_class(share: float) -> float | None:
 
 
 def check_fits(name: str, num_bytes: int, gpu_bytes: int) -> None:
-    """Refuse a training that not even a whole GPU has room for.
-
-    Args:
-        name: Says which it is.
-        num_bytes: What it needs.
-        gpu_bytes: Of the smallest GPU that it could be placed on.
-
-    Raises:
-        InputError: If it does not fit.
-    """
+    """Refuse a training, with its name, that not even a whole GPU has room for."""
     usable = gibibytes(usable_bytes(gpu_bytes))
     if class_for(num_bytes, gpu_bytes) is None:
         raise InputError(

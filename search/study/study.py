@@ -22,7 +22,7 @@ from search.study.settings import (
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
-from trainables.spec.problems import Problem, Problems, check_mapping, unknown_keys
+from trainables.spec.problems import Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
 AnyPath = str | os.PathLike[str]
@@ -189,10 +189,10 @@ class Study:
         Raises:
             InputError: Naming the file and, where it can be told, the line.
         """
-        from search.study.yaml_file import read_study_file
+        from search.study.yaml_file import read_study_file  # PyYAML takes long
 
         check_no_key("a study file", os.fspath(path))
-        return read_study_file(Path(path), changes)
+        return read_study_file(Path(path), changes, cls.from_dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Study":
@@ -209,7 +209,9 @@ class Study:
             problems.add((), f"needs {name!r}")
         given = {name: values[name] for name in READERS if name in values}
         if missing:
-            problems.extend(_alone(given))
+            for name, value in given.items():
+                with problems.at(name):
+                    READERS[name](value)
             problems.refuse_any()
         with problems.at():
             study = cls(**given)
@@ -234,9 +236,7 @@ class Study:
         """Return what keeps this study from going on with another's record.
 
         The budget may have grown; where the study lies, and where modules are found, may differ.
-
-        Returns:
-            Key, the value here, the value there.
+        Of each difference the key, the value here and the value there.
         """
         here, there = self.to_dict(), other.to_dict()
         found = [
@@ -246,11 +246,10 @@ class Study:
             for difference in _differences(key, here[key], there[key])
             if difference[0] != PATIENCE
         ]
-        shrunk = self.budget.less_than(other.budget)
-        return found + [
-            (f"budget.{name}", getattr(self.budget, name), getattr(other.budget, name))
-            for name in shrunk
-        ]
+        for name in self.budget.less_than(other.budget):
+            key = f"budget.{name}"
+            found.append((key, getattr(self.budget, name), getattr(other.budget, name)))
+        return found
 
     def with_budget(
         self,
@@ -288,15 +287,6 @@ def _head_to_dict(head: DeclaredHead) -> dict[str, Any]:
     if head.kind != "box":
         del values["format"], values["scale"]
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _alone(given: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the problems that each field has by itself."""
-    for name, value in given.items():
-        problems = Problems()
-        with problems.at(name):
-            READERS[name](value)
-        yield from problems
 
 
 def _read_together(study: Study, problems: Problems) -> None:

@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,14 +15,12 @@ from trainables.spec.problems import MOST_SHOWN, PlacedError, Problem, refused, 
 from trainables.spec.problems import Path as KeyPath
 from trainables.storage.local import open_plain
 
-if TYPE_CHECKING:
-    from search.study.study import Study
-
 LARGEST_BYTES = 2**18
 """PyYAML takes about 15 s for a MiB."""
 DEEPEST = 20
 MOST_DIGITS = 40
 
+Made = TypeVar("Made")
 Lines = dict[KeyPath, int]
 """From the path of a key or item to the line it stands in, from 1."""
 
@@ -80,10 +78,10 @@ for _name, (_rule, _first) in _CORE.items():
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 
 
-def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
-    """Read and check a study file; see ``Study.from_yaml``."""
-    from search.study.study import Study
-
+def read_study_file(
+    path: Path, changes: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Made]
+) -> Made:
+    """Return what is made of a study file's values; see ``Study.from_yaml``."""
     values, lines = parse(_read(path), str(path))
     if not isinstance(values, dict):
         needed = "needs keys and values such as 'name: digits'"
@@ -94,7 +92,7 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
         if "space" in values and values["space"] is None and "space" not in given:
             rule = "needs parameters; without the key the default space is searched"
             raise refused(("space",), f"{rule}, got nothing")
-        return Study.from_dict({**placed, **given})
+        return make({**placed, **given})
     except PlacedError as error:
         told = [
             problem.message
@@ -108,11 +106,7 @@ def read_study_file(path: Path, changes: Mapping[str, Any]) -> "Study":
 
 
 def said_storage(path: str | Path) -> str | None:
-    """Return what a study file says of its storage, as it stands there; None if nothing.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
+    """Return what a study file says of its storage, as it stands there; None if nothing."""
     values, _ = parse(_read(Path(path)), str(path))
     said = values.get("storage") if isinstance(values, dict) else None
     return said if isinstance(said, str) else None

@@ -1,6 +1,6 @@
 """What is printed of a result: the best config with its figures, and what to type next."""
 
-from collections.abc import Mapping
+from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +10,7 @@ from search.errors import NoCandidate
 from search.record.metrics import (
     BALANCED,
     HasFigures,
+    metric_digits,
     metric_words,
     own_metric,
     point_words,
@@ -22,6 +23,7 @@ from search.text import change, count, duration, number, quoted, short_path, val
 from search.view.confirmation import confirmed_line
 from search.view.tables import (
     add_row,
+    change_cell,
     config_table,
     figure_column,
     mark_column,
@@ -63,8 +65,7 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
     """Print one point: its figures next to the reference's, its config, its weights."""
     reference = result.reference()
     say(console, best_line(point, reference), "bold green")
-    if point.why:
-        say_labelled(console, "why", point.why)
+    say_labelled(console, "why", point.why)
     if result.study.objective != HEADS:
         say_labelled(console, "goal", result.chooser.objective.in_words())
     say(console)
@@ -75,14 +76,10 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
         say(console, f"test     not measured for this point; {how}")
     say(console)
     _print_config(console, result, point, beside)
-    for index, line in enumerate(others_lines(result, point)):
-        say_labelled(console, "others" if index == 0 else "", line)
-    confirmed = confirmed_line(result, point)
-    if confirmed:
-        say_labelled(console, "again", confirmed)
+    say_labelled(console, "others", *others_lines(result, point))
+    say_labelled(console, "again", confirmed_line(result, point))
     say(console, f"weights  {result.checkpoint_uri(point)}")
-    for index, line in enumerate(result.signature.in_words()):
-        say_labelled(console, "model" if index == 0 else "", line)
+    say_labelled(console, "model", *result.signature.in_words())
 
 
 def print_interrupted(console: Console, folder: str) -> None:
@@ -117,9 +114,7 @@ def best_line(point: Point, reference: Point | None) -> str:
 
 def counts_text(result: StudyResult) -> str:
     """Return how many trials ended how, and how many of them twice, in words."""
-    states: dict[str, int] = {}
-    for trial in result.trials:
-        states[trial.state] = states.get(trial.state, 0) + 1
+    states = Counter(trial.state for trial in result.trials)
     again = sum(trial.taken_up_after > 0 for trial in result.trials)
     each = ", ".join(f"{num} {state}" for state, num in states.items())
     each += f"; {again} taken up again" if again else ""
@@ -137,11 +132,9 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
     lines = []
     for names in by_point.values():
         other = point.others[names[0]]
-        here = _sums(result, point.losses)
-        sums = [
-            _against(name, loss, here[name]) for name, loss in _sums(result, other.losses).items()
-        ]
-        figures = ", ".join([point_words(other, point), *sums])
+        here, there = (result.chooser.totals(one.losses) for one in (point, other))
+        totals = [_against(name, loss, here[name]) for name, loss in there.items()]
+        figures = ", ".join([point_words(other, point), *totals])
         reference = " (the reference)" if other.is_reference else ""
         lines.append(
             f"{', '.join(names)}: trial {other.number}{reference} epoch {other.epoch} "
@@ -155,12 +148,6 @@ def _against(name: str, loss: float, here: float) -> str:
     return f"{name} {number(loss)}" + (f" ({words})" if words else "")
 
 
-def _sums(result: StudyResult, losses: Mapping[str, float]) -> dict[str, float]:
-    """Return what is minimised besides the losses of heads: the total, if it is."""
-    values = result.chooser.objective.values(losses)
-    return {name: value for name, value in values.items() if name not in result.heads}
-
-
 def _print_config(
     console: Console, result: StudyResult, point: Point, beside: Point | None
 ) -> None:
@@ -171,9 +158,8 @@ def _print_config(
         configs.append(("reference", beside.config, "dim"))
     if searched:
         console.print(config_table("searched", searched, configs))
-    fixed = [f"{name} {value(v)}" for name, v in point.config.items() if name not in searched]
-    if fixed:
-        say_labelled(console, "fixed", ", ".join(fixed))
+    fixed = (f"{name} {value(v)}" for name, v in point.config.items() if name not in searched)
+    say_labelled(console, "fixed", ", ".join(fixed))
 
 
 def _figures_table(result: StudyResult, point: Point, beside: Point | None) -> Table:
@@ -204,30 +190,19 @@ def _add_rows(
     is_compared: bool,
 ) -> None:
     """Add a row per head with its figures on one split, and one for the total if that counts."""
-    baselines = {**result.baselines, **_sums(result, result.baselines)}
-    losses = {**figures.losses, **_sums(result, figures.losses)}
-    there = {**other.losses, **_sums(result, other.losses)} if other else {}
-    for name, baseline in baselines.items():
-        loss = losses[name]
-        metric = (_its_metric(other, name),) if is_compared else ()
-        against = _its_loss(loss, there.get(name)) if is_compared else ()
-        own = Text(metric_words(figures.metrics, name) or "-", style="bold")
-        bold_loss = Text(number(loss), style="bold")
-        add_row(table, name, own, *metric, bold_loss, *against, number(loss / baseline))
+    totals = result.chooser.totals
+    losses = {**figures.losses, **totals(figures.losses)}
+    there = {**other.losses, **totals(other.losses)} if other else {}
+    for name, baseline in {**result.baselines, **totals(result.baselines)}.items():
+        loss, its_loss = losses[name], there.get(name)
+        cells = [Text(metric_words(figures.metrics, name) or "-", style="bold")]
+        cells += [Text(number(loss), style="bold")]
+        if is_compared:
+            cells.insert(1, Text(metric_digits(other.metrics if other else {}, name), style="dim"))
+            cells += [Text(number(its_loss), style="dim"), change_cell(loss, its_loss)]
+        add_row(table, name, *cells, number(loss / baseline))
         if balanced := _balanced_words(figures, name):
             add_row(table, "", balanced)
-
-
-def _its_metric(reference: HasFigures | None, head: str) -> Text:
-    found = own_metric(reference.metrics, head) if reference else None
-    return Text("-" if found is None else found[0].in_digits(found[1]), style="dim")
-
-
-def _its_loss(loss: float, reference: float | None) -> tuple[Text, Text]:
-    """Return the reference's loss, and the change against it."""
-    words = "" if reference is None else change(loss, reference)
-    style = "green" if words.startswith("-") else "red"
-    return Text(number(reference), style="dim"), Text(words, style=style)
 
 
 def _balanced_words(figures: HasFigures, head: str) -> str:

@@ -128,10 +128,8 @@ def _values(confirmed: Confirmation, figures: HasFigures) -> dict[_Figure, float
             metric, value = found
             values[_Figure(f"{head} {metric.label}", metric.in_digits)] = value
         values[_Figure(f"{head} loss")] = figures.losses[head]
-    sums = confirmed.chooser.objective.values(figures.losses)
-    return values | {
-        _Figure(name): one for name, one in sums.items() if name not in figures.losses
-    }
+    totals = confirmed.chooser.totals(figures.losses)
+    return values | {_Figure(name): one for name, one in totals.items()}
 
 
 def _spreads(

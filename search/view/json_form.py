@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from search.errors import NoCandidate
-from search.record.metrics import HasFigures
+from search.record.history import TrialRecord
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.points import Point, TrialRecord
+from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
@@ -75,25 +75,21 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
 def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
     """Return a whole confirmation."""
     return {
-        "name": confirmed.name,
-        "folder": confirmed.folder,
-        "policy": confirmed.policy,
-        "options": dict(confirmed.options),
+        **_taken(confirmed, "name", "folder", "policy", "options"),
         "objective": list(confirmed.chooser.objective.names),
         "seeds": list(confirmed.seeds),
-        "verdict": confirmed.verdict,
-        "gain": confirmed.gain,
+        **_taken(confirmed, "verdict", "gain"),
         "first_in_study": confirmed.first.point.number,
         "leader": confirmed.leader.point.number,
         "candidates": [
             {
                 "rank": rank,
                 "was": candidate.was,
-                "number": candidate.point.number,
-                "epoch": candidate.point.epoch,
-                "is_reference": candidate.point.is_reference,
-                "config": dict(candidate.point.config),
-                "study": {**_figures(candidate.point), "test": _optional(candidate.point.test)},
+                **_taken(candidate.point, "number", "epoch", "is_reference", "config"),
+                "study": {
+                    **_taken(candidate.point, "losses", "metrics"),
+                    "test": _figures(candidate.point.test),
+                },
                 **_again(candidate),
                 "skill": _skill(confirmed.skill(candidate)),
             }
@@ -105,15 +101,10 @@ def confirmation_to_dict(confirmed: Confirmation) -> dict[str, Any]:
 def _point(result: StudyResult, point: Point) -> dict[str, Any]:
     """Return one point; ``checkpoint`` is an absolute path or a URI."""
     return {
-        "number": point.number,
-        "epoch": point.epoch,
-        "state": point.state,
-        "is_reference": point.is_reference,
-        "config": dict(point.config),
-        "losses": dict(point.losses),
+        **_taken(point, "number", "epoch", "state", "is_reference", "config", "losses"),
         "skills": {head: point.losses[head] / result.baselines[head] for head in result.heads},
-        "metrics": dict(point.metrics),
-        "test": _optional(point.test),
+        "metrics": point.metrics,
+        "test": _figures(point.test),
         "checkpoint": result.checkpoint_uri(point),
         "checkpoint_sha256": point.checkpoint_sha256,
     }
@@ -127,27 +118,15 @@ def _other(result: StudyResult, point: Point) -> dict[str, Any]:
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:
     return {
-        "number": trial.number,
-        "state": trial.state,
-        "reason": trial.reason,
-        "is_reference": trial.is_reference,
-        "origin": trial.origin,
-        "num_attempts": trial.num_attempts,
+        **_taken(trial, "number", "state", "reason", "is_reference", "origin", "num_attempts"),
         "lost": [
             {"attempt": r.attempt, "cause": r.cause, "is_charged": r.charged, "epoch": r.epoch}
             for r in trial.releases
         ],
         "nodes": list(trial.nodes),
-        "taken_up_after": trial.taken_up_after,
-        "config": dict(trial.config),
+        **_taken(trial, "taken_up_after", "config"),
         "epochs": [
-            {
-                "epoch": m.epoch,
-                **_figures(m),
-                "loss": m.loss,
-                "seconds": dict(m.seconds),
-                "node": m.node,
-            }
+            _taken(m, "epoch", "losses", "metrics", "loss", "seconds", "node")
             for m in trial.measurements
         ],
     }
@@ -170,8 +149,8 @@ def _again(candidate: Candidate) -> dict[str, Any]:
             {
                 "seed": repeat.seed,
                 "failure": repeat.failure or None,
-                "validation": _optional(repeat.figures),
-                "test": _optional(repeat.test),
+                "validation": _figures(repeat.figures),
+                "test": _figures(repeat.test),
             }
             for repeat in candidate.repeats
         ],
@@ -191,12 +170,13 @@ def _skill(spread: Spread | None) -> dict[str, Any] | None:
     return {**values, "deviation_share": share}
 
 
-def _figures(figures: HasFigures) -> dict[str, Any]:
-    return {"losses": dict(figures.losses), "metrics": dict(figures.metrics)}
+def _figures(figures: Figures | None) -> dict[str, Any] | None:
+    return None if figures is None else _taken(figures, "losses", "metrics")
 
 
-def _optional(figures: HasFigures | None) -> dict[str, Any] | None:
-    return None if figures is None else _figures(figures)
+def _taken(value: object, *names: str) -> dict[str, Any]:
+    """Return some attributes of a value by their names."""
+    return {name: getattr(value, name) for name in names}
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Self, final
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.metrics import point_words, short_words
 from search.results.chooser import Chooser
 from search.results.points import Point
@@ -185,7 +185,7 @@ class Story:
 
     def ended_line(
         self,
-        trial: TrialHistory,
+        trial: TrialRecord,
         best: Point | None,
         reference: Point | None,
         *,
@@ -198,8 +198,8 @@ class Story:
         num = len(trial.measurements)
         epochs = f"@{num}" if is_short else f"after {count(num, 'epoch')}"
         said = f"{name} {trial.state} {epochs}"
-        if trial.passed and not is_short:
-            said += f", taken up again after {trial.passed}"
+        if trial.taken_up_after and not is_short:
+            said += f", taken up again after {trial.taken_up_after}"
         if best is None:
             return f"{said}: {trial.reason}" if trial.reason else said
         at = f" best @{best.epoch}" if is_short else f" (best: epoch {best.epoch})"
@@ -242,7 +242,7 @@ def _study_line(study: Study, prepared: Prepared, num: int) -> str:
     return f"{rows} images of {shape}; {budget}"
 
 
-def _training_line(training: Training, trial: TrialHistory) -> str:
+def _training_line(training: Training, trial: TrialRecord) -> str:
     """Return how one training ended, in one line."""
     name = "the reference trial" if training.is_reference else f"trial {training.number}"
     said = f"{name} with seed {training.seed}"

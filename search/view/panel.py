@@ -9,11 +9,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.record.metrics import own_metric
+from search.record.metrics import metric_digits, own_metric
 from search.results.points import Point
 from search.results.progress import Progress, TimeLeft
-from search.text import change, clean, count, duration, number
-from search.view.tables import STATE_STYLES, add_row, figure_column, mark_column, new_table
+from search.text import clean, count, duration, number
+from search.view.tables import (
+    STATE_STYLES,
+    add_row,
+    change_cell,
+    figure_column,
+    mark_column,
+    new_table,
+)
 
 MOST_WIDTH = 110
 MOST_FRONT = 6
@@ -167,19 +174,12 @@ def _cells(
     name = "reference" if point.is_reference else f"trial {point.number}"
     yield Text(f"{name} @{point.epoch}", style=style)
     for head in heads:
-        found = own_metric(point.metrics, head)
-        yield Text("-" if found is None else found[0].in_digits(found[1]), style=style)
+        yield Text(metric_digits(point.metrics, head), style=style)
         yield Text(number(point.losses[head]), style=style)
         if has_change:
-            yield _change(point, progress.reference, head)
+            compared = None if point.is_reference else progress.reference
+            yield change_cell(point.losses[head], compared.losses[head] if compared else None)
     yield Text("best" if is_best else "", style="bold green")
-
-
-def _change(point: Point, reference: Point | None, head: str) -> Text:
-    words = ""
-    if reference is not None and not point.is_reference:
-        words = change(point.losses[head], reference.losses[head])
-    return Text(words, style="green" if words.startswith("-") else "red")
 
 
 def _phases(phases: Sequence[tuple[str, float]], now: float) -> Iterator[Text]:

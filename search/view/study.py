@@ -8,10 +8,11 @@ from rich.text import Text
 
 from search.errors import NoCandidate
 from search.record.decisions import LOST, WORDS
-from search.record.metrics import own_metric, point_words
+from search.record.history import TrialRecord
+from search.record.metrics import metric_digits, own_metric, point_words
 from search.results.ledger import MEANINGS, WORK, Ledger, make_ledger
 from search.results.pareto import SKILL_FLOOR
-from search.results.points import Point, TrialRecord
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
 from search.study.samplers import state_note, words_of
@@ -58,12 +59,7 @@ def print_show(console: Console, result: StudyResult) -> None:
 
 
 def print_list(console: Console, rows: Iterable[tuple[str, StudyResult | str]]) -> None:
-    """Print a line per study; of one that cannot be read, why.
-
-    Args:
-        console: Where to.
-        rows: Name of each study, and the study or what is wrong with it.
-    """
+    """Print a line per study, by its name; of one that cannot be read, why."""
     table = studies_table()
     for name, found in rows:
         if isinstance(found, str):
@@ -159,28 +155,22 @@ def trial_tables(result: StudyResult, points: Mapping[int, Point], width: int) -
 def _trial_columns(result: StudyResult, points: Mapping[int, Point]) -> list[LongColumn]:
     """Return the columns that say how each trial went."""
     trials = result.trials
-    found = [points.get(trial.number) for trial in trials]
+    numbers = [f"{t.number}{'*' if t.is_reference else ''}" for t in trials]
+    states = [t.state for t in trials]
+    styles = [STATE_STYLES.get(state, "") for state in states]
+    found = [points.get(t.number) for t in trials]
     columns = [
-        LongColumn(
-            heading="#",
-            cells=[f"{t.number}{'*' if t.is_reference else ''}" for t in trials],
-            is_text=True,
-        ),
-        LongColumn(
-            heading="state",
-            cells=[t.state for t in trials],
-            styles=[STATE_STYLES.get(t.state, "") for t in trials],
-            is_text=True,
-        ),
-        LongColumn(heading="epochs", cells=[str(t.num_epochs) for t in trials]),
-        LongColumn(heading="best", cells=["-" if p is None else f"@{p.epoch}" for p in found]),
+        LongColumn("#", numbers, is_text=True),
+        LongColumn("state", states, styles=styles, is_text=True),
+        LongColumn("epochs", [str(t.num_epochs) for t in trials]),
+        LongColumn("best", ["-" if p is None else f"@{p.epoch}" for p in found]),
     ]
     for head in result.heads:
         columns += _head_columns(head, found)
-    columns.append(LongColumn(heading="skill", cells=[_skill(result, p) for p in found]))
+    columns.append(LongColumn("skill", [_skill(result, p) for p in found]))
     if len({node for trial in trials for node in trial.nodes}) > 1:
         cells = [clean(" ".join(trial.nodes) or "-") for trial in trials]
-        columns.append(LongColumn(heading="node", cells=cells, is_text=True))
+        columns.append(LongColumn("node", cells, is_text=True))
     return columns
 
 
@@ -190,12 +180,9 @@ def _head_columns(head: str, points: Sequence[Point | None]) -> list[LongColumn]
     metrics = [None if p is None else own_metric(p.metrics, head) for p in points]
     label = next((found[0].label for found in metrics if found), "")
     if not label:
-        return [LongColumn(heading=f"{_folded(head)}\nloss", cells=losses)]
-    cells = ["-" if found is None else found[0].in_digits(found[1]) for found in metrics]
-    return [
-        LongColumn(heading=f"{_folded(head)}\n{label}", cells=cells),
-        LongColumn(heading="loss", cells=losses),
-    ]
+        return [LongColumn(f"{_folded(head)}\nloss", losses)]
+    cells = ["-" if p is None else metric_digits(p.metrics, head) for p in points]
+    return [LongColumn(f"{_folded(head)}\n{label}", cells), LongColumn("loss", losses)]
 
 
 def _skill(result: StudyResult, point: Point | None) -> str:
@@ -207,7 +194,7 @@ def _skill(result: StudyResult, point: Point | None) -> str:
 
 def _config_column(name: str, trials: Sequence[TrialRecord]) -> LongColumn:
     cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
-    return LongColumn(heading=_folded(name), cells=cells)
+    return LongColumn(_folded(name), cells)
 
 
 def _folded(name: str) -> str:
@@ -244,26 +231,21 @@ def _print_front(console: Console, result: StudyResult) -> None:
     best = result.best()
     say(console, best_line(best, result.reference()), "bold green")
     console.print(Text(f"  {point_words(best)}"))
-    words = [
+    figures = [
         f"trial {point.number} @{point.epoch} "
-        + " ".join(_short_figures(point, head) for head in result.heads)
+        + " ".join(_short_figures(point, head)[1] for head in result.heads)
         for point in front
     ]
-    heads = " ".join(_named_figures(front[0], head) for head in result.heads)
-    console.print(Text.assemble((f"front ({heads}): ", "dim"), "; ".join(words)))
+    names = " ".join(f"{head} {_short_figures(front[0], head)[0]}" for head in result.heads)
+    console.print(Text.assemble((f"front ({clean(names)}): ", "dim"), "; ".join(figures)))
 
 
-def _named_figures(point: Point, head: str) -> str:
-    """Return what `_short_figures` gives of a head."""
-    found = own_metric(point.metrics, head)
-    return clean(f"{head} {found[0].label}/loss" if found else f"{head} loss")
-
-
-def _short_figures(point: Point, head: str) -> str:
-    """Return a head's own metric and its loss, without names."""
-    found = own_metric(point.metrics, head)
-    metric = f"{found[0].in_digits(found[1])}/" if found else ""
-    return f"{metric}{number(point.losses[head])}"
+def _short_figures(point: Point, head: str) -> tuple[str, str]:
+    """Return what is told of a head, its own metric and its loss, and their figures."""
+    found, loss = own_metric(point.metrics, head), number(point.losses[head])
+    if found is None:
+        return "loss", loss
+    return f"{found[0].label}/loss", f"{found[0].in_digits(found[1])}/{loss}"
 
 
 def _best_words(result: StudyResult) -> str:
@@ -276,35 +258,26 @@ def _best_words(result: StudyResult) -> str:
 def _ledger_table(ledger: Ledger, *, is_any_again: bool) -> Table:
     """Return where the time went, each line with what it means.
 
-    Args:
-        ledger: The seconds.
-        is_any_again: Whether a trial that was taken up again counts there more than once.
+    ``is_any_again``: whether a trial that was taken up again counts there more than once.
     """
-    table = new_table(
-        mark_column("seconds"), figure_column("sum"), text_column("what it is", ratio=1)
-    )
+    what = text_column("what it is", ratio=1)
+    table = new_table(mark_column("seconds"), figure_column("sum"), what)
     for part, seconds in ledger.parts.items():
         style = "" if part in WORK else "dim"
         add_row(table, part, f"{seconds:.2f}", MEANINGS.get(part, ""), style=style)
     if ledger.wall_seconds is None:
         add_row(table, "wall", "-", "no run has ended in order yet")
         return table
-    for name, sum_seconds, meaning in (
-        ("wall", ledger.wall_seconds, "from the first trial to the last"),
-        ("slots", ledger.slot_seconds, "wall times the trials side by side"),
-        ("start-up", ledger.startup_seconds, "of slots: processes and imports"),
-        ("idle", ledger.idle_seconds, "of slots: at the end, no trial was left"),
-    ):
-        add_row(table, name, f"{sum_seconds:.2f}", meaning)
-    overhead = ledger.overhead_seconds
+    add_row(table, "wall", f"{ledger.wall_seconds:.2f}", "from the first trial to the last")
+    add_row(table, "slots", f"{ledger.slot_seconds:.2f}", "wall times the trials side by side")
+    add_row(table, "start-up", f"{ledger.startup_seconds:.2f}", "of slots: processes and imports")
+    idle = "of slots: at the end, no trial was left"
+    add_row(table, "idle", f"{ledger.idle_seconds:.2f}", idle)
     again = ", one that was taken up again each time" if is_any_again else ""
-    add_row(
-        table,
-        Text("overhead", style="bold"),
-        Text("-" if overhead is None else f"{overhead:.3f}", style="bold"),
-        f"per trial: (slots - start-up - idle - {' - '.join(WORK)}) / "
-        f"{count(ledger.num_trials, 'trial')}{again}",
-    )
+    per_trial = f"per trial: (slots - start-up - idle - {' - '.join(WORK)})"
+    overhead = "-" if ledger.overhead_seconds is None else f"{ledger.overhead_seconds:.3f}"
+    name, bold = Text("overhead", style="bold"), Text(overhead, style="bold")
+    add_row(table, name, bold, f"{per_trial} / {count(ledger.num_trials, 'trial')}{again}")
     if ledger.typical_overhead_seconds is not None:
         typical = f"{ledger.typical_overhead_seconds:.3f}"
         add_row(table, "", typical, "of the trial in the middle: half of them had less")

@@ -1,7 +1,7 @@
 """The one style of what is printed: lines, labelled lines, and tables short and long."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from rich.cells import cell_len
@@ -10,7 +10,7 @@ from rich.table import Column as TableColumn
 from rich.table import Table
 from rich.text import Text
 
-from search.text import clean, value
+from search.text import change, clean, value
 
 GAP = 2
 """Columns of the terminal between those of a table."""
@@ -36,13 +36,15 @@ def say(console: Console, line: str = "", style: str = "") -> None:
     console.print(Text(clean(line), style=style), soft_wrap=True)
 
 
-def say_labelled(console: Console, label: str, words: str) -> None:
-    """Print words behind a label; their further lines begin below the first."""
-    table = Table.grid(padding=0)
-    table.add_column(width=LABEL_WIDTH, no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    add_row(table, label, words)
-    console.print(table)
+def say_labelled(console: Console, label: str, *lines: str) -> None:
+    """Print lines behind a label, broken where they are long; nothing where all are empty."""
+    for line in filter(None, lines):
+        table = Table.grid(padding=0)
+        table.add_column(width=LABEL_WIDTH, no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        add_row(table, label, line)
+        console.print(table)
+        label = ""
 
 
 def new_table(*columns: TableColumn) -> Table:
@@ -75,6 +77,12 @@ def add_row(table: Table, *cells: Cell, style: str = "") -> None:
     table.add_row(*(_cell(cell) for cell in cells), style=style)
 
 
+def change_cell(loss: float, reference: float | None) -> Text:
+    """Return by how much a loss differs from the reference's; empty where there is none."""
+    words = "" if reference is None else change(loss, reference)
+    return Text(words, style="green" if words.startswith("-") else "red")
+
+
 def config_table(
     heading: str, names: Iterable[str], configs: Sequence[tuple[str, Mapping[str, Any], str]]
 ) -> Table:
@@ -92,15 +100,16 @@ def config_table(
     return table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LongColumn:
     """A column of a table of perhaps thousands of rows."""
 
     heading: str
     """Of several lines perhaps."""
-    cells: list[str]
-    styles: list[str] | None = None
-    """Of the cells."""
+    cells: Sequence[str]
+    _: KW_ONLY
+    styles: Sequence[str] = ()
+    """Of the cells; none: all are plain."""
     is_text: bool = False
     """Whether it begins at the left."""
 

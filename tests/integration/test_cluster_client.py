@@ -183,18 +183,6 @@ def test_the_users_own_modules_go_along_and_hide_none_of_ours(head, laptop, tmp_
     assert all(head.folder in place.parents for place in places)
 
 
-def test_what_the_nodes_cannot_read_is_refused_by_name(laptop):
-    study = replace(study_of(laptop, "nodata"), data="/laptop/only.parquet")
-
-    with search.connect() as cluster:
-        cluster.submit(study)
-        ended = cluster.wait("nodata", seconds=60)
-
-    assert ended.state == "failed"
-    assert "data needs a place that the cluster's nodes reach, got /laptop/only" in ended.message
-    assert "put it at a URI" in ended.message
-
-
 @pytest.mark.parametrize(
     ("token", "message"),
     [

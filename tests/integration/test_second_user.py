@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from search.cluster.ray_folder import BASE_BYTES, SOCKET_BYTES
-from search.doctor.ports import is_loopback, line_of, processes, role_of
+from search.doctor.ports import _line_of, _role_of, is_loopback, processes
 from tests import stub_run
 from tests.driven_study import Driver
 from tests.processes import kill_all
@@ -81,7 +81,11 @@ def listening(driver):
     sockets = [each for each in psutil.net_connections("tcp") if each.status == "LISTEN"]
     known = processes()
     return [
-        (role_of(line_of(known[each.pid])) or "driver", *each.laddr)
+        (
+            _role_of(_line_of(known[each.pid])) or "driver",
+            each.laddr.ip.removeprefix("::ffff:"),
+            each.laddr.port,
+        )
         for each in sockets
         if each.pid in own
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.doctor.checks import ALONE
-from search.doctor.doctor import machine_facts
+from search.doctor.doctor import _machine_facts
 from search.doctor.findings import judge
 from trainables.errors import InputError
 from trainables.model.user_modules import hiding_file, import_folder, import_user_module
@@ -74,9 +74,9 @@ def test_doctor_names_what_hides_the_package_from_scripts_that_are_started_here(
     imports = [check for check in ALONE if check.name == "imports"]
     monkeypatch.chdir(tmp_path)
 
-    assert judge(imports, machine_facts("")) == []
+    assert judge(imports, _machine_facts("")) == []
     (tmp_path / "search.py").write_text("")
-    (found,) = judge(imports, machine_facts(""))
+    (found,) = judge(imports, _machine_facts(""))
 
     assert found.state == "warn"
     assert str(tmp_path / "search.py") in found.seen

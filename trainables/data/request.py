@@ -12,16 +12,14 @@ SPLITS = ("train", "validation", "test")
 
 IMAGE_COLUMN = "image"
 SPLIT_COLUMN = "split"
+SHOWN_CHARACTERS = 120
 LARGEST_SIDE = 8192
 """Pixels; a larger ``image_size`` is taken for a mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRequest:
-    """Where a data set lies and how it is to be read.
-
-    Raises:
-        InputError: If a field is outside what its description allows.
+    """Where a data set lies and how it is to be read; checked where a study is given.
 
     Example:
         >>> head = DeclaredHead(name="c_output", kind="classification")
@@ -43,22 +41,6 @@ class DataRequest:
 
     validation_seed: int = 0
     """Which rows those are, >= 0; only without a ``split`` column."""
-
-    def __post_init__(self) -> None:
-        """Check every field, all problems at once."""
-        problems = [*_head_problems(self.heads), *_size_problems(self.image_size)]
-        if not self.uri or "\0" in self.uri:
-            problems.append(f"data needs a path or a URI, got {self.uri!r}")
-        if not 0 < self.validation_share < 1:
-            problems.append(
-                f"validation share needs to lie in (0, 1), got {self.validation_share!r}"
-            )
-        if not _is_count(self.validation_seed) or not 0 <= self.validation_seed < 2**64:
-            problems.append(
-                f"validation seed needs an integer in [0, 2**64), got {self.validation_seed!r}"
-            )
-        if problems:
-            raise InputError.of(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,35 +88,6 @@ class DataInfo:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"data info needs the fields that to_dict wrote: {error}") from error
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _head_problems(heads: tuple[DeclaredHead, ...]) -> list[str]:
-    names = [head.name for head in heads]
-    problems = [] if heads else ["data needs at least one head, got none"]
-    problems += [
-        f"head names need to differ from the columns {IMAGE_COLUMN!r} and {SPLIT_COLUMN!r}, "
-        f"got {name!r}"
-        for name in names
-        if name in (IMAGE_COLUMN, SPLIT_COLUMN)
-    ]
-    if len(set(names)) != len(names):
-        problems.append(f"head names need to differ, got {names}")
-    return problems
-
-
-def _size_problems(size: tuple[int, int] | None) -> list[str]:
-    if size is None:
-        return []
-    sides_fit = len(size) == 2 and all(_is_count(s) and 1 <= s <= LARGEST_SIDE for s in size)
-    rule = f"image_size needs [height, width] in pixels, each 1 to {LARGEST_SIDE}"
-    return [] if sides_fit else [f"{rule}, got {list(size)}"]
-
-
-SHOWN_CHARACTERS = 120
 
 
 def shown(value: Any) -> str:

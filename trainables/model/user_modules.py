@@ -35,15 +35,10 @@ _LIBRARIES = tuple(
 )
 
 
-def _started_in() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return "/"
-
-
-_STARTED_IN = _started_in()  # before anything that a trial runs could change it
-
+try:
+    _STARTED_IN = os.getcwd()  # before anything that a trial runs could change it
+except OSError:  # it was deleted
+    _STARTED_IN = "/"
 
 _stamps: dict[str, tuple[str, Stamp]] = {}
 """The user's modules of this process: each one's file as it was when it was imported."""

@@ -32,10 +32,6 @@ def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
     Only proportions count: how much a process really takes for a byte of each is measured with a
     few models, and what lies between them follows (`search.study.shares`).
 
-    Args:
-        spec: Of the built-in model.
-        batch_size: Instead of the spec's own.
-
     Raises:
         TypeError: If it is a user's own model, of which nothing is known before it is built.
     """

@@ -30,17 +30,13 @@ HUBER_DELTA = 1.0
 def sample_losses(head: HeadSpec, outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     """Return the recorded loss of every sample; their mean is ``val_<head>_loss``.
 
+    A probability of exactly 0 gives infinity: nothing is clipped.
+
     Args:
         head: Which loss: ``head.recorded_loss``, whatever it was trained with.
         outputs: What ``predict`` returns: probabilities ``(n, units)``, numbers
             ``(n, units)``, or boxes ``(n, 4)`` as yxyx fractions.
         labels: Class ids ``(n,)``, numbers ``(n, units)`` or boxes ``(n, 4)``.
-
-    Returns:
-        Shape ``(n,)``, float64. A probability of exactly 0 gives infinity: nothing is clipped.
-
-    Raises:
-        ValueError: If outputs and labels do not have these shapes.
 
     Example:
         >>> from trainables.spec.trial import HeadSpec
@@ -129,7 +125,7 @@ def ciou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     return np.asarray(1.0 - overlap.iou + centre + alpha * aspect, dtype=np.float64)
 
 
-class _Overlap(NamedTuple):
+class _BoxOverlap(NamedTuple):
     """What two lists of boxes have in common, each field ``(n,)``."""
 
     iou: FloatArray
@@ -154,7 +150,7 @@ def _angle(boxes: FloatArray) -> FloatArray:
     return np.asarray(np.arctan(sides[:, 1] / np.maximum(sides[:, 0], EPSILON)))
 
 
-def _overlap(first: FloatArray, second: FloatArray) -> _Overlap:
+def _overlap(first: FloatArray, second: FloatArray) -> _BoxOverlap:
     common = _sides(
         np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
     ).prod(axis=1)
@@ -164,7 +160,7 @@ def _overlap(first: FloatArray, second: FloatArray) -> _Overlap:
         np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])
     )
     shared = common / np.maximum(union, EPSILON)
-    return _Overlap(shared, union, enclosing[:, 0], enclosing[:, 1])
+    return _BoxOverlap(shared, union, enclosing[:, 0], enclosing[:, 1])
 
 
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {

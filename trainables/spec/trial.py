@@ -29,7 +29,7 @@ SMALLEST_VALID = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class ConvBlock:
     """One convolution with its pooling."""
 
     filters: int
@@ -74,14 +74,14 @@ class ModelSpec:
         self.blocks  # noqa: B018 - raises when a block cannot be built
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[ConvBlock, ...]:
         """The blocks with the padding and the size that each has at this image size.
 
         A block pads nothing while at least three pixels remain on the smaller side after
         its pooling; a later one keeps the size in its convolution.
         """
         height, width, _ = self.image_shape
-        blocks: list[Block] = []
+        blocks: list[ConvBlock] = []
         for filters in self.conv_filters:
             shrink = self.kernel_size - 1
             valid = (height - shrink) // self.pool_size, (width - shrink) // self.pool_size
@@ -91,7 +91,7 @@ class ModelSpec:
             height, width = valid if padding == "valid" else same
             if min(height, width) < 1:
                 raise self._too_deep(len(blocks))
-            blocks.append(Block(filters=filters, padding=padding, height=height, width=width))
+            blocks.append(ConvBlock(filters=filters, padding=padding, height=height, width=width))
         return tuple(blocks)
 
     def _too_deep(self, possible: int) -> InputError:

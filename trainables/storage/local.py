@@ -176,40 +176,6 @@ class LocalFiles:
         """Tell whether there is a file or folder of this name."""
         return os.path.lexists(path)
 
-    def lock(self, path: str, note: bytes) -> int | None:
-        """Take the exclusive lock of a file and write ``note`` into it; None if another holds it.
-
-        The lock ends with ``unlock`` or with the process; a program that the process starts
-        does not inherit it.
-        """
-        handle = open_plain(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, note, 0)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except BaseException:
-            os.close(handle)
-            raise
-        return handle
-
-    def is_locked(self, path: str) -> bool:
-        """Tell whether anybody holds the lock of a file; takes it for that moment."""
-        handle = open_plain(path)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
-
-    def unlock(self, handle: int) -> None:
-        """Give back a lock; closing is enough, also in a forked child that shares it."""
-        os.close(handle)
-
 
 class LocalFolder:
     """Objects in a local folder: each is there whole and durably, or not at all.

@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
 
 from trainables.errors import InputError, StorageError
 from trainables.storage.store import Store
@@ -16,6 +19,16 @@ FORMAT = 1
 ENDING = ".json"
 """Of the name of every record."""
 
+Kind = TypeVar("Kind")
+_REFUSED = re.compile(r"Expected `(\w+)`(?: >= \d+|, got `\w+`) - at `\$\.(\w+)`")
+"""What msgspec 0.23 says of a field that has another type, or a number outside its range."""
+_RULES = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a mapping",
+}
 _NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -41,7 +54,7 @@ def seal(kind: str, body: Mapping[str, Any]) -> bytes:
 
     Args:
         kind: What the object is; a reader that expects another kind refuses it.
-        body: Values that JSON knows; floats finite (see `number_to_json`).
+        body: Values that JSON knows; floats finite (see `names_of`).
 
     Raises:
         InputError: If the body holds something else.
@@ -78,27 +91,51 @@ def unseal(kind: str, data: bytes, where: str) -> dict[str, Any]:
     return body
 
 
-def number_to_json(value: float) -> float | str:
-    """Return a float as JSON can hold it; NaN and infinities become their names.
+def convert(body: Any, kind: type[Kind]) -> Kind:
+    """Return parsed JSON as a value of a type, each field checked; nothing is made to fit.
 
-    Example:
-        >>> number_to_json(0.5), number_to_json(float("-inf"))
-        (0.5, '-inf')
-    """
-    return value if math.isfinite(value) else str(value)
-
-
-def number_from_json(value: Any, what: str) -> float:
-    """Return the float that `number_to_json` turned into ``value``.
+    Args:
+        body: What `unseal` returned, or a part of it. Names that the type does not know are
+            refused where it is a ``msgspec.Struct`` that forbids them.
+        kind: A dataclass, a named tuple, a ``msgspec.Struct``, or a union of tagged ones.
 
     Raises:
-        InputError: If it is not one.
+        InputError: If a field is missing, of another type or outside its range.
     """
-    if isinstance(value, str) and value in _NAMED:
-        return _NAMED[value]
-    if isinstance(value, str):
-        raise InputError(f"{what} needs a number, got {value!r}")
-    return as_float(value, what)
+    try:
+        return msgspec.convert(body, kind, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise InputError(_refused(str(error), body, kind)) from error
+
+
+def _refused(said: str, body: Any, kind: type) -> str:
+    """Say which field needs what and what it is, where msgspec says it of a field."""
+    match = _REFUSED.fullmatch(said)
+    if match is None:
+        return said
+    field = match[2]
+    rule = _RULES.get(match[1], match[1])
+    hint = get_type_hints(kind, include_extras=True)[field]
+    bounds = [one.ge for one in getattr(hint, "__metadata__", ()) if one.ge is not None]
+    least = f" >= {bounds[0]}" if bounds else ""
+    return f"{kind.__name__.lower()}'s {field} needs {rule}{least}, got {body[field]!r}"
+
+
+def names_of(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Return floats as JSON can hold them; NaN and infinities become their names.
+
+    Example:
+        >>> names_of({"loss": 0.5, "least": float("-inf")})
+        {'loss': 0.5, 'least': '-inf'}
+    """
+    return {key: float(x) if math.isfinite(x) else str(x) for key, x in numbers.items()}
+
+
+def floats_of(named: Any) -> Any:
+    """Return what `names_of` was given; what it cannot have returned is left as it is."""
+    if not isinstance(named, dict) or str not in map(type, named.values()):
+        return named  # by far the most frequent, and a study has millions
+    return {key: _NAMED.get(x, x) if type(x) is str else x for key, x in named.items()}
 
 
 def as_float(value: Any, what: str) -> float:

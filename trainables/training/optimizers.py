@@ -72,7 +72,7 @@ def _rmsprop(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class UpdateRule:
     """How an optimizer changes a float32 variable, whatever its shape is at that time."""
 
     num_slots: int
@@ -85,11 +85,11 @@ class Rule:
 BETA_1, BETA_2, EPSILON, RHO, DECAY = 0.9, 0.999, 1e-7, 0.9, 0.004
 """Keras' defaults (keras 3.15)."""
 
-RULES: Mapping[str, Rule] = {
-    "adam": Rule(num_slots=2, step=_adam),
-    "adamw": Rule(num_slots=2, step=_adamw),
-    "sgd": Rule(num_slots=0, step=_sgd),
-    "rmsprop": Rule(num_slots=1, step=_rmsprop),
+RULES: Mapping[str, UpdateRule] = {
+    "adam": UpdateRule(num_slots=2, step=_adam),
+    "adamw": UpdateRule(num_slots=2, step=_adamw),
+    "sgd": UpdateRule(num_slots=0, step=_sgd),
+    "rmsprop": UpdateRule(num_slots=1, step=_rmsprop),
 }
 """The steps of Keras' optimizers of these names, which need variables of fixed shapes."""
 

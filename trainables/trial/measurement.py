@@ -2,19 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from trainables.errors import InputError, StorageError
-from trainables.storage.sealed import (
-    DamagedRecord,
-    as_count,
-    as_float,
-    number_from_json,
-    number_to_json,
-    seal,
-    unseal,
-)
+from trainables.storage.sealed import DamagedRecord, convert, floats_of, names_of, seal, unseal
 from trainables.storage.store import Store
 
 FOLDER = "epochs"
@@ -22,32 +16,28 @@ FOLDER = "epochs"
 
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})-(\d{{6,}})-(\d{{3,}})-(\d{{4,}})\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_Count = Annotated[int, Meta(ge=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that is known of one trial after one epoch; immutable once written.
 
-    Floats may be NaN or infinite. The mappings are copied into plain dicts that keep their
-    order; do not change them.
-
-    Raises:
-        InputError: If a field is not what its description allows.
+    Floats may be NaN or infinite. Types and ranges are checked where it is written and read.
     """
 
-    number: int
+    number: Annotated[int, Meta(ge=0)]
     """The trial, from 0."""
 
-    attempt: int
+    attempt: _Count
     """Which try to train the trial, from 1."""
 
-    epoch: int
+    epoch: _Count
     """Epochs trained so far, from 1."""
 
-    generation: int
+    generation: _Count
     """The generation of the study's owner that started the attempt, from 1."""
 
-    losses: Mapping[str, float]
+    losses: Annotated[Mapping[str, float], Meta(min_length=1)]
     """The exact unweighted validation loss of each head, by head name; smaller is better."""
 
     metrics: Mapping[str, float]
@@ -69,17 +59,19 @@ class Measurement:
     """The name of the machine that trained it; empty in records that do not say it."""
 
     def __post_init__(self) -> None:
-        _set(self, "number", as_count(self.number, "measurement's number"))
-        for name in ("attempt", "epoch", "generation"):
-            _set(self, name, as_count(getattr(self, name), f"measurement's {name}", least=1))
-        for name in ("losses", "metrics", "seconds"):
-            _set(self, name, _floats(getattr(self, name), f"measurement's {name}"))
-        if not self.losses:
-            raise InputError("measurement's losses needs at least one head, got {}")
-        _set(self, "loss", as_float(self.loss, "measurement's loss"))
-        _check_checkpoint(self.checkpoint, self.checkpoint_sha256)
-        if not isinstance(self.node, str):
-            raise InputError(f"measurement's node needs text, got {self.node!r}")
+        """Check what the types cannot say of a checkpoint."""
+        if self.checkpoint is None and self.checkpoint_sha256 is None:
+            return
+        folder = self.checkpoint
+        if any(part in {"", ".", ".."} for part in (folder or "").split("/")):
+            raise InputError(
+                f"measurement's checkpoint needs a folder of the study, got {folder!r}"
+            )
+        digest = self.checkpoint_sha256
+        if digest is None or not _SHA256.fullmatch(digest):
+            raise InputError(
+                f"measurement's checkpoint_sha256 needs 64 hexadecimal digits, got {digest!r}"
+            )
 
     @property
     def path(self) -> str:
@@ -87,16 +79,24 @@ class Measurement:
         return path_of(self.generation, self.number, self.attempt, self.epoch)
 
     def to_json(self) -> bytes:
-        """Return the measurement as a sealed object."""
-        return seal("measurement", self.to_dict())
+        """Return the measurement as a sealed object.
+
+        Raises:
+            InputError: If it could not be read again.
+        """
+        body = self.to_dict()
+        _convert(body)
+        return seal("measurement", body)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measurement as plain JSON values."""
-        body = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("losses", "metrics", "seconds"):
-            body[name] = {key: number_to_json(value) for key, value in body[name].items()}
-        body["loss"] = number_to_json(self.loss)
-        return body
+        return {
+            **asdict(self),
+            "losses": names_of(self.losses),
+            "metrics": names_of(self.metrics),
+            "seconds": names_of(self.seconds),
+            **names_of({"loss": self.loss}),
+        }
 
     @classmethod
     def from_json(cls, data: bytes, *, where: str = "measurement") -> "Measurement":
@@ -104,23 +104,23 @@ class Measurement:
         return cls.from_dict(unseal("measurement", data, where), where=where)
 
     @classmethod
-    def from_dict(cls, body: Mapping[str, Any], *, where: str = "measurement") -> "Measurement":
+    def from_dict(cls, body: Any, *, where: str = "measurement") -> "Measurement":
         """Read what `to_dict` gave.
 
         Raises:
             DamagedRecord: If a field is missing, unknown or not what it should be.
         """
-        values = dict(body)
         try:
-            for name in ("losses", "metrics", "seconds"):
-                given = values[name]
-                if str in map(type, given.values()):  # as NaN and infinities are written
-                    what = f"measurement's {name}"
-                    values[name] = {k: number_from_json(v, what) for k, v in given.items()}
-            values["loss"] = number_from_json(values["loss"], "measurement's loss")
-            return cls(**values)
-        except (TypeError, KeyError, AttributeError, InputError) as error:
+            return _convert(body)
+        except InputError as error:
             raise DamagedRecord(f"{where} is not a measurement: {error}") from error
+
+
+def _convert(body: Any) -> Measurement:
+    if isinstance(body, dict):
+        floats = {name: floats_of(body.get(name)) for name in ("losses", "metrics", "seconds")}
+        body = {**body, **floats, **floats_of({"loss": body.get("loss")})}
+    return convert(body, Measurement)
 
 
 def write(store: Store, measurement: Measurement) -> None:
@@ -172,31 +172,3 @@ def place(path: str) -> tuple[int, int, int, int]:
         raise DamagedRecord(f"{path} is no measurement of this study; move it elsewhere")
     generation, number, attempt, epoch = map(int, match.groups())
     return generation, number, attempt, epoch
-
-
-def _set(measurement: Measurement, name: str, value: object) -> None:
-    object.__setattr__(measurement, name, value)
-
-
-def _floats(values: Any, what: str) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        raise InputError(f"{what} needs a mapping of names to numbers, got {values!r}")
-    # By far the most frequent, and a study of 10,000 trials reads a million of them.
-    if {*map(type, values)} <= {str} and {*map(type, values.values())} <= {float}:
-        return dict(values)
-    for key in values:
-        if not isinstance(key, str):
-            raise InputError(f"{what} needs text as names, got {key!r}")
-    return {key: as_float(value, f"{what} {key!r}") for key, value in values.items()}
-
-
-def _check_checkpoint(folder: Any, digest: Any) -> None:
-    if folder is None and digest is None:
-        return
-    parts = folder.split("/") if isinstance(folder, str) else [""]
-    if any(part in {"", ".", ".."} for part in parts):
-        raise InputError(f"measurement's checkpoint needs a folder of the study, got {folder!r}")
-    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-        raise InputError(
-            f"measurement's checkpoint_sha256 needs 64 hexadecimal digits, got {digest!r}"
-        )

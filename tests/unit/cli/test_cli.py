@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
+from inspect import signature
 from types import ModuleType
 
 import pytest
 
 import search.cli.local
-from search.cli.main import main
+from search.cli.main import COMMANDS, main
 from search.errors import Interrupted
 from search.results.load import load
 from search.results.points import Figures
@@ -66,17 +68,10 @@ def study_file(tmp_path):
     return path
 
 
-def test_best_prints_one_json_object(folder, capsys):
-    status = main(["best", folder, "--json"])
-
-    found = json.loads(capsys.readouterr().out)
-    assert status == 0
-    assert (found["number"], found["epoch"], found["policy"]) == (4, 3, "geometric_mean")
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        pytest.param([], (4, "geometric_mean"), id="default"),
         pytest.param(["--policy", "lexicographic"], (1, "lexicographic"), id="policy"),
         pytest.param(["--head", "c_output"], (1, "head"), id="head"),
         pytest.param(["--head", "r_output", "--policy", "head"], (4, "head"), id="both"),
@@ -84,7 +79,7 @@ def test_best_prints_one_json_object(folder, capsys):
     ],
 )
 def test_best_chooses_as_it_is_told(folder, capsys, options, expected):
-    main(["best", folder, "--json", *options])
+    assert main(["best", folder, "--json", *options]) == 0
 
     found = json.loads(capsys.readouterr().out)
     assert (found["number"], found["policy"]) == expected
@@ -131,20 +126,30 @@ def test_bad_input_ends_with_one_message_and_status_2(
     assert said.out == ""
 
 
+PROBLEMS = InputError.of(["row 1 \x1b[31m", "row 2"], where="digits.parquet")
+
+
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("error", "status", "said"),
     [
-        pytest.param(InputError("row 3 is torn"), 2, id="bad_input"),
-        pytest.param(StorageError("no room"), 1, id="storage"),
-        pytest.param(KeyboardInterrupt(), 130, id="interrupted_early"),
+        pytest.param(InputError("row 3 is torn"), 2, ["row 3 is torn"], id="bad_input"),
+        pytest.param(
+            PROBLEMS,
+            2,
+            ["digits.parquet: 2 problems", r"  - row 1 \x1b[31m", "  - row 2"],
+            id="several",
+        ),
+        pytest.param(StorageError("no room"), 1, ["no room"], id="storage"),
+        pytest.param(KeyboardInterrupt(), 130, ["interrupted"], id="interrupted_early"),
     ],
 )
-def test_errors_of_a_run_become_a_message_and_a_status(runner, study_file, capsys, error, status):
+def test_errors_of_a_run_become_a_message_and_a_status(
+    runner, study_file, capsys, error, status, said
+):
     runner.error = error
 
     assert main(["run", str(study_file)]) == status
-    said = capsys.readouterr().err
-    assert said == f"twohead: {str(error) or 'interrupted'}\n"
+    assert capsys.readouterr().err.splitlines() == [f"twohead: {said[0]}", *said[1:]]
 
 
 REDUNDANT = """
@@ -189,14 +194,6 @@ def test_a_study_that_is_only_printed_again_is_not_warned_of(runner, tmp_path, c
     assert "only the ratio matters" in message
 
 
-def test_a_total_with_a_searched_weight_ends_in_bad_input(runner, study_file, capsys):
-    study_file.write_text(STUDY_YAML + REDUNDANT + "objective: total\n")
-
-    assert main(["run", str(study_file)]) == 2
-    assert "win by shrinking the weight" in capsys.readouterr().err
-    assert runner.given == []
-
-
 def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, capsys, monkeypatch):
     def tested(result, point):
         figures = Figures(losses={"c_output": 0.37, "r_output": 0.0045}, metrics={})
@@ -212,18 +209,6 @@ def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, caps
     assert "not measured for this point; `twohead best` with --test measures it now" in without
     assert "not measured" not in with_test
     assert "0.37" in with_test
-
-
-def test_several_problems_are_printed_one_per_line(runner, study_file, capsys):
-    runner.error = InputError.of(["row 1 \x1b[31m", "row 2"], where="digits.parquet")
-
-    main(["run", str(study_file)])
-
-    assert capsys.readouterr().err.splitlines() == [
-        "twohead: digits.parquet: 2 problems",
-        r"  - row 1 \x1b[31m",
-        "  - row 2",
-    ]
 
 
 def test_an_unexpected_error_keeps_its_traceback_in_a_file(
@@ -337,12 +322,6 @@ def test_show_prints_trials_and_ledger(folder, capsys):
     assert "overhead  2.842  per trial" in text
 
 
-def test_show_prints_one_json_object(folder, capsys):
-    assert main(["show", folder, "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out)["state"] == "finished"
-
-
 def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     write_study(tmp_path / "studies")
@@ -377,11 +356,12 @@ def test_data_digits_writes_what_data_check_reads(tmp_path, study_file, capsys):
     assert "c_output classification 10 cross_entropy" in " ".join(text.split())
 
 
-def test_data_check_refuses_a_bad_data_set(tmp_path, study_file, capsys):
-    (tmp_path / "digits.parquet").write_bytes(b"PAR1")
+@pytest.mark.parametrize("target", [t for c in COMMANDS for t in (c.runs, c.runs_there) if t])
+def test_what_a_row_of_the_table_names_is_a_function(target):
+    module, _, function = target.partition(":")
 
-    assert main(["data", "check", str(study_file)]) == 2
-    assert capsys.readouterr().err.startswith("twohead: ")
+    parameters = signature(getattr(import_module(f"search.{module}"), function)).parameters
+    assert list(parameters) == ["args", "console"]
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])
@@ -427,6 +407,7 @@ FULL = "twohead: the output cannot be written (No space left on device)\n"
             "twohead: interrupted: the output cannot be written (No space left on device); what "
             "was recorded is kept, the same command goes on\n",
             id="full_disk",
+            marks=pytest.mark.slow,
         ),
         pytest.param("twohead show {folder} > /dev/full", FULL, id="show_on_a_full_disk"),
         pytest.param("twohead show {folder} --json > /dev/full", FULL, id="json_on_a_full_disk"),
@@ -442,8 +423,12 @@ def test_a_command_whose_output_cannot_be_written_says_so(folder, command, said)
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
-        pytest.param("twohead resume {folder} >&-", 0, "", id="no_output"),
-        pytest.param("twohead resume {folder} <&- >&- 2>&-", 0, "", id="no_streams"),
+        pytest.param("twohead show {folder} >&-", 0, "", id="no_output"),
+        pytest.param(
+            *("twohead resume {folder} <&- >&- 2>&-", 0, ""),
+            id="no_streams",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("twohead show {folder}/none 2>&-", 2, "", id="no_errors"),
     ],
 )

@@ -42,10 +42,10 @@ def test_a_token_that_others_can_read_is_refused_with_the_cure(home, mode):
 
 
 def test_a_token_in_a_folder_that_cannot_be_entered_is_an_error_of_ours(home, monkeypatch):
-    def refuse(path):
+    def denied(path, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("search.cluster.token.Path.exists", refuse)
+    monkeypatch.setattr("search.cluster.token.Path.open", denied)
 
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
         find_token({"HOME": str(home)})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.cluster.autoscaler import Growth, NodeType, configured, read_bootstrap
+from search.cluster.autoscaler import Growth, NodeType, _read_bootstrap
 from search.cluster.nodes import Node
 
 GPU_NODE = {"CPU": 4, "GPU": 1, "memory": 1e10}
@@ -42,7 +42,7 @@ available_node_types:
 
 
 def test_a_cluster_file_tells_the_types_of_its_workers_and_how_many_there_may_be(tmp_path):
-    growth = configured(read_bootstrap(write(tmp_path / "c.yaml", AWS)))
+    growth = _read_bootstrap(write(tmp_path / "c.yaml", AWS))
 
     assert growth == Growth(
         types=(
@@ -54,11 +54,11 @@ def test_a_cluster_file_tells_the_types_of_its_workers_and_how_many_there_may_be
 
 
 def test_nothing_but_the_nodes_is_read_of_a_cluster_file(tmp_path):
-    assert "secret" not in str(read_bootstrap(write(tmp_path / "c.yaml", AWS)))
+    assert "secret" not in str(_read_bootstrap(write(tmp_path / "c.yaml", AWS)))
 
 
 def test_machines_of_ones_own_tell_what_they_have_when_the_first_has_come(tmp_path):
-    growth = configured(read_bootstrap(write(tmp_path / "c.yaml", LOCAL)))
+    growth = _read_bootstrap(write(tmp_path / "c.yaml", LOCAL))
 
     [unknown] = growth.beyond([HEAD])
     [known] = growth.beyond([HEAD, node("10.0.0.2", CPU=8, GPU=2)])
@@ -74,14 +74,15 @@ def test_machines_of_ones_own_tell_what_they_have_when_the_first_has_come(tmp_pa
         pytest.param("[1, 2]", id="no_mapping"),
         pytest.param("a: [", id="no_yaml"),
         pytest.param("available_node_types: {a: 1}", id="no_type"),
+        pytest.param("max_workers: many", id="no_number"),
     ],
 )
 def test_a_file_that_is_no_cluster_file_tells_nothing(tmp_path, text):
-    assert read_bootstrap(write(tmp_path / "c.yaml", text)) is None
+    assert _read_bootstrap(write(tmp_path / "c.yaml", text)) is None
 
 
 def test_without_a_file_nothing_is_told(tmp_path):
-    assert read_bootstrap(str(tmp_path / "none.yaml")) is None
+    assert _read_bootstrap(str(tmp_path / "none.yaml")) is None
 
 
 @pytest.mark.parametrize(("num", "left"), [(0, 3), (2, 2), (3, 1), (4, 0), (9, 0)])

@@ -30,19 +30,15 @@ def fake_cluster(monkeypatch, tmp_path):
     """Return what chooses how the node ``far`` differs from the others."""
 
     def differ(storage=None, data=None, answer=None):
-        def on_each_node(function, uri, place, names, told_data, *, seconds, nodes):
+        def on_each_node(function, uri, place, given, *, seconds, nodes):
             def ask(node):
                 if node.name != "far":
-                    return one(uri, told_data, place, names[node.id])
-                return answer or one(storage or uri, data or told_data, place, names[node.id])
+                    return search.cluster.nodes._reach(uri, place, given, node.id)
+                return answer or search.cluster.nodes._reach(
+                    storage or uri, place, data or given, node.id
+                )
 
             return {node: ask(node) for node in nodes}
-
-        def one(uri, told_data, place, own):
-            return {
-                "storage": search.cluster.nodes._storage_problem(uri, place, own),
-                "data": search.cluster.nodes._data_problem(told_data),
-            }
 
         monkeypatch.setattr(search.cluster.nodes, "on_each_node", on_each_node)
 
@@ -90,7 +86,7 @@ def test_a_storage_that_a_node_cannot_write_is_refused(store, data, cluster, mon
 
 
 def test_what_a_node_writes_must_arrive_here(store, data, cluster, monkeypatch):
-    monkeypatch.setattr(search.cluster.nodes, "_storage_problem", lambda *given: None)
+    monkeypatch.setattr(search.cluster.nodes, "_reach", lambda *given: (None, None))
 
     with pytest.raises(InputError, match=r"3 problems[\s\S]*writes to another place of that name"):
         check_reach(store, data, NODES, print)

@@ -1,5 +1,4 @@
 import math
-import re
 
 import pytest
 
@@ -96,25 +95,6 @@ def test_the_split_rule_is_no_part_of_a_fingerprint_with_a_split_column(tmp_path
     first, second = (check_dataset(request(uri, validation_seed=seed)) for seed in (0, 1))
 
     assert first == second
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param({"heads": ()}, "at least one head", id="no_head"),
-        pytest.param({"heads": (CLASS, CLASS)}, "head names need to differ", id="twice"),
-        pytest.param(
-            {"heads": (DeclaredHead(name="split", kind="regression"),)}, "'split'", id="reserved"
-        ),
-        pytest.param({"image_size": (0, 8)}, "each 1 to 8192, got [0, 8]", id="size"),
-        pytest.param({"validation_share": 1.0}, "in (0, 1), got 1.0", id="share"),
-        pytest.param({"validation_seed": -1}, "got -1", id="seed"),
-        pytest.param({"uri": ""}, "needs a path or a URI, got ''", id="uri"),
-    ],
-)
-def test_a_request_that_cannot_be_met_is_refused(change, message):
-    with pytest.raises(InputError, match=re.escape(message)):
-        DataRequest(**{"uri": "a", "heads": (CLASS,), "image_size": None} | change)
 
 
 def test_a_data_info_with_missing_fields_is_refused():

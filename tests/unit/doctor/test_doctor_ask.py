@@ -4,7 +4,7 @@ import pytest
 
 from search.doctor import doctor
 from search.doctor.checks import WAY
-from search.doctor.doctor import way_facts
+from search.doctor.doctor import _way_facts
 from search.doctor.facts import PortAnswers
 from search.doctor.findings import judge
 from search.doctor.ports import ask_port
@@ -71,7 +71,7 @@ def test_a_port_that_accepts_and_says_nothing_is_left_in_time(monkeypatch):
 
 def way(token, **options):
     with dashboard(token, **options) as port:
-        found = judge(WAY, way_facts(f"http://127.0.0.1:{port}"))
+        found = judge(WAY, _way_facts(f"http://127.0.0.1:{port}"))
         return {each.check: each for each in found}
 
 
@@ -125,7 +125,7 @@ def test_what_accepts_connections_and_answers_nothing_is_told_of_and_not_joined(
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
 
-        [(_, [found])] = doctor.examine(None, None)
+        [(_, [found])] = doctor._examine(None, None)
 
     assert found.state == "FAIL"
     assert found.seen == f"what listens at {address} answers nothing that a Ray's head is asked"

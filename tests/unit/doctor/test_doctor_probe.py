@@ -6,8 +6,8 @@ import pytest
 
 from search.doctor import doctor, node
 from search.doctor.checks import ALONE, MACHINE, STORAGE
-from search.doctor.cluster import travelling
-from search.doctor.doctor import machine_facts
+from search.doctor.cluster import _let_travel
+from search.doctor.doctor import _machine_facts
 from search.doctor.facts import ClusterFacts, GpuFacts, Machine, NodeFacts, StorageFacts
 from search.doctor.findings import judge
 from search.doctor.node import gpu_facts, has_nvidia, remove_probe, unseen_probes, write_probe
@@ -45,7 +45,7 @@ def test_a_storage_that_refuses_to_be_written_says_why(tmp_path):
     (tmp_path / "studies").write_text("a file, where a folder should be")
 
     told = write_probe(str(tmp_path / "studies"), "run")
-    facts = machine_facts("")
+    facts = _machine_facts("")
     one = Machine(title="one", told=facts.machines[0].told, storage=told)
     (found,) = judge([STORAGE], ClusterFacts(machines=[one], storage="studies"))
 
@@ -125,8 +125,8 @@ def test_a_node_that_has_nothing_of_ours_tells_its_facts_by_the_code_of_the_driv
     from ray import cloudpickle
 
     file = tmp_path / "travelling"
-    with travelling():
-        file.write_bytes(cloudpickle.dumps((node.node_facts, node.write_probe)))
+    _let_travel()
+    file.write_bytes(cloudpickle.dumps((node.node_facts, node.write_probe)))
 
     subprocess.run([sys.executable, "-c", WITHOUT_OURS, str(file)], check=True, timeout=120)
     facts, stored = cloudpickle.loads(file.read_bytes())
@@ -138,7 +138,7 @@ def test_a_node_that_has_nothing_of_ours_tells_its_facts_by_the_code_of_the_driv
 
 
 def here(checks=MACHINE, storage=""):
-    return {found.check: found for found in judge(checks, machine_facts(storage))}
+    return {found.check: found for found in judge(checks, _machine_facts(storage))}
 
 
 def test_simulated_gpus_are_not_looked_for(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from search.cluster.token import own_token
 from search.doctor.checks import CLUSTER, MACHINE
 from search.doctor.findings import judge
-from search.doctor.node import digest_of, token_facts
+from search.doctor.node import _token_facts, digest_of
 from tests.doctor_facts import healthy, with_last_saying
 
 SALT = b"salt"
@@ -28,7 +28,7 @@ def token_in_a_home(tmp_path, monkeypatch):
 
 def told(checks=CLUSTER, **more):
     """Return what is said of a cluster whose last node has the token of this machine."""
-    cluster = with_last_saying(healthy(), token=token_facts(SALT))
+    cluster = with_last_saying(healthy(), token=_token_facts(SALT))
     digest = cluster.machines[-1].facts.token.digest
     facts = replace(cluster, machines=cluster.machines[-1:], own_digest=digest)
     table = [check for check in checks if check.name == "token file"]
@@ -36,7 +36,7 @@ def told(checks=CLUSTER, **more):
 
 
 def test_a_token_for_its_owner_alone_has_no_problem_and_is_never_told(file):
-    facts = token_facts(SALT)
+    facts = _token_facts(SALT)
 
     assert told().state == "ok"
     assert TOKEN not in json.dumps(repr(facts))
@@ -84,7 +84,7 @@ def test_a_token_that_cannot_be_used_says_why(file, content, problem):
 def test_the_environment_goes_before_the_file_as_it_does_in_ray(file, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
 
-    facts = token_facts(SALT)
+    facts = _token_facts(SALT)
 
     assert (facts.source, facts.digest) == ("RAY_AUTH_TOKEN", digest_of("another", SALT))
     assert own_token() == "another"

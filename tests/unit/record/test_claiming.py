@@ -14,7 +14,7 @@ from trainables.storage.store import Store
 
 Objects = dict[str, bytes]
 Call = tuple[str, str, bytes]
-HELD_BY_NOBODY: Objects = {"owner/000001.json": b"an older version's"}
+HELD_BY_NOBODY: Objects = {"owner/000001.json": b"a copy's"}
 
 
 class NextCall(Exception):

@@ -11,7 +11,7 @@ import search.record.epochs
 import search.record.history
 from search.errors import InputError, SearchError
 from search.record.decisions import Decision, Opened
-from search.record.epochs import MeasurementFiles
+from search.record.epochs import EpochFiles
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
@@ -217,7 +217,7 @@ SABOTAGE = [
     pytest.param([(LocalFolder, "put_new", write_in_place)], "killed", id="no_temporary_name"),
     pytest.param([(LocalFolder, "_settle", make_folders_only)], "names_lost", id="folders"),
     pytest.param([(LocalFolder, "settle", nothing)], "killed", id="new_owner_syncs"),
-    pytest.param([(MeasurementFiles, "_fold", nothing)], "killed", id="fold_before_delete"),
+    pytest.param([(EpochFiles, "_fold", nothing)], "killed", id="fold_before_delete"),
     pytest.param(
         [(search.record.history, "counts", always), (search.record.epochs, "counts", always)],
         "killed",

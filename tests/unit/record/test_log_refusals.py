@@ -1,7 +1,6 @@
 """What contradicts the record is refused, and not logged."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 
@@ -70,35 +69,52 @@ def test_a_contradiction_is_refused_whole(decision: Decision, message: str, stor
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("decision", "message"),
     [
-        pytest.param(lambda: Asked(number=0, config={"a": [1]}), "'a' needs a plain", id="list"),
-        pytest.param(lambda: Asked(number=0, config={"a": 1e999}), "plain JSON", id="infinite"),
-        pytest.param(lambda: Asked(number=0, config=3), "config needs a mapping", id="config"),
-        pytest.param(lambda: Asked(number=0, config={}, origin="x"), "one of ['ref", id="origin"),
+        pytest.param(Asked(number=2, config={"a": [1]}), "got `array` - at `$.config", id="list"),
+        pytest.param(Asked(number=2, config={"a": 1e999}), "plain JSON", id="infinite"),
+        pytest.param(Asked(number=2, config={}, system={"a": {1, 2}}), "plain JSON", id="set"),
+        pytest.param(Asked(number=2, config=3), "config needs a mapping, got 3", id="config"),
+        pytest.param(Asked(number=2, config={}, origin="x"), "enum value 'x'", id="origin"),
         pytest.param(
-            lambda: Asked(number=0, config={}, is_reference=1), "true or false", id="flag"
+            Asked(number=2, config={}, is_reference=1), "true or false, got 1", id="flag"
         ),
-        pytest.param(lambda: Ended(number=0, state="done"), "needs one of", id="state"),
+        pytest.param(Ended(number=0, state="done"), "enum value 'done'", id="state"),
+        pytest.param(Ended(number=0, state="failed", reason=None), "reason needs text", id="text"),
+        pytest.param(Stopped(number=0, epoch=0), "epoch needs an integer >= 1", id="epoch"),
+        pytest.param(Stopped(number=0, epoch=1.0), "integer >= 1, got 1.0", id="float"),
         pytest.param(
-            lambda: Ended(number=0, state="failed", reason=None), "needs text", id="reason"
+            Tested(number=0, epoch=1, losses={"a": "x"}, metrics={}), "plain JSON", id="tested"
         ),
-        pytest.param(lambda: Stopped(number=0, epoch=0), "integer >= 1, got 0", id="epoch"),
-        pytest.param(
-            lambda: Tested(number=0, epoch=1, losses={"a": "x"}, metrics={}),
-            "losses needs a number, got 'x'",
-            id="losses",
-        ),
-        pytest.param(
-            lambda: Tested(number=0, epoch=1, losses=3, metrics={}), "a mapping", id="tested"
-        ),
-        pytest.param(lambda: decision_from_json({"kind": "odd"}), "a kind of", id="kind"),
-        pytest.param(lambda: decision_from_json({"kind": "asked"}), "not complete", id="fields"),
     ],
 )
-def test_a_wrong_decision_cannot_be_made(make: Callable[[], Decision], message: str) -> None:
+def test_a_decision_that_could_not_be_read_again_is_not_logged(
+    decision: Decision, message: str, store: Store
+) -> None:
+    log = open_log(store)
+    ask(log, 0)
+    ask(log, 1)
+    before = store.list()
+
     with pytest.raises(InputError, match=re.escape(message)):
-        make()
+        log.record(decision)
+
+    assert store.list() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param({"kind": "odd"}, "Invalid value 'odd' - at `$.kind`", id="kind"),
+        pytest.param({"number": 1}, "missing required field `kind`", id="no_kind"),
+        pytest.param({"kind": "asked"}, "missing required field `number`", id="fields"),
+        pytest.param({"kind": "closed", "by": "me"}, "unknown field `by`", id="unknown"),
+        pytest.param(["closed"], "Expected `object`, got `array`", id="list"),
+    ],
+)
+def test_what_is_no_decision_is_refused(body: object, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        decision_from_json(body)
 
 
 def test_every_kind_of_decision_survives_json() -> None:

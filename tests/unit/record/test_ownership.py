@@ -12,8 +12,6 @@ from search.errors import StudyLocked
 from search.record.lease import newest_generation
 from search.record.ownership import claim, holder
 from tests.clocks import an_hour_later
-from trainables.errors import StorageError
-from trainables.storage.local import LocalFiles
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 
@@ -90,45 +88,6 @@ def test_the_holder_is_known_while_it_holds(tmp_path: Path) -> None:
     assert holder(store) is None
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[1]", b'{"pid": 1}', b"\xff"])
-def test_a_holder_is_named_by_its_lease_whatever_is_in_the_lock(
-    note: bytes, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-
-    with claim(store):
-        (tmp_path / "owner.lock").write_bytes(note)
-        with pytest.raises(StudyLocked, match=f"is being run by process {os.getpid()} on"):
-            claim(store)
-
-
-@pytest.mark.parametrize(
-    ("note", "who"),
-    [
-        pytest.param(b"", "another process;", id="empty"),
-        pytest.param(b"{", "another process;", id="torn"),
-        pytest.param(b'{"pid": 1}', "another process;", id="little"),
-        pytest.param(
-            b'{"pid": 7, "host": "h", "since": "2026"}', "process 7 on h since 2026;", id="whole"
-        ),
-    ],
-)
-def test_the_lock_of_an_older_version_that_gives_no_signs_is_respected(
-    note: bytes, who: str, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-    store.put("owner/000001.json", b"")
-    lock = LocalFiles().lock(str(tmp_path / "owner.lock"), note)
-    assert lock is not None
-
-    with pytest.raises(StudyLocked, match=f"is being run by {who} wait for it or stop it"):
-        claim(store, patience=60)
-
-    assert f"{holder(store)};" == who
-    LocalFiles().unlock(lock)
-    assert claim(store).generation == 2
-
-
 def test_a_released_ownership_allows_nothing(tmp_path: Path) -> None:
     ownership = claim(Store(tmp_path))
     ownership.release()
@@ -155,7 +114,7 @@ def test_an_owner_notices_that_it_was_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_lock_ends_with_its_process(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_ownership_ends_with_its_process(number: signal.Signals, tmp_path: Path) -> None:
     process = start(HOLD + "sys.stdin.readline()", tmp_path)
     assert line_of(process) == "1"
     with pytest.raises(StudyLocked, match=f"process {process.pid} on"):
@@ -169,17 +128,10 @@ def test_the_lock_ends_with_its_process(number: signal.Signals, tmp_path: Path) 
         assert ownership.generation == 2
 
 
-CHILDREN = {
-    "forked": "import os, time\nif os.fork() == 0: sys.stdin.read(); os._exit(0)",
-    "executed": "import subprocess\nsubprocess.Popen(['cat'], close_fds=False)",
-}
-
-
-@pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
-def test_children_that_outlive_the_owner_do_not_keep_the_lock(child: str, tmp_path: Path) -> None:
-    code = HOLD + child + "\nprint('started', flush=True)\nif 0: pass\nos = __import__('os')\n"
-    process = start(code + "os.kill(os.getpid(), 9)", tmp_path)
-    assert [line_of(process), line_of(process)] == ["1", "started"]
+def test_a_child_that_outlives_the_owner_does_not_keep_the_study(tmp_path: Path) -> None:
+    fork = "import os\nif os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
+    process = start(HOLD + fork + "os.kill(os.getpid(), 9)", tmp_path)
+    assert line_of(process) == "1"
 
     process.wait()  # the child waits for the end of its input, which is still open
 
@@ -230,13 +182,6 @@ def test_a_foreign_claim_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedRecord, match=r"owner/notes\.json is no claim"):
         claim(store)
     assert holder(store) is None
-
-
-def test_a_place_that_cannot_hold_a_lock_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / "owner.lock").mkdir()
-
-    with pytest.raises(StorageError, match=r"cannot lock .*owner\.lock"):
-        claim(Store(tmp_path))
 
 
 def test_a_remote_study_has_one_owner_who_is_known() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.record.ownership import LOCK, claim, look_at_lock
+from search.record.ownership import claim
 from search.results.load import load
 from tests.finished_study import write_study
 from trainables.errors import OversizedObject, StorageError
@@ -58,17 +58,6 @@ def test_what_is_no_plain_file_is_refused_in_words(
 
     with pytest.raises(StorageError, match=f"cannot read .*a: {message}"):
         Store(tmp_path).get("a")
-
-
-@pytest.mark.parametrize(("make", "message"), KINDS)
-@pytest.mark.parametrize("look", [look_at_lock, claim])
-def test_a_lock_that_is_no_plain_file_is_refused_in_words(
-    look: Callable[[Store], object], make: Callable[[Path], None], message: str, tmp_path: Path
-) -> None:
-    make(tmp_path / LOCK)
-
-    with pytest.raises(StorageError, match=message):
-        look(Store(tmp_path))
 
 
 @pytest.mark.parametrize(("make", "message"), KINDS)

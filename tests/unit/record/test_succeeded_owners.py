@@ -1,19 +1,19 @@
 """What an owner does that does not know yet that it has been succeeded: harmless, all of it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+from msgspec.structs import replace
 
 import search.record.epochs
-import search.record.segments
 from search.errors import SearchError, StudyLocked
+from search.record.compaction import Piece, delete_packed
 from search.record.ownership import Ownership
-from search.record.segments import SegmentFiles
 from tests.clocks import an_hour_later
 from tests.faulty_files import MemoryFiles, empty_disk
 from tests.scripted_study import Player, measured, small_packs
 from tests.unit.record.test_crash_points import check_acknowledged, check_finished
+from trainables.storage.store import Store
 from trainables.trial.measurement import write
 
 pytestmark = pytest.mark.usefixtures("small_packs")
@@ -103,16 +103,15 @@ def unmarked(name: str, generation: int) -> str:
     return f"trials/{name}.json"
 
 
-def in_two_listings(files: SegmentFiles, newest: int) -> list[str]:
-    used = {path for known in files._names().values() for path in known.values()}
-    return [path for path in files._store.list("log") if path not in used]
+def deleting_all(store: Store, pieces: Iterable[Piece], by: int, pack: str = "") -> list[str]:
+    return delete_packed(store, pieces, 10**6, pack)
 
 
 SABOTAGE = [
     pytest.param(
         search.record.epochs, "_folded_path", unmarked, id="folds_carry_their_generation"
     ),
-    pytest.param(SegmentFiles, "_covered", in_two_listings, id="one_listing"),
+    pytest.param(search.record.epochs, "delete_packed", deleting_all, id="newer_ones_stay"),
     pytest.param(Ownership, "check", lambda self: None, id="check_after_writing"),
 ]
 

@@ -10,7 +10,7 @@ from search.errors import InputError, NoCandidate, StudyLocked
 from search.remote import client as client_module
 from search.remote.client import Client
 from search.remote.jobs import Job
-from search.remote.questions import KIND, Questions
+from search.remote.questions import KIND
 from search.remote.submit import StudyJobs
 from tests.finished_study import write_study
 
@@ -29,11 +29,11 @@ def told(monkeypatch):
     """Note what the cluster is asked, and answer with nothing."""
     asked = []
 
-    def ask(self, what, *, storage="", name):
+    def ask(api, what, *, storage="", name):
         asked.append((what, storage, name))
         return {"name": name, "state": "finished"} if what == "status" else None
 
-    monkeypatch.setattr(Questions, "ask", ask)
+    monkeypatch.setattr(client_module, "ask", ask)
     return asked
 
 
@@ -60,7 +60,7 @@ def job(job_id, status, began):
 )
 def test_the_job_that_goes_on_with_a_study_is_the_newest_that_runs(old, new, newest):
     jobs = [job("new", new, 2.0), job("old", old, 1.0)]
-    found = StudyJobs(SimpleNamespace(jobs=lambda: jobs), None).newest("digits")
+    found = StudyJobs(SimpleNamespace(jobs=lambda: jobs)).newest("digits")
 
     assert found.id == newest
 
@@ -115,12 +115,12 @@ def test_a_storage_that_does_not_answer_is_given_up_for_the_cluster(monkeypatch)
         loads.append(folder)
         over.wait(60)
 
-    def ask(self, what, **options):
+    def ask(api, what, **options):
         raise NoCandidate("asked")
 
     monkeypatch.setattr(client_module, "READ_SECONDS", 0.1)
     monkeypatch.setattr(client_module, "load", hang)
-    monkeypatch.setattr(Questions, "ask", ask)
+    monkeypatch.setattr(client_module, "ask", ask)
     there = Client(storage="s3://bucket/far")
 
     try:
@@ -151,13 +151,13 @@ def test_the_last_words_of_a_job_are_whole(log, words):
     api = SimpleNamespace(logs=lambda job_id: log)
     ended = replace(job("j", "FAILED", 1.0), message="it failed")
 
-    assert StudyJobs(api, None).last_words(ended) == words
+    assert StudyJobs(api).last_words(ended) == words
 
 
 @pytest.mark.parametrize("storage", ["/mnt/all", "/mnt/all/"])
 def test_the_same_place_is_the_same_with_a_slash_at_its_end(storage):
     running = replace(job("j", "PENDING", 1.0), metadata={**META, "storage": "/mnt/all/"})
-    jobs = StudyJobs(SimpleNamespace(jobs=lambda: [running]), None)
+    jobs = StudyJobs(SimpleNamespace(jobs=lambda: [running]))
 
     with pytest.raises(StudyLocked, match="is being run on this cluster by job j since"):
         jobs.refuse_running("digits", storage)

@@ -4,6 +4,7 @@ from collections import UserDict
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 import search
 from search.record.reader import StudyReader
@@ -87,7 +88,9 @@ def test_a_confirmation_shows_its_verdict_and_a_candidate_what_fresh_seeds_gave(
     "make",
     [
         pytest.param(lambda result: replace(result.best(), losses={"c": "x"}), id="no_number"),
-        pytest.param(lambda result: replace(result.trials[0], measurements=(3,)), id="no_epoch"),
+        pytest.param(
+            lambda result: structs.replace(result.trials[0], measurements=(3,)), id="no_epoch"
+        ),
         pytest.param(lambda result: Figures(losses=None, metrics=None), id="nothing"),
         pytest.param(lambda result: Repeat(seed=1, figures="x"), id="text"),
     ],

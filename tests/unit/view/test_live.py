@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace as changed
 from rich.console import Console
 
 from search.record.log import StudyLog
@@ -57,7 +58,7 @@ class Replayed:
             changed()
 
     def begin(self, trial):
-        self.trials[trial.number] = replace(trial, state="running", measurements=())
+        self.trials[trial.number] = changed(trial, state="running", measurements=())
         self.in_flight = (*self.in_flight, trial.number)
         self.changes.append(trial.number)
 
@@ -164,7 +165,7 @@ def test_plain_lines_tell_each_phase_and_each_ended_trial_once(study, recorded):
 
 
 def test_a_trial_that_was_taken_up_again_ends_with_where_it_went_on(study, recorded):
-    again = replace(recorded[5], passed=1)
+    again = changed(recorded[5], taken_up_after=1)
 
     lines = play_plain(study, [*recorded[:5], again])
 
@@ -181,7 +182,7 @@ def test_plain_summaries_come_at_most_every_ten_seconds(study, recorded):
 
 
 def test_plain_lines_hold_no_escape_of_a_hostile_reason(study, recorded):
-    hostile = replace(recorded[3], reason="\x1b[2J\x1b]0;pwned\x07[red]no[/red]")
+    hostile = changed(recorded[3], reason="\x1b[2J\x1b]0;pwned\x07[red]no[/red]")
 
     lines = play_plain(study, [*recorded[:3], hostile])
 

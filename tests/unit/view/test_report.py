@@ -7,6 +7,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 from rich.console import Console
 
 from search.errors import NoCandidate
@@ -15,6 +16,7 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.ledger import make_ledger
 from search.results.load import load
+from search.results.usage import write_run
 from search.study.shares import MeasuredShares, write_shares
 from search.text import change, clean, duration, number
 from search.view.best import others_lines, print_best, print_end, print_interrupted
@@ -203,7 +205,7 @@ def test_end_of_a_run_without_any_point_says_why(tmp_path):
 def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
     study = write_study(tmp_path, closed="")
     store = Store(study.folder)
-    again = replace(measurement(5, 3, (0.7, 0.0066)), attempt=2, generation=2)
+    again = changed(measurement(5, 3, (0.7, 0.0066)), attempt=2, generation=2)
     with claim(store) as ownership:
         log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
         log.record(Attempted(number=5, attempt=2))
@@ -228,7 +230,7 @@ def test_show_says_where_trials_were_trained_and_what_was_lost_on_the_way(tmp_pa
         for attempt, epoch, node in ((2, 2, "one"), (3, 3, "two")):
             log.record(Attempted(number=0, attempt=attempt))
             there = measurement(0, epoch, (1.0, 0.01))
-            write(store, replace(there, attempt=attempt, generation=2, node=node))
+            write(store, changed(there, attempt=attempt, generation=2, node=node))
             if attempt == 2:
                 log.record(Released(number=0, attempt=2, cause="lost", charged=True))
         log.record(Ended(number=0, state="complete"))
@@ -390,7 +392,7 @@ def test_json_never_holds_a_number_that_json_does_not_know(result, value):
 def test_json_of_a_study_leaves_out_what_a_run_noted_of_each_trial(tmp_path):
     folder = write_study(tmp_path).folder
     run = {**RUN, "generation": 1, "trial_seconds": [[0, 1, 100.0]]}
-    Store(folder).put("runs/000001.json", json.dumps(run).encode())
+    write_run(Store(folder), 1, run)
 
     found = study_to_dict(load(folder), "finished")
 

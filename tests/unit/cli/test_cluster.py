@@ -68,6 +68,19 @@ def submitted(name, storage):
     return Submitted(name=name, job_id="j1", storage=storage, num_files=2, num_bytes=2048)
 
 
+BEST = Point(
+    number=2,
+    epoch=3,
+    config={"units": 8},
+    losses={"c_output": 0.25, "r_output": 0.01},
+    metrics={"val_c_output_accuracy": 0.9, "val_r_output_mae": 0.0625},
+    state="complete",
+    is_reference=False,
+    checkpoint="",
+    checkpoint_sha256="",
+)
+
+
 def status(name, state="running"):
     job = Job(
         id="j1",
@@ -80,6 +93,7 @@ def status(name, state="running"):
         exit_status=None,
     )
     known = StudyStatus(name=name, state=state, num_ended=3, num_trials=24, folder="s3://b/x")
+    known = replace(known, best=BEST)
     return replace(known.with_job(job, "trial 3 complete"), state=state)
 
 
@@ -178,16 +192,21 @@ def test_what_looks_at_a_study_is_run_there_and_relayed_as_it_is(
     assert capsys.readouterr() == ("printed there\n", "complained there\n")
 
 
-def test_status_is_a_screen_and_studies_are_a_line_each(capsys):
+def test_status_is_a_screen_and_studies_are_a_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
     main(["status", "parts"])
     one = capsys.readouterr().out
     main(["status"])
     many = capsys.readouterr().out
 
+    words = "c_output accuracy 0.900 (loss 0.25), r_output MAE 0.0625 (loss 0.01)"
     assert "state    running\ntrials   3 of 24 ended\n" in one
+    assert f"best     trial 2 after epoch 3: {words}\nconfig   units 8\n" in one
     assert "job      j1 on 10.0.0.5, begun 19" in one
     assert one.endswith("last     trial 3 complete\n")
     assert [line.split()[0] for line in many.splitlines()] == ["study", "a", "b\\x1b[2J"]
+    assert many.count(words) == 2
 
 
 def test_logs_move_no_cursor(capsys):
@@ -242,29 +261,3 @@ def test_a_state_is_that_of_a_living_job_or_what_is_recorded(job, stored, state)
         )
 
     assert StudyStatus(name="parts", state=stored).with_job(job).state == state
-
-
-def test_status_and_the_list_of_studies_tell_each_heads_own_metric_first(capsys, monkeypatch):
-    best = Point(
-        number=2,
-        epoch=3,
-        config={"units": 8},
-        losses={"c_output": 0.25, "r_output": 0.01},
-        metrics={"val_c_output_accuracy": 0.9, "val_r_output_mae": 0.0625},
-        state="complete",
-        is_reference=False,
-        checkpoint="",
-        checkpoint_sha256="",
-    )
-    found = replace(status("parts"), best=best)
-    monkeypatch.setattr(FakeClient, "status", lambda self, name: found)
-    monkeypatch.setattr(FakeClient, "studies", lambda self: (found,))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    main(["status", "parts"])
-    main(["studies"])
-
-    words = "c_output accuracy 0.900 (loss 0.25), r_output MAE 0.0625 (loss 0.01)"
-    out = capsys.readouterr().out
-    assert f"best     trial 2 after epoch 3: {words}\n" in out
-    assert out.count(words) == 2

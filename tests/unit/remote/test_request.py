@@ -1,10 +1,6 @@
-import json
-import os
-
 import pytest
 
 from search.errors import InputError
-from search.remote import request as job_request
 from search.remote.request import (
     JobRequest,
     check_name,
@@ -84,17 +80,17 @@ def test_a_request_of_another_version_is_refused(tmp_path, text):
         JobRequest.read(tmp_path / "r")
 
 
-def test_without_a_storage_anywhere_the_cure_is_named(monkeypatch):
-    monkeypatch.delenv("TWOHEAD_STORAGE")
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        pytest.param(" ", "export it where `ray start` runs", id="none"),
+        pytest.param("studies", "needs a URI or an absolute path, got 'studies'", id="relative"),
+    ],
+)
+def test_without_a_storage_that_all_reach_the_cure_is_named(nodes, message, monkeypatch):
+    monkeypatch.setenv("TWOHEAD_STORAGE", nodes)
 
-    with pytest.raises(InputError, match="export it where `ray start` runs"):
-        storage_here("")
-
-
-def test_a_storage_of_the_nodes_that_is_relative_is_refused(monkeypatch):
-    monkeypatch.setenv("TWOHEAD_STORAGE", "studies")
-
-    with pytest.raises(InputError, match="needs a URI or an absolute path, got 'studies'"):
+    with pytest.raises(InputError, match=message):
         storage_here("")
 
 
@@ -148,11 +144,3 @@ def test_a_path_that_is_not_on_the_node_is_refused_by_name(field, tmp_path):
 
 def test_uris_and_paths_that_are_there_pass(tmp_path):
     check_places(make_study(warm_start=["s3://b/old", str(tmp_path)]))
-
-
-def test_a_request_holds_nothing_of_the_environment(monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "canary")
-    text = request(study=make_study().to_dict()).to_json()
-
-    assert "canary" not in text
-    assert os.environ.get("HOME", "/nowhere") not in json.dumps(job_request.our_version())
