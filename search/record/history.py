@@ -181,7 +181,3 @@ def without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     epochs = range(1, len(newest) + 1)
     whole = next((epoch - 1 for epoch in epochs if epoch not in newest), len(newest))
     return tuple(newest[epoch] for epoch in range(1, whole + 1))
-
-
-TrialHistory = TrialRecord
-State = TrialState

@@ -1,32 +1,37 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
-import math
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from search.errors import InputError, StorageError, StudyWarning
 from trainables.spec.problems import shown
-from trainables.storage.sealed import as_count, as_float, seal, unseal
+from trainables.storage.sealed import convert, seal, unseal
 from trainables.storage.store import Store
 
 FOLDER = "runs"
 KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
-_SECONDS = ("wall_seconds", "startup_seconds", "idle_seconds")
-_COUNTS = ("slots", "trials")
+
+
+class RunFigures(Struct, frozen=True, kw_only=True):
+    """What is recorded of a run; see `Usage.to_dict`."""
+
+    wall_seconds: float
+    startup_seconds: float
+    idle_seconds: float
+    slots: Annotated[int, Meta(ge=0)]
+    trials: Annotated[int, Meta(ge=0)]
+    trial_seconds: tuple[tuple[int, int, float], ...] = ()
 
 
 class Usage:
-    """Takes note of when each process began its first trial and ended its last.
-
-    Args:
-        slots: Trials that run side by side.
-        now: Seconds since the epoch.
-    """
+    """Takes note of when each process of some slots began its first trial and ended its last."""
 
     def __init__(self, slots: int, now: Callable[[], float] = time.time) -> None:
         self._slots = slots
@@ -84,19 +89,16 @@ def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
     """Write a run's usage to ``runs/`` when it is over, however it ends.
 
     What ended the run is raised, also where its usage cannot be written.
-
-    Args:
-        usage: What takes note meanwhile.
-        store: The study's folder.
-        generation: The owner of the study during the run.
     """
     try:
         yield
     except BaseException:
         with suppress(Exception):
-            _write(usage, store, generation)
+            usage.close()
+            write_run(store, generation, usage.to_dict())
         raise
-    _write(usage, store, generation)
+    usage.close()
+    write_run(store, generation, usage.to_dict())
 
 
 def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
@@ -104,9 +106,6 @@ def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
 
     No result depends on them: those of a run that cannot be read are left out, with a
     ``StudyWarning``. Files of other names are other programs'.
-
-    Args:
-        store: The study's folder.
     """
     try:
         paths = store.list(FOLDER)
@@ -121,11 +120,6 @@ def write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None
     """Write the figures of a run; raises `StorageError`."""
     body = {"generation": generation, **figures}
     store.put(f"{FOLDER}/{generation:06d}.json", seal(KIND, body))
-
-
-def _write(usage: Usage, store: Store, generation: int) -> None:
-    usage.close()
-    write_run(store, generation, usage.to_dict())
 
 
 def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
@@ -143,19 +137,11 @@ def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
 
 def _figures(data: bytes, path: str) -> dict[str, Any]:
     plain = unseal(KIND, data, path)
-    for name in _COUNTS:
-        as_count(plain.get(name), f"{path}: {name}")
-    for name in (*_SECONDS, *_COUNTS):
-        if not math.isfinite(as_float(plain.get(name), f"{path}: {name}")):
-            raise InputError(f"{path}: {name} needs a finite number, got {plain[name]}")
-    trials = plain.get("trial_seconds", [])
-    if not isinstance(trials, list) or any(not _is_trial(trial) for trial in trials):
-        raise InputError(f"{path}: trial_seconds needs [number, attempt, seconds] of each trial")
+    try:
+        convert(plain, RunFigures)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return plain
-
-
-def _is_trial(trial: Any) -> bool:
-    return isinstance(trial, list) and [type(value) for value in trial] == [int, int, float]
 
 
 def _warn(error: Exception) -> None:
