@@ -14,7 +14,6 @@ from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 
-STUDY, PREPARED = "study.json", "prepared.json"
 LOGGED_TRIES = 2
 """How often the log is read again if it lacks what an owner says to have logged."""
 READ_TRIES = 20
@@ -95,7 +94,7 @@ class StudyReader:
         replay = self.replay()
         prepared = self.store.read("prepared")
         if prepared is not None and not replay.generation:  # its writer had opened the log before
-            raise Moved(f"{self.store.uri}/{self.store.LOG} is missing; restore it from a copy")
+            raise Moved.of(f"{self.store.uri}/{self.store.LOG}")
         history = History(
             study=study,
             prepared=prepared,
