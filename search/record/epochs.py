@@ -11,10 +11,11 @@ from search.record.compaction import Moved, Piece, delete_packed, open_piece
 from search.record.history import TrialRecord, counts
 from trainables.storage.sealed import DamagedRecord, records, seal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.trial import measurement
 from trainables.trial.measurement import Measurement
 
-FOLDER = "trials"
+FOLDER = StudyFolder.TRIALS
 BLOCK_SIZE = 500
 """Trials in one pack of folded trials."""
 

@@ -16,9 +16,9 @@ from search.text import duration
 from trainables.errors import InputError, OversizedObject, StorageError
 from trainables.storage.sealed import DamagedRecord, convert, records, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "lease"
-CLAIMS = "owner"
+FOLDER, CLAIMS = StudyFolder.SIGNS, StudyFolder.CLAIMS
 WATCHED_BEATS = 3
 """A holder whose last sign is old is watched for so many beats: its clock may be wrong."""
 TOKEN_LETTERS = 16
@@ -27,7 +27,7 @@ UNKNOWN_SECONDS = 30.0
 
 _SIGN = re.compile(rf"{FOLDER}/(\d{{6,}})-([0-9a-f]{{18}})\.json")
 _CLAIM = re.compile(rf"{CLAIMS}/(\d{{6,}})\.json")
-_SEGMENT = re.compile(r"log/(\d{6,})-[-\d]+\.json")
+_SEGMENT = re.compile(rf"{StudyFolder.LOG}/(\d{{6,}})-[-\d]+\.json")
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray's Jobs API sets for a job's driver (ray 2.60, ``job_supervisor.py``)."""
 _OVER = ("Z", "X")
@@ -249,7 +249,7 @@ def newest_generation(store: Store) -> int:
         if not _CLAIM.fullmatch(path):
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
     # Copies of a study may lack the claims; what the log names has been claimed all the same.
-    logged = (int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
+    logged = (int(m[1]) for m in map(_SEGMENT.fullmatch, store.list(StudyFolder.LOG)) if m)
     return max(newest_claim(store), *logged, 0)
 
 

@@ -23,11 +23,12 @@ from search.record.decisions import (
 )
 from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
-from search.record.reader import PREPARED, STUDY, StudyReader, read_study
+from search.record.reader import StudyReader, read_study
 from search.record.replay import Replay
 from search.record.segments import encode_segment, segment_path
 from trainables.storage.sealed import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 __all__ = [
     "Asked",
@@ -53,7 +54,7 @@ class StudyLog:
     Example:
         >>> from tempfile import mkdtemp
         >>> from search.record.ownership import claim
-        >>> store = Store(mkdtemp()).child("digits")
+        >>> store = StudyFolder(mkdtemp())
         >>> StudyLog.create(store, {"name": "digits"})
         True
         >>> with claim(store) as ownership:
@@ -95,9 +96,9 @@ class StudyLog:
             StorageError: If the storage refuses, or what is there is damaged.
         """
         data = seal("study", study)
-        if store.put_new(STUDY, data):
+        if store.put_new("study.json", data):
             return True
-        found, given = read_study(store), unseal("study", data, STUDY)
+        found, given = read_study(StudyFolder.of(store)), unseal("study", data, "study.json")
         keys = [k for k in sorted(found.keys() | given) if found.get(k) != given.get(k)]
         if keys:
             raise StudyDiffers(f"{store.uri} holds another study; the keys that differ: {keys}")
@@ -126,7 +127,7 @@ class StudyLog:
             StorageError: If the storage refuses, or a record is damaged.
         """
         # A killed process leaves names that are seen but not durable; this owner builds on them.
-        for folder in ("log", "epochs", "trials", "owner"):
+        for folder in StudyFolder.WRITTEN:
             store.settle(folder)
         ownership.check()
         store.sweep()
@@ -172,7 +173,7 @@ class StudyLog:
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Write down what was found out about the data; raises `StorageError`."""
         self._ownership.check()
-        self._store.put(PREPARED, seal("prepared", prepared))
+        self._store.write("prepared", prepared)
 
     def record(self, *decisions: Decision) -> tuple[Decision, ...]:
         """Log decisions that become true together; durable when this returns.
@@ -265,7 +266,7 @@ class StudyLog:
         if not isinstance(decision, Ended | Released) or decision.number not in ahead.trials:
             return decision
         # Seen is not yet durable, and what is logged must not depend on what can be lost.
-        self._store.settle("epochs")
+        self._store.settle(self._store.EPOCHS)
         return _completed(decision, self.reader.epochs.of_trial(ahead.trials[decision.number]))
 
     def _write(self, draft: "_Draft") -> None:
@@ -294,7 +295,7 @@ class StudyLog:
             return False
         if found != encode_segment(self.generation, self._sequence, logged):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
-        self._store.settle("log")
+        self._store.settle(self._store.LOG)
         self._ownership.check()
         self._uncertain = None
         self._advance(logged)

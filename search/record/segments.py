@@ -8,8 +8,9 @@ from search.record.decisions import Decision, Opened, decision_from_json, decisi
 from trainables.errors import InputError
 from trainables.storage.sealed import DamagedRecord, records, seal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "log"
+FOLDER = StudyFolder.LOG
 PACK_SIZE = 500
 """Segments in one pack; a study of 10,000 trials then has some 60 packs and not 30,000 objects."""
 

@@ -10,8 +10,9 @@ from msgspec.structs import asdict
 from trainables.errors import InputError, StorageError
 from trainables.storage.sealed import DamagedRecord, convert, floats_of, names_of, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "epochs"
+FOLDER = StudyFolder.EPOCHS
 """Where actors write, relative to the study's folder."""
 
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})-(\d{{6,}})-(\d{{3,}})-(\d{{4,}})\.json")

@@ -216,7 +216,7 @@ def test_without_the_checksum_changed_bytes_would_be_believed(
             raise DamagedRecord(where)
         return found["body"]
 
-    for module in ("search.record.reader", "search.record.compaction"):
+    for module in ("trainables.storage.study_folder", "search.record.compaction"):
         monkeypatch.setattr(f"{module}.unseal", unseal)
     monkeypatch.setattr("trainables.trial.measurement.unseal", unseal)
     size = sum(len(inode.data) for inode in unfinished.values())
