@@ -314,30 +314,6 @@ def test_resume_finds_the_digits_that_were_moved_with_the_storage(tmp_path):
     assert search.study.digits.with_moved_data(new).data == str(data)
 
 
-def test_show_prints_trials_and_ledger(folder, capsys):
-    assert main(["show", folder]) == 0
-
-    text = capsys.readouterr().out
-    assert "digits, finished: 6 trials (3 complete, 2 stopped, 1 failed), 13 epochs" in text
-    assert "overhead  2.842  per trial" in text
-
-
-def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    write_study(tmp_path / "studies")
-    torn = tmp_path / "studies" / "torn"
-    torn.mkdir()
-    (torn / "study.json").write_text("{")
-
-    status = main(["list", str(tmp_path / "studies")])
-
-    lines = capsys.readouterr().out.splitlines()
-    assert status == 0
-    assert lines[1].split()[:3] == ["digits", "finished", "6/6"]
-    assert "c_output accuracy 0.899 (loss 0.402), r_output IoU 0.844 (loss 0.00312)" in lines[1]
-    assert lines[2].split()[:2] == ["torn", "unreadable"]
-
-
 def test_list_of_an_empty_storage_says_so(tmp_path, capsys):
     assert main(["list", str(tmp_path)]) == 0
 
