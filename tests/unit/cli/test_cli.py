@@ -211,27 +211,20 @@ def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, caps
     assert "0.37" in with_test
 
 
-def test_an_unexpected_error_keeps_its_traceback_in_a_file(
+def test_the_traceback_of_an_unexpected_error_is_kept_in_a_file_or_shown(
     runner, study_file, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     runner.error = ZeroDivisionError("so it is")
 
     status = main(["run", str(study_file)])
-
     said = capsys.readouterr().err
-    assert status == 1
-    assert said.startswith("twohead: unexpected ZeroDivisionError: so it is; the traceback is in ")
-    kept = said.rstrip().rpartition(" ")[2]
-    with open(kept) as file:
-        assert "Traceback" in file.read()
-
-
-def test_traceback_shows_where_an_unexpected_error_arose(runner, study_file, capsys):
-    runner.error = ZeroDivisionError("so it is")
-
     main(["run", str(study_file), "--traceback"])
 
+    assert status == 1
+    assert said.startswith("twohead: unexpected ZeroDivisionError: so it is; the traceback is in ")
+    with open(said.rstrip().rpartition(" ")[2]) as file:
+        assert "Traceback" in file.read()
     assert "Traceback" in capsys.readouterr().err
 
 
