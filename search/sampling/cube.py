@@ -13,10 +13,8 @@ from search.space.encoding import (
     Key,
     Number,
     decode,
-    is_ordered,
     log_ends,
     nth_number,
-    num_values,
     number_at,
     prune,
 )
@@ -57,11 +55,11 @@ class Cube:
     @cached_property
     def every_key(self) -> tuple[Key, ...]:
         """Every key of a small space, once; none of one that is larger or infinite."""
-        sizes = [num_values(kind) for kind in self._kinds.values()]
+        sizes = [kind.size for kind in self._kinds.values()]
         if None in sizes or math.prod(size or 0 for size in sizes) > MOST_LISTED:
             return ()
         numbers = [
-            [nth_number(kind, place) for place in range(num_values(kind) or 0)]
+            [nth_number(kind, place) for place in range(kind.size or 0)]
             for kind in self._kinds.values()
         ]
         product = itertools.product(*numbers)
@@ -159,8 +157,8 @@ class Axis:
 
     def __init__(self, kind: Parameter) -> None:
         self._kind = kind
-        is_name = isinstance(kind, Choice) and not is_ordered(kind)
-        self._num = num_values(kind) or 0
+        is_name = isinstance(kind, Choice) and not kind.is_ordered
+        self._num = kind.size or 0
         self.width = self._num if is_name and self._num > 2 else 1
         """Coordinates: one, or one for each of more than two names."""
         self.step = LIKELY / self._num if self._num else 0.0

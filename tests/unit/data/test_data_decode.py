@@ -146,41 +146,6 @@ def test_decoding_again_does_nothing(tmp_path):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda folder: (folder / "manifest.json").unlink(), id="no_manifest"),
-        pytest.param(
-            lambda folder: (folder / "manifest.json").write_text("{"), id="torn_manifest"
-        ),
-        pytest.param(lambda folder: (folder / "train-image.npy").unlink(), id="no_array"),
-        pytest.param(
-            lambda folder: os.truncate(folder / "train-image.npy", 200), id="short_array"
-        ),
-    ],
-)
-def test_a_damaged_set_is_refused_and_made_again(tmp_path, damage):
-    wanted, info, storage = decoded(tmp_path)
-    damage(folder_of(storage, info))
-
-    with pytest.raises(StorageError, match="decoded"):
-        open_dataset(storage, info.fingerprint)
-    decode_dataset(wanted, info, storage)
-
-    assert len(open_dataset(storage, info.fingerprint).split("train")) == 8
-
-
-def test_a_flipped_bit_is_found_when_verifying(tmp_path):
-    _, info, storage = decoded(tmp_path)
-    path = folder_of(storage, info) / "train-image.npy"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-    with pytest.raises(StorageError, match="the content it was written with"):
-        open_dataset(storage, info.fingerprint)
-
-
 def test_a_set_that_was_not_decoded_is_refused(tmp_path):
     with pytest.raises(StorageError, match="need to be decoded first"):
         open_dataset(str(tmp_path), "0" * 64)
