@@ -43,10 +43,7 @@ def one_line(value: object, describe: Callable[[], str]) -> str:
     """Return the `repr` of a value: its type and its words, in one line of bounded length.
 
     Whatever the value holds, this raises nothing: a debugger and a notebook call it, too.
-
-    Args:
-        value: What is described, or the name of its type.
-        describe: Returns the words.
+    ``value`` may also be the name of its type; ``describe`` returns the words.
     """
     name = value if isinstance(value, str) else type(value).__name__
     try:

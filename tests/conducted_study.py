@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from search.record.decisions import Decision
 from search.record.history import TrialHistory
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
-from search.running.attempts import Plan
-from search.running.checkpoints import tidy, tidy_all
+from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor, Finished
+from search.running.plan import Plan
 from search.running.scheduler import Fifo
 from search.sampling.trials import RecordedTrial, Suggestion
+from search.study.objective import every_head
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
 from tests.stub_study import rows_of
@@ -63,26 +63,18 @@ class Bench:
         self.ownership: Ownership | None = None
         self.conductor: Conductor
         self.now = 0.0
-        self.recycled: set[tuple[int, int]] = set()
 
     def conduct(self, scheduler: Any = None, suggest: Any = numbered, **changes: Any) -> Conductor:
         """Take the study over, wherever the owner before was."""
         self.close()
         self.ownership = claim(self.store)
         values = {"seed": 3, "trials": 3, "epochs": 3, "baselines": BASELINES}
-        plan = Plan(**{**values, **changes})
+        objective = every_head(tuple(BASELINES))
+        plan = Plan(**{**values, "objective": objective, "sampler": Asked(suggest), **changes})
         budget = {"trials": plan.trials, "epochs": plan.epochs, "hours": None}
         log = StudyLog.open_for_writing(self.store, self.ownership, budget=budget)
         tidy_all(self.store, log.generation, log.history().trials)
-        self.conductor = Conductor(
-            plan,
-            log,
-            scheduler or Fifo(),
-            Asked(suggest),
-            own_end=lambda *attempt: "recycled" if attempt in self.recycled else None,
-            tidy=partial(tidy, self.store, log.generation),
-            clock=lambda: self.now,
-        )
+        self.conductor = Conductor(plan, log, scheduler or Fifo(), clock=lambda: self.now)
         return self.conductor
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ Made without TensorFlow: by the real record, conductor and attempts, with stub t
 """
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.load import load
 from search.results.usage import Usage, recorded
-from search.running.attempts import Plan
-from search.running.checkpoints import tidy, tidy_all
+from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor, Finished
+from search.running.plan import Plan
 from search.running.scheduler import Fifo
 from search.sampling.trials import Suggestion
 from search.study.configs import data_request
+from search.study.objective import every_head
 from search.study.prepared import Prepared
 from search.study.study import Study
 from tests import stub_run
@@ -117,9 +117,15 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
         log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
         tidy_all(store, log.generation, log.history().trials)
         baselines = load(study.folder).baselines
-        plan = Plan(seed=0, trials=trials, epochs=EPOCHS, baselines=baselines)
-        tidied = partial(tidy, store, log.generation)
-        conductor = Conductor(plan, log, Fifo(), Asked(_suggest), tidy=tidied)
+        plan = Plan(
+            seed=0,
+            trials=trials,
+            epochs=EPOCHS,
+            baselines=baselines,
+            objective=every_head(tuple(baselines)),
+            sampler=Asked(_suggest),
+        )
+        conductor = Conductor(plan, log, Fifo())
         with recorded(Usage(1), store, log.generation):
             is_cut = _train(conductor, study, trials, last)
         conductor.tidy_up()

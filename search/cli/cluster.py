@@ -16,6 +16,7 @@ from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
+from search.study.digits import digits_study
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value
@@ -25,19 +26,16 @@ from search.view.tables import LABEL_WIDTH, STATE_STYLES, add_row, say
 
 def submit(args: Namespace, console: Console) -> int:
     """Have a cluster run the study of a file, or the digits."""
-    study, storage = None, args.storage
-    if args.study is not None:
+    name, storage, seed = args.name, args.storage, args.seed
+    if args.study is None:
+        study = digits_study(DEFAULT_STORAGE, seed=seed or 0, name=name)
+    else:
         storage = storage or _said(args.study)
-        changes = {"name": args.name, "seed": args.seed}
-        changes["storage"] = None if storage else DEFAULT_STORAGE
-        study = with_flags(Study.from_yaml(args.study, **changes), args)
+        there = None if storage else DEFAULT_STORAGE
+        study = Study.from_yaml(args.study, name=name, storage=there, seed=seed)
+    study = with_flags(study, args)
     with Client(args.address) as client:
-        if study is not None:
-            submitted = client.submit(study, storage=storage)
-        else:
-            names = ("name", "trials", "epochs", "concurrent", "seed")
-            digits = {name: getattr(args, name) for name in names}
-            submitted = client.submit_digits(storage=storage, **digits)
+        submitted = client.submit(study, storage=storage)
         _print_submitted(console, submitted, args.address, client.address)
     return DONE
 

@@ -180,11 +180,11 @@ def run_study(
     return DONE
 
 
-def read_exponents(text: str) -> dict[str, float]:
+def _read_exponents(text: str) -> dict[str, float]:
     """Return ``c_output=2,r_output=1`` as a mapping.
 
     Example:
-        >>> read_exponents("c_output=2,r_output=0.5")
+        >>> _read_exponents("c_output=2,r_output=0.5")
         {'c_output': 2.0, 'r_output': 0.5}
     """
     found: dict[str, float] = {}
@@ -236,7 +236,7 @@ def _policy_options(args: Namespace) -> dict[str, Any]:
     if args.policy is not None:
         options["policy"] = args.policy
     if args.exponents is not None:
-        options["exponents"] = read_exponents(args.exponents)
+        options["exponents"] = _read_exponents(args.exponents)
     return options
 
 

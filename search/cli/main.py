@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _make_printable()
     try:
-        args = make_parser().parse_args(argv)
+        args = _make_parser().parse_args(argv)
     except SystemExit as end:
         return int(end.code or 0)
     if argv is None and _starts_ray(args):
@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return drive(args)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; ``command`` is the row of what was asked for."""
     parser = _Parser(
         prog="twohead",

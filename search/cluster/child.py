@@ -37,15 +37,8 @@ ENDING_SECONDS = 10.0
 def apart(function: Callable[..., Answer], *arguments: Any) -> Iterator[Callable[[], Answer]]:
     """Call a function in a process that begins now; yield what waits for its answer.
 
-    The process ends with the block, finished or not, and with this process.
-
-    Args:
-        function: Importable by name, of these packages.
-        arguments: Whatever pickles.
-
-    Yields:
-        What waits until it is done, returns what it returned and raises what it raised;
-        `SearchError` if the process was lost.
+    That returns what the function returned, and raises what it raised; `SearchError` if the
+    process was lost. It ends with the block, finished or not, and with this process.
     """
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", CODE, str(Path(__file__).parents[2])],

@@ -18,11 +18,7 @@ _listeners: list[int] = []
 
 @contextmanager
 def heard_by(listener: int) -> Iterator[None]:
-    """Let who reads from a pipe hear what is told; one that has gone is no error.
-
-    Args:
-        listener: The pipe's end that is written to.
-    """
+    """Let who reads from a pipe hear what is told; one that has gone is no error."""
     _listeners.append(listener)
     try:
         yield

@@ -54,25 +54,17 @@ class RayFolder:
         return self.root / "r"
 
     def check(self) -> None:
-        """Make sure that nobody else can enter.
-
-        Raises:
-            SearchError: If it has another owner or mode than it was given.
-        """
-        if not _is_private(self.root):
+        """Make sure that nobody else can enter."""
+        if found := _not_private(self.root):
             raise SearchError(
                 f"the folder {str(self.root)!r} of a Ray of ours needs to be a folder of user "
-                f"{os.getuid()} with mode 700, got {_described(self.root)}; run it again"
+                f"{os.getuid()} with mode 700, got {found}; run it again"
             )
 
 
 @contextmanager
 def private_folder() -> Iterator[RayFolder]:
-    """Yield a new private folder; remove it at the end, and before what killed runs have left.
-
-    Raises:
-        InputError: If there is no place where other users could not replace it.
-    """
+    """Yield a new private folder; remove it at the end, and before what killed runs have left."""
     sweep()
     folder = _make()
     try:
@@ -114,9 +106,6 @@ def _problem(base: Path) -> str | None:
 
     Whoever may rename in a folder, or in one above it, could put a folder of theirs in the
     place of ours: that must be nobody but root and this user.
-
-    Args:
-        base: A path without symbolic links.
     """
     if len(os.fsencode(base)) > BASE_BYTES:
         return f"is longer than {BASE_BYTES} bytes, which leaves no room for the names of sockets"
@@ -130,7 +119,8 @@ def _problem(base: Path) -> str | None:
         if status.st_uid not in _trusted_owners():
             return f"lies in {str(folder)!r} of user {status.st_uid}"
         if _others_may_rename_in(status):
-            return f"lies in {str(folder)!r}, where others may rename (mode {_mode(status):o})"
+            mode = stat.S_IMODE(status.st_mode)
+            return f"lies in {str(folder)!r}, where others may rename (mode {mode:o})"
     return None
 
 
@@ -169,7 +159,7 @@ def _lock(root: Path) -> RayFolder:
 
 def _remove_abandoned(root: Path) -> None:
     with suppress(OSError):
-        if not _is_private(root):
+        if _not_private(root):
             return
         handle = os.open(root / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -186,25 +176,17 @@ def _machine() -> bytes:
     return os.fsencode(platform.node())
 
 
-def _is_private(root: Path) -> bool:
-    try:
-        status = os.lstat(root)
-    except OSError:
-        return False
-    return (
-        stat.S_ISDIR(status.st_mode)
-        and status.st_uid == os.getuid()
-        and _mode(status) & 0o777 == 0o700
-    )
-
-
-def _described(root: Path) -> str:
+def _not_private(root: Path) -> str:
+    """Say what a path is instead of a private folder of this user; nothing if it is one."""
     try:
         status = os.lstat(root)
     except OSError as error:
-        return f"{error.strerror!r}"
-    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no folder"
-    return f"{kind} of user {status.st_uid} with mode {_mode(status):o}"
+        return repr(error.strerror)
+    mode, is_folder = stat.S_IMODE(status.st_mode), stat.S_ISDIR(status.st_mode)
+    if is_folder and status.st_uid == os.getuid() and mode & 0o777 == 0o700:
+        return ""
+    kind = "a folder" if is_folder else "no folder"
+    return f"{kind} of user {status.st_uid} with mode {mode:o}"
 
 
 def _others_may_rename_in(status: os.stat_result) -> bool:
@@ -240,7 +222,3 @@ def _trusted_owners() -> set[int]:
         if sum(int(line.split()[2]) for line in known) < EVERY_USER:
             owners.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
     return owners
-
-
-def _mode(status: os.stat_result) -> int:
-    return stat.S_IMODE(status.st_mode)

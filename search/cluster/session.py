@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from search.cluster.child import apart
 from search.cluster.phase import heard_by, tell
 from search.cluster.ray_folder import NAME, RayFolder, private_folder
+from search.cluster.seams import replaced
 from search.cluster.shares import joined_address
 from search.cluster.signals import Flag
 from search.cluster.starting import has_a_slot_per_core, num_cpus, start_ray
@@ -99,9 +100,6 @@ def ray_for(
         warms: Whether trials need TensorFlow, so that the processes of a Ray that is started
             import it at once, and do not wait until they have a trial.
 
-    Yields:
-        What was found there.
-
     Raises:
         InputError: If there is no Ray at ``RAY_ADDRESS``, or no place for a private folder.
         ClusterLost: If it ends meanwhile, from wherever it is waited for.
@@ -116,7 +114,11 @@ def ray_for(
     owned = not ray.is_initialized()
     leave = ray.shutdown
     is_ours = owned and not joined_address()
-    with private_folder() as folder, _guarded(is_ours, folder), _without_foreign_lines(owned):
+    with (
+        private_folder() as folder,
+        _guarded(folder) if is_ours else nullcontext(),
+        _without_foreign_lines() if owned else nullcontext(),
+    ):
         try:
             if owned:
                 with flag.held(), outliving(bool(joined_address())):
@@ -139,11 +141,8 @@ def ray_for(
 
 
 @contextmanager
-def _guarded(is_ours: bool, folder: RayFolder) -> Iterator[None]:
+def _guarded(folder: RayFolder) -> Iterator[None]:
     """Have a process beside this one end a Ray of ours when this one hangs, or is gone."""
-    if not is_ours:
-        yield
-        return
     with watchdog(str(folder.root), folder.lock_fd) as listener, heard_by(listener):
         yield
 
@@ -204,11 +203,7 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
 
 
 def check_answers(address: str) -> None:
-    """Refuse a ``host:port`` where nothing accepts connections.
-
-    Raises:
-        InputError: If it does not, or if it is no address that Ray takes.
-    """
+    """Refuse a ``host:port`` where nothing accepts connections."""
     if not address or "://" in address:
         return
     host, _, port = address.rpartition(":")
@@ -263,23 +258,14 @@ def _pathless() -> Any:
     return Pathless()
 
 
-@contextmanager
-def _without_foreign_lines(is_ours: bool) -> Iterator[None]:
+def _without_foreign_lines() -> AbstractContextManager[None]:
     """Keep what Ray prints of a lost node, twenty lines of its log, out of our output.
 
     It prints them whatever ``log_to_driver`` says (ray 2.60); our own lines say what was lost.
     """
     from ray._private import worker
 
-    former = worker._worker_logs_enabled
-    worker._worker_logs_enabled = former and not is_ours
-    try:
-        yield
-    finally:
-        worker._worker_logs_enabled = former
-
-
-ROOT = 0
+    return replaced(worker, "_worker_logs_enabled", False)
 
 
 def own_address(address: str) -> str:
@@ -287,17 +273,11 @@ def own_address(address: str) -> str:
 
     Ray itself would take one that any process of any user shows, or that stands in a file where
     every user may write (ray 2.60, ``find_gcs_addresses`` and ``ray_current_cluster``), and
-    would show the token to whoever listens there.
-
-    Args:
-        address: As ``RAY_ADDRESS`` has it.
-
-    Raises:
-        InputError: If this user and root have not started just one.
+    would show the token to whoever listens there. Refused is what is not just one.
     """
     if address != "auto":
         return address
-    found = {shown for words, users in _processes() for shown in _shown(words, users)}
+    found = {shown for words, users in _processes() if (shown := _shown(words, users))}
     if len(found) == 1:
         return found.pop()
     raise InputError(
@@ -306,27 +286,19 @@ def own_address(address: str) -> str:
     )
 
 
-def _shown(words: Sequence[str], users: Sequence[int]) -> Iterator[str]:
-    """Yield the addresses in the command of a process that can be joined and trusted.
+def _shown(words: Sequence[str], users: Sequence[int]) -> str | None:
+    """Return the address in the command of a process, if it can be joined and trusted.
 
-    Args:
-        words: The command.
-        users: The real, effective and saved user: they differ where a user runs what is root's.
+    ``users``: the real, effective and saved one; they differ where a user runs what is root's.
     """
-    if not words or os.path.basename(words[0]) != "raylet":
-        return
-    if not users or set(users) - {ROOT, os.getuid()}:
-        return
-    values: dict[str, str] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        values.setdefault(name, value)
-    session = values.get("--session_dir", "")
+    is_raylet = bool(words) and os.path.basename(words[0]) == "raylet"
+    if not is_raylet or not users or set(users) - {0, os.getuid()}:
+        return None
+    values = dict(reversed([word.partition("=")[::2] for word in words]))
+    folders = Path(values.get("--session_dir", "")).parts
     # One in a folder of ours is a study's own, and ends with it.
-    if any(NAME.fullmatch(part) for part in Path(session).parts):
-        return
-    if address := values.get("--gcs-address"):
-        yield address
+    is_a_studys = any(NAME.fullmatch(folder) for folder in folders)
+    return None if is_a_studys else values.get("--gcs-address")
 
 
 def _processes() -> Iterator[tuple[list[str], Sequence[int]]]:

@@ -30,8 +30,7 @@ class Shares:
     @property
     def request(self) -> dict[str, float]:
         """Return the resource request of one trial, as Ray takes it."""
-        request: dict[str, float] = {"cpu": self.cpu}
-        return {**request, "gpu": self.gpu} if self.gpu else request
+        return {"cpu": self.cpu, **({"gpu": self.gpu} if self.gpu else {})}
 
 
 def joined_address() -> str:
@@ -47,11 +46,7 @@ def joins_ray() -> bool:
 
 
 def local_cores(root: Path = Path("/")) -> int:
-    """Return how many CPUs this process may use: its affinity, and its container's quota.
-
-    Args:
-        root: Where ``proc`` and ``sys`` lie.
-    """
+    """Return how many CPUs this process may use: its affinity, and its container's quota."""
     quotas = [math.ceil(quota) for quota in _quotas(root)]
     return max(1, min([len(os.sched_getaffinity(0)), *quotas]))
 
@@ -68,27 +63,20 @@ def _quotas(root: Path) -> Iterator[float]:
         if names and "cpu" not in names.split(","):
             continue
         top = mounted / names if names else mounted
+        files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if names else ["cpu.max"]
         # In a container the group's path may be that of the host, which is not there.
         for place in (group, *(str(parent) for parent in Path(group).parents)):
-            folder = top / place.strip("/")
-            files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if names else ["cpu.max"]
-            yield from _read_quota([folder / file for file in files])
-
-
-def _read_quota(files: Sequence[Path]) -> Iterator[float]:
-    with suppress(OSError, ValueError):
-        quota, period = " ".join(file.read_text().strip() for file in files).split()
-        if int(quota) > 0:  # "max" and -1: as much as there is
-            yield int(quota) / int(period)
+            with suppress(OSError, ValueError):
+                found = [(top / place.strip("/") / file).read_text().strip() for file in files]
+                quota, period = " ".join(found).split()
+                if int(quota) > 0:  # "max" and -1: as much as there is
+                    yield int(quota) / int(period)
 
 
 def check_local(resources: Resources) -> None:
     """Refuse a CPU share that this machine will never have, before anything is started.
 
     A Ray that is joined says itself what it has (see `shares`).
-
-    Raises:
-        InputError: If a trial asks for more CPUs than there are.
     """
     if joins_ray():
         return
@@ -100,19 +88,12 @@ def check_local(resources: Resources) -> None:
 
 
 def shares(
-    resources: Resources,
-    nodes: Sequence[Mapping[str, Any]],
-    coming: Sequence[NodeType] = (),
+    resources: Resources, nodes: Sequence[Mapping[str, Any]], coming: Sequence[NodeType] = ()
 ) -> Shares | None:
     """Return the shares of a study's trials on these nodes and on those that may join them.
 
     None where none of them has room for a trial, but some may come of which nobody knows what
     they have.
-
-    Args:
-        resources: What the study asks for, in numbers.
-        nodes: The ``Resources`` of each living node, as ``ray.nodes()`` gives them.
-        coming: What may come besides.
 
     Raises:
         InputError: If no node could ever place one trial.
@@ -122,11 +103,14 @@ def shares(
         if all(one.resources is not None for one in coming):
             raise InputError(_unplaceable(resources, nodes, coming))
         return None
+    # A process may be anywhere: it may take what it may where that is least.
+    slots = [(slots_on(resources, place), float(place.get("memory", 0))) for place in places]
+    most_bytes = [memory * MEMORY_SHARE / num for num, memory in slots if num and memory]
     return Shares(
         cpu=int(resources.cpu),
         gpu=float(resources.gpu),
         concurrent=at_once(resources, nodes, coming),
-        recycle_bytes=_recycle_bytes(resources, places),
+        recycle_bytes=int(min(most_bytes, default=0.0)),
     )
 
 
@@ -160,28 +144,17 @@ def slots_on(resources: Resources, node: Mapping[str, Any]) -> int:
     return min(by_cpu, math.floor(gpus / share))
 
 
-def _recycle_bytes(resources: Resources, places: Sequence[Mapping[str, Any]]) -> int:
-    """Return what a process may take wherever it runs: the least of all kinds of nodes."""
-    slots = [(slots_on(resources, place), float(place.get("memory", 0))) for place in places]
-    shares = [memory * MEMORY_SHARE / num for num, memory in slots if num and memory]
-    return int(min(shares, default=0.0))
-
-
 def _unplaceable(
     resources: Resources, nodes: Sequence[Mapping[str, Any]], coming: Sequence[NodeType]
 ) -> str:
-    needs = f"resources needs a node with {asked(resources)} for one trial"
+    asked = f"cpu={resources.cpu} and gpu={resources.gpu:g}"
+    needs = f"resources needs a node with {asked} for one trial"
     largest = f"the largest of {len(nodes)} has {_largest(nodes)}"
     if not coming:
         return f"{needs}; {largest}"
     known = {one.name: one.resources for one in coming if one.resources is not None}
     of_types = _largest(list(known.values()))
     return f"{needs}; {largest}, the largest that can come ({', '.join(known)}) has {of_types}"
-
-
-def asked(resources: Resources) -> str:
-    """Return what one trial asks for, in words."""
-    return f"cpu={resources.cpu} and gpu={resources.gpu:g}"
 
 
 def _largest(places: Sequence[Mapping[str, Any]]) -> str:

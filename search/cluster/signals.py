@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from search.cluster.seams import replaced
 from search.errors import ClusterLost
 from trainables.errors import SearchError
 
@@ -85,10 +86,9 @@ class Flag:
 
         self._is_patient = True
         try:
-            signal.signal = keep  # type: ignore[assignment]
-            yield
+            with replaced(signal, "signal", keep):
+                yield
         finally:
-            signal.signal = set_handler
             self.install()  # Ray's C++ has taken SIGTERM, below what Python knows of
             self._is_patient = was_patient
             if self.is_set and not was_set:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from search.cluster.phase import tell
+from search.cluster.seams import replaced, variable
 from search.cluster.shares import local_cores
 from search.cluster.watchdog import end_processes
 from search.study.study import Study
@@ -52,10 +53,6 @@ def start_ray(arguments: Mapping[str, Any], *, warms: bool) -> None:
     """Start a Ray on this machine; once more, if that takes longer than Ray waits.
 
     What a start that failed has begun is ended.
-
-    Args:
-        arguments: Of ``ray.init``, with a ``_temp_dir`` that no other Ray has.
-        warms: Whether its processes import TensorFlow at once.
     """
     import ray
 
@@ -100,29 +97,24 @@ def _starting(begun: Callable[[Any], None], num: int, *, warms: bool) -> Iterato
         _begin_processes(node, num)  # now, not behind it: that is a second later
         connect(node, *args, **options)
 
-    without_prestart = _without_prestart(services.start_ray_process)
+    begin = services.start_ray_process
+
+    def begun_without_prestart(command: list[str], *args: Any, **options: Any) -> Any:
+        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
+        return begin(told, *args, **options)
+
     with ExitStack() as stack:
-        stack.enter_context(replaced(services, "start_ray_process", without_prestart))
+        stack.enter_context(replaced(services, "start_ray_process", begun_without_prestart))
         stack.enter_context(replaced(worker, "connect", connected))
         stack.enter_context(replaced(Node, "start_head_processes", noted))
         for name in ONLOOKERS:
             if hasattr(Node, name):
-                stack.enter_context(replaced(Node, name, _nothing))
+                stack.enter_context(replaced(Node, name, lambda *given, **named: None))
         stack.enter_context(replaced(utils, "get_dashboard_dependency_error", ImportError))
         stack.enter_context(replaced(services, "resolve_ip_for_localhost", str))
         if warms:
-            stack.enter_context(_variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
+            stack.enter_context(variable(PRELOAD, os.environ.get(PRELOAD, FRAMEWORKS)))
         yield
-
-
-def _without_prestart(start: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what starts a process of Ray's, but a raylet without processes of its own."""
-
-    def started(command: list[str], *args: Any, **options: Any) -> Any:
-        told = [f"{PRESTART}0" if one.startswith(PRESTART) else one for one in command]
-        return start(told, *args, **options)
-
-    return started
 
 
 def _begin_processes(node: Any, num: int) -> None:
@@ -162,31 +154,3 @@ def actors_of_no_environment() -> Iterator[None]:
         replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
     ):
         yield
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """Start nothing."""
-
-
-@contextmanager
-def replaced(holder: Any, name: str, value: Any) -> Iterator[None]:
-    """Let a name of a module or class stand for another value, for a seam of Ray's."""
-    former = getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        setattr(holder, name, former)
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    former = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if former is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = former

@@ -6,10 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from search.cluster.nodes import Node, living_nodes
+from search.cluster.seams import variable
 from search.errors import ClusterLost
 
 PAUSE_SECONDS = 1.0
@@ -220,24 +221,13 @@ def head_patience() -> float:
         return RECONNECT_SECONDS
 
 
-@contextmanager
-def outliving(is_joined: bool) -> Iterator[None]:
+def outliving(is_joined: bool) -> AbstractContextManager[None]:
     """Let this process outlive a Ray that it joins, for as long as `head_patience` and longer.
 
     Ray reads the variable while it is initialised; what it starts here would inherit it.
     """
-    if not is_joined:
-        yield
-        return
-    former = os.environ.get(RECONNECT)
-    os.environ[RECONNECT] = str(round(OUTLIVES * head_patience()))
-    try:
-        yield
-    finally:
-        if former is None:
-            del os.environ[RECONNECT]
-        else:
-            os.environ[RECONNECT] = former
+    seconds = str(round(OUTLIVES * head_patience()))
+    return variable(RECONNECT, seconds) if is_joined else nullcontext()
 
 
 def leave_lost_ray() -> None:

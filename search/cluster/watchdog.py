@@ -38,10 +38,6 @@ def watchdog(root: str, lock_fd: int) -> Iterator[int]:
     It ends all processes of that Ray when starting or leaving it takes too long, and when the
     block ends. As soon as this process is gone it also removes the folder.
 
-    Args:
-        root: The private folder; no other Ray has anything in it.
-        lock_fd: Of its lock, which the process shares: nobody takes it for abandoned meanwhile.
-
     Yields:
         The end of a pipe for `search.cluster.phase`.
     """
@@ -75,10 +71,6 @@ def processes_of(root: str, *, spared: int) -> set[int]:
     Ray's own name the folder in their command, or write to files in it; its workers and agents
     change their command to ``ray::...`` (ray 2.60). A process that was merely forked off the
     driver has the driver's files open, too, and is none of them.
-
-    Args:
-        root: The folder.
-        spared: The driver, which is none of them.
     """
     known = parents()
     found = {pid for pid in known if pid != spared and _belongs(pid, root)}
@@ -91,12 +83,7 @@ def processes_of(root: str, *, spared: int) -> set[int]:
 
 
 def end_processes(root: str, *, spared: int) -> None:
-    """SIGKILL the processes of the Ray below a folder, until there are none.
-
-    Args:
-        root: The folder.
-        spared: The driver.
-    """
+    """SIGKILL the processes of the Ray below a folder, until there are none."""
     for _ in range(round(ENDING_SECONDS / PAUSE_SECONDS)):
         found = processes_of(root, spared=spared)
         if not found:

@@ -50,21 +50,21 @@ class Check(Generic[Facts]):
 
     name: str
     faults: Callable[[Facts], Iterable[Fault]]
-    fine: Callable[[Facts], str] | str = ""
-    """What is said if there are none; empty if the check is told of only where it finds some."""
+    fine: Callable[[Facts], str] | str | None = None
+    """What is said if there are none; None if the check is told of only where it finds some."""
     tells_all: bool = False
     """Whether that is said behind the faults, too."""
 
     def judge(self, facts: Facts) -> Finding | None:
         """Return what it finds; None if it has nothing to say."""
         faults = list(self.faults(facts))
-        fine = self.fine
-        if not isinstance(fine, str):
-            fine = "" if faults and not self.tells_all else fine(facts)
+        if faults and not self.tells_all:
+            return finding(self.name, faults)
+        fine = self.fine(facts) if callable(self.fine) else self.fine
         if not faults:
-            return Finding(check=self.name, state="ok", seen=fine) if fine else None
+            return None if fine is None else Finding(check=self.name, state="ok", seen=fine)
         found = finding(self.name, faults)
-        return replace(found, seen=f"{found.seen} (all: {fine})") if self.tells_all else found
+        return replace(found, seen=f"{found.seen} (all: {fine})")
 
 
 def judge(checks: Iterable[Check[Facts]], facts: Facts) -> list[Finding]:

@@ -43,10 +43,6 @@ class Metric:
         """
         return f"{figure:.3f}" if self.goal == "max" else number(figure)
 
-    def is_better(self, figure: float, other: float) -> bool:
-        """Tell whether one figure of it is better than another."""
-        return figure > other if self.goal == "max" else figure < other
-
 
 OWN = (
     Metric(name="accuracy", label="accuracy", goal="max"),
@@ -61,9 +57,7 @@ BALANCED = Metric(name="balanced_accuracy", label="balanced", goal="max")
 def own_metric(metrics: Mapping[str, Value], head: str) -> tuple[Metric, Value] | None:
     """Return a head's own metric and its value; None where none was recorded.
 
-    Args:
-        metrics: By ``<head>_<metric>``, or by ``val_<head>_<metric>``.
-        head: The name of the head.
+    Metrics are named ``<head>_<metric>``, or ``val_<head>_<metric>``.
 
     Example:
         >>> metric, figure = own_metric({"val_r_output_iou": 0.8}, "r_output")
@@ -105,28 +99,24 @@ def short_words(point: HasFigures) -> str:
         >>> short_words(Figures(losses={"c": 0.3, "r": 0.1}, metrics={"c_accuracy": 0.912}))
         'c accuracy 0.912, r loss 0.1'
     """
-    found = {head: metric_words(point.metrics, head) for head in point.losses}
-    return clean(
-        ", ".join(
-            f"{head} {words or f'loss {number(point.losses[head])}'}"
-            for head, words in found.items()
-        )
+    return ", ".join(
+        clean(f"{head} {metric_words(point.metrics, head) or f'loss {number(loss)}'}")
+        for head, loss in point.losses.items()
     )
 
 
-def head_words(point: HasFigures, head: str, against: HasFigures | None = None) -> str:
-    """Return a head's own metric at a point, and its loss beside it.
+def loss_words(name: str, loss: float, reference: float | None) -> str:
+    """Return a loss in words, compared with the reference's if there is one."""
+    words = "" if reference is None else change(loss, reference)
+    return clean(f"{name} {number(loss)}" + (f" ({words})" if words else ""))
 
-    Args:
-        point: What was measured.
-        head: The name of the head.
-        against: What its loss is compared with, such as the reference's point.
-    """
-    loss = point.losses[head]
-    words = change(loss, against.losses[head]) if against is not None else ""
+
+def _head_words(point: HasFigures, head: str, against: HasFigures | None) -> str:
+    loss, its_loss = point.losses[head], None if against is None else against.losses[head]
     metric = metric_words(point.metrics, head)
     if not metric:
-        return clean(f"{head} loss {number(loss)}" + (f" ({words})" if words else ""))
+        return loss_words(f"{head} loss", loss, its_loss)
+    words = "" if its_loss is None else change(loss, its_loss)
     beside = f"loss {number(loss)}" + (f", {words}" if words else "")
     return clean(f"{head} {metric} ({beside})")
 
@@ -134,10 +124,12 @@ def head_words(point: HasFigures, head: str, against: HasFigures | None = None) 
 def point_words(point: HasFigures, against: HasFigures | None = None) -> str:
     """Return the own metric and the loss of every head at a point, in one line.
 
+    Each loss is compared with that of the point ``against``, such as the reference's.
+
     Example:
         >>> from search.results.points import Figures
         >>> metrics = {"c_accuracy": 0.912, "r_mae": 0.25}
         >>> point_words(Figures(losses={"c": 0.3, "r": 0.11}, metrics=metrics))
         'c accuracy 0.912 (loss 0.3), r MAE 0.25 (loss 0.11)'
     """
-    return ", ".join(head_words(point, head, against) for head in point.losses)
+    return ", ".join(_head_words(point, head, against) for head in point.losses)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Self, final
 
 import msgspec
@@ -22,7 +21,8 @@ from search.remote.request import (
 from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
 from search.results.load import given_study, load
 from search.results.points import Point
-from search.study.study import DEFAULT_STORAGE, Study
+from search.study.digits import is_digits
+from search.study.study import Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key
 
@@ -53,7 +53,7 @@ class Client:
     def __init__(
         self, address: str | os.PathLike[str] | None = None, *, storage: str | None = None
     ) -> None:
-        self._storage = checked_storage(storage)
+        self._storage = _checked_storage(storage)
         self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
         self._api = JobsApi(self._connection)
@@ -68,7 +68,7 @@ class Client:
         """Have the cluster run a study, or go on with it; return at once.
 
         The default storage means the cluster's own. If the study has a model function of
-        its own, the modules of its folder go along.
+        its own, the modules of its folder go along; the bundled digits are written there.
 
         Args:
             study: What to search: a `Study`, a study file's path, or a mapping with its keys.
@@ -81,44 +81,11 @@ class Client:
         study = given_study(study)
         said = storage or self._storage or storage_there(study.storage)
         values = {**study.to_dict(), "storage": "", "module_folder": None}
+        if is_digits(study):
+            values["data"] = ""
         request = JobRequest(study=values, name=study.name, storage=said)
         folder = study.module_folder if study.model is not None else None
         return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
-
-    def submit_digits(
-        self,
-        *,
-        name: str | None = None,
-        storage: str | None = None,
-        trials: int | None = None,
-        epochs: int | None = None,
-        concurrent: int | None = None,
-        seed: int | None = None,
-    ) -> Submitted:
-        """Have the cluster run the study of the bundled digits, whose data its head writes.
-
-        Args:
-            name: By default as `twohead run` names it.
-            storage: A URI, or a path on the cluster; None: the cluster's own.
-            trials: How many in all.
-            epochs: Of a whole trial.
-            concurrent: Trials side by side.
-            seed: Of the study.
-
-        Raises:
-            InputError: If a number cannot be.
-            StudyLocked: If the cluster runs a study of this name already.
-        """
-        from search.study.digits import digits_study
-
-        study = digits_study(DEFAULT_STORAGE, seed=seed or 0, name=name)
-        study = study.with_budget(trials=trials, epochs=epochs)
-        if concurrent is not None:
-            replace(study.resources, concurrent=concurrent)  # refused here, not by the job
-        changes = {"trials": trials, "epochs": epochs, "concurrent": concurrent, "seed": seed}
-        place = storage or self._storage
-        request = JobRequest(name=study.name, storage=place, changes=changes, is_digits=True)
-        return self._jobs.send(request)
 
     def resume(
         self,
@@ -146,8 +113,7 @@ class Client:
         storage, study = self._find(study)
         self._jobs.refuse_running(study, storage)
         model = ask(self._api, "model", storage=storage, name=study)
-        changes = {"trials": trials, "epochs": epochs}
-        request = JobRequest(name=study, storage=storage, changes=changes)
+        request = JobRequest(name=study, storage=storage, trials=trials, epochs=epochs)
         return self._jobs.send(request, None if model is None else folder_of_model(model, folder))
 
     def status(self, name: str) -> StudyStatus:
@@ -299,7 +265,7 @@ class Client:
         return result.best(**policy)
 
 
-def checked_storage(storage: str | None) -> str:
+def _checked_storage(storage: str | None) -> str:
     """Return a storage as it is named to others, empty for none.
 
     Raises:

@@ -62,9 +62,9 @@ class Connection:
     def __init__(self, address: str | os.PathLike[str] | None = None) -> None:
         said = _as_text(address) or os.environ.get(ADDRESS, "").strip() or DEFAULT
         self._token = find_token()
-        self._tunnel = Tunnel(Path(said).expanduser()) if _is_file(said) else None
+        self._tunnel = _Tunnel(Path(said).expanduser()) if _is_file(said) else None
         if self._tunnel is None:
-            self.address = dashboard_url(said, has_token=bool(self._token))
+            self.address = _dashboard_url(said, has_token=bool(self._token))
         else:
             self._tunnel.open()
             self.address = self._tunnel.address
@@ -164,7 +164,7 @@ class Connection:
         return response.status, content
 
 
-def dashboard_url(said: str, *, has_token: bool) -> str:
+def _dashboard_url(said: str, *, has_token: bool) -> str:
     """Return an address in its plain form: ``http://host:port``, or ``https`` with a path.
 
     Raises:
@@ -218,7 +218,7 @@ def _is_file(said: str) -> bool:
 
 
 @final
-class Tunnel:
+class _Tunnel:
     """A port of this machine that leads to a cluster's dashboard over SSH, until it is closed."""
 
     def __init__(self, file: Path) -> None:

@@ -108,7 +108,7 @@ def ask(
     plain values. The error that it raises is raised here.
     """
     job_id = f"twohead-ask-{secrets.token_hex(16)}"
-    asked = as_text({"what": what, "storage": storage, "options": options})
+    asked = _as_text({"what": what, "storage": storage, "options": options})
     command = shlex.join([*COMMAND, "ask", job_id, asked])
     api.submit(job_id, f"exec {command}", {KIND: "ask"}, {})
     try:
@@ -120,11 +120,11 @@ def ask(
         raise
     with suppress(ClusterError):  # its answer is here; a job more in a list does no harm
         api.delete(job_id)
-    answer = from_log(log, job_id)
+    answer = _from_log(log, job_id)
     if answer is None:
-        raise ClusterError(why_no_answer(job, log))
+        raise ClusterError(_why_no_answer(job, log))
     if "error" in answer:
-        raise error_of(answer["error"])
+        raise _error_of(answer["error"])
     return answer["value"]
 
 
@@ -149,7 +149,7 @@ def _wait(api: JobsApi, job_id: str, seconds: float) -> Job:
         time.sleep(LOOK_SECONDS)
 
 
-def as_text(asked: Mapping[str, Any]) -> str:
+def _as_text(asked: Mapping[str, Any]) -> str:
     """Return a question as it travels; refuse one with a key in it."""
     try:
         text = json.dumps(plain(asked))
@@ -169,7 +169,7 @@ def _texts(value: Any) -> list[str]:
     return [text for one in inner for text in _texts(one)] if hasattr(inner, "__iter__") else []
 
 
-def why_no_answer(job: Job, log: str) -> str:
+def _why_no_answer(job: Job, log: str) -> str:
     """Say why a job of ours ended without the answer that it was to give."""
     lines = [line for line in log.splitlines() if line.strip()]
     last = clean(" ".join((lines or [job.message])[-1].split())[:300])
@@ -192,7 +192,7 @@ def to_log(answer: Mapping[str, Any], question: str) -> str:
     return "\n".join([f"{MARK} {question} begins", *lines, f"{MARK} {question} ends", ""])
 
 
-def from_log(log: str, question: str) -> dict[str, Any] | None:
+def _from_log(log: str, question: str) -> dict[str, Any] | None:
     """Return the answer that a log holds, None if it holds none to this question."""
     _, begin, rest = log.partition(f"{MARK} {question} begins\n")
     body, end, _ = rest.partition(f"{MARK} {question} ends")
@@ -213,6 +213,6 @@ def error_to_plain(error: SearchError) -> dict[str, str]:
     return {"kind": kind, "message": str(error)}
 
 
-def error_of(values: Mapping[str, str]) -> SearchError:
+def _error_of(values: Mapping[str, str]) -> SearchError:
     """Return the error that `error_to_plain` was made from, or its nearest kin."""
     return ERRORS.get(values["kind"], ClusterError)(values["message"])

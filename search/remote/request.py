@@ -12,7 +12,7 @@ import msgspec
 
 from search.errors import InputError
 from search.results.load import load
-from search.study.digits import digits_study, with_moved_data
+from search.study.digits import data_in, with_moved_data
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.model.user_modules import JOB
@@ -40,14 +40,14 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A study to run, or the name of one to go on with."""
 
     study: dict[str, Any] | None = None
-    """In the form of `Study.to_dict`; None to go on with ``name``, or for the digits."""
+    """In the form of `Study.to_dict`, without ``data`` where these are the bundled digits, which
+    the head writes; None to go on with ``name``."""
     name: str
     storage: str = ""
     """A URI or an absolute path; empty for what the nodes say."""
-    changes: dict[str, int | None] = msgspec.field(default_factory=dict)
-    """``trials``, ``epochs``, ``concurrent``, ``seed``: where they are not None."""
-    is_digits: bool = False
-    """Whether the study is that of the bundled digits, whose data the head writes."""
+    trials: Any = None
+    """To go on with a larger budget; the study checks it, as it does ``epochs``."""
+    epochs: Any = None
     version: str = msgspec.field(default_factory=our_version)
     """Of this program where the request was made."""
 
@@ -72,18 +72,14 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Modules come from the job's own files, always: who can write to the storage must not be
         able to run code.
         """
-        storage, changes = storage_here(self.storage), self.changes
+        storage = storage_here(self.storage)
         if self.study is not None:
-            study = Study.from_dict({**self.study, "storage": storage})
-        elif self.is_digits:
-            study = digits_study(storage, seed=changes.get("seed") or 0, name=self.name)
+            data = self.study.get("data") or data_in(storage)
+            study = Study.from_dict({**self.study, "storage": storage, "data": data})
         else:
             stored = load(folder_here(storage, self.name)).study
             study = with_moved_data(replace(stored, storage=storage, name=self.name))
-        study = study.with_budget(trials=changes.get("trials"), epochs=changes.get("epochs"))
-        concurrent = changes.get("concurrent")
-        if concurrent is not None:
-            study = replace(study, resources=replace(study.resources, concurrent=concurrent))
+            study = study.with_budget(trials=self.trials, epochs=self.epochs)
         folder = None if study.model is None else f"{JOB}{CODE_FOLDER}"
         return replace(study, module_folder=folder)
 
@@ -125,7 +121,7 @@ def folder_here(said: str, name: str) -> str:
     """Return a study's folder on a node of the cluster, of its name or as it is given."""
     if is_place(name):
         return name
-    check_name(name)
+    _check_name(name)
     storage = storage_here(said)
     return storage + name if storage.endswith("://") else f"{storage.rstrip('/')}/{name}"
 
@@ -138,14 +134,14 @@ def place_and_name(said: str) -> tuple[str, str]:
         ('s3://bucket/studies', 'digits')
     """
     if not isinstance(said, str) or not is_place(said):
-        check_name(said)
+        _check_name(said)
         return "", said
     storage, _, name = said.rstrip("/").rpartition("/")
-    check_name(name)
+    _check_name(name)
     return (f"{storage}/" if not storage or storage.endswith(":/") else storage), name
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuse what can be no study's name."""
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         rule = "the name of a study, such as 'digits', or its folder as an absolute path or a URI"

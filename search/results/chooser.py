@@ -73,9 +73,6 @@ class Chooser:
         """Return the point that a policy picks of all, with why and its alternatives.
 
         The option ``head`` may name any head of the study.
-
-        Raises:
-            InputError: If the policy or an option is unknown.
         """
         if policy == HEAD and options.get("head") is None:
             options = {"head": self.objective.names[0]}

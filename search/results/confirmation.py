@@ -120,14 +120,19 @@ class Candidate:
         return tuple(one for one in self.repeats if one.figures is None)
 
     @property
+    def figures(self) -> tuple[Figures, ...]:
+        """What these gave on the validation split."""
+        return tuple(one.figures for one in self.repeats if one.figures is not None)
+
+    @property
     def losses(self) -> dict[str, Spread]:
         """Validation loss by head over the seeds; empty if none was trained."""
-        return _spreads([one.figures.losses for one in self.trained if one.figures])
+        return _spreads([one.losses for one in self.figures])
 
     @property
     def metrics(self) -> dict[str, Spread]:
         """Validation metrics over the seeds, by ``val_<head>_<metric>``."""
-        return _spreads([one.figures.metrics for one in self.trained if one.figures])
+        return _spreads([one.metrics for one in self.figures])
 
     @property
     def test(self) -> dict[str, Spread]:
@@ -208,10 +213,9 @@ class Confirmation:
         deviation are those of the logarithms: the geometric mean, and the deviation as a share
         of it.
         """
-        scores = [self.score(one.figures) for one in candidate.trained if one.figures]
-        if not scores:
+        if not candidate.figures:
             return None
-        logs = spread_of(scores)
+        logs = spread_of([self.score(one) for one in candidate.figures])
         return Spread(
             mean=_exp(logs.mean),
             deviation=None if logs.deviation is None else _exp(logs.deviation) - 1,
@@ -267,13 +271,9 @@ class Confirmation:
         left = sorted(candidates, key=lambda one: (one.point.is_reference, one.was))
         ordered = []
         while left:
-            means = np.array([self._mean_log_skills(one) for one in left])
-            ordered.append(left.pop(self.chosen(means)))
+            means = [self.chooser.log_skills(one.figures).mean(axis=0) for one in left]
+            ordered.append(left.pop(self.chosen(np.array(means))))
         return ordered
-
-    def _mean_log_skills(self, candidate: Candidate) -> Array:
-        figures = [one.figures for one in candidate.trained if one.figures]
-        return np.asarray(self.chooser.log_skills(figures).mean(axis=0))
 
 
 def spread_of(values: Sequence[float]) -> Spread:

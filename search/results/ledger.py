@@ -30,25 +30,18 @@ class Ledger:
 
     parts: Mapping[str, float]
     """By part; those of ``OPENING`` and ``WORK`` first, always there."""
-
     wall_seconds: float | None
     """Of all runs that ended in order, from the first to the last trial; None without one."""
-
     slot_seconds: float
     """The same times the trials that ran side by side."""
-
     startup_seconds: float
     """Of that: until each slot's process was ready, imports included."""
-
     idle_seconds: float
     """Of that: at the end, when no trial was left for a slot."""
-
     num_trials: int
     """Trials that ended in those runs, one that was taken up again each time."""
-
     work_seconds: float
     """Of that: what the trials of those runs recorded as ``WORK``."""
-
     typical_overhead_seconds: float | None = None
     """The median over those trials of what a slot spent on one besides its work; None if no run
     noted it for each trial."""
@@ -81,16 +74,14 @@ class Ledger:
 def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]) -> Ledger:
     """Add a study's seconds up.
 
-    Where the runs name their ``generation``, what trials did in runs that were killed is left out
-    of the overhead, as the wall time of those is not known.
+    What trials did in runs that were killed is left out of the overhead, as the wall time of
+    those is not known.
     """
-    parts = _sum_parts(trials, None)
-    generations = {run["generation"] for run in runs if "generation" in run}
-    counted = _sum_parts(trials, generations) if len(generations) == len(runs) else parts
+    counted = _sum_parts(trials, {run["generation"] for run in runs})
     imports = counted.get("start", 0.0)
     overheads = _trial_overheads(trials, runs)
     return Ledger(
-        parts=parts,
+        parts=_sum_parts(trials, None),
         wall_seconds=_sum(runs, "wall_seconds") if runs else None,
         slot_seconds=sum(float(run["wall_seconds"]) * int(run["slots"]) for run in runs),
         startup_seconds=_sum(runs, "startup_seconds") + (imports if runs else 0.0),

@@ -60,7 +60,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class StudyProgress:
     """A running study, or the training of its leading points again, at one moment."""
 
     num_trials: int
@@ -128,7 +128,7 @@ class Tracker:
             self._count(trial)
         self._update(self._all_points())
 
-    def look(self) -> Progress:
+    def look(self) -> StudyProgress:
         """Return what there is to see now."""
         changes = self._conductor.changes
         changed, self._num_seen = changes[self._num_seen :], len(changes)
@@ -138,7 +138,7 @@ class Tracker:
             self._take_in(trial)
             if trial.has_ended:
                 ended.append((trial, self._choose(self._points[number].values())))
-        return Progress(
+        return StudyProgress(
             num_trials=self._num_trials,
             counts={state: num for state, num in self._counts.items() if state != "running"},
             num_running=len(self._conductor.in_flight),
@@ -239,11 +239,7 @@ def _key(point: Point) -> Key:
 
 
 class TimeLeft:
-    """Estimates the time left from the epochs that were measured in this run.
-
-    Args:
-        clock: Seconds, monotonic.
-    """
+    """Estimates the time left from the epochs that were measured in this run."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -257,7 +253,7 @@ class TimeLeft:
         """Seconds since this was made."""
         return self._clock() - self._began
 
-    def saw(self, progress: Progress) -> None:
+    def saw(self, progress: StudyProgress) -> None:
         """Take in a picture; the pace is counted from the first new epoch on."""
         self._epochs_left = progress.epochs_left
         if progress.num_epochs == self._last[1]:

@@ -111,8 +111,8 @@ class StudyResult:
         """
         ended = sum(trial.has_ended for trial in self._history.trials)
         grown = any(
-            trial.state == "complete" and len(trial.measurements) < self.study.budget.epochs
-            for trial in self._history.trials
+            trial.state == "complete" and trial.num_epochs < self.study.budget.epochs
+            for trial in self.trials
         )
         over = self._history.is_closed and self._history.close_reason == DONE
         is_whole = ended >= self.study.budget.trials

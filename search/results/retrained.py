@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from search.errors import InputError, SearchError, StudyWarning
@@ -23,7 +23,7 @@ MOST_SEEDS = 100
 MOST_TOP = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Training:
     """One point of a study that is trained again, from the beginning, with another seed."""
 
@@ -32,6 +32,7 @@ class Training:
     epoch: int
     """Epochs to train: those of the point, fixed before the first."""
     seed: int
+    _: KW_ONLY
     is_reference: bool
     config: Mapping[str, Any]
 
@@ -41,11 +42,7 @@ class Training:
 
 
 def check_extent(seeds: object, top: object) -> None:
-    """Refuse numbers of seeds and of points that cannot be.
-
-    Raises:
-        InputError: If one is no whole number, or out of range.
-    """
+    """Raise `InputError` of a number of seeds or of points that cannot be."""
     for name, given, most in (("seeds", seeds, MOST_SEEDS), ("top", top, MOST_TOP)):
         is_whole = isinstance(given, int) and not isinstance(given, bool)
         if not is_whole or not 1 <= given <= most:  # type: ignore[operator]
@@ -72,10 +69,6 @@ def leading_points(
     The first is what ``result.best`` returns; each further one is the best that is left without
     the trials before it and those of the same config. The reference trial comes last if the
     study has one that is not among the ``top``.
-
-    Raises:
-        NoCandidate: If no trial has a point.
-        InputError: If the policy or an option is unknown.
     """
     best = result.best(policy, **options)
     chooser = result.chooser.looking_at(options.get("head"))
@@ -106,15 +99,9 @@ def _key(point: Point) -> str:
 def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Training, ...]:
     """Return every point with every seed; first all points with the first seed."""
     return tuple(
-        Training(
-            number=point.number,
-            epoch=point.epoch,
-            seed=seed,
-            is_reference=point.is_reference,
-            config=point.config,
-        )
+        Training(p.number, p.epoch, seed, is_reference=p.is_reference, config=p.config)
         for seed in seeds
-        for point in points
+        for p in points
     )
 
 
@@ -123,14 +110,8 @@ def recorded_trainings(
 ) -> tuple[Training, ...]:
     """Return what was begun, in the order of its numbers in the record."""
     return tuple(
-        Training(
-            number=number,
-            epoch=epoch,
-            seed=seed,
-            is_reference=trial.is_reference,
-            config=trial.config,
-        )
-        for trial, (number, epoch, seed) in zip(trials, budget.get("trainings", ()), strict=False)
+        Training(*numbers, is_reference=trial.is_reference, config=trial.config)
+        for trial, numbers in zip(trials, budget.get("trainings", ()), strict=False)
     )
 
 
@@ -161,11 +142,7 @@ def read_confirmation(
     policy: str,
     options: Mapping[str, Any],
 ) -> Confirmation:
-    """Return what the record says of a study's leading points with these seeds.
-
-    Raises:
-        StorageError: If the record is damaged.
-    """
+    """Return what the record says of a study's leading points with these seeds."""
     history = _history(record_of(result.folder))
     return Confirmation(
         name=result.study.name,

@@ -21,12 +21,7 @@ _COUNTS = ("slots", "trials")
 
 
 class Usage:
-    """Takes note of when each process began its first trial and ended its last.
-
-    Args:
-        slots: Trials that run side by side.
-        now: Seconds since the epoch.
-    """
+    """Takes note of when each process of some slots began its first trial and ended its last."""
 
     def __init__(self, slots: int, now: Callable[[], float] = time.time) -> None:
         self._slots = slots
@@ -84,19 +79,16 @@ def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
     """Write a run's usage to ``runs/`` when it is over, however it ends.
 
     What ended the run is raised, also where its usage cannot be written.
-
-    Args:
-        usage: What takes note meanwhile.
-        store: The study's folder.
-        generation: The owner of the study during the run.
     """
     try:
         yield
     except BaseException:
         with suppress(Exception):
-            _write(usage, store, generation)
+            usage.close()
+            write_run(store, generation, usage.to_dict())
         raise
-    _write(usage, store, generation)
+    usage.close()
+    write_run(store, generation, usage.to_dict())
 
 
 def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
@@ -104,9 +96,6 @@ def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
 
     No result depends on them: those of a run that cannot be read are left out, with a
     ``StudyWarning``. Files of other names are other programs'.
-
-    Args:
-        store: The study's folder.
     """
     try:
         paths = store.list(FOLDER)
@@ -121,11 +110,6 @@ def write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None
     """Write the figures of a run; raises `StorageError`."""
     body = {"generation": generation, **figures}
     store.put(f"{FOLDER}/{generation:06d}.json", seal(KIND, body))
-
-
-def _write(usage: Usage, store: Store, generation: int) -> None:
-    usage.close()
-    write_run(store, generation, usage.to_dict())
 
 
 def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:

@@ -4,35 +4,25 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.results.points import front_points
 from trainables.storage.store import Store
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"(\d{6,})-\d{3,}-\d{4,}")
-"""Generation, attempt and epoch (``trainables.trial.attempt``); other folders are the user's."""
+"""Generation, attempt and epoch (``trainables.trial.attempt``); others are the user's own."""
 
 
-def tidy(store: Store, generation: int, trial: TrialHistory) -> None:
+def tidy(store: Store, generation: int, trial: TrialRecord) -> None:
     """Delete the checkpoints of an ended trial but the newest and those on its own front.
 
     Actors do so while they train, one epoch late (``trainables.trial.attempt``); here goes what
     their last epochs left, and what attempts left that were lost.
-
-    Args:
-        store: The study's folder.
-        generation: Of the owner that does it. What newer ones have is theirs: this one may have
-            been succeeded since it logged the end, and the trial taken up again.
-        trial: Must have ended, in the log.
-
-    Raises:
-        StorageError: If the storage refuses.
     """
-    folders = _folders(store.list(f"{FOLDER}/{trial.number:06d}"))
-    _delete(store, generation, trial, folders)
+    _delete(store, generation, trial, _folders(store.list(f"{FOLDER}/{trial.number:06d}")))
 
 
-def tidy_all(store: Store, generation: int, trials: Iterable[TrialHistory]) -> None:
+def tidy_all(store: Store, generation: int, trials: Iterable[TrialRecord]) -> None:
     """Do so for all ended trials, at the cost of one listing; raises what `tidy` raises."""
     found: dict[str, set[str]] = defaultdict(set)
     for folder in _folders(store.list(FOLDER)):
@@ -42,18 +32,15 @@ def tidy_all(store: Store, generation: int, trials: Iterable[TrialHistory]) -> N
             _delete(store, generation, trial, found[f"{trial.number:06d}"])
 
 
-def _delete(store: Store, generation: int, trial: TrialHistory, folders: Iterable[str]) -> None:
+def _delete(store: Store, generation: int, trial: TrialRecord, folders: Iterable[str]) -> None:
     saved = [m for m in trial.measurements if m.checkpoint is not None]
     needed = {m.checkpoint for m in (*front_points(trial), *saved[-1:])}
     for folder in folders:
-        if folder not in needed and _is_made_until(generation, folder):
+        # What newer owners have is theirs: this one may have been succeeded since it logged the
+        # end, and the trial taken up again.
+        made = _NAME.fullmatch(folder.rpartition("/")[2])
+        if made and int(made[1]) <= generation and folder not in needed:
             store.delete(folder)
-
-
-def _is_made_until(generation: int, folder: str) -> bool:
-    """Tell whether a name is a checkpoint's that was made under this owner or an older one."""
-    made = _NAME.fullmatch(folder.rpartition("/")[2])
-    return made is not None and int(made[1]) <= generation
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

@@ -3,36 +3,27 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
-from search.record.decisions import (
-    Asked,
-    Attempted,
-    Cause,
-    Decision,
-    Ended,
-    Origin,
-    Released,
-    Stopped,
-)
-from search.record.history import TrialHistory
+from search.record.decisions import Asked, Attempted, Cause, Decision, Ended, Released, Stopped
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.results.points import best_log_skills, log_curve
 from search.results.retrained import Training
 from search.running.attempts import (
-    CAUSES,
     CHARGED,
-    Loss,
-    Plan,
-    check_may_go_on,
-    envelope_of,
+    AttemptEnd,
     is_given_up,
+    next_attempt,
+    own_end,
     why_failed,
     why_given_up,
 )
-from search.running.scheduler import Scheduler, Verdict
+from search.running.checkpoints import tidy
+from search.running.plan import Plan
+from search.running.scheduler import Scheduler
 from search.sampling.trials import Continue, RecordedTrial, Suggestion
-from search.study.objective import Objective, every_head
+from search.study.objective import Objective
 from trainables.trial.attempt import Envelope, Step
 
 FOLD_EVERY = 50
@@ -43,64 +34,54 @@ class Finished:
     """No trial is left to hand out, now or later."""
 
 
-class ConfigSource(Protocol):
-    """Who is told of all trials and suggests configs; see `search.sampling.suggest.Suggester`."""
-
-    def put(self, trial: RecordedTrial) -> None:
-        """Take in a trial, or what has become of it."""
-
-    def suggest(self, number: int) -> Suggestion | Continue:
-        """Return a config for the trial of a number, or a stopped trial to take up first."""
-
-
 class Conductor:
-    """Hands out attempts, takes in results, and decides.
-
-    Args:
-        plan: The study's budget and first configs.
-        log: The study's record, open for writing.
-        scheduler: Decides after each epoch whether a trial goes on.
-        suggester: Whom to ask for configs that ``plan`` has not; None where it has all.
-        own_end: Why the actor of (number, attempt) ended itself; None if it did not.
-        tidy: Called with each trial that has just ended.
-        clock: Seconds, monotonic.
-    """
+    """Hands out attempts, takes in results, and decides."""
 
     def __init__(
         self,
         plan: Plan,
         log: StudyLog,
         scheduler: Scheduler,
-        suggester: ConfigSource | None,
-        *,
-        own_end: Callable[[int, int], Cause | None] = lambda number, attempt: None,
-        tidy: Callable[[TrialHistory], None] = lambda trial: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
-        self._objective = plan.objective or every_head(tuple(plan.baselines))
         self._log = log
         self._scheduler = scheduler
-        self._suggester = suggester
-        self._own_end = own_end
-        self._tidy = tidy
         self._clock = clock
         self._num_told = 0
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
         self._details: dict[int, str] = {}
-        self._to_tidy: list[TrialHistory] = []
+        self._to_tidy: list[TrialRecord] = []
         self._num_unfolded = 0
-        self.trials: dict[int, TrialHistory] = {}
+        self.trials: dict[int, TrialRecord] = {}
         """The newest known history of each trial, by number."""
         self.live: dict[int, dict[int, Step]] = {}
         """Of each trial in flight: epoch -> what it gave."""
         self.changes: list[int] = []
         """The trial of each change of these two; only grows."""
-        self.trainings: Sequence[Training] = ()
-        """What is trained again to confirm a study, by number; empty where it is run."""
         self._take_up()
+
+    @property
+    def trainings(self) -> Sequence[Training]:
+        """What is trained again to confirm a study, by number; empty where it is run."""
+        return self._plan.trainings
+
+    @property
+    def in_flight(self) -> tuple[int, ...]:
+        """The numbers of the trials that are being trained."""
+        return tuple(self._flying)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, or the budget's hours are over."""
+        is_left = self._again or self._flying or len(self.trials) < self._plan.trials
+        return self.is_over() or not is_left
+
+    def is_over(self) -> bool:
+        """Tell whether the budget's hours are used up."""
+        return self._plan.deadline is not None and self._clock() >= self._plan.deadline
 
     def ask(self) -> Envelope | Finished | None:
         """Return the next attempt to make, None if there is none now, or Finished."""
@@ -123,12 +104,12 @@ class Conductor:
         if self._flying.get(number) != attempt:
             return True
         if step.failure is not None:
-            trial = self.trials[number]
-            reason = why_failed(step.failure, step.is_out_of_memory, trial, self._plan.gpu)
+            trial, is_memory = self.trials[number], step.is_out_of_memory
+            reason = why_failed(step.failure, trial, self._plan.gpu, is_out_of_memory=is_memory)
             if reason is None:
                 self._release(number, attempt, "share")
             else:
-                self._end(number, "failed", reason, None)
+                self._end(number, "failed", reason)
             return True
         self.live.setdefault(number, {})[step.epoch] = step
         self.changes.append(number)
@@ -137,14 +118,8 @@ class Conductor:
         self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
         return False
 
-    def lost(self, number: int, attempt: int, loss: Loss, detail: str = "") -> None:
-        """Take in that an attempt ended without a final result.
-
-        Args:
-            number: The trial.
-            attempt: Which attempt; of one that is not in flight nothing is taken in.
-            loss: Why.
-            detail: What was raised, if anything was.
+    def lost(self, number: int, attempt: int, end: AttemptEnd) -> None:
+        """Take in that an attempt ended without a final result; of one not in flight, nothing.
 
         Raises:
             StorageError: If the study's storage failed it: no attempt could do better.
@@ -152,44 +127,27 @@ class Conductor:
         """
         if self._flying.get(number) != attempt:
             return
-        check_may_go_on(number, loss, detail)
-        self._details[number] = detail
-        self._release(number, attempt, self._own_end(number, attempt) or CAUSES[loss])
-
-    @property
-    def in_flight(self) -> tuple[int, ...]:
-        """The numbers of the trials that are being trained."""
-        return tuple(self._flying)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do, or the budget's hours are over."""
-        is_left = self._again or self._flying or len(self.trials) < self._plan.trials
-        return self.is_over() or not is_left
+        cause = end.cause(number)
+        self._details[number] = end.detail
+        own = own_end(self._log.reader.store, self._log.generation, number, attempt)
+        self._release(number, attempt, own or cause)
 
     def end_interrupted(self) -> None:
         """End what is in flight or waits, when the study's hours are over."""
         for number in [n for n, trial in self.trials.items() if not trial.has_ended]:
             self.trials[number] = self._log.trial(number)
             if not self._decide_all(number):
-                self._end(number, "interrupted", "the budget's hours are over", None)
+                self._end(number, "interrupted", "the budget's hours are over")
         self.tidy_up()
 
     def tidy_up(self) -> None:
         """Delete and fold what ended trials left; apart, so that no process waits for it."""
         while self._to_tidy:
-            self._tidy(self._to_tidy.pop())
+            tidy(self._log.reader.store, self._log.generation, self._to_tidy.pop())
             self._num_unfolded += 1
         if self._num_unfolded >= FOLD_EVERY:
             self._num_unfolded = 0
             self._log.fold()
-
-    def _release(self, number: int, attempt: int, cause: Cause) -> None:
-        charged = cause in CHARGED
-        released = Released(number=number, attempt=attempt, cause=cause, charged=charged)
-        self._record(number, released)
-        del self._flying[number]
-        self._settle(number)
 
     # What was there before this owner
 
@@ -205,31 +163,30 @@ class Conductor:
             elif trial.state == "interrupted" or self._has_grown(trial):
                 self._again.append(number)
 
-    def _has_grown(self, trial: TrialHistory) -> bool:
+    def _has_grown(self, trial: TrialRecord) -> bool:
         """Tell whether a trial was complete under a budget of fewer epochs."""
         epochs = self._plan.epochs_of(trial.number)
         return trial.state == "complete" and len(trial.measurements) < epochs
 
-    def _restore(self, trial: TrialHistory) -> None:
-        """Tell the scheduler what it decided of a trial."""
+    def _restore(self, trial: TrialRecord) -> None:
+        """Tell the scheduler of what it decided of a trial."""
         self._decided[trial.number] = trial.taken_up_after
-        for epoch, losses in ((one.epoch, one.losses) for one in trial.decided):
-            verdict: Verdict = "stop" if trial.stopped_at == epoch else "continue"
-            self._scheduler.restore(trial.number, epoch, self._objective.values(losses), verdict)
+        for one in trial.decided:
+            values = self._plan.objective.values(one.losses)
+            self._scheduler.restore(trial.number, one.epoch, values)
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
         trial = self.trials[number]
         if trial.stopped_at is not None:
-            self._end(number, "stopped", "", trial.stopped_at)
+            self._end(number, "stopped", epoch=trial.stopped_at)
+        elif self._decide_all(number):
             return
-        if self._decide_all(number):
-            return
-        if is_given_up(trial):
-            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")), None)
-            return
-        self._again.append(number)
-        self._again.sort()
+        elif is_given_up(trial):
+            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")))
+        else:
+            self._again.append(number)
+            self._again.sort()
 
     def _decide_all(self, number: int) -> bool:
         """Decide what was measured of a trial and not decided yet; return whether it ends."""
@@ -239,34 +196,28 @@ class Conductor:
     # What happens now
 
     def _next(self) -> Envelope:
-        number = len(self.trials)
-        system: dict[str, Any] = {}
-        origin: Origin = "sampler"
-        if number < len(self._plan.first):
-            config, origin = self._plan.first[number]
+        number, first = len(self.trials), self._plan.first
+        if number < len(first):
+            config, origin = first[number]
+            is_reference = origin == "reference"
+            asked = Asked(number=number, config=config, origin=origin, is_reference=is_reference)
         else:
-            suggestion = self._suggestion(number)
-            if isinstance(suggestion, Continue):
-                return self._retry(suggestion.number)
-            config, system = suggestion.config, suggestion.system_attrs
-        asked = Asked(
-            number=number,
-            config=dict(config),
-            origin=origin,
-            is_reference=origin == "reference",
-            system=system,
-        )
+            found = self._suggestion(number)
+            if isinstance(found, Continue):
+                return self._retry(found.number)
+            asked = Asked(number=number, config=found.config, system=found.system_attrs)
         self._record(number, asked)
         return self._envelope(number)
 
     def _suggestion(self, number: int) -> Suggestion | Continue:
         """Tell the sampler which trials have changed since it was last asked, and ask it."""
-        assert self._suggester is not None
+        sampler, plan = self._plan.sampler, self._plan
+        assert sampler is not None, f"trial {number} has no config"
         for changed in sorted(set(self.changes[self._num_told :])):
             trial, live = self.trials[changed], self.live.get(changed, {})
-            self._suggester.put(recorded_trial(trial, live, self._plan.baselines, self._objective))
+            sampler.put(recorded_trial(trial, live, plan.baselines, plan.objective))
         self._num_told = len(self.changes)
-        return self._suggester.suggest(number)
+        return sampler.suggest(number)
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
@@ -274,7 +225,7 @@ class Conductor:
         return self._envelope(number)
 
     def _envelope(self, number: int) -> Envelope:
-        envelope = envelope_of(self.trials[number], self._plan)
+        envelope = next_attempt(self.trials[number], self._plan)
         self._flying[number] = envelope.attempt
         return envelope
 
@@ -286,14 +237,29 @@ class Conductor:
         if epoch <= self._decided.get(number, 0):
             return self.trials[number].has_ended
         self._decided[number] = epoch
-        verdict = self._scheduler.decide(number, epoch, self._objective.values(losses))
+        verdict = self._scheduler.decide(number, epoch, self._plan.objective.values(losses))
         if epoch >= self._plan.epochs_of(number):
-            self._end(number, "complete", "", epoch)
+            self._end(number, "complete", epoch=epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
-            self._end(number, "stopped", "", epoch, Stopped(number=number, epoch=epoch))
+            self._end(number, "stopped", epoch=epoch, before=[Stopped(number=number, epoch=epoch)])
         return self.trials[number].has_ended
 
-    def _end(self, number: int, state: Any, reason: str, epoch: int | None, *before: Any) -> None:
+    def _release(self, number: int, attempt: int, cause: Cause) -> None:
+        charged = cause in CHARGED
+        released = Released(number=number, attempt=attempt, cause=cause, charged=charged)
+        self._record(number, released)
+        del self._flying[number]
+        self._settle(number)
+
+    def _end(
+        self,
+        number: int,
+        state: Any,
+        reason: str = "",
+        *,
+        epoch: int | None = None,
+        before: Sequence[Decision] = (),
+    ) -> None:
         ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
         self._record(number, *before, ended)
         self._to_tidy.append(self.trials[number])
@@ -308,13 +274,9 @@ class Conductor:
         self.trials[number] = self._log.trial(number)
         self.changes.append(number)
 
-    def is_over(self) -> bool:
-        """Tell whether the budget's hours are used up."""
-        return self._plan.deadline is not None and self._clock() >= self._plan.deadline
-
 
 def recorded_trial(
-    trial: TrialHistory,
+    trial: TrialRecord,
     live: Mapping[int, Step],
     baselines: Mapping[str, float],
     objective: Objective,

@@ -23,79 +23,77 @@ MOST_FIRST = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class MemoryCandidate:
     """A training that may be the largest or the smallest of a study."""
 
-    name: str
-    """Says which it is, for people."""
     config: Mapping[str, Any]
-    is_reference: bool = False
+    origin: str = "space"
     size: Footprint = UNKNOWN
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the reference trial."""
+        return self.origin == "reference"
 
-def candidates(study: Study, prepared: Prepared) -> list[Candidate]:
+    @property
+    def name(self) -> str:
+        """Which it is, for people."""
+        if self.is_reference:
+            return REFERENCE_TRIAL
+        named = ", ".join(f"{name}={value}" for name, value in self.config.items())
+        return f"the config {named} of {'the space' if self.origin == 'space' else self.origin}"
+
+
+def candidates(study: Study, prepared: Prepared) -> list[MemoryCandidate]:
     """Return the trainings to measure: the smallest, and those one of which is the largest.
 
     Of the built-in model these are the smallest and the largest of the space, the one with most
     activations and few weights, all with the space's largest batch, and whichever config to try
-    first is larger still. Of a user's own model,
-    where nothing is known before it is built, they are the two corners of the space and its
-    configs to try first.
+    first is larger still. Of a user's own model, where nothing is known before it is built, they
+    are the two corners of the space and its configs to try first.
     """
     space = prepared.space
     first = [
-        Candidate(name=_name(origin, config), config=config, is_reference=origin == "reference")
+        MemoryCandidate(config=config, origin=origin)
         for config, origin in first_configs(study, prepared)
     ]
     if study.model is not None:
-        found = [Candidate(name=_name("space", one), config=one) for one in space.corners]
+        found = [MemoryCandidate(config=config) for config in space.corners]
         own = [one for one in first if not one.is_reference][:MOST_FIRST]
         return [*found, *own, *(one for one in first if one.is_reference)]
-    sized = [_sized(study, prepared, one) for one in _extremes(space)]
+    sized = [_sized(study, prepared, MemoryCandidate(config=one)) for one in _extremes(space)]
     smallest = min(sized, key=lambda one: one.size.total)
     widest = max(sized, key=lambda one: one.size.activations - one.size.weights)
     largest = max(sized, key=lambda one: one.size.total)
-    beyond = [_sized(study, prepared, one) for one in first]
-    larger = [one for one in beyond if one.size.total > largest.size.total]
-    most = max(larger, key=lambda one: one.size.total, default=largest)
+    beyond = max(
+        (_sized(study, prepared, one) for one in first),
+        key=lambda one: one.size.total,
+        default=largest,
+    )
+    most = beyond if beyond.size.total > largest.size.total else largest
     # One of each config, in this order.
     return list({str(one.config): one for one in (smallest, widest, largest, most)}.values())
 
 
-def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> Footprint:
-    """Return the `footprint` of a config of the built-in model, at the space's largest batch."""
-    batch = int(ends(dict(prepared.space.parameters)["batch_size"])[1])
-    spec = parse(study, config, prepared.data)
-    return footprint(spec, batch_size=max(batch, spec.batch_size))
-
-
-def _sized(study: Study, prepared: Prepared, one: Candidate) -> Candidate:
+def _sized(study: Study, prepared: Prepared, one: MemoryCandidate) -> MemoryCandidate:
     spec = parse(replace(study, model=None), one.config, prepared.data)
     return replace(one, size=footprint(spec))
 
 
-def _extremes(space: SearchSpace) -> Iterator[Candidate]:
+def _extremes(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Yield configs among which are the smallest and the largest of a space."""
     known = dict(space.parameters)
     shaping = {name: _values(known[name]) for name in SHAPING if name in known}
-    if depths_of(known.get(DEPTH)):
-        shaping[DEPTH] = depths_of(known[DEPTH])
+    if depths := depths_of(known.get(DEPTH)):
+        shaping[DEPTH] = depths
     for is_small, is_narrow in ((True, True), (False, True), (False, False)):
         fixed = {
             name: ends(kind)[0 if is_small or (is_narrow and name.endswith("_units")) else 1]
             for name, kind in known.items()
         }
         fixed["batch_size"] = ends(known["batch_size"])[1]
-        for config in islice(space.crossed(fixed, shaping), MOST_COUNTED):
-            yield Candidate(name=_name("space", config), config=config)
+        yield from islice(space.crossed(fixed, shaping), MOST_COUNTED)
 
 
 def _values(kind: Any) -> tuple[Any, ...]:
     return kind.values if isinstance(kind, Choice) else tuple(dict.fromkeys(ends(kind)))
-
-
-def _name(origin: str, config: Mapping[str, Any]) -> str:
-    if origin == "reference":
-        return REFERENCE_TRIAL
-    named = ", ".join(f"{name}={value}" for name, value in config.items())
-    return f"the config {named} of {'start_with' if origin == 'start_with' else 'the space'}"

@@ -1,9 +1,8 @@
-"""What must be known before the first trial: the whole space, the models, the precision.
+"""What must be known before the first trial: whole space, models, precision, decoded images.
 
 All that can be refused is refused here.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,9 +13,8 @@ from search.cluster.child import apart
 from search.cluster.nodes import Failed, Node, living_nodes, on_each_node
 from search.cluster.session import is_on_ours, run_task
 from search.cluster.shares import joins_ray
-from search.errors import ClusterLost, InputError
+from search.errors import ClusterLost
 from search.record.log import StudyLog
-from search.sampling.suggest import check_sampler
 from search.space.parameters import check_constant, described_middle, is_plain, middle
 from search.space.space import SearchSpace
 from search.study.configs import (
@@ -26,7 +24,6 @@ from search.study.configs import (
     trial_configs,
     whole_space,
 )
-from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings
 from search.study.study import Study
 from search.text import count, value
@@ -35,39 +32,13 @@ from trainables.data.request import DataInfo
 from trainables.model.user_model import REQUIRED
 from trainables.probing.precision import fast_precision
 from trainables.probing.try_models import try_models, user_parameters_of
-from trainables.spec.parameters import (
-    reference_config,
-    reference_training,
-)
+from trainables.spec.parameters import reference_config, reference_training
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial.attempt import reason_of
 
-
-def check_storage(folder: str) -> None:
-    """Refuse a local folder that can never be made or written.
-
-    Raises:
-        InputError: Naming what is in the way.
-    """
-    root = Store(folder).root
-    if root is None:
-        return
-    there = next(path for path in (root, *root.parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"storage needs a folder for the study {folder!r}, got the file {there}")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"storage needs a folder that can be written, got {there}")
-
-
-def check_before_ray(study: Study, data: DataInfo) -> None:
-    """Refuse what can be told of a study and its data without starting anything.
-
-    Raises:
-        InputError: Naming the parameter, or the sampler that is not installed.
-    """
-    check_sampler(study.sampler, len(objective_of(study).names))
-    check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
+PRECISION_SECONDS = 300.0
+"""How long a node with a GPU may take to try a precision, the import of TensorFlow included."""
 
 
 def prepare(
@@ -82,13 +53,6 @@ def prepare(
     Needs a running Ray: everything that imports TensorFlow is a task of its. Space
     and precision of a study that has begun are as they were then, whatever has become of the
     defaults of a user's function, and on whatever machine it is resumed.
-
-    Args:
-        study: The study.
-        data: Its checked data set.
-        log: Its record, open for writing.
-        notify: Hears what is being done.
-        decoded: Waits until the images are decoded; see `search.running.prepare.decoding`.
 
     Raises:
         InputError: If an image cannot be decoded or a model of the space cannot be built.
@@ -108,6 +72,70 @@ def prepare(
     return prepared
 
 
+@contextmanager
+def decoding(study: Study, data: DataInfo) -> Iterator[Callable[[], None]]:
+    """Have the images of a data set decoded; yield what waits until they are.
+
+    A process of this machine is busy with them while Ray starts, and others import TensorFlow.
+    Where a Ray is joined, it is a task of that: its nodes may be nearer to the data.
+    What was decoded before is checked meanwhile, and decoded anew if it is damaged.
+    """
+    storage = Store(study.storage).uri
+    arguments = (data_request(study), data, storage)
+    if is_decoded(data, storage):
+        with ThreadPoolExecutor(1, thread_name_prefix="twohead-check") as pool:
+            checked = pool.submit(is_intact, data, storage)
+            yield lambda: None if checked.result() else run_task(decode_dataset, *arguments)
+    elif joins_ray():
+        yield lambda: run_task(decode_dataset, *arguments)
+    else:
+        with apart(decode_dataset, *arguments) as wait:
+            yield wait
+
+
+def reference_of_function(
+    study: Study, space: SearchSpace, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the config at which a user's own function is the study's reference.
+
+    The function at its defaults, whatever the space says, trained as every reference. A
+    parameter without a default has its constant, or the `middle` of what is searched. A default
+    that is no plain value is left to the function.
+    """
+    training = reference_training(study.heads)
+    config = {}
+    for name, kind in space.parameters:
+        given = parameters.get(name, training.get(name))
+        if given is REQUIRED:
+            config[name] = middle(kind)
+        elif is_plain(given):
+            config[name] = check_constant(given, "default")
+    return space.counting(config)
+
+
+def precision_of(
+    study: Study,
+    config: Mapping[str, Any],
+    settings: StudySettings,
+    notify: Callable[[str], None],
+) -> str:
+    """Return ``float32`` or ``bfloat16``: what the study says, or what is measured to be better.
+
+    Where trials take a GPU, a node that has one tries; without any such node now, it is
+    ``float32``. So it is where trying fails: whether a study can be run, its trials show.
+    """
+    if study.precision != "auto":
+        return study.precision
+    notify("trying bfloat16 against float32")
+    cpu = study.resources.cpu
+    found = _try_precision(study, dict(config), settings, 1 if cpu == "auto" else cpu)
+    if isinstance(found, Failed):
+        notify(f"training in float32: bfloat16 could not be tried ({found.reason})")
+        return "float32"
+    notify(f"training in {found}")
+    return found
+
+
 def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Prepared:
     parameters = None
     if study.model is not None:
@@ -122,31 +150,6 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
     tried = reference_config(study.heads) if study.model is None else space.corners[-1]
     settings = shared_settings(study, prepared)
     return replace(prepared, precision=precision_of(study, tried, settings, notify))
-
-
-def reference_of_function(
-    study: Study, space: SearchSpace, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the config at which a user's own function is the study's reference.
-
-    The function at its defaults, whatever the space says, trained as every reference. A
-    parameter without a default has its constant, or the `middle` of what is searched. A default
-    that is no plain value is left to the function.
-
-    Args:
-        study: The study.
-        space: Complete.
-        parameters: Of the function: names with defaults, or ``REQUIRED``.
-    """
-    training = reference_training(study.heads)
-    config = {}
-    for name, kind in space.parameters:
-        given = parameters.get(name, training.get(name))
-        if given is REQUIRED:
-            config[name] = middle(kind)
-        elif is_plain(given):
-            config[name] = check_constant(given, "default")
-    return space.counting(config)
 
 
 def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> str:
@@ -171,85 +174,20 @@ def _try_own_model(study: Study, prepared: Prepared, notify: Callable[[str], Non
         notify(f"some configs cannot be built: {reason}")
 
 
-@contextmanager
-def decoding(study: Study, data: DataInfo) -> Iterator[Callable[[], None]]:
-    """Have the images of a data set decoded; yield what waits until they are.
-
-    A process of this machine is busy with them while Ray starts, and others import TensorFlow.
-    Where a Ray is joined, it is a task of that: its nodes may be nearer to the data.
-    What was decoded before is checked meanwhile, and decoded anew if it is damaged.
-
-    Yields:
-        What waits, and raises what `trainables.data.decode.decode_dataset` raised; it needs the
-    Ray.
-    """
-    storage = Store(study.storage).uri
-    arguments = (data_request(study), data, storage)
-    if is_decoded(data, storage):
-        with ThreadPoolExecutor(1, thread_name_prefix="twohead-check") as pool:
-            checked = pool.submit(is_intact, data, storage)
-            yield lambda: None if checked.result() else run_task(decode_dataset, *arguments)
-        return
-    if joins_ray():
-        yield lambda: run_task(decode_dataset, *arguments)
-        return
-    with apart(decode_dataset, *arguments) as wait:
-        yield wait
-
-
-SECONDS = 300.0
-"""How long a node with a GPU may take to answer, the import of TensorFlow included."""
-
-
-def precision_of(
-    study: Study,
-    config: Mapping[str, Any],
-    settings: StudySettings,
-    notify: Callable[[str], None],
-) -> str:
-    """Return ``float32`` or ``bfloat16``: what the study says, or what is measured to be better.
-
-    Where trials take a GPU, a node that has one tries; without any such node now, it is
-    ``float32``. So it is where trying fails: whether a study can be run, its trials show.
-
-    Args:
-        study: The study.
-        config: What is trained to find out.
-        settings: See `search.study.prepared.shared_settings`.
-        notify: Hears what is being done, and what was found.
-    """
-    if study.precision != "auto":
-        return study.precision
-    notify("trying bfloat16 against float32")
-    cpu = study.resources.cpu
-    arguments = (dict(config), settings, 1 if cpu == "auto" else cpu)
-    found = _on_cpu(*arguments) if _are_on_cpu(study) else _on_gpu(*arguments)
-    if isinstance(found, Failed):
-        notify(f"training in float32: bfloat16 could not be tried ({found.reason})")
-        return "float32"
-    notify(f"training in {found}")
-    return found
-
-
-def _are_on_cpu(study: Study) -> bool:
-    """Tell whether trials take no GPU, for sure."""
+def _try_precision(study: Study, *arguments: Any) -> str | Failed:
+    """Try it where trials run: on a node with a GPU, unless they take none, for sure."""
     gpu = study.resources.gpu
-    return not gpu or (gpu == "auto" and is_on_ours() and not _with_gpu())
+    if not gpu or (gpu == "auto" and is_on_ours() and not _with_gpu()):
+        try:
+            return run_task(fast_precision, *arguments)
+        except ClusterLost:
+            raise
+        except Exception as error:
+            return Failed(reason=reason_of(error, None), error=error)
+    nodes = _with_gpu()[:1]
+    asked = on_each_node(fast_precision, *arguments, seconds=PRECISION_SECONDS, nodes=nodes)
+    return next(iter(asked.values()), Failed(reason="no node has a GPU now"))
 
 
 def _with_gpu() -> list[Node]:
     return [node for node in living_nodes() if node.resources.get("GPU")]
-
-
-def _on_gpu(*arguments: Any) -> str | Failed:
-    asked = on_each_node(fast_precision, *arguments, seconds=SECONDS, nodes=_with_gpu()[:1])
-    return next(iter(asked.values()), Failed(reason="no node has a GPU now"))
-
-
-def _on_cpu(*arguments: Any) -> str | Failed:
-    try:
-        return run_task(fast_precision, *arguments)
-    except ClusterLost:
-        raise
-    except Exception as error:
-        return Failed(reason=reason_of(error, None), error=error)

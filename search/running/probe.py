@@ -1,17 +1,17 @@
-"""Finds out what each trial of a study is to get, by measuring its models where they will run."""
+"""Settles what a study's resources leave open: as it was measured before, or by measuring now."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from search.cluster.autoscaler import Growth, growth_of_cluster
 from search.cluster.nodes import Failed, on_each_node
-from search.cluster.room import Place, Room, Waiting, find_place
+from search.cluster.room import Room, TrialRoom, find_room, growth_of
 from search.cluster.session import Joined
 from search.cluster.shares import MEMORY_SHARE
 from search.errors import InputError, SearchError, UnfitNode
 from search.record.ownership import Ownership
-from search.running.extremes import Candidate, candidates
+from search.results.progress import Watcher
+from search.running.extremes import MemoryCandidate, candidates
 from search.study.prepared import Prepared, shared_settings
 from search.study.settings import Resources
 from search.study.shares import (
@@ -35,63 +35,76 @@ TRAIN_SECONDS = 2.0
 GAIN = 1.05
 """So many times as fast more threads must be to be taken."""
 
-Say = Callable[[str], None]
-Answer = Mapping[str, Any]
+Measured = tuple[MemoryCandidate, Mapping[str, Any]]
+"""A training, and what was told of it."""
 
 
-class Prober:
-    """Measures one study on a joined Ray.
+def settled_room(
+    study: Study,
+    prepared: Prepared,
+    joined: Joined,
+    watcher: Watcher,
+    ownership: Ownership | None = None,
+) -> TrialRoom:
+    """Return where a study's trials run; what its resources leave open is measured.
 
-    Args:
-        study: What it says is fixed stays; what it leaves to be measured is.
-        prepared: With its whole space.
-        joined: The Ray.
-        say: Hears what is waited for.
+    What was measured for it once holds for good, so that a trial is the same whenever it is
+    trained; unless the GPUs are others now, or no node has so many CPUs. It is written down under
+    an ``ownership`` of the study's folder, if there is one.
+
+    Raises:
+        InputError: If a trial needs more than a whole GPU has.
+        NoRoom: If no node to measure on came in time.
+        ClusterLost: If Ray goes away meanwhile.
+        UnfitNode: If a node's GPU does not say what memory it has.
+        StorageError: If the study's folder cannot be read or written.
     """
+    if not study.resources.is_open:
+        return find_room(study.resources, joined, watcher.told)
+    store, probe = Store(study.folder), ShareProbe(study, prepared, joined, watcher)
+    known = read_shares(store)
+    why = "" if known is None else probe.why_not(known)
+    if known is None or why:
+        if why:
+            watcher.told(f"the shares of trials are measured again: {why}")
+        watcher.preparing("measuring what a trial needs")
+        known = probe.measure()
+        if ownership is not None:
+            ownership.check()
+            write_shares(store, known)
+    for line in known.lines(study.resources):
+        watcher.told(line)
+    resources = study.resources.settled(cpu=known.cpu, gpu=known.gpu)
+    return find_room(resources, joined, watcher.told, measured=known)
 
-    def __init__(self, study: Study, prepared: Prepared, joined: Joined, say: Say) -> None:
+
+class ShareProbe:
+    """Finds out what each trial is to get, by training a study's models where they will run."""
+
+    def __init__(self, study: Study, prepared: Prepared, joined: Joined, watcher: Watcher) -> None:
         self._study = study
+        self._asked = study.resources
         self._prepared = prepared
         self._watch = joined.watch
-        self._growth = Growth() if joined.is_ours else growth_of_cluster(joined.watch)
-        self._say = say
-
-    def known_gpus(self) -> int | None:
-        """Return the memory of the smallest GPU there is; None while no node has one.
-
-        Raises:
-            UnfitNode: If a node's GPU does not say.
-        """
-        nodes = [node for node in self._watch.sight.staying if node.resources.get("GPU")]
-        answers = on_each_node(gpu_bytes_here, seconds=ASK_SECONDS, nodes=nodes)
-        for answer in answers.values():
-            if isinstance(answer, Failed) and isinstance(answer.error, UnfitNode):
-                raise answer.error
-        return min((one for one in answers.values() if isinstance(one, int)), default=None)
+        self._growth = growth_of(joined)
+        self._watcher = watcher
 
     def why_not(self, known: MeasuredShares) -> str:
         """Say why what was measured before does not hold on this Ray; empty if it does."""
-        if self._study.resources.gpu == "auto":
-            found, has_gpu = self.known_gpus(), self._has("GPU")
+        if self._asked.gpu == "auto":
+            found, has_gpu = self._gpu_bytes(), self._has("GPU")
             if found is not None and known.gpu_bytes not in (found, 0):
                 then, now = gibibytes(known.gpu_bytes), gibibytes(found)
                 return f"there are GPUs of {now} now, of {then} then"
             if has_gpu != bool(known.gpu):
                 return "there are GPUs now" if has_gpu else "there are no GPUs any more"
-        if self._study.resources.cpu == "auto" and not self._has("CPU", known.cpu):
+        if self._asked.cpu == "auto" and not self._has("CPU", known.cpu):
             return f"no node has {count(known.cpu, 'CPU')}"
         return ""
 
     def measure(self) -> MeasuredShares:
-        """Return what each trial is to get.
-
-        Raises:
-            InputError: If a trial needs more than a whole GPU has, or none can be built.
-            NoRoom: If no node to measure on came in time.
-            ClusterLost: If Ray goes away meanwhile.
-            UnfitNode: If a node's GPU does not say what memory it has.
-        """
-        asked = self._study.resources
+        """Return what each trial is to get."""
+        asked = self._asked
         on_gpu = self._has("GPU") if asked.gpu == "auto" else asked.gpu > 0
         if not on_gpu:
             return self._threads() if asked.cpu == "auto" else MeasuredShares(cpu=1, gpu=0)
@@ -100,38 +113,36 @@ class Prober:
         return self._share()
 
     def _share(self) -> MeasuredShares:
-        threads = 1 if self._study.resources.cpu == "auto" else self._study.resources.cpu
-        found = candidates(self._study, self._prepared)
+        """Measure the smallest share of a GPU that has room for each trial."""
+        threads = 1 if self._asked.cpu == "auto" else self._asked.cpu
         with self._placed(cpu=threads, gpu=1) as probe:
-            known = self.known_gpus()
+            known = self._gpu_bytes()
             if known is None:
                 raise SearchError("the node to measure on has gone: run the study again")
-            answers = self._ask(probe, [self._job(one, threads, known) for one in found])
-        sound = sound_of(found, answers)
-        peaks = peaks_of(sound)
-        outside = max(int(told["outside_bytes"]) for _, told in sound)
-        largest, _ = max(sound, key=_taken)
+            sound = self._peaks(probe, threads=threads, gpu_bytes=known)
+        peaks, largest = peaks_of(sound), largest_of(sound)
         check_fits(largest.name, peaks.most_bytes, known)
         gpu = class_for(peaks.most_bytes, known) or 1.0
         return MeasuredShares(
             cpu=self._cpus_beside(gpu),
             gpu=gpu,
             gpu_bytes=known,
-            outside_bytes=outside,
+            outside_bytes=max(int(told["outside_bytes"]) for _, told in sound),
             peaks=peaks,
         )
 
     def _threads(self) -> MeasuredShares:
         """Try how many threads of a trial are best where nothing but trials runs on a node."""
         cores, memory = self._common_node()
-        found = candidates(self._study, self._prepared)
         with self._placed(cpu=cores, gpu=0) as probe:
-            answers = self._ask(probe, [self._job(one, 1, 0) for one in found])
-            sound = sound_of(found, answers)
-            peaks = peaks_of(sound)
-            largest, _ = max(sound, key=_taken)
+            sound = self._peaks(probe, threads=1, gpu_bytes=0)
+            peaks, largest = peaks_of(sound), largest_of(sound)
             tried = possible_threads(cores, memory, peaks.largest_bytes)
-            jobs = [self._race(largest, threads, cores // threads) for threads in tried]
+            race = {"what": "speed", "seconds": TRAIN_SECONDS}
+            jobs = [
+                {**self._job(largest, threads, 0), **race, "processes": cores // threads}
+                for threads in tried
+            ]
             raced = self._ask(probe, jobs)
         speeds = {
             threads: float(answer["rows_per_second"])
@@ -139,6 +150,22 @@ class Prober:
             if "failed" not in answer
         }
         return MeasuredShares(cpu=best_threads(speeds), gpu=0, peaks=peaks, speeds=speeds)
+
+    def _gpu_bytes(self) -> int | None:
+        """Return the memory of the smallest GPU there is; None while no node has one."""
+        nodes = [node for node in self._watch.sight.staying if node.resources.get("GPU")]
+        answers = on_each_node(gpu_bytes_here, seconds=ASK_SECONDS, nodes=nodes)
+        for answer in answers.values():
+            if isinstance(answer, Failed) and isinstance(answer.error, UnfitNode):
+                raise answer.error
+        return min((one for one in answers.values() if isinstance(one, int)), default=None)
+
+    def _places(self) -> list[tuple[Mapping[str, float], int]]:
+        """Return what each node has, and what those have that may come, with how many may."""
+        sight = self._watch.sight
+        coming = [(one.resources, one.most) for one in self._growth.beyond(sight.nodes)]
+        places = [*((node.resources, 1) for node in sight.staying), *coming]
+        return [(place, many) for place, many in places if place is not None]
 
     def _has(self, what: str, least: float = 1) -> bool:
         """Tell whether a node has so much of a resource, or one may come that has or may have."""
@@ -149,23 +176,15 @@ class Prober:
 
     def _cpus_beside(self, gpu: float) -> int:
         """Return how many CPUs each trial has if the GPUs of every node are full of trials."""
-        nodes = [node.resources for node in self._watch.sight.staying]
-        coming = [one.resources for one in self._growth.beyond(self._watch.sight.nodes)]
-        places = [place for place in (*nodes, *coming) if place and place.get("GPU", 0) >= gpu]
+        places = [place for place, _ in self._places() if place.get("GPU", 0) >= gpu]
         each = [int(place.get("CPU", 0) / (place["GPU"] / gpu)) for place in places]
         return max(1, min(each, default=1))
 
     def _common_node(self) -> tuple[int, int]:
         """Return CPUs and memory of the kind of node that has most of all CPUs."""
-        nodes = [(node.resources, 1) for node in self._watch.sight.staying]
-        coming = [
-            (one.resources, one.most)
-            for one in self._growth.beyond(self._watch.sight.nodes)
-            if one.resources is not None
-        ]
         total: dict[int, int] = {}
         memory: dict[int, int] = {}
-        for place, many in (*nodes, *coming):
+        for place, many in self._places():
             cores = int(place.get("CPU", 0))
             total[cores] = total.get(cores, 0) + many * cores
             known = int(place.get("memory", 0))
@@ -178,23 +197,26 @@ class Prober:
         """Hold a share of some node, waited for as a trial's."""
         import ray
 
-        minutes = self._study.resources.wait_minutes
-        share = Resources(cpu=cpu, gpu=gpu, wait_minutes=minutes)
-
+        share = Resources(cpu=cpu, gpu=gpu, wait_minutes=self._asked.wait_minutes)
         asked = ray.remote(num_cpus=share.cpu, num_gpus=share.gpu, max_restarts=0)(Probe)
         probe = asked.remote()
-        room = Room(share, self._growth, self._watch)
-        waiting = Waiting(share, room, self._say)
+        room = Room(share, self._growth, self._watch, self._watcher.told)
         placed = probe.is_placed.remote()
         try:
             while not ray.wait([placed], timeout=1.0)[0]:
                 self._watch.check()
-                waiting.look(0)
+                room.look(0)
             yield probe
         finally:
             ray.kill(probe)
 
-    def _ask(self, probe: Any, jobs: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    def _peaks(self, probe: Any, *, threads: int, gpu_bytes: int) -> list[Measured]:
+        """Return what the trainings took that could be measured."""
+        found = candidates(self._study, self._prepared)
+        jobs = [self._job(one, threads, gpu_bytes) for one in found]
+        return sound_of(list(zip(found, self._ask(probe, jobs), strict=True)))
+
+    def _ask(self, probe: Any, jobs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         import ray
 
         settings = shared_settings(self._study, self._prepared)
@@ -202,7 +224,7 @@ class Prober:
         while not ray.wait([task], timeout=1.0)[0]:
             self._watch.check()
         try:
-            answers: list[Answer] = ray.get(task)
+            answers: list[Mapping[str, Any]] = ray.get(task)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
@@ -212,7 +234,7 @@ class Prober:
             ) from error
         return answers
 
-    def _job(self, one: Candidate, threads: int, gpu_bytes: int) -> dict[str, Any]:
+    def _job(self, one: MemoryCandidate, threads: int, gpu_bytes: int) -> dict[str, Any]:
         rows = self._prepared.data.rows
         return {
             "what": "peak",
@@ -223,18 +245,9 @@ class Prober:
             "rows": [rows["train"], rows["validation"]],
         }
 
-    def _race(self, one: Candidate, threads: int, processes: int) -> dict[str, Any]:
-        job = self._job(one, threads, 0)
-        return {**job, "what": "speed", "processes": processes, "seconds": TRAIN_SECONDS}
-
 
 def possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
     """Return the numbers of threads to try: doubling, as far as a node has memory for its trials.
-
-    Args:
-        cores: CPUs of the node.
-        memory: What it has, in bytes; 0 if that is not known.
-        peak_bytes: What a trial takes at most.
 
     Example:
         >>> possible_threads(6, 0, 2**30), possible_threads(8, 4 * 2**30, 2**30)
@@ -252,9 +265,6 @@ def possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
 def best_threads(speeds: Mapping[int, float]) -> int:
     """Return the threads that train most; fewer where more gain little.
 
-    Raises:
-        SearchError: If none could be measured.
-
     Example:
         >>> best_threads({1: 100.0, 2: 103.0, 4: 60.0})
         1
@@ -268,23 +278,8 @@ def best_threads(speeds: Mapping[int, float]) -> int:
     return best
 
 
-def peaks_of(sound: Sequence[tuple[Candidate, Answer]]) -> Peaks:
-    """Return what trainings took; with what a process takes besides, the most of all of them."""
-    return Peaks(
-        measured=tuple(Peak(size=one.size, num_bytes=told["peak_bytes"]) for one, told in sound),
-        beside_bytes=max(told["kept_bytes"] + told["outside_bytes"] for _, told in sound),
-    )
-
-
-def sound_of(
-    found: Sequence[Candidate], answers: Sequence[Answer]
-) -> list[tuple[Candidate, Answer]]:
-    """Return what could be measured; a config of a user's function may not be possible.
-
-    Raises:
-        InputError: If one took more memory than there is, or nothing could be measured.
-    """
-    pairs = list(zip(found, answers, strict=True))
+def sound_of(pairs: Sequence[Measured]) -> list[Measured]:
+    """Return what could be measured; a config of a user's function may not be possible."""
     for one, told in pairs:
         if told.get("is_memory"):
             raise InputError(
@@ -298,51 +293,14 @@ def sound_of(
     return sound
 
 
-def _taken(pair: tuple[Candidate, Answer]) -> int:
-    return int(pair[1]["peak_bytes"])
+def peaks_of(sound: Sequence[Measured]) -> Peaks:
+    """Return what trainings took; with what a process takes besides, the most of all of them."""
+    return Peaks(
+        measured=tuple(Peak(size=one.size, num_bytes=told["peak_bytes"]) for one, told in sound),
+        beside_bytes=max(told["kept_bytes"] + told["outside_bytes"] for _, told in sound),
+    )
 
 
-def settled_place(
-    study: Study,
-    prepared: Prepared,
-    joined: Joined,
-    ownership: Ownership | None,
-    notify: Say,
-    say: Say,
-) -> Place:
-    """Return the place of a study whose resources say ``auto``.
-
-    What was measured for it once holds for good, so that a trial is the same whenever it is
-    trained; unless the GPUs are others now, or no node has so many CPUs.
-
-    Args:
-        study: With resources that are open.
-        prepared: With its whole space.
-        joined: The Ray.
-        ownership: The claim on the study's folder, where it is written down; None if it is not.
-        notify: Hears what is being done.
-        say: Hears what was found, and what is waited for.
-
-    Raises:
-        InputError: If a trial needs more than a whole GPU has.
-        NoRoom: If no node to measure on came in time.
-        ClusterLost: If Ray goes away meanwhile.
-        UnfitNode: If a node's GPU does not say what memory it has.
-        StorageError: If the study's folder cannot be read or written.
-    """
-    store = Store(study.folder)
-    known = read_shares(store)
-    prober = Prober(study, prepared, joined, say)
-    why = "" if known is None else prober.why_not(known)
-    if known is None or why:
-        if why:
-            say(f"the shares of trials are measured again: {why}")
-        notify("measuring what a trial needs")
-        known = prober.measure()
-        if ownership is not None:
-            ownership.check()
-            write_shares(store, known)
-    for line in known.lines(study.resources):
-        say(line)
-    resources = study.resources.settled(cpu=known.cpu, gpu=known.gpu)
-    return find_place(resources, joined, say, measured=known)
+def largest_of(sound: Sequence[Measured]) -> MemoryCandidate:
+    """Return the training that took most."""
+    return max(sound, key=lambda pair: int(pair[1]["peak_bytes"]))[0]

@@ -1,20 +1,19 @@
-"""Runs a study: the only caller of ``tune.Tuner``."""
+"""Runs a study to its end: a run starts here, and so does what trains its best points again."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from search.cluster.nodes import check_reach
 from search.cluster.phase import tell_folder
-from search.cluster.room import Place, find_place
-from search.cluster.session import prepare_environment, ray_for, run_task
+from search.cluster.room import TrialRoom, find_room
+from search.cluster.session import Joined, ray_for, run_task
 from search.cluster.shares import check_local
 from search.cluster.signals import Flag, catch_signals
-from search.errors import Interrupted, SearchError
+from search.errors import ClusterLost, Interrupted, NoRoom, SearchError
 from search.record.decisions import DONE, Closed
 from search.record.log import StudyLog
 from search.record.ownership import claim
@@ -22,23 +21,22 @@ from search.record.reader import StudyReader
 from search.results.load import read
 from search.results.progress import Watcher
 from search.results.result import StudyResult
-from search.running.attempts import Plan
-from search.running.checkpoints import tidy, tidy_all
+from search.results.usage import recorded
+from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor
+from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
-from search.running.probe import settled_place
+from search.running.probe import settled_room
 from search.running.scheduler import make_scheduler
 from search.running.stored import check_data, is_done, stored_study, write_study
-from search.running.test_figures import Measure, evaluate, measure_in, test_chosen
-from search.running.tune import own_ends, train_all
-from search.running.warm_start import WarmStart, read_earlier, warm_start
-from search.sampling.suggest import Suggester
-from search.study.configs import first_configs, num_trials
-from search.study.objective import objective_of, warn_of_redundancy
+from search.running.test_figures import Measure, evaluate, measure_in, record_figures
+from search.running.warm_start import read_earlier, warm_start
+from search.study.objective import warn_of_redundancy
 from search.study.prepared import Prepared, shared_settings
 from search.study.samplers import state_note
 from search.study.shares import usable_bytes
 from search.study.study import Study
+from trainables.data.request import DataInfo
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 
@@ -88,13 +86,11 @@ def run(
     known = stored_study(study, reader)
     if known is None or not is_done(study, reader):
         warn_of_redundancy(study)
-        check_local(study.resources)
-        prepare_environment()
         try:
-            with one_at_a_time(study):
-                _run(study, known, reader, watcher or Silent(), factory, patience)
+            with driving(study, watcher or Silent(), factory) as driver:
+                _run(driver, known, reader, patience)
         except KeyboardInterrupt:
-            if not Store(study.folder).exists("study.json"):
+            if not reader.store.exists("study.json"):
                 raise
             raise Interrupted(
                 f"study {study.name!r} was interrupted; `twohead resume` continues it"
@@ -102,8 +98,65 @@ def run(
     return read(reader)
 
 
+def _run(
+    driver: "Driver", known: StudyResult | None, reader: StudyReader, patience: float
+) -> None:
+    study, watcher, store = driver.study, driver.watcher, reader.store
+    data = check_data(study, known, watcher.preparing)
+    earlier = () if known is not None else read_earlier(study)
+    with claim(store, patience=patience) as ownership:
+        if known is None:
+            write_study(study)
+        tell_folder(study.folder)
+        with driver.on_ray(data) as (joined, decoded):
+            is_open = study.resources.is_open
+            room = None if is_open else find_room(study.resources, joined, watcher.told)
+            check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
+            budget = study.budget.to_dict()
+            log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
+            prepared = prepare(study, data, log, watcher.preparing, decoded)
+            room = room or settled_room(study, prepared, joined, watcher, ownership)
+            warm = warm_start(study, prepared, ownership, earlier)
+            if warm.taken:
+                watcher.told(warm.line())
+            if note := state_note(study.sampler):
+                watcher.told(note)
+            plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
+            Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """Who runs trainings of a study in this process: alone, and with its signals caught."""
+
+    study: Study
+    factory: str
+    watcher: Watcher
+    flag: Flag
+    """Says whether a signal has come."""
+
+    @contextmanager
+    def on_ray(self, data: DataInfo) -> Iterator[tuple[Joined, Callable[[], None]]]:
+        """Yield the Ray to run on, and what waits until the images are decoded."""
+        study, notify, warms = self.study, self.watcher.preparing, self.factory == KERAS
+        with (
+            decoding(study, data) as decoded,
+            ray_for(study, notify, self.flag, warms=warms) as joined,
+        ):
+            self.flag.is_final = joined.is_left_after
+            yield joined, decoded
+
+
 _one_run = threading.Lock()
 _names_run: list[str] = []
+
+
+@contextmanager
+def driving(study: Study, watcher: Watcher, factory: str) -> Iterator[Driver]:
+    """Let this process run trainings of a study, and of no other meanwhile."""
+    check_local(study.resources)
+    with one_at_a_time(study), catch_signals() as flag:
+        yield Driver(study=study, watcher=watcher, factory=factory, flag=flag)
 
 
 @contextmanager
@@ -122,152 +175,91 @@ def one_at_a_time(study: Study) -> Iterator[None]:
         _one_run.release()
 
 
-def _run(
-    study: Study,
-    known: StudyResult | None,
-    reader: StudyReader,
-    watcher: Watcher,
-    factory: str,
-    patience: float,
-) -> None:
-    store = reader.store
-    with catch_signals() as flag:
-        data = check_data(study, known, watcher.preparing)
-        earlier = () if known is not None else read_earlier(study)
-        with claim(store, patience=patience) as ownership:
-            if known is None:
-                write_study(study)
-            tell_folder(study.folder)
-            with (
-                decoding(study, data) as decoded,
-                ray_for(study, watcher.preparing, flag, warms=factory == KERAS) as joined,
-            ):
-                flag.is_final = joined.is_left_after
-                is_open = study.resources.is_open
-                place = None if is_open else find_place(study.resources, joined, watcher.told)
-                check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
-                budget = study.budget.to_dict()
-                log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-                prepared = prepare(study, data, log, watcher.preparing, decoded)
-                place = place or settled_place(
-                    study, prepared, joined, ownership, watcher.preparing, watcher.told
-                )
-                warm = warm_start(study, prepared, ownership, earlier)
-                if warm.taken:
-                    watcher.told(warm.line())
-                if note := state_note(study.sampler):
-                    watcher.told(note)
-                _Run(study, prepared, log, store, place, factory, warm).go(watcher, flag)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a plan on a joined Ray, by the owner of its record."""
 
+    driver: Driver
+    plan: Plan
+    prepared: Prepared
+    log: StudyLog
+    room: TrialRoom
 
-class _Run:
-    """One run of a study on a running Ray, by its owner."""
-
-    def __init__(
-        self,
-        study: Study,
-        prepared: Prepared,
-        log: StudyLog,
-        store: Store,
-        place: Place,
-        factory: str,
-        warm: WarmStart,
-    ) -> None:
-        self._study = study
-        self._prepared = prepared
-        self._log = log
-        self._store = store
-        self._place = place
-        self._factory = factory
-        self._warm = warm.recorded()
-        self._objective = objective_of(study)
-        self._settings = run_settings(study, prepared, place, factory)
-
-    def go(self, watcher: Watcher, flag: Flag) -> None:
-        conductor = self._conductor()
-        watcher.started(self._study, self._prepared, conductor)
-        train_all(
-            conductor,
-            log=self._log,
-            store=self._store,
-            name=f"{self._study.name}-{self._log.generation:06d}",
-            settings=self._settings,
-            place=self._place,
-            flag=flag,
-            changed=watcher.changed,
-            last=lambda process: self._test(watcher, self._in(process, flag)),
-        )
-        conductor.end_interrupted()
-        self._log.fold()
-        self._test(watcher, partial(run_task, evaluate, self._study.folder, self._settings))
-        self._log.record(Closed(reason=DONE))
-
-    def _conductor(self) -> Conductor:
-        study, prepared = self._study, self._prepared
-        tidy_all(self._store, self._log.generation, self._log.history().trials)
-        baselines = prepared.data.baselines
-        hours = study.budget.hours
-        plan = Plan(
-            seed=study.seed,
-            trials=num_trials(study, prepared),
-            epochs=study.budget.epochs,
-            deadline=None if hours is None else time.monotonic() + hours * 3600,
-            baselines=baselines,
-            objective=self._objective,
-            first=first_configs(study, prepared),
-            gpu=self._place.shares.gpu,
-        )
+    def go(self) -> None:
+        """Train all that the plan has, measure what it says on the test split, and close."""
+        plan, log, watcher = self.plan, self.log, self.driver.watcher
+        tidy_all(log.reader.store, log.generation, log.history().trials)
         scheduler = make_scheduler(
-            study.scheduler,
-            baselines=self._objective.values(baselines),
-            max_epochs=study.budget.epochs,
+            plan.scheduler,
+            baselines=plan.objective.values(plan.baselines),
+            max_epochs=plan.epochs,
         )
-        return Conductor(
-            plan,
-            self._log,
-            scheduler,
-            self._suggester(),
-            own_end=own_ends(self._store, self._log.generation),
-            tidy=partial(tidy, self._store, self._log.generation),
+        settings = self._settings(scheduler.rungs)
+        conductor = Conductor(plan, log, scheduler)
+        watcher.started(self.driver.study, self.prepared, conductor)
+        self._train(conductor, settings)
+        conductor.end_interrupted()
+        log.fold()
+        self._test(partial(run_task, evaluate, log.reader.store.uri, settings))
+        log.record(Closed(reason=DONE))
+
+    def _settings(self, rungs: tuple[int, ...]) -> StudySettings:
+        """Return what all trials share."""
+        room, measured = self.room, self.room.measured
+        return replace(
+            shared_settings(self.driver.study, self.prepared),
+            study=self.log.reader.store.uri,
+            factory=self.driver.factory,
+            rungs=rungs,
+            cpu=room.shares.cpu,
+            gpu=room.shares.gpu,
+            gpu_usable_bytes=0 if measured is None else usable_bytes(measured.gpu_bytes),
+            gpu_outside_bytes=0 if measured is None else measured.outside_bytes,
+            recycle_bytes=room.shares.recycle_bytes,
+            copy_data=room.is_spread,
         )
 
-    def _suggester(self) -> Suggester:
-        suggester = Suggester(
-            self._study.sampler,
-            self._prepared.space,
-            seed=self._study.seed,
-            num_objectives=len(self._objective.names),
-            epochs=self._study.budget.epochs,
+    def _train(self, conductor: Conductor, settings: StudySettings) -> None:
+        """Train what the conductor hands out; close the record if that ends before its time."""
+        flag, log = self.driver.flag, self.log
+        try:
+            with flag.patiently():
+                if not conductor.is_finished:
+                    self._fit(conductor, settings)
+            conductor.tidy_up()
+            if flag.is_set or not conductor.is_finished:
+                raise KeyboardInterrupt
+        except (KeyboardInterrupt, ClusterLost, NoRoom):
+            log.record(Closed(reason="interrupted"))
+            raise
+
+    def _fit(self, conductor: Conductor, settings: StudySettings) -> None:
+        from search.running.pool import TunePool
+        from search.running.tune import fit
+
+        flag, log = self.driver.flag, self.log
+        pool = TunePool(
+            conductor,
+            self.room,
+            is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
+            changed=self.driver.watcher.changed,
+            last=lambda process: self._test(self._in(process)),
         )
-        for trial in self._warm:
-            suggester.put(trial)
-        return suggester
+        # Tune keeps what it trains by name, for all runs on a Ray.
+        name = f"{self.plan.name}-{log.generation:06d}"
+        with recorded(pool.usage, log.reader.store, log.generation):
+            fit(pool, name=name, settings=settings)
 
-    def _test(self, watcher: Watcher, measure: Measure) -> None:
-        """Measure what the policies choose, and the reference, on the test split, if any."""
-        if self._prepared.data.rows["test"] and self._factory == KERAS:
-            test_chosen(self._log, measure, watcher.preparing)
+    def _test(self, measure: Measure) -> None:
+        """Measure what is left to be measured on the test split, if there is one."""
+        if not self.prepared.data.rows["test"] or self.driver.factory != KERAS:
+            return
+        if points := self.plan.to_test(self.log):
+            what = "" if self.plan.trainings else "the chosen models "
+            self.driver.watcher.preparing(f"measuring {what}on the test split")
+            record_figures(self.log, points, measure)
 
-    def _in(self, process: Any, flag: Flag) -> Measure:
+    def _in(self, process: Any) -> Measure:
         """Return what measures in a process that is warm."""
-        watch = self._place.watch
+        flag, watch = self.driver.flag, self.room.watch
         return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
-
-
-def run_settings(study: Study, prepared: Prepared, place: Place, factory: str) -> StudySettings:
-    """Return what all trials of a study share."""
-    scheduler = make_scheduler(
-        study.scheduler, baselines=prepared.data.baselines, max_epochs=study.budget.epochs
-    )
-    measured = place.measured
-    return replace(
-        shared_settings(study, prepared),
-        factory=factory,
-        rungs=tuple(getattr(scheduler, "rungs", ())),
-        cpu=place.shares.cpu,
-        gpu=place.shares.gpu,
-        gpu_usable_bytes=0 if measured is None else usable_bytes(measured.gpu_bytes),
-        gpu_outside_bytes=0 if measured is None else measured.outside_bytes,
-        recycle_bytes=place.shares.recycle_bytes,
-        copy_data=place.is_spread,
-    )

@@ -12,6 +12,7 @@ from search.results.pareto import front_ranks
 from search.study.fields import SCHEDULERS
 from trainables.errors import InputError
 
+Array = NDArray[np.float64]
 Verdict = Literal["continue", "stop"]
 
 DEFAULT_GRACE = 3
@@ -19,18 +20,25 @@ DEFAULT_GRACE = 3
 DEFAULT_FACTOR = 2
 LEAVES_NOTHING_TO_SAVE = 3
 """Trials of so few epochs are never stopped, unless a grace is given."""
+AT_BASELINE = 0.01
+"""Log skills within this of 0 are at the baseline: a head that only predicts a constant
+is a little better or worse than the best constant by chance."""
+SAME_MEAN_DIGITS = 9
+"""Decimals to which mean log skills are compared, so that rounding alone decides nothing."""
 
 
 class Scheduler(Protocol):
     """Decides after each epoch whether a trial goes on."""
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped for others."""
+
     def decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> Verdict:
         """Return whether trial ``number`` goes on after ``epoch`` finished epochs."""
 
-    def restore(
-        self, number: int, epoch: int, losses: Mapping[str, float], verdict: Verdict
-    ) -> None:
-        """Take over a decision from the study's log without deciding again."""
+    def restore(self, number: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """Take over what was decided of before, from the study's log."""
 
 
 def make_scheduler(
@@ -52,18 +60,12 @@ def make_scheduler(
 
     Raises:
         InputError: If the name is unknown.
-        ValueError: If another argument is outside what is said here.
     """
     if name == "fifo":
         return Fifo()
     if name == "pareto_asha":
-        return ParetoAsha(
-            heads=tuple(baselines),
-            baselines=baselines,
-            max_epochs=max_epochs,
-            grace=default_grace(max_epochs) if grace is None else grace,
-            factor=factor,
-        )
+        grace = default_grace(max_epochs) if grace is None else grace
+        return ParetoAsha(baselines, max_epochs=max_epochs, grace=grace, factor=factor)
     raise InputError(f"scheduler needs one of {list(SCHEDULERS)}, got {name!r}")
 
 
@@ -77,21 +79,21 @@ def default_grace(max_epochs: int) -> int:
         [1, 3, 2, 2, 3, 3]
     """
     if max_epochs <= LEAVES_NOTHING_TO_SAVE:
-        return max(max_epochs, 1)
+        return max_epochs
     return min(DEFAULT_GRACE, max_epochs // 2)
 
 
 @final
 class Fifo:
-    """Let every trial train all its epochs."""
+    """Lets every trial train all its epochs."""
+
+    rungs: tuple[int, ...] = ()
 
     def decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> Verdict:
         """Return ``"continue"``, unless a loss is NaN or infinite."""
         return "continue" if all(map(math.isfinite, losses.values())) else "stop"
 
-    def restore(
-        self, number: int, epoch: int, losses: Mapping[str, float], verdict: Verdict
-    ) -> None:
+    def restore(self, number: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Do nothing: no decision depends on another."""
 
 
@@ -114,18 +116,13 @@ class ParetoAsha:
     is always stopped, and counts as the worst of its rung.
 
     Args:
-        heads: Names of the heads, all of them unique.
-        baselines: Head name -> loss of the best constant prediction.
+        baselines: Head name -> loss of the best constant prediction, finite and > 0.
         max_epochs: Epochs of a trial that is never stopped, at least 1.
         grace: Epochs before the first rung, at least 1; ``max_epochs`` or more means no rung.
         factor: Of this many trials at a rung one goes on, at least 2.
 
-    Raises:
-        ValueError: If an argument is outside what is said here.
-
     Example:
-        >>> asha = ParetoAsha(heads=("c", "r"), baselines={"c": 2.0, "r": 1.0},
-        ...                   max_epochs=9, grace=3, factor=2)
+        >>> asha = ParetoAsha({"c": 2.0, "r": 1.0}, max_epochs=9, grace=3, factor=2)
         >>> asha.rungs
         (3, 6)
         >>> asha.decide(0, 3, {"c": 1.0, "r": 0.5})
@@ -136,63 +133,38 @@ class ParetoAsha:
 
     def __init__(
         self,
-        *,
-        heads: tuple[str, ...],
         baselines: Mapping[str, float],
+        *,
         max_epochs: int,
         grace: int = DEFAULT_GRACE,
         factor: int = DEFAULT_FACTOR,
     ) -> None:
-        _check(heads, baselines, max_epochs=max_epochs, grace=grace, factor=factor)
-        self.heads = heads
-        self.factor = factor
-        self.rungs = _rungs(max_epochs, grace, factor)
-        self._baselines = np.array([baselines[head] for head in heads], dtype=np.float64)
-        self._points = {rung: Points(len(heads)) for rung in self.rungs}
-        self._verdicts: dict[tuple[int, int], Verdict] = {}
+        self._heads = tuple(baselines)
+        self._factor = factor
+        self._baselines = np.array(list(baselines.values()), dtype=np.float64)
+        rungs = []
+        while grace < max_epochs:
+            rungs.append(grace)
+            grace *= factor
+        self.rungs = tuple(rungs)
+        self._points = {rung: Points(len(baselines)) for rung in rungs}
 
     def decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> Verdict:
         """Return whether a trial goes on, and record its point if it stands at a rung.
 
-        Asked again about the same trial and epoch it answers the same and records nothing.
         Between rungs the answer is ``"continue"``.
-
-        Args:
-            number: The trial's number.
-            epoch: Epochs that it has finished, from 1.
-            losses: Head name -> validation loss after that epoch; other keys are ignored.
-
-        Raises:
-            ValueError: If the loss of a head is missing.
         """
-        point = self._point(number, losses)
-        if (known := self._verdicts.get((number, epoch))) is not None:
-            return known
-        verdict = self._verdict(epoch, point)
-        self.restore(number, epoch, losses, verdict)
+        verdict = self._verdict(epoch, self._point(losses))
+        self.restore(number, epoch, losses)
         return verdict
 
-    def restore(
-        self, number: int, epoch: int, losses: Mapping[str, float], verdict: Verdict
-    ) -> None:
-        """Take over a decision from the study's log without deciding again.
+    def restore(self, number: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """Record the point of a trial that was decided before, if it stood at a rung."""
+        if epoch in self._points:
+            self._points[epoch].put(number, self._point(losses))
 
-        The later of two decisions about the same trial and epoch holds. Between rungs
-        nothing is recorded.
-        """
-        if epoch not in self._points:
-            return
-        self._points[epoch].put(number, self._point(number, losses))
-        self._verdicts[number, epoch] = verdict
-
-    def _point(self, number: int, losses: Mapping[str, float]) -> tuple[float, ...]:
-        missing = [head for head in self.heads if head not in losses]
-        if missing:
-            raise ValueError(
-                f"trial {number} needs a loss for each of the heads {list(self.heads)}, "
-                f"got none for {missing}"
-            )
-        return tuple(float(losses[head]) for head in self.heads)
+    def _point(self, losses: Mapping[str, float]) -> tuple[float, ...]:
+        return tuple(float(losses[head]) for head in self._heads)
 
     def _verdict(self, epoch: int, point: tuple[float, ...]) -> Verdict:
         if not all(map(math.isfinite, point)):
@@ -200,47 +172,10 @@ class ParetoAsha:
         if epoch not in self._points:
             return "continue"
         recorded = self._points[epoch].rows
-        if len(recorded) + 1 < self.factor:
+        if len(recorded) + 1 < self._factor:
             return "continue"
         better = count_better(point, recorded, self._baselines)
-        return "continue" if better < math.ceil(len(recorded) / self.factor) else "stop"
-
-
-def _rungs(max_epochs: int, grace: int, factor: int) -> tuple[int, ...]:
-    rungs = []
-    while grace < max_epochs:
-        rungs.append(grace)
-        grace *= factor
-    return tuple(rungs)
-
-
-def _check(
-    heads: tuple[str, ...],
-    baselines: Mapping[str, float],
-    *,
-    max_epochs: int,
-    grace: int,
-    factor: int,
-) -> None:
-    if not heads or len(set(heads)) != len(heads):
-        raise ValueError(f"pareto_asha needs at least one head, each once, got {list(heads)}")
-    if missing := [head for head in heads if head not in baselines]:
-        raise ValueError(f"pareto_asha needs a baseline for every head, got none for {missing}")
-    if not all(0 < baselines[head] < math.inf for head in heads):
-        raise ValueError(f"pareto_asha needs finite baselines > 0, got {dict(baselines)}")
-    bounds = {"max_epochs": (max_epochs, 1), "grace": (grace, 1), "factor": (factor, 2)}
-    for name, (value, smallest) in bounds.items():
-        if value < smallest:
-            raise ValueError(f"pareto_asha needs {name} >= {smallest}, got {value}")
-
-
-Array = NDArray[np.float64]
-
-AT_BASELINE = 0.01
-"""Log skills within this of 0 are at the baseline: a head that only predicts a constant
-is a little better or worse than the best constant by chance."""
-SAME_MEAN_DIGITS = 9
-"""Decimals to which mean log skills are compared, so that rounding alone decides nothing."""
+        return "continue" if better < math.ceil(len(recorded) / self._factor) else "stop"
 
 
 @final

@@ -1,8 +1,9 @@
 """What is already there of a study: nothing, the same, a smaller budget, or something else."""
 
+import os
 from collections.abc import Callable
 
-from search.errors import StudyDiffers
+from search.errors import InputError, StudyDiffers
 from search.record.decisions import DONE
 from search.record.log import StudyLog
 from search.record.reader import PREPARED, STUDY, StudyReader
@@ -10,9 +11,11 @@ from search.record.segments import FOLDER as LOG
 from search.record.segments import has_log
 from search.results.load import load, read
 from search.results.result import StudyResult
-from search.running.prepare import check_before_ray, check_storage
 from search.running.warm_start import WARM
-from search.study.configs import data_request
+from search.sampling.suggest import check_sampler
+from search.study.configs import check_space, data_request
+from search.study.objective import objective_of
+from search.study.prepared import Prepared
 from search.study.shares import SHARES
 from search.study.study import Study
 from search.text import count
@@ -24,10 +27,6 @@ from trainables.storage.store import Store
 
 def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult | None:
     """Return what the storage has of a study of this name, None if it has no trial of it.
-
-    Args:
-        study: The study as it is wanted now.
-        reader: What reads its folder, so that nothing is parsed twice.
 
     Raises:
         StudyDiffers: If its settings are others; only the budget may have grown.
@@ -52,18 +51,6 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
     return stored.under(study)
 
 
-def _refuse_a_log_alone(store: Store) -> None:
-    """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
-    # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
-    if not store.exists(LOG) or not has_log(store):
-        return
-    if trials := StudyReader(store).replay().trials:
-        raise DamagedRecord(
-            f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
-            "restore it from a copy, or give the study another name"
-        )
-
-
 def is_done(study: Study, reader: StudyReader | None = None) -> bool:
     """Tell whether a run of this study ended in order, and a further one has nothing to do.
 
@@ -81,12 +68,7 @@ def is_done(study: Study, reader: StudyReader | None = None) -> bool:
 
 
 def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], None]) -> DataInfo:
-    """Check the storage, the data, and what the study asks of them; write nothing.
-
-    Raises:
-        InputError: If the data set is not as it must be, or the storage can never be written.
-        StudyDiffers: If the data set is not the one that the study began with.
-    """
+    """Check the storage, the data, and what the study asks of them; write nothing."""
     check_storage(study.folder)
     notify("checking the data")
     info = check_dataset(data_request(study))
@@ -99,19 +81,44 @@ def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], 
     return info
 
 
+def check_before_ray(study: Study, data: DataInfo) -> None:
+    """Refuse what can be told of a study and its data without starting anything."""
+    check_sampler(study.sampler, len(objective_of(study).names))
+    check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
+
+
+def check_storage(folder: str) -> None:
+    """Refuse a local folder that can never be made or written."""
+    root = Store(folder).root
+    if root is None:
+        return
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"storage needs a folder for the study {folder!r}, got the file {there}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"storage needs a folder that can be written, got {there}")
+
+
 def write_study(study: Study) -> None:
     """Write the study down; one that never got as far as a trial gives way to it.
 
     So what was refused after it had been written down, such as an image that cannot be
     decoded, can be put right under the same name. Only by the study's owner.
-
-    Raises:
-        StudyDiffers: If meanwhile a study with other settings has trials there.
     """
     store = Store(study.folder)
     if store.exists(STUDY) and not load(study.folder).trials:
-        store.delete(WARM)
-        store.delete(SHARES)
-        store.delete(PREPARED)
-        store.delete(STUDY)
+        for name in (WARM, SHARES, PREPARED, STUDY):
+            store.delete(name)
     StudyLog.create(store, study.to_dict())
+
+
+def _refuse_a_log_alone(store: Store) -> None:
+    """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
+    # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
+    if not store.exists(LOG) or not has_log(store):
+        return
+    if trials := StudyReader(store).replay().trials:
+        raise DamagedRecord(
+            f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
+            "restore it from a copy, or give the study another name"
+        )

@@ -1,36 +1,66 @@
-"""The figures of chosen models on the test split, which no choice has looked at."""
+"""The figures of models on the test split, which no choice has looked at."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from search.cluster.watch import ClusterWatch
 from search.record.decisions import Tested
 from search.record.log import StudyLog
 from search.results.load import read
+from search.results.retrained import Training
 from trainables.spec.settings import StudySettings
 
-Figures = list[tuple[dict[str, float], dict[str, float]]]
+TestFigures = list[tuple[dict[str, float], dict[str, float]]]
 """Losses and metrics of each point."""
-Measure = Callable[[list[dict[str, Any]]], Figures | None]
+Measure = Callable[[list[dict[str, Any]]], TestFigures | None]
 """From what it takes to restore each point to their figures; None if it cannot tell now."""
 PAUSE_SECONDS = 0.5
 """Between two looks at whether an answer is still worth waiting for."""
 
 
-def test_chosen(log: StudyLog, measure: Measure, notify: Callable[[str], None]) -> None:
-    """Measure and record what the policies choose, and the reference, unless that was done.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToTest:
+    """A point that has no figures on the test split yet."""
 
-    Args:
-        log: The record of a study whose trials have all ended, open for writing.
-        measure: Measures.
-        notify: Hears that it is done.
-    """
+    number: int
+    epoch: int
+    restore: Mapping[str, Any]
+    """What it takes to rebuild its model, as plain values."""
+
+
+def chosen_to_test(log: StudyLog) -> list[ToTest]:
+    """Return what the policies of a study choose, and the reference, unless they were measured."""
     result = read(log.reader)
-    points = [point for point in result.points_to_test() if point.test is None]
-    if not points:
-        return
-    notify("measuring the chosen models on the test split")
-    figures = measure([result.to_restore(point) for point in points]) or []
+    return [
+        ToTest(number=point.number, epoch=point.epoch, restore=result.to_restore(point))
+        for point in result.points_to_test()
+        if point.test is None
+    ]
+
+
+def repeats_to_test(trainings: Sequence[Training], log: StudyLog) -> list[ToTest]:
+    """Return the trainings of a confirmation that are complete and were not measured."""
+    return [
+        ToTest(
+            number=trial.number,
+            epoch=training.epoch,
+            restore={
+                "config": dict(trial.config),
+                "is_reference": trial.is_reference,
+                "seed": training.seed,
+                "checkpoint": trial.measurements[-1].checkpoint,
+                "sha256": trial.measurements[-1].checkpoint_sha256,
+            },
+        )
+        for training, trial in zip(trainings, log.history().trials, strict=True)
+        if trial.state == "complete" and not trial.tested
+    ]
+
+
+def record_figures(log: StudyLog, points: Sequence[ToTest], measure: Measure) -> None:
+    """Measure points and record their figures, where they can be told now."""
+    figures = measure([dict(point.restore) for point in points]) or []
     for point, (losses, metrics) in zip(points, figures, strict=bool(figures)):
         log.record(Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics))
 
@@ -41,20 +71,11 @@ def measure_in(
     *,
     is_interrupted: Callable[[], bool],
     watch: ClusterWatch,
-) -> Figures | None:
+) -> TestFigures | None:
     """Have a process that has just trained a trial measure points on the test split.
 
     Starting another for that takes longer than all it has to do. What goes wrong there is left
     to the other: a process may have grown, or gone.
-
-    Args:
-        process: The Ray actor of a `MultiHeadTrainable`.
-        points: What it takes to restore each.
-        is_interrupted: Whether nobody waits any more.
-        watch: Of the Ray.
-
-    Raises:
-        ClusterLost: If Ray has gone away.
     """
     import ray
 
@@ -64,7 +85,7 @@ def measure_in(
         if is_interrupted():
             return None
     try:
-        figures: Figures = ray.get(answer)
+        figures: TestFigures = ray.get(answer)
     except ray.exceptions.RayError:
         return None
     return figures

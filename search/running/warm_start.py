@@ -1,12 +1,13 @@
 """What this study's sampler is told of earlier studies: chosen once, sealed, read ever after."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from search.record.history import History, TrialHistory
+from search.errors import InputError, StorageError
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership
 from search.results.pareto import front_ranks
@@ -14,11 +15,10 @@ from search.results.points import best_log_skills
 from search.sampling.trials import RecordedTrial
 from search.space.encoding import key_of
 from search.space.space import SearchSpace
-from search.study.objective import Objective, objective_of
+from search.study.objective import objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 from search.text import count, short_path
-from trainables.errors import InputError, StorageError
 from trainables.spec.parameters import DEPTH, config_depth
 from trainables.spec.problems import Path, refused
 from trainables.storage.sealed import DamagedRecord, as_count, as_float, seal, unseal
@@ -26,26 +26,15 @@ from trainables.storage.store import Store
 
 WARM = "warm.json"
 """Where a study keeps what it took, relative to its folder."""
-
-
 MOST_TAKEN = 200
 """Trials that are taken of one earlier study. More of them would outweigh the study's own,
 and every suggestion costs time in proportion to what the sampler is shown."""
-
-
 SHARE_OF_BEST = 0.5
 """Of those, the share that is taken from the best; the others are spread over the rest."""
-
-
 OUTSIDE = "outside the space"
-
-
 POINTLESS = "without a finite point"
-
-
 BEYOND = f"beyond the {MOST_TAKEN} that are taken of a study"
 """Why a trial was left out."""
-
 
 _REASONS = {
     OUTSIDE: ("lies outside the space", "lie outside the space"),
@@ -55,7 +44,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class EarlierTrial:
     """What one trial of an earlier study says."""
 
     number: int
@@ -71,18 +60,15 @@ class Known:
     """Whether it trained another model than its study's: the built-in reference beside
     a user's own."""
 
-    def with_config(self, config: Mapping[str, Any]) -> "Known":
-        """Return the same of another config."""
-        return replace(self, config=dict(config))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is kept of it as plain JSON values."""
-        return {
-            "number": self.number,
-            "config": dict(self.config),
-            "log_skills": list(self.log_skills),
-            "epoch": self.epoch,
-        }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierStudy:
+    """An earlier study at the moment when it was read."""
+
+    folder: str
+    model: str | None
+    """Its ``model``: a user's own function, or None for the built-in one."""
+    trials: tuple[EarlierTrial, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +80,7 @@ class Taken:
     """All trials that it had then."""
     left_out: Mapping[str, int]
     """By reason: how many."""
-    trials: tuple[Known, ...]
+    trials: tuple[EarlierTrial, ...]
     """By number, each with its config as this study's space names it."""
 
 
@@ -147,7 +133,15 @@ class WarmStart:
                     "folder": taken.folder,
                     "num_trials": taken.num_trials,
                     "left_out": dict(taken.left_out),
-                    "trials": [trial.to_dict() for trial in taken.trials],
+                    "trials": [
+                        {
+                            "number": trial.number,
+                            "config": dict(trial.config),
+                            "log_skills": list(trial.log_skills),
+                            "epoch": trial.epoch,
+                        }
+                        for trial in taken.trials
+                    ],
                 }
                 for taken in self.taken
             ]
@@ -155,40 +149,20 @@ class WarmStart:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WarmStart":
-        """Return what ``to_dict`` was made from.
-
-        Raises:
-            InputError: If a field is missing or has another form.
-        """
+        """Return what ``to_dict`` was made from; `InputError` if a field has another form."""
         try:
             return cls(taken=tuple(_taken_from(one) for one in values["studies"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"a warm start needs the fields of to_dict: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
-    """An earlier study at the moment when it was read."""
-
-    folder: str
-    model: str | None
-    """Its ``model``: a user's own function, or None for the built-in one."""
-    trials: tuple[Known, ...]
-
-
 def warm_start(
-    study: Study, prepared: Prepared, ownership: Ownership, earlier: Sequence[Earlier]
+    study: Study, prepared: Prepared, ownership: Ownership, earlier: Sequence[EarlierStudy]
 ) -> WarmStart:
     """Return what this study takes of earlier ones: at its first opening once and for all.
 
-    Later it is read from the study's folder, whatever has become of the earlier studies, so
-    that suggestions stay a function of seed, number and recorded trials.
-
-    Args:
-        study: The study.
-        prepared: With its whole space.
-        ownership: The claim on its folder.
-        earlier: What ``warm_sources.read_earlier`` returned; empty at a resume.
+    Later, when none of them is read any more, it is read from the study's folder, so that
+    suggestions stay a function of seed, number and recorded trials.
 
     Raises:
         DamagedRecord: If what was taken is missing or not what was written.
@@ -198,22 +172,45 @@ def warm_start(
     if not study.warm_start:
         return WarmStart()
     store = Store(study.folder)
+    path = f"{store.uri}/{WARM}"
     try:
         data = store.get(WARM)
     except FileNotFoundError:
         if not earlier:
-            raise DamagedRecord(f"{store.uri}/{WARM} is missing; restore it from a copy") from None
+            raise DamagedRecord(f"{path} is missing; restore it from a copy") from None
         taken = WarmStart(taken=tuple(take(one, study, prepared) for one in earlier))
         ownership.check()
         store.put(WARM, seal("warm", taken.to_dict()))
         return taken
     try:
-        return WarmStart.from_dict(unseal("warm", data, f"{store.uri}/{WARM}"))
+        return WarmStart.from_dict(unseal("warm", data, path))
     except InputError as error:
-        raise DamagedRecord(f"{store.uri}/{WARM} is no record of this study: {error}") from error
+        raise DamagedRecord(f"{path} is no record of this study: {error}") from error
 
 
-def take(earlier: Earlier, study: Study, prepared: Prepared) -> Taken:
+def read_earlier(study: Study) -> tuple[EarlierStudy, ...]:
+    """Read the studies that ``study.warm_start`` names, as they are now.
+
+    A study that is being run counts with what it has measured so far.
+
+    Raises:
+        InputError: If one is missing, is this study itself or named twice, has no trials, or
+            has heads of other names or kinds.
+        StorageError: If its records are damaged or written by a newer version.
+    """
+    found: list[EarlierStudy] = []
+    for index, folder in enumerate(study.warm_start):
+        at: Path = ("warm_start", index)
+        uri = Store(folder).uri.rstrip("/")
+        if uri == Store(study.folder).uri.rstrip("/"):
+            raise refused(at, f"needs an earlier study, got this one: {uri}")
+        if uri in [earlier.folder for earlier in found]:
+            raise refused(at, f"needs a folder that is not named before, got {uri} again")
+        found.append(_read(uri, study, at))
+    return tuple(found)
+
+
+def take(earlier: EarlierStudy, study: Study, prepared: Prepared) -> Taken:
     """Choose what is taken of one earlier study.
 
     Of more than ``MOST_TAKEN`` trials the best are taken (by front, then by the mean log
@@ -221,7 +218,7 @@ def take(earlier: Earlier, study: Study, prepared: Prepared) -> Taken:
     """
     has_point = [trial for trial in earlier.trials if trial.log_skills]
     placed = [
-        trial.with_config(config)
+        replace(trial, config=config)
         for trial in has_point
         if (config := place(trial, earlier.model, study.model, prepared.space)) is not None
     ]
@@ -239,13 +236,8 @@ def take(earlier: Earlier, study: Study, prepared: Prepared) -> Taken:
     )
 
 
-def choose(trials: Sequence[Known], most: int) -> tuple[Known, ...]:
-    """Return at most so many trials, by number: the best, and a spread over the others.
-
-    Args:
-        trials: Each with log skills.
-        most: How many, at least 2.
-    """
+def choose(trials: Sequence[EarlierTrial], most: int) -> tuple[EarlierTrial, ...]:
+    """Return at most so many trials, by number: the best, and a spread over the others."""
     if len(trials) <= most:
         return tuple(sorted(trials, key=lambda trial: trial.number))
     skills = np.array([trial.log_skills for trial in trials], dtype=np.float64)
@@ -257,122 +249,14 @@ def choose(trials: Sequence[Known], most: int) -> tuple[Known, ...]:
     return tuple(sorted((trials[order[i]] for i in places), key=lambda trial: trial.number))
 
 
-def _told(taken: Taken) -> str:
-    reasons = [f"{num} {_REASONS[why][num > 1]}" for why, num in taken.left_out.items()]
-    what = f"{len(taken.trials)} of {count(taken.num_trials, 'trial')}"
-    why = f" ({', '.join(reasons)})" if reasons else ""
-    return f"{what} of {short_path(taken.folder)}{why}"
-
-
-def _taken_from(values: Mapping[str, Any]) -> Taken:
-    left_out = {
-        reason: as_count(num, "left out", least=1) for reason, num in values["left_out"].items()
-    }
-    return Taken(
-        folder=str(values["folder"]),
-        num_trials=as_count(values["num_trials"], "num_trials"),
-        left_out={reason: left_out[reason] for reason in _REASONS if reason in left_out},
-        trials=tuple(
-            Known(
-                number=as_count(trial["number"], "number"),
-                config=dict(trial["config"]),
-                log_skills=tuple(as_float(x, "log skill") for x in trial["log_skills"]),
-                epoch=as_count(trial["epoch"], "epoch", least=1),
-            )
-            for trial in values["trials"]
-        ),
-    )
-
-
-def read_earlier(study: Study) -> tuple[Earlier, ...]:
-    """Read the studies that ``study.warm_start`` names, as they are now.
-
-    A study that is being run counts with what it has measured so far.
-
-    Raises:
-        InputError: If one is missing, is this study itself or named twice, has no trials, or
-            has heads of other names or kinds.
-        StorageError: If its records are damaged or written by a newer version.
-    """
-    found: list[Earlier] = []
-    for index, folder in enumerate(study.warm_start):
-        at: Path = ("warm_start", index)
-        uri = Store(folder).uri.rstrip("/")
-        if uri == Store(study.folder).uri.rstrip("/"):
-            raise refused(at, f"needs an earlier study, got this one: {uri}")
-        if uri in [earlier.folder for earlier in found]:
-            raise refused(at, f"needs a folder that is not named before, got {uri} again")
-        found.append(_read(uri, study, at))
-    return tuple(found)
-
-
-def _read(folder: str, study: Study, at: Path) -> Earlier:
-    try:
-        history = StudyLog.read(Store(folder))
-    except InputError as error:
-        raise refused(at, f"needs the folder of a study: {error}") from error
-    except StorageError as error:  # else it would read like damage of the new study
-        raise type(error)(f"warm_start[{at[1]}] {folder}: {error}") from error
-    if history.prepared is None or not history.trials:
-        raise refused(at, f"needs a study with trials, got {folder}, which has none yet")
-    prepared = Prepared.from_dict(history.prepared)
-    _check_heads(folder, prepared, study, at)
-    baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
-    model = history.study.get("model")
-    has_foreign = model is not None and prepared.reference is None
-    known = _known(history, baselines, objective_of(study), has_foreign=has_foreign)
-    return Earlier(folder=folder, model=model, trials=tuple(known))
-
-
-def _check_heads(folder: str, prepared: Prepared, study: Study, at: Path) -> None:
-    there = {head.name: head.kind for head in prepared.data.heads}
-    here = {head.name: head.kind for head in study.heads}
-    if there != here:
-        raise refused(at, f"needs a study of the heads {here}, got {folder} of {there}")
-
-
-def _known(
-    history: History,
-    baselines: Mapping[str, float],
-    objective: Objective,
-    *,
-    has_foreign: bool,
-) -> Iterator[Known]:
-    for trial in history.trials:
-        skills, epoch = _point(trial, baselines, objective)
-        yield Known(
-            number=trial.number,
-            config=trial.config,
-            log_skills=skills,
-            epoch=epoch,
-            is_foreign=trial.is_reference and has_foreign,
-        )
-
-
-def _point(
-    trial: TrialHistory, baselines: Mapping[str, float], objective: Objective
-) -> tuple[tuple[float, ...], int]:
-    """Return the point that a trial is known by; none of a failed one, as in its own study."""
-    if trial.state == "failed":
-        return (), 0
-    skills, epoch = best_log_skills(trial, baselines, objective)
-    return skills or (), epoch
-
-
 def place(
-    trial: Known, model_there: str | None, model_here: str | None, space: SearchSpace
+    trial: EarlierTrial, model_there: str | None, model_here: str | None, space: SearchSpace
 ) -> dict[str, Any] | None:
     """Return an earlier trial's config as this study's space names it, None if it is outside.
 
     What the space leaves constant must be the same, what it searches a possible value, and a
     parameter that the space does not know shapes another model. Only the depth may be said in
     one study and follow from the blocks in the other.
-
-    Args:
-        trial: The earlier trial.
-        model_there: The user's own function of its study, None for the built-in model.
-        model_here: The same of this study.
-        space: The whole space of this study.
     """
     if trial.is_foreign or (model_there is None) != (model_here is None):
         return None
@@ -392,7 +276,67 @@ def _with_depth(config: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]
     known = dict(space.parameters)
     plain = {name: value for name, value in config.items() if name != DEPTH}
     depth = config_depth(list(plain), config.get(DEPTH))
-    if DEPTH in known:
-        return {DEPTH: depth, **plain}
     # A depth that the space has not is left in, where it is a parameter unknown to it.
-    return plain if depth == config_depth(list(known), None) else {DEPTH: depth, **plain}
+    if DEPTH not in known and depth == config_depth(list(known), None):
+        return plain
+    return {DEPTH: depth, **plain}
+
+
+def _read(folder: str, study: Study, at: Path) -> EarlierStudy:
+    try:
+        history = StudyLog.read(Store(folder))
+    except InputError as error:
+        raise refused(at, f"needs the folder of a study: {error}") from error
+    except StorageError as error:  # else it would read like damage of the new study
+        raise type(error)(f"warm_start[{at[1]}] {folder}: {error}") from error
+    if history.prepared is None or not history.trials:
+        raise refused(at, f"needs a study with trials, got {folder}, which has none yet")
+    prepared = Prepared.from_dict(history.prepared)
+    there = {head.name: head.kind for head in prepared.data.heads}
+    here = {head.name: head.kind for head in study.heads}
+    if there != here:
+        raise refused(at, f"needs a study of the heads {here}, got {folder} of {there}")
+    baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
+    model, objective = history.study.get("model"), objective_of(study)
+    has_foreign = model is not None and prepared.reference is None
+
+    def known(trial: TrialRecord) -> EarlierTrial:
+        # None of a failed one, as in its own study.
+        is_told = trial.state != "failed"
+        skills, epoch = best_log_skills(trial, baselines, objective) if is_told else (None, 0)
+        return EarlierTrial(
+            number=trial.number,
+            config=trial.config,
+            log_skills=skills or (),
+            epoch=epoch,
+            is_foreign=trial.is_reference and has_foreign,
+        )
+
+    return EarlierStudy(folder=folder, model=model, trials=tuple(map(known, history.trials)))
+
+
+def _told(taken: Taken) -> str:
+    reasons = [f"{num} {_REASONS[why][num > 1]}" for why, num in taken.left_out.items()]
+    what = f"{len(taken.trials)} of {count(taken.num_trials, 'trial')}"
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    return f"{what} of {short_path(taken.folder)}{why}"
+
+
+def _taken_from(values: Mapping[str, Any]) -> Taken:
+    left_out = {
+        reason: as_count(num, "left out", least=1) for reason, num in values["left_out"].items()
+    }
+    return Taken(
+        folder=str(values["folder"]),
+        num_trials=as_count(values["num_trials"], "num_trials"),
+        left_out={reason: left_out[reason] for reason in _REASONS if reason in left_out},
+        trials=tuple(
+            EarlierTrial(
+                number=as_count(trial["number"], "number"),
+                config=dict(trial["config"]),
+                log_skills=tuple(as_float(x, "log skill") for x in trial["log_skills"]),
+                epoch=as_count(trial["epoch"], "epoch", least=1),
+            )
+            for trial in values["trials"]
+        ),
+    )

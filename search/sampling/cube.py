@@ -13,10 +13,8 @@ from search.space.encoding import (
     Key,
     Number,
     decode,
-    is_ordered,
     log_ends,
     nth_number,
-    num_values,
     number_at,
     prune,
 )
@@ -44,10 +42,6 @@ class Cube:
 
     A config has a *share* of every parameter, 0 to 1: equal parts of that range are equally
     likely to be drawn. And it has a *place*, coordinates between which distances mean something.
-
-    Args:
-        kinds: Searched parameter and what it may be.
-        gates: Of the space; see `search.space.space.gates_of`.
     """
 
     def __init__(self, kinds: Kinds, gates: Gates) -> None:
@@ -61,11 +55,11 @@ class Cube:
     @cached_property
     def every_key(self) -> tuple[Key, ...]:
         """Every key of a small space, once; none of one that is larger or infinite."""
-        sizes = [num_values(kind) for kind in self._kinds.values()]
+        sizes = [kind.size for kind in self._kinds.values()]
         if None in sizes or math.prod(size or 0 for size in sizes) > MOST_LISTED:
             return ()
         numbers = [
-            [nth_number(kind, place) for place in range(num_values(kind) or 0)]
+            [nth_number(kind, place) for place in range(kind.size or 0)]
             for kind in self._kinds.values()
         ]
         product = itertools.product(*numbers)
@@ -77,12 +71,10 @@ class Cube:
         return self.places(self.every_key)
 
     def key(self, shares: Sequence[float], root: Key | None = None) -> Key:
-        """Return the key of a config that has these shares.
+        """Return the key of a config that has these shares, one per parameter.
 
-        Args:
-            shares: One per parameter.
-            root: Where they come from by `near`: what was not changed is the root's to the last
-                digit, lest the root itself be taken for a new config.
+        Where they come from a root by `near`, what was not changed is the root's to the last
+        digit, lest the root itself be taken for a new config.
         """
         pairs = list(zip(self._axes, map(float, shares), strict=True))
         numbers = [axis.number(share) for axis, share in pairs]
@@ -98,9 +90,6 @@ class Cube:
         An ordered parameter is one coordinate, a logarithmic one by its logarithm; a choice
         between k > 2 names is k coordinates of which one is 1. What does not count in a config
         lies in the middle, and is none of k > 2 names.
-
-        Returns:
-            Shape ``(keys, width)``.
         """
         if len(self._held) > MOST_HELD:
             self._held = {}
@@ -130,14 +119,8 @@ class Cube:
     ) -> Array:
         """Return shares of configs that differ from some in one to three parameters.
 
-        Args:
-            keys: Where to start, in turn; at least one.
-            count: How many.
-            spread: Standard deviation of a change, as a share; on a coarse grid it is larger.
-            rng: Decides which parameters change, and by how much.
-
-        Returns:
-            Shape ``(count, parameters)``.
+        It starts from each key in turn; ``spread`` is the standard deviation of a change, as a
+        share, and larger on a coarse grid.
         """
         fresh = rng.random((count, len(self._axes)))
         start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
@@ -170,16 +153,12 @@ MIDDLE = 0.5
 
 @final
 class Axis:
-    """How a parameter's numbers, shares and coordinates belong together.
-
-    Args:
-        kind: What the parameter may be.
-    """
+    """How a parameter's numbers, shares and coordinates belong together."""
 
     def __init__(self, kind: Parameter) -> None:
         self._kind = kind
-        is_name = isinstance(kind, Choice) and not is_ordered(kind)
-        self._num = num_values(kind) or 0
+        is_name = isinstance(kind, Choice) and not kind.is_ordered
+        self._num = kind.size or 0
         self.width = self._num if is_name and self._num > 2 else 1
         """Coordinates: one, or one for each of more than two names."""
         self.step = LIKELY / self._num if self._num else 0.0

@@ -10,7 +10,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.encoding import Number, grid_value, is_ordered, num_values
+from search.space.encoding import Number, grid_value
 from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
@@ -30,8 +30,8 @@ def distributions_of(
 
 def _is_finer(kind: Parameter, finest: int) -> bool:
     """Tell whether there are many numbers in an order; real ones and words are not counted."""
-    is_number = not isinstance(kind, Choice) or is_ordered(kind)
-    return is_number and (num_values(kind) or 0) > finest
+    is_number = not isinstance(kind, Choice) or kind.is_ordered
+    return is_number and (kind.size or 0) > finest
 
 
 def _smooth(kind: Parameter) -> BaseDistribution:
@@ -51,7 +51,7 @@ def _distribution(kind: Parameter) -> BaseDistribution:
     among eight parameters TPE had after 48 trials the hypervolume that it has after 100 where
     they are categories (medians of 16 seeds).
     """
-    if isinstance(kind, Choice) and is_ordered(kind):
+    if isinstance(kind, Choice) and kind.is_ordered:
         return IntDistribution(0, len(kind.values) - 1)
     if isinstance(kind, Choice):
         return CategoricalDistribution(tuple(range(len(kind.values))))

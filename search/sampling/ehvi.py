@@ -91,7 +91,11 @@ class EHVISampler(SpaceSampler):
             ever.
         context: What a study of this project knows besides; left out in plain Optuna.
 
+    Raises:
+        ValueError: If an argument cannot be.
+
     Example:
+        >>> import optuna
         >>> study = optuna.create_study(directions=["minimize"] * 2, sampler=EHVISampler(seed=0))
         >>> def objective(trial):
         ...     x = trial.suggest_float("x", 0, 1)
@@ -107,6 +111,9 @@ class EHVISampler(SpaceSampler):
         explore: float = 0.1,
         context: DrawContext | None = None,
     ) -> None:
+        if n_startup_trials < 1 or not 0 <= explore <= 1:
+            rule = "needs n_startup_trials >= 1 and explore from 0 to 1"
+            raise ValueError(f"EHVISampler {rule}, got {n_startup_trials} and {explore}")
         super().__init__(seed=seed, context=context)
         self._num_startup = n_startup_trials
         self._explored = explore
@@ -398,29 +405,16 @@ def expected_improvement(
 
 
 def _volume(points: Array, rays: Array, there: Array) -> Array:
-    """Return the volume that each point covers together with what is covered already.
-
-    Args:
-        points: Shape ``(..., heads)``: by how much each is better than the reference.
-        rays: See `_reach`.
-        there: Shape ``(directions,)``: what is reached already along each direction.
-
-    Returns:
-        Shape ``(...,)``.
-    """
+    """Return the volume that each point covers together with what is reached already."""
     reached = np.maximum(_reach(points, rays), there)
     return np.asarray((reached ** rays.shape[1]).mean(axis=-1))
 
 
 def _reach(points: Array, rays: Array) -> Array:
-    """Return how far points reach along each direction.
+    """Return how far points reach along each direction, shape ``(..., directions)``.
 
-    Args:
-        points: Shape ``(..., heads)``; what is not above 0 everywhere reaches nowhere.
-        rays: Shape ``(directions, heads)``: what a unit of each head is worth along each.
-
-    Returns:
-        Shape ``(..., directions)``.
+    Points, of shape ``(..., heads)``, say by how much they are better than the reference: what is
+    not above 0 everywhere reaches nowhere. Rays say what a unit of each head is worth along each.
     """
     least = points[..., 0, None] * rays[:, 0]
     for head in range(1, len(rays[0])):

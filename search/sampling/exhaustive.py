@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from search.sampling.distributions import Distributions, parameter_of
 from search.sampling.space_sampler import SpaceSampler, Told
 from search.sampling.trials import DrawContext
-from search.space.encoding import Key, Number, decode, nth_number, num_values, number_at
+from search.space.encoding import Key, Number, decode, nth_number, number_at
 from search.space.space import idle_in
 from trainables.spec.parameters import DEPTH
 
@@ -62,7 +62,7 @@ class ShuffledGridSampler(SpaceSampler):
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
         """Return the next untried config."""
-        sizes = {name: num_values(parameter_of(one)) for name, one in search_space.items()}
+        sizes = {name: parameter_of(one).size for name, one in search_space.items()}
         finite = {name: one for name, one in search_space.items() if sizes[name] is not None}
         values = super().sample_relative(study, trial, finite)
         return values | {
@@ -118,7 +118,7 @@ def _key(context: DrawContext, place: int) -> Key:
     idle = _idle(context, depth)
     for name, kind in kinds.items():
         if name not in idle:
-            place, digit = divmod(place, num_values(kind) or 1)
+            place, digit = divmod(place, kind.size or 1)
             numbers[name] = nth_number(kind, digit)
     return tuple(numbers.get(name) for name in context.kinds)
 
@@ -135,14 +135,14 @@ def _depth_at(context: DrawContext, place: int) -> tuple[Number | None, int]:
 def _sizes(context: DrawContext) -> list[tuple[Number | None, int]]:
     """Return how many configs there are of each depth; None: it shapes no other parameter."""
     kind = context.kinds[DEPTH] if context.gates else None
-    depths = [nth_number(kind, i) for i in range(num_values(kind) or 0)] if kind else [None]
+    depths = [nth_number(kind, i) for i in range(kind.size or 0)] if kind else [None]
     return [(depth, _size(context, depth)) for depth in depths]
 
 
 def _size(context: DrawContext, depth: Number | None) -> int:
     left_out = _idle(context, depth) | ({DEPTH} if depth is not None else set())
     kinds = [kind for name, kind in context.kinds.items() if name not in left_out]
-    return math.prod(num_values(kind) or 1 for kind in kinds)
+    return math.prod(kind.size or 1 for kind in kinds)
 
 
 def _idle(context: DrawContext, depth: Number | None) -> set[str]:

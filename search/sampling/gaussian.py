@@ -65,12 +65,7 @@ class Kernel:
 
 
 class Process:
-    """A Gaussian process given observations.
-
-    Args:
-        kernel: Its covariances.
-        seen: The observations.
-    """
+    """A Gaussian process given observations."""
 
     def __init__(self, kernel: Kernel, seen: Observations) -> None:
         self._kernel = kernel
@@ -98,9 +93,7 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
     the prior's median length grows with the root of the number of parameters, as Hvarfner et
     al. 2024 (arXiv:2402.02229) found right; Rprop (Riedmiller and Braun 1993) needs no scale.
 
-    Args:
-        seen: The observations, at least one.
-        rng: Picks the points that are fitted to where there are more than ``FIT_POINTS``.
+    Of more than ``FIT_POINTS`` points ``rng`` picks those that are fitted to.
     """
     places, values, variances = seen.places, seen.values, seen.variances
     if len(values) > FIT_POINTS:
@@ -129,11 +122,9 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
 def _likelihood(at: Array, squares: Array, values: Array, known: Array) -> tuple[float, Array]:
     """Return the negative log marginal likelihood and its gradient.
 
-    Args:
-        at: Shape ``(parameters + 1,)``: logarithms of the length scales and of the noise.
-        squares: Shape ``(parameters, points * points)``: squared distances along each parameter.
-        values: Shape ``(points,)``.
-        known: Shape ``(points, points)``: covariances that do not depend on ``at``.
+    ``at`` has the logarithms of the length scales and of the noise, ``squares``, of shape
+    ``(parameters, points * points)``, the squared distances along each parameter, ``known`` the
+    covariances that do not depend on ``at``.
     """
     num = len(squares)
     shrunk, noise = np.exp(-2 * at[:num]), math.exp(at[num])
@@ -159,14 +150,7 @@ def _matern(squares: Array) -> Array:
 
 
 def parabolas(places: Array) -> Array:
-    """Return line and parabola of each coordinate, of which products are a trend's covariances.
-
-    Args:
-        places: Shape ``(points, coordinates)``, in the unit cube.
-
-    Returns:
-        Shape ``(points, 2 * coordinates)``; orthogonal functions, Legendre's first two.
-    """
+    """Return Legendre's first two functions of each coordinate: products are covariances."""
     centred = 2 * places - 1
     features = np.column_stack([centred, 1.5 * centred**2 - 0.5])
     return np.asarray(features / math.sqrt(places.shape[1]))
@@ -183,7 +167,7 @@ RIDGE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class CurveStep:
     """What an epoch is expected to gain of one head's log skill.
 
     By the level before it and by the config: a trial with much dropout, or a small learning
@@ -213,13 +197,9 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
     other. Of a whole curve it is the epoch with the smallest mean, as the default policy chooses.
 
     Args:
-        curves: Of each trial the log skills, shape ``(its epochs, heads)``, at least one row,
-            finite.
+        curves: Of each trial the finite log skills, shape ``(its epochs, heads)``.
         places: Of each trial its config in the unit cube, shape ``(trials, coordinates)``.
         epochs: Of a whole training.
-
-    Returns:
-        Mean and variance, each of shape ``(trials, heads)``.
     """
     lengths = np.array([min(len(curve), epochs) for curve in curves])
     values = np.array([curve[length - 1] for curve, length in zip(curves, lengths, strict=True)])
@@ -241,13 +221,10 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
     return values, variances
 
 
-def fit_step(pairs: Array, places: Array, epoch: int) -> Step:
-    """Fit what follows an epoch, towards what is expected before any was seen.
+def fit_step(pairs: Array, places: Array, epoch: int) -> CurveStep:
+    """Fit what follows an epoch, counted from 1, towards what is expected before any was seen.
 
-    Args:
-        pairs: One head's log skills after this epoch and the next, shape ``(trials, 2)``.
-        places: Shape ``(trials, coordinates)``.
-        epoch: From 1.
+    ``pairs``, of shape ``(trials, 2)``, are one head's log skills after this epoch and the next.
     """
     num = len(pairs)
     features = np.column_stack([pairs[:, 0], places])
@@ -259,4 +236,6 @@ def fit_step(pairs: Array, places: Array, epoch: int) -> Step:
     influence = np.linalg.solve(square, off.T @ (gains - gain))
     rest = gains - gain - off @ influence
     variance = ((rest**2).sum() + WEIGHT * SPREAD**2 / epoch) / (num + WEIGHT)
-    return Step(centre=centre, influence=influence, gain=float(gain), variance=float(variance))
+    return CurveStep(
+        centre=centre, influence=influence, gain=float(gain), variance=float(variance)
+    )

@@ -133,10 +133,8 @@ class DrawContext:
 
 
 def sub_seed(seed: int, number: int, draw: int) -> int:
-    """Return the seed of one draw for one trial, 32 bits, unrelated to that of any other.
-
-    Trials of earlier studies have negative numbers, which are counted down from 2**32.
-    """
+    """Return the seed of one draw for one trial, 32 bits, unrelated to that of any other."""
+    # Trials of earlier studies have negative numbers, which are counted down from 2**32.
     spawn_key = (number % 2**32, draw)
     return int(np.random.SeedSequence(seed, spawn_key=spawn_key).generate_state(1)[0])
 
@@ -227,11 +225,7 @@ def shown(
     the rest every n-th. A function of the trials alone. With it a suggestion by TPE in the
     default space takes 10 ms of a processor at 200 recorded trials, 15 at 1,000 and 30 at 10,000
     (`tests.benchmarks.ask_cost`); without, 45, 170 and more than a second.
-
-    Args:
-        points: Of each trial, in the order of numbers; None without one.
-        pending: Of each trial without a point, whether it is still to come.
-        most: How many at most; at least 1.
+    ``pending`` says of each trial without a point whether it is still to come.
     """
     pointed = [place for place, point in enumerate(points) if point is not None]
     running = [p for p, is_pending in enumerate(pending) if is_pending and points[p] is None]
@@ -246,10 +240,6 @@ def best_first(points: NDArray[np.float64], most: int) -> list[int]:
 
     The middle of a front is where the ranks on the single heads have the smallest sum; neither
     fronts nor ranks depend on the unit of a head.
-
-    Args:
-        points: Shape ``(points, heads)``, finite; smaller is better.
-        most: How many places at most.
 
     Example:
         >>> best_first(np.array([[3.0, 3.0], [0.0, 9.0], [2.0, 2.0], [9.0, 0.0]]), 4)

@@ -91,9 +91,6 @@ def read_named(
 
     Of a user's own model, whose parameters are not known here, only those of training are
     looked at.
-
-    Raises:
-        InputError: If a parameter shapes nothing or its values cannot be.
     """
     problems = Problems()
     if is_builtin:
@@ -122,9 +119,6 @@ def read_first(
     It has a depth of the space, and of what is searched a value in the range, on a step or
     not. A parameter that the space leaves constant may have another value. The filters of a
     block that it does not have it does not name: they would be taken for part of the model.
-
-    Raises:
-        InputError: If a parameter shapes nothing, or a value is no plain one or cannot be.
     """
     problems = Problems()
     for name, value in config.items():
@@ -255,9 +249,6 @@ def _of_function(
 
 def fit(parameter: Parameter | Constant, rule: Rule) -> Parameter | Constant:
     """Return a parameter with its values in the type that a rule asks for.
-
-    Raises:
-        InputError: If it can take a value that cannot be.
 
     Example:
         >>> size, share = rule_of("batch_size", ()), rule_of("dropout", ())

@@ -108,16 +108,6 @@ def clamp(kind: Parameter, number: int | float) -> int | float:
     return grid_value(kind, min(max(place, 0), num_steps(kind)))
 
 
-def num_values(kind: Parameter) -> int | None:
-    """Return how many numbers there are; None: any real one between the bounds."""
-    return kind.size
-
-
-def is_ordered(kind: Choice) -> bool:
-    """Tell whether a choice is between numbers, so that near values are alike."""
-    return kind.is_ordered
-
-
 def nth_number(kind: Parameter, place: int) -> Number:
     """Return the number at a place of those that there are, from 0."""
     if isinstance(kind, Choice):

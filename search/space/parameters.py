@@ -157,11 +157,7 @@ _KINDS: dict[str, type[Float] | type[Int]] = {"float": Float, "int": Int}
 
 
 def from_plain(value: Any) -> Parameter | Constant:
-    """Read ``{float: [low, high], log: true}``, ``{int: ...}``, ``{choice: [...]}`` or a constant.
-
-    Raises:
-        InputError: If it is none of them; the message shows a right one.
-    """
+    """Read ``{float: [low, high], log: true}``, ``{int: ...}``, ``{choice: [...]}`` or a value."""
     if isinstance(value, Parameter):
         return value
     value = plain(value)
@@ -245,11 +241,7 @@ def described_middle(parameter: Parameter | Constant) -> str:
 
 
 def check_constant(value: object, what: str) -> Constant:
-    """Return the value as a plain one.
-
-    Raises:
-        InputError: If it is none, is not finite, or is beyond 64 bits.
-    """
+    """Return a plain, finite value within 64 bits, or raise an `InputError`."""
     value = plain(value)
     if not isinstance(value, bool | int | float | str):
         raise InputError(f"{what} needs a number, text, true or false, got {shown(value)}")

@@ -37,15 +37,7 @@ def data_request(study: Study) -> DataRequest:
 
 
 def whole_space(study: Study, model_parameters: Mapping[str, Any] | None) -> SearchSpace:
-    """Return the study's space with every parameter that it does not name.
-
-    Args:
-        study: The study.
-        model_parameters: Of a user's own function: keyword names and defaults.
-
-    Raises:
-        InputError: If a parameter shapes nothing, or the function needs one that is not named.
-    """
+    """Return the study's space with what it does not name, also of a user's own function."""
     if study.model is None:
         return study.whole_space
     return complete(study.whole_space, study.heads, model_parameters=model_parameters)
@@ -55,9 +47,6 @@ def check_space(study: Study, prepared: Prepared) -> None:
     """Refuse what the data has no room for: batches, and blocks of the built-in model.
 
     That ``start_with`` lies in the space the study has checked itself.
-
-    Raises:
-        InputError: Naming the parameter.
     """
     problems = list(_batch_problems(study, prepared.data))
     if study.model is None:

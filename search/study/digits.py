@@ -45,7 +45,7 @@ def digits_study(storage: str, *, seed: int = 0, name: str | None = None) -> Stu
     """
     return Study(
         name=name or (NAME if seed == 0 else f"{NAME}-seed{seed}"),
-        data=Store(storage).child(DATA).uri,
+        data=data_in(storage),
         heads={"c_output": {"kind": "classification"}, "r_output": {"kind": "box"}},
         space=SPACE,
         budget={"trials": TRIALS, "epochs": EPOCHS},
@@ -54,9 +54,14 @@ def digits_study(storage: str, *, seed: int = 0, name: str | None = None) -> Stu
     )
 
 
+def data_in(storage: str) -> str:
+    """Return where the data set lies in a storage."""
+    return Store(storage).child(DATA).uri
+
+
 def is_digits(study: Study) -> bool:
     """Tell whether a study's data are the bundled digits in its own storage."""
-    return study.data == Store(study.storage).child(DATA).uri
+    return study.data == data_in(study.storage)
 
 
 def write_data(storage: str, notify: Callable[[str], None]) -> None:
@@ -77,5 +82,5 @@ def with_moved_data(study: Study) -> Study:
     store = Store(study.storage)
     is_gone = "://" not in study.data and not os.path.exists(study.data)
     if is_gone and study.data.endswith(f"/{DATA}") and store.exists(DATA):
-        return replace(study, data=store.child(DATA).uri)
+        return replace(study, data=data_in(study.storage))
     return study

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from search.errors import InputError
-from search.space.encoding import num_values
 from search.space.parameters import to_plain
 from search.space.space import SearchSpace
 from trainables.spec.parameters import DEPTH
@@ -46,7 +45,7 @@ class NamedSampler:
 
 def _infinite(space: SearchSpace) -> str | None:
     for name, kind in space.searched:
-        if num_values(kind) is None:
+        if kind.size is None:
             what = f"needs finitely many configs for 'grid', but {name} is {to_plain(kind)}"
             return f"{what}: give it a step or a choice, or use 'qmc'"
     return None

@@ -44,11 +44,7 @@ _VALIDATION = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much a study may spend.
-
-    Raises:
-        InputError: If a field is out of range.
-    """
+    """How much a study may spend."""
 
     trials: int = 24
     """Numbers handed out, the reference trial and failed ones included."""
@@ -77,11 +73,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one trial takes of a machine.
-
-    Raises:
-        InputError: If a field is out of range.
-    """
+    """What one trial takes of a machine."""
 
     cpu: int | Literal["auto"] = 1
     """Threads of a trial; ``auto``: as many as train most on a node, all its trials together."""
@@ -113,11 +105,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Which rows validate, where the data has no ``split`` column.
-
-    Raises:
-        InputError: If a field is out of range.
-    """
+    """Which rows validate, where the data has no ``split`` column."""
 
     share: float = 0.2
     seed: int = 0
@@ -153,11 +141,7 @@ class ValidationFields(TypedDict, total=False):
 
 
 def read_value(kind: type[Value], name: str, given: Any) -> Value:
-    """Return one of the values above from a mapping, or as it is.
-
-    Raises:
-        InputError: If a key is unknown or a value out of range.
-    """
+    """Return one of the values above from a mapping, or as it is."""
     if isinstance(given, kind):
         return given
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]

@@ -167,11 +167,7 @@ class MeasuredShares:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredShares":
-        """Return what ``to_dict`` was made from; what it does not know is passed over.
-
-        Raises:
-            InputError: If a field is missing or has another form.
-        """
+        """Return what ``to_dict`` was made from; what it does not know is passed over."""
         try:
             peaks = values["peaks"]
             return cls(
@@ -187,12 +183,7 @@ class MeasuredShares:
 
 
 def read_shares(store: Store) -> MeasuredShares | None:
-    """Return what was measured for a study; None if nothing was.
-
-    Raises:
-        DamagedRecord: If it is not what was written.
-        StorageError: If the storage refuses.
-    """
+    """Return what was measured for a study; None if nothing was."""
     try:
         data = store.get(SHARES)
     except FileNotFoundError:

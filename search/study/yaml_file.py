@@ -113,11 +113,7 @@ def said_storage(path: str | Path) -> str | None:
 
 
 def parse(text: str, where: str) -> tuple[Any, Lines]:
-    """Return the plain values of a YAML text, and where each key stands.
-
-    Raises:
-        InputError: If it is no YAML, or has a tag, an anchor, a key twice or too much depth.
-    """
+    """Return the plain values of a YAML text, and where each key stands."""
     try:
         loader = _Loader(text)
         loader.where = where

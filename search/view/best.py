@@ -10,6 +10,7 @@ from search.errors import NoCandidate
 from search.record.metrics import (
     BALANCED,
     HasFigures,
+    loss_words,
     metric_digits,
     metric_words,
     own_metric,
@@ -19,7 +20,7 @@ from search.record.metrics import (
 from search.results.points import Point
 from search.results.result import StudyResult
 from search.study.objective import HEADS
-from search.text import change, count, duration, number, quoted, short_path, value
+from search.text import count, duration, number, quoted, short_path, value
 from search.view.confirmation import confirmed_line
 from search.view.tables import (
     add_row,
@@ -38,15 +39,9 @@ SAME_ACCURACY = 0.01
 
 
 def print_end(console: Console, result: StudyResult, seconds: float | None = None) -> None:
-    """Print what a finished run found, where it lies and what to type next.
+    """Print what a finished run found in so many seconds, where it lies and what to type next.
 
-    Args:
-        console: Where to.
-        result: A study that has ended.
-        seconds: What the run took; None if the study had ended before.
-
-    Raises:
-        NoCandidate: If no trial gave a point.
+    Without seconds the study had ended before; raises `NoCandidate` if no trial gave a point.
     """
     took = ", ended before" if seconds is None else f" in {duration(seconds)}"
     say(console, f"{result.study.name}: {counts_text(result)}{took}", "bold")
@@ -133,7 +128,7 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
     for names in by_point.values():
         other = point.others[names[0]]
         here, there = (result.chooser.totals(one.losses) for one in (point, other))
-        totals = [_against(name, loss, here[name]) for name, loss in there.items()]
+        totals = [loss_words(name, loss, here[name]) for name, loss in there.items()]
         figures = ", ".join([point_words(other, point), *totals])
         reference = " (the reference)" if other.is_reference else ""
         lines.append(
@@ -141,11 +136,6 @@ def others_lines(result: StudyResult, point: Point) -> list[str]:
             f"instead, {figures}"
         )
     return [*lines, *([f"the same by {', '.join(same)}"] if same else [])]
-
-
-def _against(name: str, loss: float, here: float) -> str:
-    words = change(loss, here)
-    return f"{name} {number(loss)}" + (f" ({words})" if words else "")
 
 
 def _print_config(

@@ -87,8 +87,8 @@ def _rows(confirmed: Confirmation, candidate: Candidate) -> Iterator[tuple[str, 
 
     Of a head first its own metric, then its loss.
     """
-    again = _spreads(confirmed, (one.figures for one in candidate.trained))
-    test = _spreads(confirmed, (one.test for one in candidate.trained))
+    again = _spreads(confirmed, candidate.figures)
+    test = _spreads(confirmed, [one.test for one in candidate.repeats if one.test])
     for figure, in_study in _values(confirmed, candidate.point).items():
         yield (
             figure.label,
@@ -132,10 +132,8 @@ def _values(confirmed: Confirmation, figures: HasFigures) -> dict[_Figure, float
     return values | {_Figure(name): one for name, one in totals.items()}
 
 
-def _spreads(
-    confirmed: Confirmation, figures: Iterable[HasFigures | None]
-) -> dict[_Figure, Spread]:
-    found = [_values(confirmed, one) for one in figures if one is not None]
+def _spreads(confirmed: Confirmation, figures: Iterable[HasFigures]) -> dict[_Figure, Spread]:
+    found = [_values(confirmed, one) for one in figures]
     names = found[0] if found else ()
     return {name: spread_of([values[name] for values in found]) for name in names}
 

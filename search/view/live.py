@@ -13,7 +13,7 @@ from search.record.history import TrialRecord
 from search.record.metrics import point_words, short_words
 from search.results.chooser import Chooser
 from search.results.points import Point
-from search.results.progress import Progress, Running, TimeLeft, Tracker, Watcher
+from search.results.progress import Running, StudyProgress, TimeLeft, Tracker, Watcher
 from search.results.retrained import Training
 from search.study.configs import num_trials
 from search.study.objective import objective_of
@@ -41,12 +41,7 @@ def watcher_for(console: Console) -> "StudyWatcher":
 
 
 class StudyWatcher(Watcher, ABC):
-    """Tells a person how a study, or the training of its points again, goes on.
-
-    Args:
-        console: Where to.
-        clock: Seconds, monotonic.
-    """
+    """Tells a person how a study, or the training of its points again, goes on."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -71,7 +66,7 @@ class StudyWatcher(Watcher, ABC):
 
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Show the study, or what is trained again."""
-        self._story = story_of(study, prepared, conductor)
+        self._story = _story_of(study, prepared, conductor)
         self._open(self._story)
 
     def changed(self) -> None:
@@ -85,7 +80,7 @@ class StudyWatcher(Watcher, ABC):
     def _open(self, story: "Story") -> None: ...
 
     @abstractmethod
-    def _show(self, story: "Story", progress: Progress) -> None: ...
+    def _show(self, story: "Story", progress: StudyProgress) -> None: ...
 
 
 @final
@@ -104,7 +99,7 @@ class PlainWatcher(StudyWatcher):
         say(self._console, "starting the workers")
         self._last_summary = self._clock()
 
-    def _show(self, story: "Story", progress: Progress) -> None:
+    def _show(self, story: "Story", progress: StudyProgress) -> None:
         for trial, best in progress.just_ended:
             say(self._console, story.ended_line(trial, best, progress.reference))
         now = self._clock()
@@ -158,7 +153,7 @@ class LiveWatcher(StudyWatcher):
             self._view = replace(view, heads=story.heads, opening=story.opening)
         self.changed()
 
-    def _show(self, story: "Story", progress: Progress) -> None:
+    def _show(self, story: "Story", progress: StudyProgress) -> None:
         """Take a new picture; how a training ended is told above it, where it stays."""
         news = [
             story.ended_line(trial, best, progress.reference, is_short=True)
@@ -208,7 +203,7 @@ class Story:
         return f"{said}{'' if best.epoch == num else at}: {words}"
 
 
-def story_of(study: Study, prepared: Prepared, conductor: Running) -> Story:
+def _story_of(study: Study, prepared: Prepared, conductor: Running) -> Story:
     """Return what there is to tell of a study, or of its points that are trained again."""
     trainings = conductor.trainings
     baselines = {head.name: prepared.data.baselines[head.name] for head in study.heads}
@@ -252,7 +247,7 @@ def _training_line(training: Training, trial: TrialRecord) -> str:
     return f"{said} after {count(training.epoch, 'epoch')}: {words}"
 
 
-def _summary_line(progress: Progress, time_left: TimeLeft) -> str:
+def _summary_line(progress: StudyProgress, time_left: TimeLeft) -> str:
     """Return where the study stands, in one line."""
     states = ", ".join(f"{num} {state}" for state, num in progress.counts.items() if num)
     left = "" if time_left.left is None else f", about {duration(time_left.left)} left"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.record.metrics import metric_digits, own_metric
 from search.results.points import Point
-from search.results.progress import Progress, TimeLeft
+from search.results.progress import StudyProgress, TimeLeft
 from search.text import clean, count, duration, number
 from search.view.tables import (
     STATE_STYLES,
@@ -50,7 +50,7 @@ class View:
     """Whether points are trained again."""
     phases: tuple[tuple[str, float], ...] = ()
     """What was done before the first trial and after the last, and when each began."""
-    progress: Progress | None = None
+    progress: StudyProgress | None = None
     news: tuple[str, ...] = ()
     """How the last trials ended, newest last."""
 
@@ -58,19 +58,13 @@ class View:
         """Return the view in a new phase."""
         return replace(self, phases=(*self.phases, (what, now)))
 
-    def with_progress(self, progress: Progress, news: Sequence[str]) -> "View":
+    def with_progress(self, progress: StudyProgress, news: Sequence[str]) -> "View":
         """Return the view with a new picture."""
         return replace(self, progress=progress, news=(*self.news, *news)[-MOST_NEWS:])
 
 
 def render(view: View, width: int, now: float) -> RenderableType:
-    """Draw the panel.
-
-    Args:
-        view: What to show.
-        width: Columns of the terminal.
-        now: Seconds, on the clock of the phases.
-    """
+    """Draw the panel for a terminal of this width; ``now`` is on the clock of the phases."""
     width = min(width, MOST_WIDTH)
     parts: list[RenderableType] = []
     if view.opening:
@@ -96,7 +90,7 @@ def render(view: View, width: int, now: float) -> RenderableType:
     )
 
 
-def _progress(view: View, progress: Progress, width: int) -> list[RenderableType]:
+def _progress(view: View, progress: StudyProgress, width: int) -> list[RenderableType]:
     ended, left = progress.num_ended, view.time.left
     noun = "trainings" if view.is_confirming else "trials"
     time_left = "" if left is None else f"   about {duration(left)} left"
@@ -115,7 +109,7 @@ def _progress(view: View, progress: Progress, width: int) -> list[RenderableType
     return [line, states]
 
 
-def _front(progress: Progress, heads: tuple[str, ...], width: int) -> RenderableType:
+def _front(progress: StudyProgress, heads: tuple[str, ...], width: int) -> RenderableType:
     """Draw the points of the front, and the reference trial below.
 
     Each head takes its own metric and its loss; where there is room for all heads, the change of
@@ -145,7 +139,7 @@ def _front(progress: Progress, heads: tuple[str, ...], width: int) -> Renderable
     return table
 
 
-def _label(progress: Progress, head: str) -> str:
+def _label(progress: StudyProgress, head: str) -> str:
     """Return the name of a head's own metric; empty where none was recorded."""
     found = [own_metric(point.metrics, head) for point in progress.front]
     return next((metric[0].label for metric in found if metric), "")
@@ -167,7 +161,7 @@ def choose_rows(front: Sequence[Point], best: Point | None) -> list[Point]:
 
 
 def _cells(
-    point: Point, progress: Progress, heads: Sequence[str], *, has_change: bool
+    point: Point, progress: StudyProgress, heads: Sequence[str], *, has_change: bool
 ) -> Iterator[Text]:
     is_best = point == progress.best
     style = "bold" if is_best else ""

@@ -67,7 +67,7 @@ def figure_column(heading: str, **options: Any) -> TableColumn:
     return TableColumn(_heading(heading), justify="right", no_wrap=True, **options)
 
 
-def value_column(heading: str) -> TableColumn:
+def _value_column(heading: str) -> TableColumn:
     """Return a column of parameters' values, which may be long."""
     return TableColumn(_heading(heading), justify="right", overflow="fold")
 
@@ -86,14 +86,8 @@ def change_cell(loss: float, reference: float | None) -> Text:
 def config_table(
     heading: str, names: Iterable[str], configs: Sequence[tuple[str, Mapping[str, Any], str]]
 ) -> Table:
-    """Return a row per parameter and a column per config.
-
-    Args:
-        heading: Of the names.
-        names: Of the parameters.
-        configs: Of each column: heading, config and style.
-    """
-    table = new_table(text_column(heading), *(value_column(title) for title, _, _ in configs))
+    """Return a row per parameter and a column per config, each with its heading and style."""
+    table = new_table(text_column(heading), *(_value_column(title) for title, _, _ in configs))
     for name in names:
         values = [Text(value(given.get(name, "-")), style=style) for _, given, style in configs]
         add_row(table, name, *values)

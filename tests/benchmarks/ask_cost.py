@@ -114,10 +114,10 @@ def deciding(name: str, count: int) -> Callable[[int], None]:
     rng = np.random.default_rng(1)
     heads = [head.name for head in HEADS]
     scheduler = make_scheduler(name, baselines=dict.fromkeys(heads, 1.0), max_epochs=EPOCHS)
-    (rung, *_) = getattr(scheduler, "rungs", (STOPPED_AT,))
+    (rung, *_) = scheduler.rungs or (STOPPED_AT,)
     losses = rng.lognormal(-1.0, 0.5, size=(count + REPEATS + 1, len(heads)))
     for number, row in enumerate(losses[:count].tolist()):
-        scheduler.restore(number, rung, dict(zip(heads, row, strict=True)), "continue")
+        scheduler.restore(number, rung, dict(zip(heads, row, strict=True)))
 
     def decide(repeat: int) -> None:
         row = losses[count + repeat].tolist()

@@ -63,6 +63,7 @@ def instrument(parts: Parts) -> Iterator[None]:
     from ray.tune.execution.tune_controller import TuneController
 
     import search.cluster.session
+    import search.running.conductor
     import search.running.run
     from search.record.log import StudyLog
     from search.running.conductor import Conductor
@@ -85,14 +86,14 @@ def instrument(parts: Parts) -> Iterator[None]:
         (LocalFiles, "scan", "listing"),
         (Suggester, "put", "memory"),
         (Suggester, "suggest", "suggest"),
-        (search.running.run, "tidy", "tidy"),
+        (search.running.conductor, "tidy", "tidy"),
         (search.running.run, "tidy_all", "tidy all"),
         (search.running.run, "prepare", "prepare"),
         (search.running.run, "stored_study", "reading"),
         (search.running.run, "is_done", "reading"),
         (search.running.run, "read", "reading"),
         (search.running.run, "check_data", "checking data"),
-        (search.running.run, "find_place", "place"),
+        (search.running.run, "find_room", "room"),
         (search.cluster.session, "_init", "Ray's start"),
     ]
     main = threading.main_thread()

@@ -6,19 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.record.decisions import (
-    Asked,
-    Closed,
-    Decision,
-    Ended,
-    Opened,
-    Stopped,
-    decision_to_json,
-)
+from search.record.decisions import Asked, Closed, Decision, Ended, Opened, Stopped
 from search.record.epochs import BLOCK_SIZE
 from search.record.epochs import FOLDER as TRIALS
 from search.record.segments import FOLDER as LOG
-from search.record.segments import PACK_SIZE, pack_path
+from search.record.segments import PACK_SIZE, encode_pack, pack_path
 from search.study.study import Study
 from tests.benchmarks.noop_run import losses_of
 from trainables.storage.sealed import seal
@@ -59,12 +51,7 @@ def prefill(study: Study, trials: int) -> None:
     segments.append((Closed(reason="done"),))
     for first in range(0, len(segments), PACK_SIZE):
         chunk = segments[first : first + PACK_SIZE]
-        body = {
-            "generation": 1,
-            "first": first,
-            "segments": [[decision_to_json(d) for d in segment] for segment in chunk],
-        }
-        store.put(pack_path(1, first, first + len(chunk) - 1), seal("segment", body))
+        store.put(pack_path(1, first, first + len(chunk) - 1), encode_pack(1, first, chunk))
 
 
 def _leave_checkpoint(folder: Path, measured: Measurement) -> None:

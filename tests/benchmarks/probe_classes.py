@@ -11,21 +11,23 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search.running.extremes import candidates, size_of
+from search.running.extremes import candidates
 from search.running.probe import peaks_of
+from search.space.parameters import ends
+from search.study.configs import parse
 from search.study.prepared import Prepared, shared_settings
 from search.study.shares import CLASSES, Peaks, class_for
 from search.study.study import Study
 from tests.suggesting import suggest
 from trainables.data.request import DataInfo
 from trainables.probing.actor import Probe
-from trainables.spec.footprint import Footprint
+from trainables.spec.footprint import Footprint, footprint
 from trainables.spec.heads import HeadSpec
 
 STEPS = 8
@@ -54,6 +56,13 @@ def drawn(prepared: Prepared, number: int, seed: int) -> dict[str, Any]:
     asked = {"recorded": (), "num_heads": 2, "seed": seed, "number": number}
     found = suggest(name="random", space=prepared.space, **asked)
     return dict(found.config)
+
+
+def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> Footprint:
+    """Return the `footprint` of a config of the built-in model, at the space's largest batch."""
+    batch = int(ends(dict(prepared.space.parameters)["batch_size"])[1])
+    spec = parse(study, config, prepared.data)
+    return footprint(spec, batch_size=max(batch, spec.batch_size))
 
 
 def job(config: Any, steps: int | None) -> dict[str, Any]:

@@ -3,11 +3,8 @@
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +12,6 @@ import search.cluster.room
 import search.running.tune
 from search.errors import StorageError
 from search.record.reader import StudyReader
-from search.running.pool import Guard, ResultStopper
 from search.running.run import Silent, run
 from search.running.stored import is_done
 from tests import stub_run
@@ -149,41 +145,6 @@ def test_a_trials_end_and_the_next_trial_are_logged_at_the_same_moment(tmp_path)
     segments = [segment for _, segment in StudyReader(Store(study.folder)).segments.read()]
     kinds = [[decision.kind for decision in segment] for segment in segments]
     assert kinds == [["opened"], ["asked"], *[["ended", "asked"]] * 2, ["ended"], ["closed"]]
-
-
-class Watched:
-    """Takes note of the order in which things happen."""
-
-    def __init__(self, seen):
-        self.seen = seen
-
-    @contextmanager
-    def together(self):
-        yield
-        self.seen.append("durable")
-
-    def measured(self, number, attempt, step):
-        return True
-
-    def refill(self, trial_id):
-        return {"number": 1}
-
-    def hand(self, trial_id, request):
-        self.seen.append("handed")
-
-
-def test_nothing_is_told_or_handed_out_before_it_is_durable():
-    watched = Watched([])
-    watched.num_free, watched.is_short = 1, False
-    usage = SimpleNamespace(seen=lambda *_: None, ended=lambda *_: watched.seen.append("noted"))
-    told = partial(watched.seen.append, "told")
-    stopper = ResultStopper(watched, watched, bool, Guard(), told, usage, watched, None, None)
-    keys = ("number", "attempt", "epoch", "losses", "metrics", "failure", "is_out_of_memory")
-
-    has_ended = stopper("a", dict.fromkeys((*keys, "process", "began_at")))
-
-    assert not has_ended
-    assert watched.seen == ["durable", "noted", "told", "handed"]
 
 
 def test_what_goes_wrong_in_a_training_fails_its_trial_and_leaves_the_process_warm(tmp_path):

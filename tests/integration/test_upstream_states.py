@@ -49,8 +49,8 @@ class Heard:
         self.decided.append((number, epoch, dict(losses)))
         return self.scheduler.decide(number, epoch, losses)
 
-    def restore(self, number, epoch, losses, verdict):
-        self.scheduler.restore(number, epoch, losses, verdict)
+    def restore(self, number, epoch, losses):
+        self.scheduler.restore(number, epoch, losses)
 
 
 class Two(Bench):

@@ -177,7 +177,7 @@ def test_our_searcher_never_leaves_the_number_of_pending_trials_to_tune():
 
     from search.running.tune import MOST_AT_ONCE, _tune_config
 
-    told = _tune_config(searcher_of(), None).max_concurrent_trials
+    told = _tune_config(None).max_concurrent_trials
     limited = ConcurrencyLimiter(searcher_of(), max_concurrent=told)  # as Tune wraps it
 
     assert _get_max_pending_trials(SearchGenerator(searcher_of())) == 1
@@ -292,8 +292,7 @@ def test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written(tmp_
     from ray.exceptions import RayTaskError
     from ray.tune import ResultGrid
 
-    from search.running.attempts import errors_kept_from_files
-    from search.running.tune import staging_in
+    from search.running.tune import errors_kept_from_files, staging_in
 
     mark, error = tmp_path / "mark", RayTaskError("train", "Traceback", ValueError("x"))
     keeping = errors_kept_from_files(lambda *given: None) if is_kept else nullcontext()

@@ -31,9 +31,6 @@ def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
 
     Only proportions count: how much a process really takes for a byte of each is measured with a
     few models, and what lies between them follows (`search.study.shares`).
-
-    Raises:
-        TypeError: If it is a user's own model, of which nothing is known before it is built.
     """
     if not isinstance(spec.model, ModelSpec):
         raise TypeError(f"footprint needs the built-in model, got {spec.model.target!r}")

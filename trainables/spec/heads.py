@@ -46,11 +46,7 @@ def _units_rule(kind: HeadKind) -> Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSpec:
-    """One named output of the model and how its error is measured.
-
-    Raises:
-        InputError: If a field is outside what its description allows.
-    """
+    """One named output of the model and how its error is measured."""
 
     name: str
     """Output layer, label column, loss key and log prefix: ``val_<name>_loss`` is its loss."""
@@ -99,11 +95,7 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredHead:
-    """A head as the user declares it, before the data told its number of units.
-
-    Raises:
-        InputError: If a field is outside what its description allows.
-    """
+    """A head as the user declares it, before the data told its number of units."""
 
     name: str
     """As in `HeadSpec`."""

@@ -65,9 +65,7 @@ class PlacedError(InputError):
 class Problems:
     """Collects what is wrong, to be told all at once.
 
-    Args:
-        where: What all of it concerns, where nothing has a path.
-        place: Returns in words where a row of a data set lies.
+    ``where`` names what all of it concerns, where nothing has a path; ``place`` a row of it.
     """
 
     def __init__(self, where: str = "", place: Callable[[int], str] = str) -> None:
@@ -92,10 +90,7 @@ class Problems:
     def note_rows(self, rule: str, rows: Any, received: Callable[[int], str]) -> None:
         """Note one problem of several rows of a data set: the first few, and how many.
 
-        Args:
-            rule: Who needs what, without a full stop.
-            rows: Counted from 0, ``(rows,)``; nothing is noted if there are none.
-            received: Returns words for what stands in a row.
+        ``rows`` is ``(rows,)``, counted from 0; nothing is noted of none.
         """
         if len(rows):
             told = "; ".join(

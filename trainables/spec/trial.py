@@ -41,11 +41,7 @@ class ConvBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """The functional model: convolution blocks shared by one dense branch per head.
-
-    Raises:
-        InputError: If a block would leave no pixel.
-    """
+    """The functional model: convolution blocks shared by one dense branch per head."""
 
     image_shape: tuple[int, int, int]
     """Height, width, channels."""

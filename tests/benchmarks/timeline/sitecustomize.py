@@ -24,11 +24,11 @@ CALLS = {
     "search.running.run": [
         "check_data",
         "write_study",
-        "find_place",
+        "find_room",
         "check_reach",
         "prepare",
         "warm_start",
-        "train_all",
+        "Run.go",
     ],
     "search.running.prepare": ["run_task"],
     "search.running.tune": ["fit"],

@@ -7,9 +7,9 @@ import pytest
 
 from search.cli import job as cluster_job
 from search.cli.answer import answer
-from search.cli.main import main, make_parser
+from search.cli.main import _make_parser, main
 from search.errors import InputError
-from search.remote.questions import CommandOutput, StudyStatus, error_of, from_log
+from search.remote.questions import CommandOutput, StudyStatus, _error_of, _from_log
 from search.results.load import load
 from tests.finished_study import write_study
 from tests.processes import wait_until
@@ -27,13 +27,13 @@ def ask(what, storage="", **options):
     """Return the value that is answered; raise the error."""
     told = answer({"what": what, "storage": storage, "options": options})
     if "error" in told:
-        raise error_of(told["error"])
+        raise _error_of(told["error"])
     return told["value"]
 
 
 def run(*argv, storage="", columns=None):
     """Have a command run that was parsed here, as a client sends it."""
-    args = vars(make_parser().parse_args(argv))
+    args = vars(_make_parser().parse_args(argv))
     name = args.pop("command").name
     return ask("command", storage, name=name, arguments=args, columns=columns)
 
@@ -159,6 +159,6 @@ def test_a_question_is_answered_in_the_log(what, options, holds, storage, capsys
 
     assert cluster_job.main(["ask", "q7", asked]) == 0
 
-    told = from_log(capsys.readouterr().out, "q7")
+    told = _from_log(capsys.readouterr().out, "q7")
     assert told is not None
     assert holds(told)

@@ -39,10 +39,6 @@ class FakeClient:
         self.asked.append(("submit", study, storage))
         return submitted(study.name, storage or "")
 
-    def submit_digits(self, **given):
-        self.asked.append(("digits", given))
-        return submitted("digits", "")
-
     def resume(self, name, **budget):
         self.asked.append(("resume", name, budget))
         return submitted(name, "")

@@ -101,8 +101,7 @@ def process():
 
 
 def shown():
-    pairs = ray_address._processes()
-    return {address for words, users in pairs for address in ray_address._shown(words, users)}
+    return {ray_address._shown(words, users) for words, users in ray_address._processes()}
 
 
 def is_shown_the_token(pid):

@@ -6,7 +6,7 @@ import pytest
 
 from search.cluster.autoscaler import Growth, NodeType
 from search.cluster.nodes import Node
-from search.cluster.room import SAY_AFTER_SECONDS, Room, Waiting, needs
+from search.cluster.room import SAY_AFTER_SECONDS, Room, needs
 from search.cluster.watch import Sight
 from search.errors import NoRoom
 from search.study.settings import Resources
@@ -24,8 +24,20 @@ WORKER = node("worker", **GPU_NODE)
 GROWTH = Growth(types=(NodeType(name="gpu", resources=GPU_NODE, most=4),), most_workers=4)
 
 
-def room_of(*nodes, resources=HALF, growth=GROWTH, **sight):
-    return Room(resources, growth, SimpleNamespace(sight=Sight(nodes=nodes, **sight)))
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def waiting(*nodes, resources=HALF, growth=GROWTH, **sight):
+    """Return a room, what is said of it, and its clock."""
+    said, clock = [], Clock()
+    watch = SimpleNamespace(sight=Sight(nodes=nodes, **sight))
+    return Room(resources, growth, watch, said.append, clock), said, clock
 
 
 @pytest.mark.parametrize(
@@ -39,33 +51,21 @@ def room_of(*nodes, resources=HALF, growth=GROWTH, **sight):
     ],
 )
 def test_there_is_room_on_what_is_there_and_what_may_come(nodes, resources, growth, expected):
-    assert room_of(*nodes, resources=resources, growth=growth).trials() == expected
+    room, *_ = waiting(*nodes, resources=resources, growth=growth)
+
+    assert room.num_trials() == expected
 
 
 def test_the_room_follows_the_nodes_that_come_and_go():
     watch = SimpleNamespace(sight=Sight(nodes=(HEAD, WORKER)))
-    room = Room(HALF, Growth(), watch)
-    first = room.trials()
+    room = Room(HALF, Growth(), watch, str)
+    first = room.num_trials()
 
     watch.sight = Sight(nodes=(HEAD, WORKER, node("by_hand", **GPU_NODE)))
-    more = room.trials()
+    more = room.num_trials()
     watch.sight = Sight(nodes=watch.sight.nodes, leaving=frozenset({"by_hand"}))
 
-    assert (first, more, room.trials()) == (2, 4, 2)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def waiting(room, resources=HALF):
-    said, clock = [], Clock()
-    return Waiting(resources, room, said.append, clock), said, clock
+    assert (first, more, room.num_trials()) == (2, 4, 2)
 
 
 def look_for(wait, clock, seconds, num_placed=0):
@@ -76,7 +76,7 @@ def look_for(wait, clock, seconds, num_placed=0):
 
 
 def test_a_short_wait_is_not_worth_a_word():
-    wait, said, clock = waiting(room_of(HEAD))
+    wait, said, clock = waiting(HEAD)
 
     look_for(wait, clock, SAY_AFTER_SECONDS)
 
@@ -84,7 +84,7 @@ def test_a_short_wait_is_not_worth_a_word():
 
 
 def test_what_is_waited_for_is_said_once():
-    wait, said, clock = waiting(room_of(HEAD))
+    wait, said, clock = waiting(HEAD)
 
     look_for(wait, clock, 60)
 
@@ -92,7 +92,7 @@ def test_what_is_waited_for_is_said_once():
 
 
 def test_after_the_minutes_that_the_study_waits_it_ends_with_its_reason():
-    wait, _, clock = waiting(room_of(HEAD, growth=Growth()))
+    wait, _, clock = waiting(HEAD, growth=Growth())
     look_for(wait, clock, 600)
 
     with pytest.raises(NoRoom, match=r"come within 10 minutes .*cannot grow by itself.* resume"):
@@ -100,7 +100,7 @@ def test_after_the_minutes_that_the_study_waits_it_ends_with_its_reason():
 
 
 def test_a_trial_that_has_a_place_begins_the_time_anew():
-    wait, said, clock = waiting(room_of(HEAD))
+    wait, said, clock = waiting(HEAD)
 
     look_for(wait, clock, 500)
     look_for(wait, clock, 1, num_placed=1)
@@ -110,8 +110,8 @@ def test_a_trial_that_has_a_place_begins_the_time_anew():
 
 
 def test_a_study_waits_without_end_while_others_use_what_it_needs():
-    room = room_of(HEAD, WORKER, free={"worker": {"CPU": 3.0, "GPU": 0.25}})
-    wait, said, clock = waiting(room)
+    free = {"worker": {"CPU": 3.0, "GPU": 0.25}}
+    wait, said, clock = waiting(HEAD, WORKER, free=free)
 
     look_for(wait, clock, 6000)
 
@@ -119,7 +119,7 @@ def test_a_study_waits_without_end_while_others_use_what_it_needs():
 
 
 def test_a_node_that_is_free_and_not_given_is_not_called_used_by_others():
-    room = room_of(HEAD, WORKER, free={"worker": GPU_NODE})
+    room, *_ = waiting(HEAD, WORKER, free={"worker": GPU_NODE})
 
     assert not room.is_kept_by_others()
 

@@ -1,7 +1,6 @@
 import io
 import json
 from argparse import Namespace
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -86,35 +85,33 @@ def test_what_ray_prints_meanwhile_does_not_get_into_the_object(monkeypatch, cap
     assert "(raylet)" in said.err
 
 
+class FarCluster:
+    """Stands for the client of a cluster, whose answer the test gives."""
+
+    address = "http://127.0.0.1:1"
+    asked = answer = error = None
+
+    def __enter__(self):
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def relay(self, *asked):
+        self.asked = asked
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
 @pytest.fixture(name="far")
 def far_cluster(monkeypatch):
-    """Let a cluster be reached whose answer the test gives."""
+    client = FarCluster()
     here = ClusterFacts(machines=[Machine(told=node_facts("here"))], ray_folders=[("/tmp", None)])
     monkeypatch.setattr(doctor, "_machine_facts", lambda *_, **__: here)
-    client = SimpleNamespace(
-        address="http://127.0.0.1:1", __enter__=None, asked=None, answer=None, error=None
-    )
-
-    class Client:
-        address = "http://127.0.0.1:1"
-
-        def __init__(self, address):
-            if isinstance(client.error, Exception):
-                raise client.error
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def relay(self, command, arguments):
-            client.asked = command, arguments
-            if isinstance(client.answer, Exception):
-                raise client.answer
-            return client.answer
-
-    monkeypatch.setattr("search.remote.client.Client", Client)
+    monkeypatch.setattr("search.remote.client.Client", lambda address: client)
     return client
 
 

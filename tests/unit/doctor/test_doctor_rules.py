@@ -215,6 +215,17 @@ def test_ports_are_told_of_beside_what_is_wrong_with_them():
     )
 
 
+def test_every_check_is_told_of_where_no_machine_answers():
+    gone = Silence(reason="late", is_gone=True)
+    silent = [replace(one, told=None, silence=gone) for one in healthy().machines]
+
+    findings = judged(replace(healthy(), machines=silent))
+
+    assert findings.keys() == judged(healthy()).keys()
+    assert [found.check for found in findings.values() if found.state == "FAIL"] == ["nodes"]
+    assert findings["versions"].seen == "nothing to compare"
+
+
 def test_a_storage_is_judged_for_one_machine_too():
     (found,) = judge([STORAGE], replace(healthy(), machines=healthy().machines[:1]))
 

@@ -11,6 +11,7 @@ from search.running import prepare as precision
 from trainables.probing.precision import Blocks, are_within_noise, fast_precision
 from trainables.spec.heads import HeadSpec
 from trainables.spec.parameters import reference_config
+from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
 
 HEADS = (
@@ -18,12 +19,7 @@ HEADS = (
     HeadSpec(name="r_output", kind="box", units=4),
     HeadSpec(name="sizes", kind="regression", units=6),
 )
-SETTINGS = {
-    "image_shape": [16, 16, 1],
-    "heads": [head.to_dict() for head in HEADS],
-    "model": None,
-    "module_folder": None,
-}
+SETTINGS = StudySettings(study="s", storage="s", image_shape=(16, 16, 1), heads=HEADS)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from search.remote.client import Client
 from search.remote.jobs import Job
 from search.remote.questions import KIND
 from search.remote.submit import StudyJobs
+from search.study.digits import digits_study
 from tests.finished_study import write_study
 
 META = {KIND: "study", "name": "digits", "storage": ""}
@@ -81,6 +82,15 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
     assert told == [("model", "s3://bucket/studies", "digits")]
 
 
+def test_the_digits_are_sent_without_their_data(told, monkeypatch):
+    sent = []
+    monkeypatch.setattr(StudyJobs, "send", lambda self, request, *_: sent.append(request))
+
+    Client().submit(digits_study("studies"))
+
+    assert (sent[0].study["data"], sent[0].storage) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
@@ -88,10 +98,10 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
         pytest.param(lambda c: c.submit(5), "the path of a study file or a mapping", id="what"),
         pytest.param(lambda c: c.resume(5), "study on a cluster needs the name", id="number"),
         pytest.param(lambda c: c.best("../x"), "study on a cluster needs the name", id="relative"),
-        pytest.param(lambda c: c.submit_digits(trials="5"), "trials", id="trials"),
-        pytest.param(lambda c: c.submit_digits(concurrent=0), "concurrent", id="concurrent"),
         pytest.param(
-            lambda c: c.submit_digits(storage="mine"), "storage needs a URI or", id="storage"
+            lambda c: c.submit(digits_study("x"), storage="mine"),
+            "storage needs a URI or",
+            id="storage",
         ),
         pytest.param(
             lambda c: c.best("x", exponents=object()), "needs plain values, got", id="policy"

@@ -6,7 +6,7 @@ import pytest
 
 from search.errors import InputError, Unreachable
 from search.remote import connection
-from search.remote.connection import Connection, Tunnel
+from search.remote.connection import Connection, _Tunnel
 from tests.processes import is_alive, wait_until
 
 VERSION = {"ray_version": "2.60.0"}
@@ -72,7 +72,7 @@ def test_a_tunnel_that_leads_nowhere_says_what_its_program_said(file, monkeypatc
     monkeypatch.setattr(connection, "RAY", (sys.executable, "-c", program))
 
     with pytest.raises(Unreachable, match=r"is it up \(`ray up .*it said: ssh: no route") as told:
-        Tunnel(file).open()
+        _Tunnel(file).open()
     assert "Traceback" not in str(told.value)
 
 
@@ -83,7 +83,7 @@ def test_a_tunnel_that_hangs_is_given_up_and_ended(file, monkeypatch):
     monkeypatch.setattr(connection, "OPEN_SECONDS", 1.0)
 
     with pytest.raises(Unreachable, match="nothing answered within 1 s; it said nothing"):
-        Tunnel(file).open()
+        _Tunnel(file).open()
 
     wait_until(lambda: not any(is_alive(pid) for pid in pids(file)), 30)
 

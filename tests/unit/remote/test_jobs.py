@@ -7,7 +7,7 @@ import pytest
 
 from search.errors import ClusterError, InputError, TokenRefused, Unreachable
 from search.remote import connection
-from search.remote.connection import Connection, dashboard_url
+from search.remote.connection import Connection, _dashboard_url
 from search.remote.jobs import JobsApi
 
 JOB = {"submission_id": "j1", "status": "RUNNING", "message": "m", "start_time": 5000}
@@ -70,7 +70,7 @@ def dashboard(tmp_path, monkeypatch):
     ],
 )
 def test_an_address_is_told_in_one_form(given, address):
-    assert dashboard_url(given, has_token=True) == address
+    assert _dashboard_url(given, has_token=True) == address
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_an_address_is_told_in_one_form(given, address):
 )
 def test_what_is_no_address_is_refused(given):
     with pytest.raises(InputError, match="the address of a cluster needs http://host:port"):
-        dashboard_url(given, has_token=False)
+        _dashboard_url(given, has_token=False)
 
 
 def test_a_token_is_never_sent_in_clear_to_another_machine():
     with pytest.raises(InputError, match="with a token needs https or an SSH tunnel"):
-        dashboard_url("http://10.0.0.5:8265", has_token=True)
+        _dashboard_url("http://10.0.0.5:8265", has_token=True)
 
     plain = "http://10.0.0.5:8265"
-    assert dashboard_url(plain, has_token=False) == plain
+    assert _dashboard_url(plain, has_token=False) == plain
 
 
 def test_jobs_are_read_and_sent_with_the_token(dashboard, monkeypatch):

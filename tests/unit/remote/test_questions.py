@@ -13,9 +13,9 @@ from search.errors import (
 )
 from search.remote.questions import (
     MARK,
-    error_of,
+    _error_of,
+    _from_log,
     error_to_plain,
-    from_log,
     to_log,
 )
 from search.results.load import load
@@ -28,15 +28,15 @@ ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}
 def test_an_answer_is_found_among_all_that_others_print():
     log = f"Runtime env is set up\n{to_log(ANSWER, 'q1')}WARNING of someone\n"
 
-    assert from_log(log, "q1") == ANSWER
+    assert _from_log(log, "q1") == ANSWER
     assert log.isascii()
 
 
 def test_only_who_knows_the_question_can_answer_it():
     forged = to_log({"status": 0, "out": "forged", "err": ""}, "guess")
 
-    assert from_log(forged + to_log(ANSWER, "q1"), "q1") == ANSWER
-    assert from_log(forged, "q1") is None
+    assert _from_log(forged + to_log(ANSWER, "q1"), "q1") == ANSWER
+    assert _from_log(forged, "q1") is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_only_who_knows_the_question_can_answer_it():
     ],
 )
 def test_what_is_no_whole_answer_is_none(log):
-    assert from_log(log, "q1") is None
+    assert _from_log(log, "q1") is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_is_no_whole_answer_is_none(log):
     ],
 )
 def test_an_error_arrives_as_what_it_is(error, kind):
-    arrived = error_of(error_to_plain(error))
+    arrived = _error_of(error_to_plain(error))
 
     assert type(arrived) is kind
     assert str(arrived) == "m"
@@ -76,6 +76,6 @@ def test_a_point_arrives_whole(tmp_path):
     best = load(str(tmp_path / "digits")).best()
     assert best.others
 
-    arrived = from_log(to_log({"value": best}, "q1"), "q1")
+    arrived = _from_log(to_log({"value": best}, "q1"), "q1")
 
     assert msgspec.convert(arrived["value"], Point) == best

@@ -3,12 +3,13 @@ import pytest
 from search.errors import InputError
 from search.remote.request import (
     JobRequest,
-    check_name,
+    _check_name,
     check_places,
     folder_here,
     storage_here,
     storage_there,
 )
+from search.study.digits import digits_study
 from search.study.study import Study
 from tests.finished_study import write_study
 
@@ -16,7 +17,7 @@ HEADS = {"c_output": {"kind": "classification"}}
 
 
 def request(**changes):
-    return JobRequest(**{"name": "parts", "changes": {}, "version": "1", **changes})
+    return JobRequest(**{"name": "parts", "version": "1", **changes})
 
 
 def make_study(**changes):
@@ -29,21 +30,18 @@ def nodes_storage(monkeypatch):
 
 
 def test_a_study_arrives_as_it_was_sent_but_for_its_places(tmp_path):
-    study = make_study(seed=3, model="net:build", module_folder="/laptop")
+    budget, resources = {"trials": 5}, {"concurrent": 2}
+    study = make_study(seed=3, model="net:build", budget=budget, resources=resources)
     values = {**study.to_dict(), "storage": "", "module_folder": None}
     file = tmp_path / "study.json"
-    file.write_text(request(study=values, changes={"trials": 5, "concurrent": 2}).to_json())
+    file.write_text(request(study=values).to_json())
 
     arrived = JobRequest.read(file).study_here()
 
     assert arrived.storage == "s3://bucket/studies"
     assert arrived.module_folder == "job://own-code"
-    assert (arrived.budget.trials, arrived.resources.concurrent) == (5, 2)
-    changed = {"storage", "module_folder", "budget", "resources"}
-    sent, came = study.to_dict(), arrived.to_dict()
-    assert {key: came[key] for key in came if key not in changed} == {
-        key: sent[key] for key in sent if key not in changed
-    }
+    places = {"storage": study.storage, "module_folder": study.module_folder}
+    assert {**arrived.to_dict(), **places} == study.to_dict()
 
 
 def test_a_storage_that_was_said_is_taken_as_it_is():
@@ -57,19 +55,19 @@ def test_modules_of_a_stored_study_come_from_the_job_whatever_its_record_says(tm
     record = tmp_path / "digits" / "study.json"
     assert '"module_folder"' in record.read_text()
 
-    study = request(name="digits", storage=str(tmp_path)).study_here()
+    study = request(name="digits", storage=str(tmp_path), trials=9).study_here()
 
+    assert study.budget.trials == 9
     assert (study.name, study.folder) == ("digits", str(tmp_path / "digits"))
     assert study.module_folder == (None if study.model is None else "job://own-code")
 
 
 def test_the_digits_are_made_where_the_studies_lie():
-    changes = {"seed": 2, "trials": 3}
+    values = {**digits_study("studies", seed=2, name="d").to_dict(), "data": ""}
 
-    study = request(name="d", is_digits=True, storage="/mnt", changes=changes).study_here()
+    study = request(study=values, storage="/mnt").study_here()
 
-    assert study.data == "/mnt/.data/digits-5000-32-0.parquet"
-    assert (study.name, study.seed, study.budget.trials) == ("d", 2, 3)
+    assert study == digits_study("/mnt", seed=2, name="d")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": "a", "wrong": 1}'])
@@ -111,7 +109,7 @@ def test_a_study_is_found_by_its_name_or_its_place(said, name, folder):
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "--policy"])
 def test_what_is_no_name_is_refused(name):
     with pytest.raises(InputError, match="needs the name of a study"):
-        check_name(name)
+        _check_name(name)
 
 
 @pytest.mark.parametrize(

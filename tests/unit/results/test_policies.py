@@ -97,23 +97,6 @@ def test_a_loss_at_its_baseline_is_not_worse_than_it_in_any_unit():
     assert pick("head", [[0.1 * 3, 0.5], [0.1, 0.6]], {"c": 0.3, "r": 1.0}, head="r") == 0
 
 
-@settings(deadline=None)
-@given(
-    losses=st.integers(1, 8).flatmap(
-        lambda n: arrays(
-            np.float64, (n, 2), elements=st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.7, 1, 2])
-        )
-    ),
-    units=st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)),
-    policy=st.sampled_from(list(POLICIES)),
-)
-def test_no_policy_changes_its_mind_with_the_unit_of_a_head(losses, units, policy):
-    baselines = {"c": 0.8, "r": 0.9}
-    scaled = {"c": 0.8 * units[0], "r": 0.9 * units[1]}
-
-    assert pick(policy, losses * np.array(units), scaled) == pick(policy, losses, baselines)
-
-
 @st.composite
 def several_heads(draw):
     """Draw losses of one to four heads, near ties among them, and the baselines."""

@@ -6,7 +6,7 @@ import pytest
 
 from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
-from search.running.attempts import Loss
+from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.study.objective import every_head, weighted_total
 from tests import stub_run
@@ -26,8 +26,8 @@ class StopAt:
         self.asked.append((number, epoch))
         return "stop" if (number, epoch) in self.stops else "continue"
 
-    def restore(self, number, epoch, losses, verdict):
-        self.restored.append((number, epoch, verdict))
+    def restore(self, number, epoch, losses):
+        self.restored.append((number, epoch))
 
 
 @pytest.fixture(name="bench")
@@ -134,7 +134,7 @@ def test_a_stop_that_was_logged_holds_although_nobody_heard_of_it(bench):
     scheduler = StopAt()
     bench.conduct(scheduler)
     assert bench.states == ["stopped"]
-    assert scheduler.restored == [(0, 1, "continue"), (0, 2, "stop")]
+    assert scheduler.restored == [(0, 1), (0, 2)]
     assert bench.ask().number == 1
 
 
@@ -233,14 +233,15 @@ def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench)
     assert bench.ask().number == 1
 
 
-def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench):
+def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench, monkeypatch):
     conductor = bench.conduct()
     envelope = bench.ask()
     actor = bench.actor(envelope)
     for _ in range(3):
         conductor.measured(0, 1, actor.step())
     tidied = []
-    conductor._tidy = lambda trial: tidied.append((trial.number, trial.state))
+    tidy = "search.running.conductor.tidy"
+    monkeypatch.setattr(tidy, lambda store, by, trial: tidied.append((trial.number, trial.state)))
 
     assert bench.states == ["complete"]
     assert tidied == []
@@ -284,7 +285,7 @@ def test_what_a_lost_attempt_measured_unseen_is_decided_before_another_is_made(b
     for _ in range(3):
         actor.step()
 
-    bench.conductor.lost(0, 1, Loss.ACTOR)
+    bench.conductor.lost(0, 1, AttemptEnd())
 
     assert bench.states == ["complete"]
     assert [one.kind for one in bench.decisions[1:]] == ["asked", "released", "ended"]
@@ -293,10 +294,10 @@ def test_what_a_lost_attempt_measured_unseen_is_decided_before_another_is_made(b
 @pytest.mark.parametrize(
     ("loss", "cause", "charged"),
     [
-        pytest.param(Loss.ACTOR, "lost", True, id="actor"),
-        pytest.param(Loss.MEMORY, "memory", True, id="memory"),
-        pytest.param(Loss.NODE, "node", False, id="node"),
-        pytest.param(Loss.PREEMPTED, "preempted", False, id="preempted"),
+        pytest.param(AttemptEnd(), "lost", True, id="actor"),
+        pytest.param(AttemptEnd(how="memory"), "memory", True, id="memory"),
+        pytest.param(AttemptEnd(how="node"), "node", False, id="node"),
+        pytest.param(AttemptEnd(how="preempted"), "preempted", False, id="preempted"),
     ],
 )
 def test_a_lost_attempt_is_made_again_from_its_checkpoint_and_charged_once(
@@ -322,9 +323,9 @@ def test_a_lost_attempt_is_made_again_from_its_checkpoint_and_charged_once(
 def test_a_process_that_was_renewed_is_not_charged_however_often(bench):
     bench.conduct()
     for attempt in range(1, 30):
-        bench.recycled.add((0, attempt))
+        bench.store.put(f"recycled/000001-000000-{attempt:03d}", b"")  # as its process says
         assert bench.ask().attempt == attempt
-        bench.conductor.lost(0, attempt, Loss.ACTOR)
+        bench.conductor.lost(0, attempt, AttemptEnd())
 
     trial = bench.trials[0]
     assert (trial.state, trial.charged_failures, trial.node_losses) == ("running", 0, 0)
@@ -334,16 +335,19 @@ def test_a_process_that_was_renewed_is_not_charged_however_often(bench):
     ("loss", "times", "reason"),
     [
         pytest.param(
-            Loss.ACTOR, 3, "given up after 3 lost attempts: its process died (3x)", id="process"
+            AttemptEnd(), 3, "given up after 3 lost attempts: its process died (3x)", id="process"
         ),
         pytest.param(
-            Loss.MEMORY,
+            AttemptEnd(how="memory"),
             3,
             "given up after 3 lost attempts: its node ran out of memory (3x)",
             id="memory",
         ),
         pytest.param(
-            Loss.NODE, 20, "given up after 20 lost attempts: its node died (20x)", id="node"
+            AttemptEnd(how="node"),
+            20,
+            "given up after 20 lost attempts: its node died (20x)",
+            id="node",
         ),
     ],
 )
@@ -363,7 +367,7 @@ def test_the_reason_of_a_trial_that_is_given_up_says_what_was_raised(bench):
     bench.conduct()
     for attempt in (1, 2, 3):
         bench.ask()
-        bench.conductor.lost(0, attempt, Loss.ACTOR, "OSError: no such device")
+        bench.conductor.lost(0, attempt, AttemptEnd(detail="OSError: no such device"))
 
     assert bench.trials[0].reason.endswith("; the last raised OSError: no such device")
 
@@ -375,7 +379,7 @@ def test_a_failing_storage_ends_the_study_and_not_the_trial(bench):
     with pytest.raises(
         StorageError, match="trial 0 cannot go on with what the storage does: no room; once"
     ):
-        bench.conductor.lost(0, 1, Loss.STORAGE, "no room")
+        bench.conductor.lost(0, 1, AttemptEnd(how="storage", detail="no room"))
 
     assert bench.states == ["running"]
 
@@ -387,7 +391,11 @@ def test_a_node_that_can_train_nothing_ends_the_study_and_not_the_trial(bench):
     with pytest.raises(
         UnfitNode, match=r"no GPU on node gpu-1; nothing is lost: `twohead resume`"
     ):
-        bench.conductor.lost(envelope.number, envelope.attempt, Loss.UNFIT, "no GPU on node gpu-1")
+        bench.conductor.lost(
+            envelope.number,
+            envelope.attempt,
+            AttemptEnd(how="unfit", detail="no GPU on node gpu-1"),
+        )
     bench.conduct()
     bench.finish()
 
@@ -411,7 +419,7 @@ def test_a_failed_trial_keeps_what_it_measured_and_is_never_tried_again(bench):
 def test_a_trial_that_cannot_be_built_again_keeps_what_it_measured(bench):
     bench.conduct(epochs=5)
     bench.train(bench.ask(), epochs=2)
-    bench.conductor.lost(0, 1, Loss.NODE)
+    bench.conductor.lost(0, 1, AttemptEnd(how="node"))
     fault(bench, 0, kind="raise", at="open")
 
     bench.train(bench.ask())
@@ -423,7 +431,7 @@ def test_results_of_an_attempt_that_was_given_up_change_nothing(bench):
     bench.conduct()
     old = bench.ask()
     bench.train(old, epochs=1)
-    bench.conductor.lost(0, 1, Loss.NODE)
+    bench.conductor.lost(0, 1, AttemptEnd(how="node"))
     bench.ask()
     before = bench.decisions
 
@@ -439,7 +447,7 @@ def test_an_epoch_that_is_trained_again_is_decided_once(bench):
     scheduler = StopAt()
     bench.conduct(scheduler, epochs=4)
     bench.train(bench.ask(), epochs=2)
-    bench.conductor.lost(0, 1, Loss.ACTOR)
+    bench.conductor.lost(0, 1, AttemptEnd())
     bench.store.delete("checkpoints")
 
     assert bench.train(bench.ask())
@@ -531,7 +539,7 @@ def test_attempts_lost_under_several_drivers_are_counted_together(bench):
     for attempt in (1, 2, 3):
         bench.conduct()
         assert bench.ask().attempt == 2 * attempt - 1
-        bench.conductor.lost(0, 2 * attempt - 1, Loss.ACTOR)
+        bench.conductor.lost(0, 2 * attempt - 1, AttemptEnd())
         if attempt < 3:
             bench.ask()
 
@@ -574,14 +582,16 @@ class Listener:
         self.heard.append((number, epoch, dict(losses)))
         return "continue"
 
-    def restore(self, number, epoch, losses, verdict):
+    def restore(self, number, epoch, losses):
         self.heard.append((number, epoch, dict(losses)))
 
 
 @pytest.mark.parametrize(
     ("objective", "names"),
     [
-        pytest.param(None, ("c_output", "r_output"), id="every_head"),
+        pytest.param(
+            every_head(["c_output", "r_output"]), ("c_output", "r_output"), id="every_head"
+        ),
         pytest.param(every_head(["r_output"]), ("r_output",), id="one_head"),
         pytest.param(weighted_total({"c_output": 1.0, "r_output": 3.0}), ("total",), id="total"),
     ],
@@ -601,9 +611,10 @@ def test_scheduler_and_sampler_are_given_the_objective_and_every_head_is_recorde
     bench.conduct(listener, trials=2, epochs=2, objective=objective)
 
     measured = [(t.number, m.epoch, m.losses) for t in bench.trials for m in t.measurements]
-    whole = objective or every_head(["c_output", "r_output"])
     assert [values.keys() for _, _, values in heard] == [set(names)] * 4
-    assert heard == [(number, epoch, whole.values(losses)) for number, epoch, losses in measured]
+    assert heard == [
+        (number, epoch, objective.values(losses)) for number, epoch, losses in measured
+    ]
     assert listener.heard == heard + heard  # the next owner restores what was decided
     assert [len(skills) for skills in shown] == [len(names)]
     assert {head for _, _, losses in measured for head in losses} == {"c_output", "r_output"}

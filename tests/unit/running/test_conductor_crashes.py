@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from search.running.attempts import Loss
+from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.space.space import SearchSpace
@@ -140,7 +140,7 @@ def finish_with_actors_cut(study, cut_at):
                 except Cut:
                     num_cuts += 1
                     counter.is_on = False
-                    study.conductor.lost(envelope.number, envelope.attempt, Loss.ACTOR)
+                    study.conductor.lost(envelope.number, envelope.attempt, AttemptEnd())
                     break
                 counter.is_on = False
                 is_over = study.report(envelope, step)

@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from search.running.attempts import Loss
+from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished, recorded_trial
 from search.running.scheduler import Fifo
 from search.sampling.trials import Continue, Suggestion
 from tests.conducted_study import BASELINES, Bench, rate_of
 
-LOSSES = (Loss.ACTOR, Loss.NODE, Loss.PREEMPTED, Loss.MEMORY)
+LOST_AS = ("lost", "node", "preempted", "memory")
 
 
 class Stopping(Fifo):
@@ -40,7 +40,7 @@ class Story:
 
     def suggest(self, number, recorded):
         conductor = self.bench.conductor
-        live, objective = conductor.live, conductor._objective
+        live, objective = conductor.live, conductor._plan.objective
         assert recorded == [
             recorded_trial(trial, live.get(number, {}), BASELINES, objective)
             for number, trial in conductor.trials.items()
@@ -75,7 +75,9 @@ class Story:
         if fate < 0.85:
             has_ended = self.bench.report(envelope, step)
         else:
-            self.bench.conductor.lost(number, envelope.attempt, self.draw.choice(LOSSES))
+            self.bench.conductor.lost(
+                number, envelope.attempt, AttemptEnd(how=self.draw.choice(LOST_AS))
+            )
             has_ended = True
         if has_ended:
             del self.actors[number]

@@ -3,7 +3,7 @@
 import pytest
 
 from search.record.decisions import Asked
-from search.running.attempts import Loss
+from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.sampling.trials import Continue
@@ -24,8 +24,8 @@ class StopAt:
         self.asked.append((number, epoch))
         return "stop" if (number, epoch) in self.stops else "continue"
 
-    def restore(self, number, epoch, losses, verdict):
-        self.restored.append((number, epoch, verdict))
+    def restore(self, number, epoch, losses):
+        self.restored.append((number, epoch))
 
 
 class Again:
@@ -169,7 +169,7 @@ def test_it_is_not_taken_up_once_all_trials_were_asked_for(bench):
 def test_when_its_attempts_are_lost_it_goes_on_from_its_newest_checkpoint(bench):
     bench.train(taken_up(bench), epochs=1)
 
-    bench.conductor.lost(0, 2, Loss.ACTOR)
+    bench.conductor.lost(0, 2, AttemptEnd())
     third = bench.ask()
 
     assert (third.number, third.attempt, [kept.epoch for kept in third.kept]) == (0, 3, [3, 2, 1])
@@ -191,7 +191,7 @@ def test_with_its_checkpoints_gone_it_is_trained_anew_and_its_old_stop_does_not_
 def test_it_is_given_up_when_its_attempts_are_lost_again_and_again(bench):
     taken_up(bench)
     for attempt in (2, 3, 4):
-        bench.conductor.lost(0, attempt, Loss.ACTOR)
+        bench.conductor.lost(0, attempt, AttemptEnd())
         if attempt < 4:
             assert bench.ask().attempt == attempt + 1
 
@@ -208,7 +208,7 @@ def test_when_the_hours_are_over_it_is_interrupted_and_keeps_what_it_measured(be
     scheduler = StopAt((0, 2))
     bench.conduct(scheduler, Again(), epochs=5, trials=2)
     assert (bench.ask().number, bench.trials[0].taken_up_after) == (0, 3)
-    assert scheduler.restored == [(0, epoch, "continue") for epoch in (1, 2, 3)]
+    assert scheduler.restored == [(0, epoch) for epoch in (1, 2, 3)]
 
 
 def test_the_reference_is_never_stopped_and_so_never_taken_up(bench):

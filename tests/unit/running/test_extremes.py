@@ -1,6 +1,6 @@
 """Which trainings of a study are measured."""
 
-from search.running.extremes import candidates, size_of
+from search.running.extremes import candidates
 from search.study.configs import whole_space
 from search.study.prepared import Prepared
 from search.study.study import Study
@@ -89,13 +89,3 @@ def test_of_a_users_own_model_the_corners_and_what_is_tried_first_are_measured()
 
     assert names == [4, 9, 5, None]
     assert [one.is_reference for one in found(own, parameters={"width": 4})][-1]
-
-
-def test_every_config_of_the_space_has_a_size_between_the_two():
-    of = study(reference=False)
-    known = prepared(of)
-    smallest, _, largest = candidates(of, known)
-    middle = {**smallest.config, "conv1_filters": 32}
-
-    assert smallest.size < size_of(of, known, middle) < largest.size
-    assert size_of(of, known, {**middle, "batch_size": 8}) == size_of(of, known, middle)

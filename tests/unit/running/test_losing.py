@@ -8,7 +8,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 from ray.tune.experiment import Trial
 
 from search.errors import SearchError, StorageFull, UnfitNode
-from search.running.attempts import Loss, Lost, errors_kept_from_files, why_lost
+from search.running.attempts import AttemptEnd, why_lost
+from search.running.tune import errors_kept_from_files
 
 KILLED = (
     "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
@@ -35,36 +36,36 @@ def task_error(cause):
 @pytest.mark.parametrize(
     ("error", "lost"),
     [
-        pytest.param(died(KILLED), Lost(loss=Loss.ACTOR), id="killed"),
-        pytest.param(died(NODE), Lost(loss=Loss.NODE), id="node"),
+        pytest.param(died(KILLED), AttemptEnd(), id="killed"),
+        pytest.param(died(NODE), AttemptEnd(how="node"), id="node"),
         pytest.param(
             ActorUnavailableError("RpcError: Socket closed", b"1" * 16),
-            Lost(loss=Loss.NODE),
+            AttemptEnd(how="node"),
             id="unavailable",
         ),
         pytest.param(
             died("", NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED),
-            Lost(loss=Loss.PREEMPTED),
+            AttemptEnd(how="preempted"),
             id="preempted",
         ),
         pytest.param(
             task_error(StorageFull("no room")),
-            Lost(loss=Loss.STORAGE, detail="no room"),
+            AttemptEnd(how="storage", detail="no room"),
             id="storage",
         ),
         pytest.param(
             task_error(UnfitNode("no GPU here")),
-            Lost(loss=Loss.UNFIT, detail="no GPU here"),
+            AttemptEnd(how="unfit", detail="no GPU here"),
             id="unfit",
         ),
         pytest.param(
             task_error(KeyError("request")),
-            Lost(loss=Loss.ACTOR, detail="KeyError: 'request'"),
+            AttemptEnd(detail="KeyError: 'request'"),
             id="our_own",
         ),
-        pytest.param(OutOfMemoryError(MEMORY), Lost(loss=Loss.MEMORY), id="memory"),
-        pytest.param(RuntimeError("of Tune's own"), Lost(loss=Loss.ACTOR), id="of_tune"),
-        pytest.param(None, Lost(loss=Loss.ACTOR), id="none"),
+        pytest.param(OutOfMemoryError(MEMORY), AttemptEnd(how="memory"), id="memory"),
+        pytest.param(RuntimeError("of Tune's own"), AttemptEnd(), id="of_tune"),
+        pytest.param(None, AttemptEnd(), id="none"),
     ],
 )
 def test_the_cause_of_a_lost_attempt_is_read_from_rays_error(error, lost):

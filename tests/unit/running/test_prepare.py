@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from search.errors import InputError
-from search.running.prepare import check_before_ray, reference_of_function
+from search.running.prepare import reference_of_function
+from search.running.stored import check_before_ray
 from search.space.space import SearchSpace
 from search.study.configs import check_space, first_configs, num_trials, whole_space
 from search.study.prepared import Prepared, shared_settings

@@ -3,7 +3,7 @@
 import pytest
 
 from search.errors import InputError, SearchError
-from search.running.extremes import Candidate
+from search.running.extremes import MemoryCandidate
 from search.running.probe import best_threads, peaks_of, possible_threads, sound_of
 
 GIB = 2**30
@@ -46,7 +46,7 @@ def answer(peak, kept=0, outside=0):
     return {"peak_bytes": peak, "kept_bytes": kept, "outside_bytes": outside}
 
 
-SMALL, LARGE = (Candidate(name=f"the config n={n} of the space", config={"n": n}) for n in (1, 2))
+SMALL, LARGE = (MemoryCandidate(config={"n": n}) for n in (1, 2))
 
 
 def test_what_is_taken_besides_is_the_most_of_all_trainings():
@@ -58,7 +58,7 @@ def test_what_is_taken_besides_is_the_most_of_all_trainings():
 def test_a_config_that_cannot_be_built_is_left_out():
     failed = {"failed": "InputError: n needs to be odd", "is_memory": False}
 
-    assert sound_of([SMALL, LARGE], [answer(50), failed]) == [(SMALL, answer(50))]
+    assert sound_of([(SMALL, answer(50)), (LARGE, failed)]) == [(SMALL, answer(50))]
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_a_config_that_cannot_be_built_is_left_out():
 )
 def test_what_can_never_be_trained_is_refused_with_its_config(answers, message):
     with pytest.raises(InputError, match=message):
-        sound_of([SMALL, LARGE], answers)
+        sound_of(list(zip((SMALL, LARGE), answers, strict=True)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.running.attempts import Loss
+from search.running.attempts import AttemptEnd
 from search.running.checkpoints import tidy
 from tests.conducted_study import Bench
 from trainables.trial import attempt as attempt_module
@@ -45,7 +45,7 @@ def lose_after_two_epochs(bench):
     cut_off = bench.actor(first)
     for _ in range(2):
         bench.report(first, cut_off.step())
-    bench.conductor.lost(first.number, first.attempt, Loss.NODE)
+    bench.conductor.lost(first.number, first.attempt, AttemptEnd(how="node"))
     again = bench.ask()
     return cut_off, again
 
@@ -106,10 +106,11 @@ def test_a_failed_trial_keeps_its_last_checkpoint(bench, monkeypatch):
     assert kept(bench) == [(1, 1)]
 
 
-def test_what_a_dead_driver_did_not_get_to_goes_with_the_next_one(bench):
+def test_what_a_dead_driver_did_not_get_to_goes_with_the_next_one(bench, monkeypatch):
     bench.conduct(epochs=5, trials=1)
-    bench.conductor._tidy = lambda trial: None  # killed right after the end was logged
-    bench.finish()
+    with monkeypatch.context() as patch:  # killed right after the end was logged
+        patch.setattr("search.running.conductor.tidy", lambda *given: None)
+        bench.finish()
     left = kept(bench)
 
     bench.conduct(epochs=5, trials=1)

@@ -15,7 +15,7 @@ from search.results.pareto import front_mask
 from search.running.stored import write_study as open_study
 from search.running.warm_start import (
     WARM,
-    Known,
+    EarlierTrial,
     Taken,
     WarmStart,
     choose,
@@ -325,7 +325,7 @@ DEEP = SearchSpace(parameters=(("num_conv_blocks", 2), *SPACE.parameters))
     ],
 )
 def test_a_config_is_taken_if_it_lies_in_the_space(change, is_inside):
-    trial = Known(number=0, config={**INSIDE, **change})
+    trial = EarlierTrial(number=0, config={**INSIDE, **change})
 
     expected = {**INSIDE, **change}
     expected.pop("num_conv_blocks", None)
@@ -333,7 +333,7 @@ def test_a_config_is_taken_if_it_lies_in_the_space(change, is_inside):
 
 
 def test_a_depth_that_only_this_space_says_is_filled_in():
-    assert place(Known(number=0, config=INSIDE), None, None, DEEP) == {
+    assert place(EarlierTrial(number=0, config=INSIDE), None, None, DEEP) == {
         "num_conv_blocks": 2,
         **INSIDE,
     }
@@ -366,7 +366,7 @@ DEPTHS = SearchSpace.from_mapping(
     ],
 )
 def test_where_the_depth_is_searched_only_the_blocks_that_are_there_count(config, depth):
-    placed = place(Known(number=0, config=config), None, None, DEPTHS)
+    placed = place(EarlierTrial(number=0, config=config), None, None, DEPTHS)
 
     assert placed == (None if depth is None else {**config, "num_conv_blocks": depth})
     assert placed is None or DEPTHS.contains(placed)
@@ -376,8 +376,11 @@ def test_a_config_of_a_searched_depth_is_taken_where_the_depth_is_given():
     deep = {"num_conv_blocks": 2, **INSIDE}
     flat = {name: deep[name] for name in ("num_conv_blocks", "conv1_filters", "learning_rate")}
 
-    assert place(Known(number=0, config=deep), None, None, SPACE) == INSIDE
-    assert place(Known(number=0, config={**flat, "num_conv_blocks": 1}), None, None, SPACE) is None
+    assert place(EarlierTrial(number=0, config=deep), None, None, SPACE) == INSIDE
+    assert (
+        place(EarlierTrial(number=0, config={**flat, "num_conv_blocks": 1}), None, None, SPACE)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -391,7 +394,7 @@ def test_a_config_of_a_searched_depth_is_taken_where_the_depth_is_given():
     ],
 )
 def test_a_built_in_model_says_nothing_of_a_users_function(there, here, is_foreign, is_taken):
-    trial = Known(number=0, config=INSIDE, is_foreign=is_foreign)
+    trial = EarlierTrial(number=0, config=INSIDE, is_foreign=is_foreign)
 
     assert (place(trial, there, here, SPACE) is not None) is is_taken
 
@@ -402,7 +405,7 @@ KNOWN = st.lists(
     st.tuples(st.floats(-7, 2), st.floats(-7, 2)), min_size=1, max_size=40, unique=True
 ).map(
     lambda points: [
-        Known(number=number, config={}, log_skills=point, epoch=1)
+        EarlierTrial(number=number, config={}, log_skills=point, epoch=1)
         for number, point in enumerate(points)
     ]
 )
@@ -421,7 +424,7 @@ def test_of_many_the_best_half_is_chosen_and_a_spread_over_the_others():
     front = [(-5.0 + i / 10, -4.0 - i / 10) for i in range(5)]
     behind = [(i / 10, i / 10) for i in range(95)]
     trials = [
-        Known(number=number, config={}, log_skills=point)
+        EarlierTrial(number=number, config={}, log_skills=point)
         for number, point in enumerate(reversed(front + behind))
     ]
 
@@ -451,7 +454,7 @@ FINITE = SearchSpace.from_mapping({"a": {"choice": ["x", "y"]}, "b": {"int": [1,
 @pytest.mark.parametrize("name", QUICK)
 def test_configs_of_earlier_studies_may_be_trained_here(name):
     known = [
-        Known(number=n, config={"a": a, "b": b}, log_skills=(-1.0, -1.0), epoch=1)
+        EarlierTrial(number=n, config={"a": a, "b": b}, log_skills=(-1.0, -1.0), epoch=1)
         for n, (a, b) in enumerate([("x", 1), ("x", 2), ("y", 1), ("y", 2)])
     ]
     warm = start_of(known).recorded()
@@ -468,7 +471,7 @@ def test_earlier_trials_of_fewer_blocks_inform_where_the_depth_is_searched(name)
     configs = [{"num_conv_blocks": 1, "conv1_filters": 8}]
     configs += [{"num_conv_blocks": 2, "conv1_filters": 8, "conv2_filters": f} for f in (8, 16)]
     known = [
-        Known(number=n, config=config, log_skills=(-1.0 - n, -1.0), epoch=1)
+        EarlierTrial(number=n, config=config, log_skills=(-1.0 - n, -1.0), epoch=1)
         for n, config in enumerate(configs * 5)
     ]
 
@@ -492,7 +495,9 @@ def ask(space, name, number, recorded):
 def test_tpe_begins_where_earlier_studies_were_good():
     rates = [i / 30 for i in range(31)]
     known = [
-        Known(number=n, config={"rate": r}, log_skills=(abs(r - 0.8), abs(r - 0.7)), epoch=1)
+        EarlierTrial(
+            number=n, config={"rate": r}, log_skills=(abs(r - 0.8), abs(r - 0.7)), epoch=1
+        )
         for n, r in enumerate(rates)
     ]
     warm = start_of(known).recorded()

@@ -112,6 +112,12 @@ def test_where_values_are_not_finite_less_is_drawn(bad):
     assert sum(late) <= 6  # a tenth explores
 
 
+@pytest.mark.parametrize("options", [{"n_startup_trials": 0}, {"explore": 1.1}], ids=str)
+def test_an_argument_that_cannot_be_is_refused(options):
+    with pytest.raises(ValueError, match="needs n_startup_trials >= 1 and explore from 0 to 1"):
+        EHVISampler(**options)
+
+
 def test_what_only_some_trials_have_is_drawn_by_itself():
     def objective(trial):
         if trial.suggest_categorical("deep", [True, False]):

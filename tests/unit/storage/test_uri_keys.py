@@ -9,7 +9,7 @@ import pytest
 import search
 from search.cli.main import main
 from search.errors import InputError
-from search.remote.questions import as_text
+from search.remote.questions import _as_text
 from search.remote.request import JobRequest
 from search.study.study import Study
 from search.text import clean
@@ -90,7 +90,7 @@ DOORS = [
     pytest.param(lambda uri: search.connect("127.0.0.1:1", storage=uri), id="connect"),
     pytest.param(lambda uri: search.run(uri), id="run"),
     pytest.param(lambda uri: Store(uri), id="store"),
-    pytest.param(lambda uri: as_text({"options": {"arguments": {"folder": uri}}}), id="question"),
+    pytest.param(lambda uri: _as_text({"options": {"arguments": {"folder": uri}}}), id="question"),
 ]
 
 
@@ -156,6 +156,6 @@ def names_and_contents(folder: Path) -> str:
 
 def test_a_request_to_a_cluster_holds_any_numbers_as_plain_ones():
     np = pytest.importorskip("numpy")
-    request = JobRequest(name="s", changes={"trials": np.int64(3)}, version="1")
+    request = JobRequest(name="s", trials=np.int64(3), version="1")
 
-    assert json.loads(request.to_json())["changes"] == {"trials": 3}
+    assert json.loads(request.to_json())["trials"] == 3

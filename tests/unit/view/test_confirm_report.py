@@ -1,12 +1,10 @@
 """What is printed of a confirmation, and what `best` says of one."""
 
-import io
 import json
 import os
 import shutil
 
 import pytest
-from rich.console import Console
 
 import search.view.confirmation as report
 from search.cli.main import main
@@ -21,9 +19,10 @@ from search.results.retrained import (
     trainings_of,
 )
 from search.view.best import print_best
-from search.view.json_form import best_to_dict, confirmation_to_dict, to_text
+from search.view.json_form import best_to_dict, confirmation_to_dict
 from tests.confirmed_study import confirmed, write_confirmation
 from tests.finished_study import BASELINES, SPACE, write_study
+from tests.printed import shown, squeezed
 
 AGAIN = {
     (4, 1): (0.40, 0.0030),
@@ -50,16 +49,6 @@ def read(result, seeds=(1, 2), top=2):
     return read_confirmation(
         result, points_of(result, top), seeds=seeds, policy="geometric_mean", options={}
     )
-
-
-def shown(print_it, *arguments, width=120):
-    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
-    print_it(console, *arguments)
-    return console.file.getvalue()
-
-
-def squeezed(text):
-    return [" ".join(line.split()) for line in text.splitlines()]
 
 
 def test_the_table_shows_the_studys_figure_apart_from_those_of_the_fresh_seeds(result):
@@ -122,24 +111,6 @@ def test_a_candidate_whose_trainings_all_failed_has_no_figures():
     lines = squeezed(shown(report.print_confirmation, found))
 
     assert "2 1 trial 4 @3 c loss 0.1 failed" in lines
-
-
-def test_one_json_object_holds_all(result):
-    values = json.loads(to_text(confirmation_to_dict(read(result))))
-
-    first = values["candidates"][0]
-    assert (values["leader"], values["first_in_study"], values["seeds"]) == (4, 4, [1, 2])
-    assert first["losses"]["c_output"]["mean"] == pytest.approx(0.41)
-    assert first["metrics"]["val_r_output_iou"]["mean"] == pytest.approx(0.845)
-    assert 0 < first["skill"]["deviation_share"] < 0.1
-    assert first["study"]["losses"]["c_output"] == 0.402
-    assert [one["seed"] for one in first["trainings"]] == [1, 2]
-    assert values["candidates"][-1]["trainings"][1] == {
-        "seed": 2,
-        "failure": "val_c_output_loss became NaN in epoch 2",
-        "validation": None,
-        "test": None,
-    }
 
 
 def test_best_mentions_the_confirmed_figures_in_one_line(result):

@@ -12,13 +12,14 @@ from search.record.log import StudyLog
 from search.results.chooser import Chooser
 from search.results.load import load
 from search.results.points import Point
-from search.results.progress import Progress, TimeLeft, Tracker
+from search.results.progress import StudyProgress, TimeLeft, Tracker
 from search.results.retrained import leading_points, record_of, trainings_of
 from search.study.objective import every_head, weighted_total
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
 from search.view.panel import MOST_FRONT, choose_rows
 from tests.confirmed_study import write_confirmation
 from tests.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
+from tests.printed import text_console
 from trainables.storage.store import Store
 from trainables.trial.attempt import Step
 
@@ -121,10 +122,6 @@ def test_a_trial_that_has_not_changed_is_not_looked_at_again(recorded, monkeypat
     tracker.look()
 
     assert taken == [2, 2]
-
-
-def text_console(width=120):
-    return Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
 
 
 def play_plain(study, recorded, *, seconds_per_change=0.0):
@@ -232,7 +229,7 @@ def test_trials_that_had_ended_before_are_counted_but_no_news(recorded):
 
 
 def picture(num_epochs, epochs_left):
-    return Progress(
+    return StudyProgress(
         num_trials=2,
         counts={},
         num_running=1,

@@ -1,0 +1,115 @@
+"""What a run is to train: a study's trials, or its leading points again to confirm it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from search.record.decisions import Origin
+from search.record.log import StudyLog
+from search.results.retrained import Training
+from search.running.test_figures import ToTest, chosen_to_test, repeats_to_test
+from search.sampling.suggest import Suggester
+from search.sampling.trials import Continue, RecordedTrial, Suggestion
+from search.study.configs import first_configs, num_trials
+from search.study.objective import Objective, every_head, objective_of
+from search.study.prepared import Prepared
+from search.study.study import Study
+
+
+class ConfigSource(Protocol):
+    """Who is told of all trials and suggests configs; see `search.sampling.suggest.Suggester`."""
+
+    def put(self, trial: RecordedTrial) -> None:
+        """Take in a trial, or what has become of it."""
+
+    def suggest(self, number: int) -> Suggestion | Continue:
+        """Return a config for the trial of a number, or a stopped trial to take up first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All in which a run of a study and a run that confirms it differ."""
+
+    name: str = ""
+    """Of the run, on the Ray."""
+    seed: int
+    trials: int
+    epochs: int
+    deadline: float | None = None
+    """On the clock of ``time.monotonic``; None for no limit."""
+    baselines: Mapping[str, float]
+    """Of each head, in the order of the heads."""
+    objective: Objective
+    """What is minimised."""
+    scheduler: str = "fifo"
+    first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
+    """Configs to try before any that is suggested, and where each comes from."""
+    sampler: ConfigSource | None = None
+    """Whom to ask for any other config; None where all are fixed."""
+    gpu: float = 0.0
+    """The share of a GPU that each trial has at first."""
+    trainings: tuple[Training, ...] = ()
+    """What is trained again to confirm a study, by number: with seeds and epochs of their own."""
+    to_test: Callable[[StudyLog], Sequence[ToTest]] = lambda log: ()
+    """What is left to be measured on the test split once all trials have ended."""
+
+    def seed_of(self, number: int) -> int:
+        """Return the seed with which a trial is trained."""
+        return self.trainings[number].seed if self.trainings else self.seed
+
+    def epochs_of(self, number: int) -> int:
+        """Return the epochs after which a trial is complete."""
+        return self.trainings[number].epoch if self.trainings else self.epochs
+
+
+def study_plan(
+    study: Study, prepared: Prepared, gpu: float, earlier: Sequence[RecordedTrial]
+) -> Plan:
+    """Return what a run of a study trains."""
+    objective, hours = objective_of(study), study.budget.hours
+
+    sampler = Suggester(
+        study.sampler,
+        prepared.space,
+        seed=study.seed,
+        num_objectives=len(objective.names),
+        epochs=study.budget.epochs,
+    )
+    for trial in earlier:
+        sampler.put(trial)
+    return Plan(
+        name=study.name,
+        seed=study.seed,
+        trials=num_trials(study, prepared),
+        epochs=study.budget.epochs,
+        deadline=None if hours is None else time.monotonic() + hours * 3600,
+        baselines=prepared.data.baselines,
+        objective=objective,
+        scheduler=study.scheduler,
+        first=first_configs(study, prepared),
+        sampler=sampler,
+        gpu=gpu,
+        to_test=chosen_to_test,
+    )
+
+
+def confirmation_plan(
+    study: Study, prepared: Prepared, gpu: float, trainings: Sequence[Training]
+) -> Plan:
+    """Return what a run trains again to confirm a study, by number."""
+    return Plan(
+        name=f"{study.name}-confirm",
+        seed=study.seed,
+        trials=len(trainings),
+        epochs=max(training.epoch for training in trainings),
+        baselines=prepared.data.baselines,
+        objective=every_head(tuple(prepared.data.baselines)),
+        first=tuple(
+            (one.config, "reference" if one.is_reference else "start_with") for one in trainings
+        ),
+        gpu=gpu,
+        trainings=tuple(trainings),
+        to_test=partial(repeats_to_test, tuple(trainings)),
+    )
