@@ -181,7 +181,7 @@ def stops(case: Mapping[str, Any]) -> list[list[int]]:
             continue
         values = {head: float(loss) for head, loss in losses.items()}
         if place % 7 == 6:
-            decider.restore(number, epoch, values, "continue")
+            decider.restore(number, epoch, values)
         elif decider.decide(number, epoch, values) == "stop":
             ended[number] = epoch
     return [[number, epoch] for number, epoch in ended.items()]
