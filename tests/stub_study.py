@@ -1,7 +1,7 @@
 """A study with stub trainings, for runs on a real Ray that need no TensorFlow."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,13 @@ def trials_of(study: search.Study) -> tuple[TrialRecord, ...]:
 
 
 def table(study: search.Study) -> list[tuple[Any, ...]]:
-    """Return the study's result: all but what attempts and owners there were, and seconds."""
+    return rows_of(trials_of(study))
+
+
+def rows_of(trials: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return what a study found: all but its attempts, its owners and the time that it took."""
     rows: list[tuple[Any, ...]] = []
-    for trial in trials_of(study):
+    for trial in trials:
         rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
         rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
     return rows

@@ -85,7 +85,7 @@ def show(args: Namespace, console: Console) -> int:
     """Print a whole study."""
     result = load(args.folder)
     if args.json:
-        _print_json(console, as_json.study_to_dict(result, result.state))
+        _print_json(console, as_json.study_to_dict(result))
     else:
         print_show(console, result)
     return DONE

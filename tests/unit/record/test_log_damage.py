@@ -35,15 +35,6 @@ def store() -> Store:
     return memory_store()
 
 
-@pytest.fixture(scope="module")
-def played() -> Disk:
-    """The scripted study's disk, played once with small packs."""
-    files = MemoryFiles(empty_disk())
-    with small_packs():
-        Player(files).play()
-    return files.disk
-
-
 def test_creating_the_same_study_again_is_no_error(store: Store) -> None:
     assert StudyLog.create(store, {"name": "a", "seed": 0})
     assert not StudyLog.create(store, {"seed": 0, "name": "a"})

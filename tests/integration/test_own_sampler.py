@@ -1,0 +1,68 @@
+"""A study whose sampler is somebody else's class, on a real Ray, without TensorFlow."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search.errors import InputError, StudyDiffers
+from search.running.run import Silent, run
+from search.view.study import print_show
+from tests import stub_run
+from tests.stub_study import embedded_ray, stub_study
+
+pytestmark = pytest.mark.slow
+
+SAMPLER = {"name": "tests.own_samplers:TellingSampler", "sign": "-"}
+NOTE = "sampler tests.own_samplers:TellingSampler keeps a state of its own: a resumed run may draw"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray():
+    folder = tempfile.mkdtemp(prefix="ray-")
+    with embedded_ray(Path(folder)):
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Listener(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def told(self, line):
+        self.lines.append(line)
+
+
+def made(folder, **changes):
+    values = {"sampler": SAMPLER, "budget": {"trials": 4, "epochs": 2}, "scheduler": "fifo"}
+    return stub_study(folder, **{**values, **changes})
+
+
+def test_it_runs_says_that_it_keeps_a_state_and_goes_on_with_the_same_options_only(tmp_path):
+    listener = Listener()
+
+    result = run(made(tmp_path), factory=stub_run.FACTORY, watcher=listener)
+
+    assert [trial.state for trial in result.trials] == ["complete"] * 4
+    assert any(line.startswith(NOTE) for line in listener.lines)
+    console = Console(width=200, record=True, quiet=True)
+    print_show(console, result)
+    text = console.export_text()
+    assert "sampler tests.own_samplers:TellingSampler (sign -), scheduler fifo" in text
+    assert NOTE in text
+
+    with pytest.raises(StudyDiffers, match=r"sampler.sign: '-' there, '\+' now"):
+        run(made(tmp_path, sampler={**SAMPLER, "sign": "+"}), factory=stub_run.FACTORY)
+    more = run(made(tmp_path, budget={"trials": 6, "epochs": 2}), factory=stub_run.FACTORY)
+    assert len(more.trials) == 6
+
+
+def test_a_sampler_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path):
+    study = made(tmp_path, sampler="tests.own_samplers:OneGoalSampler", name="refused")
+
+    with pytest.raises(InputError, match="OneGoalSampler' cannot suggest a config: ValueError"):
+        run(study, factory=stub_run.FACTORY)
+
+    assert not Path(study.folder).exists()
