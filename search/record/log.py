@@ -297,7 +297,7 @@ def _accepted(trial: TrialRecord) -> Accepted:
 
 
 def _completed(decision: Ended | Released, trial: TrialRecord) -> Ended | Released:
-    """Return an end, or a release, with the last epoch that counts: if unsaid, the last measured."""
+    """Return an end, or a release, with the last epoch that counts; unsaid, the last measured."""
     newest, measured = trial.attempts[-1], trial.num_epochs
     if isinstance(decision, Released):
         measured = trial.last_epoch(decision.attempt)
