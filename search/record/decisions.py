@@ -33,7 +33,7 @@ class Accepted(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknow
     """The last epoch that counts; 0 for none. What the attempt writes beyond is never read."""
 
 
-class LoggedDecision(
+class _Logged(
     Struct,
     frozen=True,
     kw_only=True,
@@ -49,7 +49,7 @@ class LoggedDecision(
         return str(self.__struct_config__.tag)
 
 
-class Opened(LoggedDecision, frozen=True, kw_only=True):
+class Opened(_Logged, frozen=True, kw_only=True):
     """A new owner begins; the first decision of its generation and of no other place."""
 
     budget: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Opened(LoggedDecision, frozen=True, kw_only=True):
     """Of every older generation that wrote: (generation, number of segments that count)."""
 
 
-class Asked(LoggedDecision, frozen=True, kw_only=True):
+class Asked(_Logged, frozen=True, kw_only=True):
     """A new trial, with its first attempt."""
 
     number: _Natural
@@ -71,21 +71,21 @@ class Asked(LoggedDecision, frozen=True, kw_only=True):
     """What the sampler noted for itself, plain JSON values."""
 
 
-class Attempted(LoggedDecision, frozen=True, kw_only=True):
+class Attempted(_Logged, frozen=True, kw_only=True):
     """A further attempt at a known trial, from 2."""
 
     number: _Natural
     attempt: Annotated[int, Meta(ge=2)]
 
 
-class Stopped(LoggedDecision, frozen=True, kw_only=True):
+class Stopped(_Logged, frozen=True, kw_only=True):
     """The scheduler stops a trial after an epoch; logged before it takes effect."""
 
     number: _Natural
     epoch: _Count
 
 
-class Ended(LoggedDecision, frozen=True, kw_only=True):
+class Ended(_Logged, frozen=True, kw_only=True):
     """A trial has ended."""
 
     number: _Natural
@@ -95,7 +95,7 @@ class Ended(LoggedDecision, frozen=True, kw_only=True):
     """The last epoch that counts, 0 for none; None: let the log take all that are measured."""
 
 
-class Released(LoggedDecision, frozen=True, kw_only=True):
+class Released(_Logged, frozen=True, kw_only=True):
     """An attempt has ended without ending its trial; the next one goes on from it."""
 
     number: _Natural
@@ -107,13 +107,13 @@ class Released(LoggedDecision, frozen=True, kw_only=True):
     """The attempt's last epoch that counts, 0 for none; None: let the log take all there are."""
 
 
-class Extended(LoggedDecision, frozen=True, kw_only=True):
+class Extended(_Logged, frozen=True, kw_only=True):
     """The study's budget from now on."""
 
     budget: Mapping[str, Any]
 
 
-class Tested(LoggedDecision, frozen=True, kw_only=True):
+class Tested(_Logged, frozen=True, kw_only=True):
     """Figures of one point on the test split."""
 
     __test__: ClassVar[bool] = False  # no test class, whatever pytest reads into the name
@@ -127,7 +127,7 @@ DONE = "done"
 """The reason with which a run is closed that did all there was to do."""
 
 
-class Closed(LoggedDecision, frozen=True, kw_only=True):
+class Closed(_Logged, frozen=True, kw_only=True):
     """The owner ends in order; the last decision of its generation."""
 
     reason: str = ""
