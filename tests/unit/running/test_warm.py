@@ -38,7 +38,7 @@ from tests.finished_study import (
     write_study,
 )
 from tests.suggesting import suggest
-from trainables.storage.sealed import DamagedRecord, seal, unseal
+from trainables.storage.sealed import DamagedRecord, convert, seal, unseal
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 
@@ -203,7 +203,7 @@ def test_the_record_of_the_start_is_sealed_json(old, tmp_path, opened):
 
     body = unseal("warm", Store(study.folder).get(WARM), WARM)
 
-    assert WarmStart.from_dict(json.loads(json.dumps(body))) == taken
+    assert convert(json.loads(json.dumps(body)), WarmStart) == taken
 
 
 # From where
