@@ -18,7 +18,7 @@ SAY_AFTER_SECONDS = 10.0
 FIRST_LOOK_SECONDS = 0.5
 
 
-class Room:
+class Capacity:
     """How many trials there is room for; none is waited for in silence, nor for ever."""
 
     def __init__(
@@ -112,7 +112,7 @@ class TrialRoom:
     is_spread: bool
     """Whether there are several nodes, or may be: then each has its own copy of the data."""
     joined: Joined
-    room: Room
+    capacity: Capacity
     measured: MeasuredShares | None = None
     """What the shares follow from, where the study left them to be measured."""
 
@@ -139,7 +139,7 @@ def find_room(
         ClusterLost: If Ray goes away meanwhile.
     """
     watch, growth = joined.watch, growth_of(joined)
-    room = Room(resources, growth, watch, say)
+    capacity = Capacity(resources, growth, watch, say)
     while True:
         nodes = watch.sight.nodes
         coming = growth.beyond(nodes)
@@ -147,10 +147,14 @@ def find_room(
         if share is not None:
             is_spread = len(nodes) > 1 or bool(coming)
             return TrialRoom(
-                shares=share, is_spread=is_spread, joined=joined, room=room, measured=measured
+                shares=share,
+                is_spread=is_spread,
+                joined=joined,
+                capacity=capacity,
+                measured=measured,
             )
         watch.check()
-        room.look(0)
+        capacity.look(0)
         time.sleep(FIRST_LOOK_SECONDS)
 
 

@@ -96,7 +96,7 @@ class TunePool:
         tune = self._controller
         # Processes that have a place, whether they have started yet or not.
         num_placed = 1 if tune is None else tune._actor_manager.num_live_actors
-        self._guarded(lambda: self.room.room.look(num_placed), None)
+        self._guarded(lambda: self.room.capacity.look(num_placed), None)
         self._guarded(self._conductor.tidy_up, None)
         if self.error is None and not self._is_interrupted():
             return False
@@ -149,7 +149,7 @@ class TunePool:
     @property
     def _num_free(self) -> int:
         """How many more attempts may be under way; negative where nodes have gone."""
-        return self.room.room.num_trials() - len(self._attempts)
+        return self.room.capacity.num_trials() - len(self._attempts)
 
     @property
     def _is_short(self) -> bool:

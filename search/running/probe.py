@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from search.cluster.nodes import Failed, on_each_node
-from search.cluster.room import Room, TrialRoom, find_room, growth_of
+from search.cluster.room import Capacity, TrialRoom, find_room, growth_of
 from search.cluster.session import Joined
 from search.cluster.shares import MEMORY_SHARE
 from search.errors import InputError, SearchError, UnfitNode
@@ -200,12 +200,12 @@ class ShareProbe:
         share = Resources(cpu=cpu, gpu=gpu, wait_minutes=self._asked.wait_minutes)
         asked = ray.remote(num_cpus=share.cpu, num_gpus=share.gpu, max_restarts=0)(Probe)
         probe = asked.remote()
-        room = Room(share, self._growth, self._watch, self._watcher.told)
+        capacity = Capacity(share, self._growth, self._watch, self._watcher.told)
         placed = probe.is_placed.remote()
         try:
             while not ray.wait([placed], timeout=1.0)[0]:
                 self._watch.check()
-                room.look(0)
+                capacity.look(0)
             yield probe
         finally:
             ray.kill(probe)

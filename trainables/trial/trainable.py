@@ -109,7 +109,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         self._end_process("recycled", envelope)
 
     def _end_process(self, why: str, envelope: Envelope) -> None:
-        """End this process; the driver finds out why from a file (``search.running.tune``)."""
+        """End this process; the driver finds out why from a file (``search.running.attempts``)."""
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}"
         Store(self._settings.study).put(f"{why}/{name}", b"")
         ray.actor.exit_actor()

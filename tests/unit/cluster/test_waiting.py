@@ -6,7 +6,7 @@ import pytest
 
 from search.cluster.autoscaler import Growth, NodeType
 from search.cluster.nodes import Node
-from search.cluster.room import SAY_AFTER_SECONDS, Room, needs
+from search.cluster.room import SAY_AFTER_SECONDS, Capacity, needs
 from search.cluster.watch import Sight
 from search.errors import NoRoom
 from search.study.settings import Resources
@@ -37,7 +37,7 @@ def waiting(*nodes, resources=HALF, growth=GROWTH, **sight):
     """Return a room, what is said of it, and its clock."""
     said, clock = [], Clock()
     watch = SimpleNamespace(sight=Sight(nodes=nodes, **sight))
-    return Room(resources, growth, watch, said.append, clock), said, clock
+    return Capacity(resources, growth, watch, said.append, clock), said, clock
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_there_is_room_on_what_is_there_and_what_may_come(nodes, resources, grow
 
 def test_the_room_follows_the_nodes_that_come_and_go():
     watch = SimpleNamespace(sight=Sight(nodes=(HEAD, WORKER)))
-    room = Room(HALF, Growth(), watch, str)
+    room = Capacity(HALF, Growth(), watch, str)
     first = room.num_trials()
 
     watch.sight = Sight(nodes=(HEAD, WORKER, node("by_hand", **GPU_NODE)))

@@ -30,7 +30,7 @@ class Scripted:
         self.answers, self.noted, self.lost_attempts = [*answers], [], []
         self.room = SimpleNamespace(
             shares=SimpleNamespace(concurrent=most),
-            room=SimpleNamespace(num_trials=lambda: most),
+            capacity=SimpleNamespace(num_trials=lambda: most),
             watch=SimpleNamespace(check=lambda: None, answers=lambda: True),
         )
         self.pool = TunePool(
