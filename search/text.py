@@ -43,15 +43,14 @@ def one_line(value: object, describe: Callable[[], str]) -> str:
     """Return the `repr` of a value: its type and its words, in one line of bounded length.
 
     Whatever the value holds, this raises nothing: a debugger and a notebook call it, too.
-    ``value`` may also be the name of its type; ``describe`` returns the words.
+    ``describe`` returns the words.
     """
-    name = value if isinstance(value, str) else type(value).__name__
     try:
         words = clean(describe())
     except Exception as error:
         words = f"({type(error).__name__})"
     cut = f"{words[:LONGEST_LINE]}..." if len(words) > LONGEST_LINE else words
-    return f"<{name} {cut}>"
+    return f"<{type(value).__name__} {cut}>"
 
 
 def number(value: float | None) -> str:

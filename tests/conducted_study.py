@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.record.decisions import Decision
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
 from search.running.checkpoints import tidy_all
@@ -20,6 +20,7 @@ from search.sampling.trials import RecordedTrial, Suggestion
 from search.study.objective import every_head
 from tests import stub_run
 from tests.faulty_files import MemoryFiles, empty_disk
+from tests.stub_study import rows_of
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module
@@ -108,7 +109,7 @@ class Bench:
             self.train(envelope)
 
     @property
-    def trials(self) -> tuple[TrialHistory, ...]:
+    def trials(self) -> tuple[TrialRecord, ...]:
         return StudyLog.read(self.store).trials
 
     @property
@@ -123,11 +124,7 @@ class Bench:
     @property
     def table(self) -> list[tuple[Any, ...]]:
         """Return the study's result: all but what attempts and owners there were."""
-        rows: list[tuple[Any, ...]] = []
-        for trial in self.trials:
-            rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
-            rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
-        return rows
+        return rows_of(self.trials)
 
 
 class Cut(BaseException):

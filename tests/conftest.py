@@ -26,16 +26,16 @@ def _signals_of_a_terminal():
 
 
 @pytest.fixture(autouse=True)
-def _a_fast_test_starts_nothing(request, monkeypatch):
+def _a_fast_test_starts_nothing(request):
     """Fail a test that is not marked slow and loads TensorFlow, or starts Ray in this process."""
-    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("cluster"):
-        yield
-        return
-    if (ray := sys.modules.get("ray")) is not None:
-        monkeypatch.setattr(ray, "init", _refuse_ray)
     was_loaded = "tensorflow" in sys.modules
     yield
+    if any(request.node.get_closest_marker(name) for name in ("slow", "cluster", "hosts")):
+        return
     assert was_loaded or "tensorflow" not in sys.modules, "loads TensorFlow: mark it slow"
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        sys.modules["ray"].shutdown()
+        pytest.fail("starts Ray: mark it slow")
 
 
 @pytest.fixture
@@ -54,10 +54,6 @@ def drive():
     for driver in made:
         kill_all(driver.tag)
         driver.process.wait()
-
-
-def _refuse_ray(*given, **options):
-    pytest.fail("starts Ray: mark it slow")
 
 
 def _leaves_slow_ones_out(config):

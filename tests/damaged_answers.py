@@ -115,7 +115,7 @@ def _confirmed(folder: str) -> str:
 def _show(folder: str) -> str:
     result = load(folder)
     print_show(_nowhere(), result)
-    shown = as_json.study_to_dict(result, result.state)
+    shown = as_json.study_to_dict(result)
     if shown["best"]:
         shown["best"]["confirmed"] = None
     return _text({name: v for name, v in shown.items() if name not in {"runs", "ledger"}})
@@ -123,7 +123,7 @@ def _show(folder: str) -> str:
 
 def _runs(folder: str) -> str:
     result = load(folder)
-    shown = as_json.study_to_dict(result, result.state)
+    shown = as_json.study_to_dict(result)
     return _text({"runs": shown["runs"], "ledger": shown["ledger"]})
 
 

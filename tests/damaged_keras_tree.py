@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from search.results.load import load
 from tests import image_sets
-from tests.damaged_tree import FINISHED, INTERRUPTED, STORAGE, copy_of, note_fingerprint, rows_of
+from tests.damaged_tree import FINISHED, INTERRUPTED, STORAGE, copy_of, note_fingerprint
 from tests.processes import wait_until
+from tests.stub_study import rows_of
 from trainables.errors import StorageError
 
 STUDY = """
@@ -67,7 +69,7 @@ def resume(work: Path, name: str) -> list[tuple[Any, ...]]:
     if status and "twohead: " in said and "unexpected" not in said and "Traceback" not in said:
         raise StorageError(said)
     assert not status, said
-    return rows_of(folder)
+    return rows_of(load(folder).trials)
 
 
 def _twohead(

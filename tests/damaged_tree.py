@@ -25,7 +25,7 @@ from search.study.study import Study
 from tests import stub_run
 from tests.conducted_study import Asked
 from tests.confirmed_study import write_confirmation
-from tests.stub_study import rate_of, stub_study
+from tests.stub_study import rate_of, rows_of, stub_study
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
@@ -62,16 +62,7 @@ def resume(work: Path, name: str) -> list[tuple[Any, ...]]:
     study = load(f"{work}/{STORAGE}/{name}").study
     _begin(study)
     _run(study, trials=TRIALS)
-    return rows_of(study.folder)
-
-
-def rows_of(folder: str) -> list[tuple[Any, ...]]:
-    """Return what a study found: all but its attempts, its owners and the time that it took."""
-    rows: list[tuple[Any, ...]] = []
-    for trial in load(folder).trials:
-        rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
-        rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
-    return rows
+    return rows_of(load(study.folder).trials)
 
 
 def copy_of(work: Path) -> Any:

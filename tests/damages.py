@@ -217,7 +217,8 @@ def _lines(answer: Answer) -> dict[str, list[str]]:
 
 def _is_of_the_same_name(damage: Damage) -> bool:
     names = [re.sub(r"^storage/[^/]+/(confirm/)?", "", p) for p in (damage.path, damage.other)]
-    return names[0] == names[1]
+    one, other = (re.sub(r"-(\d{6})-\1\.json$", r"-\1.json", name) for name in names)
+    return one == other  # a pack of one segment is that segment
 
 
 class Child:

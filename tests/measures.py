@@ -196,7 +196,9 @@ def unused_definitions() -> list[str]:
 
 
 def is_public(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.ClassDef]:
-    return isinstance(node, (*FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_")
+    """Tell whether it is a public definition; what a process of its own begins with is none."""
+    is_definition = isinstance(node, (*FUNCTIONS, ast.ClassDef))
+    return is_definition and not node.name.startswith("_") and node.name != "main"
 
 
 def given_by(node: ast.AST) -> set[str]:

@@ -1,7 +1,7 @@
 """A study with stub trainings, for runs on a real Ray that need no TensorFlow."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 
 import search
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from tests.unit import data_sets
 from trainables.storage.store import Store
@@ -63,14 +63,18 @@ def write_faults(storage: Path, faults: dict[int, dict[str, Any]]) -> None:
     (storage / "faults.json").write_text(json.dumps(named))
 
 
-def trials_of(study: search.Study) -> tuple[TrialHistory, ...]:
+def trials_of(study: search.Study) -> tuple[TrialRecord, ...]:
     return StudyLog.read(Store(study.folder)).trials
 
 
 def table(study: search.Study) -> list[tuple[Any, ...]]:
-    """Return the study's result: all but what attempts and owners there were, and seconds."""
+    return rows_of(trials_of(study))
+
+
+def rows_of(trials: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Return what a study found: all but its attempts, its owners and the time that it took."""
     rows: list[tuple[Any, ...]] = []
-    for trial in trials_of(study):
+    for trial in trials:
         rows.append((trial.number, trial.state, trial.reason, dict(trial.config)))
         rows += [(trial.number, m.epoch, dict(m.losses)) for m in trial.measurements]
     return rows

@@ -16,9 +16,9 @@ from search.text import duration
 from trainables.errors import InputError, OversizedObject, StorageError
 from trainables.storage.sealed import DamagedRecord, convert, records, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "lease"
-CLAIMS = "owner"
+FOLDER, CLAIMS = StudyFolder.SIGNS, StudyFolder.CLAIMS
 WATCHED_BEATS = 3
 """A holder whose last sign is old is watched for so many beats: its clock may be wrong."""
 TOKEN_LETTERS = 16
@@ -27,7 +27,7 @@ UNKNOWN_SECONDS = 30.0
 
 _SIGN = re.compile(rf"{FOLDER}/(\d{{6,}})-([0-9a-f]{{18}})\.json")
 _CLAIM = re.compile(rf"{CLAIMS}/(\d{{6,}})\.json")
-_SEGMENT = re.compile(r"log/(\d{6,})-[-\d]+\.json")
+_SEGMENT = re.compile(rf"{StudyFolder.LOG}/(\d{{6,}})-[-\d]+\.json")
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray's Jobs API sets for a job's driver (ray 2.60, ``job_supervisor.py``)."""
 _OVER = ("Z", "X")
@@ -166,16 +166,14 @@ class Found:
         return self.sign is not None and abs(self.age(now)) < self.sign.lease_seconds
 
     def is_held(self, now: float, here: Container[str]) -> bool:
-        """Tell whether its holder counts as alive, without watching it.
-
-        Args:
-            now: By this machine's clock.
-            here: What this very process holds.
-        """
+        """Tell whether its holder counts as alive, without watching it."""
         return self.is_fresh(now) and self.may_live(here)
 
     def may_live(self, here: Container[str]) -> bool:
-        """Tell whether its holder may still act: false for who has ended for certain."""
+        """Tell whether its holder may still act: false for who has ended for certain.
+
+        ``here`` are the tokens that this very process holds.
+        """
         sign = self.sign
         if sign is None:
             return True
@@ -240,16 +238,12 @@ def read_claimant(store: Store, generation: int) -> str:
 
 
 def newest_generation(store: Store) -> int:
-    """Return the newest generation that was ever claimed; 0 before the first.
-
-    Raises:
-        DamagedRecord: If there is a claim with a name that is none.
-    """
+    """Return the newest generation that was ever claimed; 0 before the first."""
     for path in records(store, CLAIMS):
         if not _CLAIM.fullmatch(path):
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
     # Copies of a study may lack the claims; what the log names has been claimed all the same.
-    logged = (int(m[1]) for m in map(_SEGMENT.fullmatch, store.list("log")) if m)
+    logged = (int(m[1]) for m in map(_SEGMENT.fullmatch, store.list(StudyFolder.LOG)) if m)
     return max(newest_claim(store), *logged, 0)
 
 
@@ -263,10 +257,6 @@ def look(store: Store, claimed: int | None = None, *, since: int | None = None) 
         store: The study's folder.
         claimed: The newest generation, if it has been looked up; else `newest_generation`.
         since: The oldest generation whose signs are wanted; None: ``claimed``.
-
-    Raises:
-        DamagedRecord: If there is a claim with a name that is none.
-        StorageError: If the storage refuses.
     """
     claimed = newest_generation(store) if claimed is None else claimed
     matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]

@@ -9,41 +9,20 @@ from msgspec.structs import replace
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
 from search.record.decisions import (
     Accepted,
-    Asked,
-    Attempted,
-    Closed,
     Decision,
     Ended,
-    Extended,
     Opened,
     Released,
-    Stopped,
-    Tested,
     as_logged,
 )
 from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
-from search.record.reader import PREPARED, STUDY, StudyReader, read_study
+from search.record.reader import StudyReader, read_study
 from search.record.replay import Replay
 from search.record.segments import encode_segment, segment_path
 from trainables.storage.sealed import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
-
-__all__ = [
-    "Asked",
-    "Attempted",
-    "Closed",
-    "Decision",
-    "Ended",
-    "Extended",
-    "History",
-    "Opened",
-    "Released",
-    "Stopped",
-    "StudyLog",
-    "StudyReader",
-    "Tested",
-]
+from trainables.storage.study_folder import StudyFolder
 
 
 @final
@@ -52,8 +31,9 @@ class StudyLog:
 
     Example:
         >>> from tempfile import mkdtemp
+        >>> from search.record.decisions import Asked, Closed
         >>> from search.record.ownership import claim
-        >>> store = Store(mkdtemp()).child("digits")
+        >>> store = StudyFolder(mkdtemp())
         >>> StudyLog.create(store, {"name": "digits"})
         True
         >>> with claim(store) as ownership:
@@ -95,9 +75,9 @@ class StudyLog:
             StorageError: If the storage refuses, or what is there is damaged.
         """
         data = seal("study", study)
-        if store.put_new(STUDY, data):
+        if store.put_new("study.json", data):
             return True
-        found, given = read_study(store), unseal("study", data, STUDY)
+        found, given = read_study(StudyFolder.of(store)), unseal("study", data, "study.json")
         keys = [k for k in sorted(found.keys() | given) if found.get(k) != given.get(k)]
         if keys:
             raise StudyDiffers(f"{store.uri} holds another study; the keys that differ: {keys}")
@@ -126,7 +106,7 @@ class StudyLog:
             StorageError: If the storage refuses, or a record is damaged.
         """
         # A killed process leaves names that are seen but not durable; this owner builds on them.
-        for folder in ("log", "epochs", "trials", "owner"):
+        for folder in StudyFolder.WRITTEN:
             store.settle(folder)
         ownership.check()
         store.sweep()
@@ -161,18 +141,13 @@ class StudyLog:
         return self._ownership.is_lost
 
     def ensure(self) -> None:
-        """Make sure that what is decided without a record is still this process' to decide.
-
-        Raises:
-            StudyLocked: If another process has taken over.
-            StorageError: If the storage had to be asked and cannot be.
-        """
+        """Make sure that what is decided without a record is still this process' to decide."""
         self._ownership.ensure()
 
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Write down what was found out about the data; raises `StorageError`."""
         self._ownership.check()
-        self._store.put(PREPARED, seal("prepared", prepared))
+        self._store.write("prepared", prepared)
 
     def record(self, *decisions: Decision) -> tuple[Decision, ...]:
         """Log decisions that become true together; durable when this returns.
@@ -197,12 +172,11 @@ class StudyLog:
         uncertain = self._uncertain
         if self._settle_uncertain() and uncertain is not None and uncertain.given == decisions:
             return uncertain.logged
-        ahead = self._now.preview()
-        draft = _Draft(decisions, self._try(decisions, ahead))
+        draft = _Draft(decisions, self._as_to_log(decisions))
         if self._ahead is None:
             self._write(draft)
         else:
-            self._ahead = ahead
+            self._ahead.apply_all(draft.logged, self.generation)
             gathered = self._gathered
             self._gathered = _Draft(gathered.given + draft.given, gathered.logged + draft.logged)
         return draft.logged
@@ -227,10 +201,6 @@ class StudyLog:
         """Fold ended trials and pack the log: fewer objects, the same study.
 
         Loses nothing wherever it is interrupted. An error leaves work for the next call.
-
-        Raises:
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses.
         """
         self._ownership.check()
         self.reader.epochs.fold(self._replay.trials, self.generation)
@@ -248,9 +218,9 @@ class StudyLog:
     def _now(self) -> Replay:
         return self._replay if self._ahead is None else self._ahead
 
-    def _try(self, decisions: Sequence[Decision], ahead: Replay) -> tuple[Decision, ...]:
-        """Apply decisions to a preview, and return them as they are to be logged."""
-        logged = []
+    def _as_to_log(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+        """Return decisions as they are to be logged, once they were tried on a preview."""
+        ahead, logged = self._now.preview(), []
         try:
             for decision in decisions:
                 logged.append(self._complete(as_logged(decision), ahead))
@@ -265,7 +235,7 @@ class StudyLog:
         if not isinstance(decision, Ended | Released) or decision.number not in ahead.trials:
             return decision
         # Seen is not yet durable, and what is logged must not depend on what can be lost.
-        self._store.settle("epochs")
+        self._store.settle(self._store.EPOCHS)
         return _completed(decision, self.reader.epochs.of_trial(ahead.trials[decision.number]))
 
     def _write(self, draft: "_Draft") -> None:
@@ -294,7 +264,7 @@ class StudyLog:
             return False
         if found != encode_segment(self.generation, self._sequence, logged):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
-        self._store.settle("log")
+        self._store.settle(self._store.LOG)
         self._ownership.check()
         self._uncertain = None
         self._advance(logged)
@@ -304,8 +274,7 @@ class StudyLog:
         self.reader.segments.add(self.generation, self._sequence, logged)
         self._sequence += 1
         self._ownership.logged = self._sequence
-        for decision in logged:
-            self._replay.apply(decision, self.generation)
+        self._replay.apply_all(logged, self.generation)
 
 
 class _Draft(NamedTuple):
@@ -328,11 +297,7 @@ def _accepted(trial: TrialRecord) -> Accepted:
 
 
 def _completed(decision: Ended | Released, trial: TrialRecord) -> Ended | Released:
-    """Return an end, or a release, with the last epoch that counts: by itself the last measured.
-
-    Raises:
-        InputError: If it says one that was not measured.
-    """
+    """Return an end, or a release, with the last epoch that counts; unsaid, the last measured."""
     newest, measured = trial.attempts[-1], trial.num_epochs
     if isinstance(decision, Released):
         measured = trial.last_epoch(decision.attempt)

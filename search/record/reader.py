@@ -9,13 +9,11 @@ from search.record.epochs import EpochFiles
 from search.record.history import History
 from search.record.lease import Standing, look, newest_claim
 from search.record.replay import Replay
-from search.record.segments import FOLDER as LOG
 from search.record.segments import SegmentFiles, has_log
-from trainables.storage.sealed import DamagedRecord, unseal
+from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-STUDY = "study.json"
-PREPARED = "prepared.json"
 LOGGED_TRIES = 2
 """How often the log is read again if it lacks what an owner says to have logged."""
 READ_TRIES = 20
@@ -29,7 +27,7 @@ class StudyReader:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.store = StudyFolder.of(store)
         self.segments = SegmentFiles(store)
         self.epochs = EpochFiles(store)
 
@@ -71,7 +69,7 @@ class StudyReader:
                 self.segments.check_length(found.generation, found.sign.logged)
 
     def read_both(self) -> tuple[Replay, History]:
-        """Return the study as it is now, also as its decisions alone; raises what `read` does."""
+        """Return the study as it is now, also as its decisions alone."""
         study = read_study(self.store)
         for _ in range(READ_TRIES - 1):
             with suppress(Moved):
@@ -79,7 +77,7 @@ class StudyReader:
         return self._read(study)
 
     def replay(self) -> Replay:
-        """Return the state after all decisions that count; raises what `read` raises."""
+        """Return the state after all decisions that count."""
         replay = Replay()
         for generation, segment in self.segments.read():
             try:
@@ -94,9 +92,9 @@ class StudyReader:
 
     def _read(self, study: dict[str, Any]) -> tuple[Replay, History]:
         replay = self.replay()
-        prepared = _read_sealed(self.store, PREPARED, "prepared")
+        prepared = self.store.read("prepared")
         if prepared is not None and not replay.generation:  # its writer had opened the log before
-            raise Moved(f"{self.store.uri}/{LOG} is missing; restore it from a copy")
+            raise Moved.of(f"{self.store.uri}/{self.store.LOG}")
         history = History(
             study=study,
             prepared=prepared,
@@ -109,25 +107,13 @@ class StudyReader:
         return replay, history
 
 
-def read_study(store: Store) -> dict[str, Any]:
-    """Return what `StudyLog.create` wrote.
-
-    Raises:
-        InputError: If there is no study here.
-        StorageError: If it is damaged or written by a newer version, or the storage refuses.
-    """
-    study = _read_sealed(store, STUDY, "study")
+def read_study(folder: StudyFolder) -> dict[str, Any]:
+    """Return what `StudyLog.create` wrote; `InputError` if there is no study here."""
+    study = folder.read("study")
     if study is not None:
         return study
-    if has_log(store):
+    if has_log(folder):
         raise DamagedRecord(
-            f"{store.uri}/{STUDY} is missing beside its log; restore it from a copy"
+            f"{folder.uri}/study.json is missing beside its log; restore it from a copy"
         )
-    raise InputError(f"{store.uri} holds no study: there is no {STUDY} in it")
-
-
-def _read_sealed(store: Store, path: str, kind: str) -> dict[str, Any] | None:
-    try:
-        return unseal(kind, store.get(path), f"{store.uri}/{path}")
-    except FileNotFoundError:
-        return None
+    raise InputError(f"{folder.uri} holds no study: there is no study.json in it")

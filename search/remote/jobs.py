@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 from urllib.parse import quote, urlsplit
 
 from search.remote.connection import Connection
@@ -33,6 +33,21 @@ class Job:
         """Whether nothing of it runs any more."""
         return self.status in ENDED
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the job that Ray describes."""
+        agent = str(values.get("driver_agent_http_address") or "")
+        return cls(
+            id=str(values["submission_id"]),
+            status=values["status"],
+            message=str(values.get("message") or ""),
+            metadata=dict(values.get("metadata") or {}),
+            began=(values.get("start_time") or 0) / 1000,
+            ended=None if not values.get("end_time") else values["end_time"] / 1000,
+            node=str(urlsplit(agent).hostname or ""),
+            exit_status=values.get("driver_exit_code"),
+        )
+
 
 @final
 class JobsApi:
@@ -49,12 +64,12 @@ class JobsApi:
     def jobs(self) -> list[Job]:
         """Return all jobs that were submitted."""
         found = self._connection.json("GET", "/api/jobs/")
-        return [_job(one) for one in found if one.get("submission_id")]
+        return [Job.of(one) for one in found if one.get("submission_id")]
 
     def job(self, job_id: str) -> Job | None:
         """Return one job, None if the cluster knows none of this name."""
         found = self._connection.look(f"/api/jobs/{quote(job_id)}")
-        return None if found is None else _job(found)
+        return None if found is None else Job.of(found)
 
     def logs(self, job_id: str) -> str:
         """Return what a job has printed so far."""
@@ -86,17 +101,3 @@ class JobsApi:
         if status != 200:
             raise self._connection.error("PUT", path, status, body)
         return True
-
-
-def _job(values: Mapping[str, Any]) -> Job:
-    agent = str(values.get("driver_agent_http_address") or "")
-    return Job(
-        id=str(values["submission_id"]),
-        status=values["status"],
-        message=str(values.get("message") or ""),
-        metadata=dict(values.get("metadata") or {}),
-        began=(values.get("start_time") or 0) / 1000,
-        ended=None if not values.get("end_time") else values["end_time"] / 1000,
-        node=str(urlsplit(agent).hostname or ""),
-        exit_status=values.get("driver_exit_code"),
-    )

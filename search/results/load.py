@@ -6,8 +6,7 @@ from typing import Any
 
 from search.errors import InputError, StorageError
 from search.record.ownership import holder
-from search.record.reader import PREPARED, STUDY, StudyReader
-from search.record.segments import FOLDER as LOG
+from search.record.reader import StudyReader
 from search.record.segments import has_log
 from search.results.result import StudyResult
 from search.results.usage import read_runs
@@ -17,6 +16,7 @@ from trainables.spec.plain_values import plain
 from trainables.spec.problems import shown
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 
 def load(folder: "str | os.PathLike[str] | StudyResult | Study") -> StudyResult:
@@ -30,7 +30,7 @@ def load(folder: "str | os.PathLike[str] | StudyResult | Study") -> StudyResult:
         InputError: If there is no study.
         StorageError: If its records are damaged.
     """
-    return read(StudyReader(Store(study_folder(folder))))
+    return read(StudyReader(StudyFolder(study_folder(folder))))
 
 
 def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
@@ -50,7 +50,7 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
     found = _find_study(said)
     if found is None:
         looked = " and ".join(map(os.path.abspath, _places(said)))
-        raise InputError(f"there is no study {said!r}: looked for {STUDY} in {looked}")
+        raise InputError(f"there is no study {said!r}: looked for study.json in {looked}")
     return found
 
 
@@ -88,7 +88,9 @@ def _places(said: str) -> tuple[str, ...]:
 
 def _is_of_study(folder: str) -> bool:
     """Tell whether a folder holds a study, or what is left of one."""
-    return any(os.path.lexists(os.path.join(folder, name)) for name in (STUDY, LOG))
+    return any(
+        os.path.lexists(os.path.join(folder, name)) for name in ("study.json", StudyFolder.LOG)
+    )
 
 
 def read(reader: StudyReader) -> StudyResult:
@@ -100,7 +102,7 @@ def read(reader: StudyReader) -> StudyResult:
     budget = {"budget": dict(history.budget)} if history.budget else {}
     study = Study.from_dict({**history.study, **now, **budget})
     if history.prepared is None and history.trials:
-        raise DamagedRecord(f"{store.uri}/{PREPARED} is missing; restore it from a copy")
+        raise DamagedRecord(f"{store.uri}/prepared.json is missing; restore it from a copy")
     is_running = bool(holder(store, standing=standing))
     return StudyResult(store.uri, study, history, is_running=is_running, runs=read_runs(store))
 
@@ -116,6 +118,6 @@ def list_studies(storage: str) -> Iterator[str]:
 def _may_be_study(store: Store, name: str) -> bool:
     """Tell whether a folder holds a study; also if that cannot be seen, which its reader says."""
     try:
-        return store.exists(f"{name}/{STUDY}") or has_log(store.child(name))
+        return store.exists(f"{name}/study.json") or has_log(store.child(name))
     except StorageError:
         return True

@@ -9,16 +9,15 @@ from typing import Any
 from search.errors import InputError, SearchError, StudyWarning
 from search.record.decisions import DONE
 from search.record.history import History, TrialRecord
-from search.record.reader import STUDY, StudyReader
+from search.record.reader import StudyReader
 from search.record.segments import has_log
 from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from trainables.spec.rules import LARGEST_SEED
-from trainables.storage.store import Store
+from trainables.storage.sealed import DamagedRecord
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "confirm"
-"""Below the study's own; in it lies a record of the same form as the study's."""
 MOST_SEEDS = 100
 MOST_TOP = 100
 
@@ -120,12 +119,12 @@ def to_train(begun: Sequence[Training], wanted: Sequence[Training]) -> tuple[Tra
     return (*begun, *(training for training in wanted if training not in begun))
 
 
-def record_of(folder: str) -> Store:
+def record_of(folder: str) -> StudyFolder:
     """Return the place of a study's confirmation."""
-    return Store(folder).child(FOLDER)
+    return StudyFolder(folder).confirmation
 
 
-def is_done(store: Store, wanted: Iterable[Training]) -> bool:
+def is_done(store: StudyFolder, wanted: Iterable[Training]) -> bool:
     """Tell whether all that is wanted was trained, and the last run ended in order."""
     history = _history(store)
     if history is None or not history.is_closed or history.close_reason != DONE:
@@ -174,9 +173,15 @@ def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
     return Candidate(point=point, was=1, repeats=repeats) if repeats else None
 
 
-def _history(store: Store) -> History | None:
-    is_there = store.exists(STUDY) or has_log(store)
-    return StudyReader(store).read_whole()[0] if is_there else None
+def _history(store: StudyFolder) -> History | None:
+    if not store.has("study") and not has_log(store):
+        return None
+    history, _ = StudyReader(store).read_whole()
+    if len(recorded_trainings(history.budget, history.trials)) < len(history.trials):
+        raise DamagedRecord(
+            f"the log of {store!r} does not say what was trained; restore it from a copy"
+        )
+    return history
 
 
 def _pairs(history: History) -> list[tuple[Training, TrialRecord]]:

@@ -296,7 +296,9 @@ def sound_of(pairs: Sequence[Measured]) -> list[Measured]:
 def peaks_of(sound: Sequence[Measured]) -> Peaks:
     """Return what trainings took; with what a process takes besides, the most of all of them."""
     return Peaks(
-        measured=tuple(Peak(size=one.size, num_bytes=told["peak_bytes"]) for one, told in sound),
+        measured=tuple(
+            Peak(**one.size._asdict(), num_bytes=told["peak_bytes"]) for one, told in sound
+        ),
         beside_bytes=max(told["kept_bytes"] + told["outside_bytes"] for _, told in sound),
     )
 

@@ -1,19 +1,20 @@
 """The shares that were measured for a study's trials: kept with it, so that they stay the same."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct, field, to_builtins
 
 from search.study.settings import GPU_FRACTIONS, Resources
 from search.study.study import Study
 from search.text import count, gibibytes
 from trainables.errors import InputError
 from trainables.spec.footprint import Footprint
-from trainables.storage.sealed import DamagedRecord, as_count, as_float, seal, unseal
+from trainables.storage.sealed import DamagedRecord, convert
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 SHARES = "shares.json"
 """Where a study keeps them, relative to its folder; one with fixed shares has none."""
@@ -28,34 +29,29 @@ space (128x128 pixels, CPU) one took 1.13 times what the measured ones told
 (``tests.benchmarks.probe_classes``)."""
 GPU_RESERVE = 0.04
 """The part of a GPU that is nobody's: what its driver keeps, and what displays take."""
+_Bytes = Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
+class Peak(Struct, frozen=True, kw_only=True, array_like=True):
     """What one training took at most."""
 
-    size: Footprint
-    num_bytes: int
+    weights: _Bytes
+    activations: _Bytes
+    num_bytes: Annotated[int, Meta(ge=1)]
 
-    def __post_init__(self) -> None:
-        as_count(self.size.weights, "peak's weights")
-        as_count(self.size.activations, "peak's activations")
-        as_count(self.num_bytes, "peak's num_bytes", least=1)
+    @property
+    def size(self) -> Footprint:
+        """What was trained."""
+        return Footprint(weights=self.weights, activations=self.activations)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
+class Peaks(Struct, frozen=True, kw_only=True):
     """What some trainings of a study took, among them its largest; the others lie between."""
 
-    measured: tuple[Peak, ...]
-    beside_bytes: int = 0
+    measured: Annotated[tuple[Peak, ...], Meta(min_length=1)]
+    beside_bytes: _Bytes = 0
     """What a process takes besides, whatever it trains: a GPU's own libraries, and what is kept
     of earlier trials."""
-
-    def __post_init__(self) -> None:
-        as_count(self.beside_bytes, "peaks' beside_bytes")
-        if not self.measured:
-            raise InputError("peaks need something measured, got nothing")
 
     @property
     def largest_bytes(self) -> int:
@@ -96,42 +92,20 @@ class Peaks:
                 return float(rates[0]), float(rates[1]), float(rates[-1])
         return 0.0, 0.0, 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        measured = [[*peak.size, peak.num_bytes] for peak in self.measured]
-        return {"measured": measured, "beside_bytes": self.beside_bytes}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Peaks":
-        """Return what ``to_dict`` was made from; raises what a missing field raises."""
-        measured = [
-            Peak(size=Footprint(weights=weights, activations=activations), num_bytes=taken)
-            for weights, activations, taken in values["measured"]
-        ]
-        return cls(measured=tuple(measured), beside_bytes=values["beside_bytes"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredShares:
+class MeasuredShares(Struct, frozen=True, kw_only=True):
     """What each trial of a study gets where it says ``auto``, and what that follows from."""
 
-    cpu: int
-    gpu: float
-    gpu_bytes: int = 0
+    cpu: Annotated[int, Meta(ge=1)]
+    gpu: int | float
+    gpu_bytes: _Bytes = 0
     """Memory of the smallest GPU that trials may be placed on; 0 if it was not asked."""
-    outside_bytes: int = 0
+    outside_bytes: _Bytes = 0
     """What a process takes of a GPU besides TensorFlow's own part."""
     peaks: Peaks | None = None
     """None if memory was not measured."""
     speeds: Mapping[int, float] = field(default_factory=dict)
     """By threads of a trial: images trained in a second on a node full of trials."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        as_count(self.cpu, "measured shares' cpu", least=1)
-        as_float(self.gpu, "measured shares' gpu")
-        for name in ("gpu_bytes", "outside_bytes"):
-            as_count(getattr(self, name), f"measured shares' {name}")
 
     def lines(self, resources: Resources) -> list[str]:
         """Say what each trial gets, a line for each share that was left to be measured."""
@@ -156,54 +130,29 @@ class MeasuredShares:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {
-            "cpu": self.cpu,
-            "gpu": self.gpu,
-            "gpu_bytes": self.gpu_bytes,
-            "outside_bytes": self.outside_bytes,
-            "peaks": None if self.peaks is None else self.peaks.to_dict(),
-            "speeds": {str(threads): speed for threads, speed in self.speeds.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "MeasuredShares":
-        """Return what ``to_dict`` was made from; what it does not know is passed over."""
-        try:
-            peaks = values["peaks"]
-            return cls(
-                cpu=values["cpu"],
-                gpu=values["gpu"],
-                gpu_bytes=values["gpu_bytes"],
-                outside_bytes=values["outside_bytes"],
-                peaks=None if peaks is None else Peaks.from_dict(peaks),
-                speeds={int(n): as_float(s, "speed") for n, s in values["speeds"].items()},
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"measured shares need the fields of to_dict: {error}") from error
+        values: dict[str, Any] = to_builtins(self, str_keys=True)
+        return values
 
 
 def read_shares(store: Store) -> MeasuredShares | None:
     """Return what was measured for a study; None if nothing was."""
+    body = StudyFolder.of(store).read("shares")
     try:
-        data = store.get(SHARES)
-    except FileNotFoundError:
-        return None
-    try:
-        return MeasuredShares.from_dict(unseal("shares", data, f"{store.uri}/{SHARES}"))
+        return None if body is None else convert(body, MeasuredShares)
     except InputError as error:
         raise DamagedRecord(f"{store.uri}/{SHARES} is no record of shares: {error}") from error
 
 
 def write_shares(store: Store, shares: MeasuredShares) -> None:
     """Keep what was measured for a study; only by its owner. Raises `StorageError`."""
-    store.put(SHARES, seal("shares", shares.to_dict()))
+    StudyFolder.of(store).write("shares", shares.to_dict())
 
 
 def threads_of(study: Study) -> int:
     """Return the threads with which a study's trials were trained; 1 if that is not known yet."""
     if study.resources.cpu != "auto":
         return int(study.resources.cpu)
-    known = read_shares(Store(study.folder))
+    known = read_shares(StudyFolder(study.folder))
     return 1 if known is None else known.cpu
 
 

@@ -71,7 +71,7 @@ def print_best(console: Console, result: StudyResult, point: Point) -> None:
         say(console, f"test     not measured for this point; {how}")
     say(console)
     _print_config(console, result, point, beside)
-    say_labelled(console, "others", *others_lines(result, point))
+    say_labelled(console, "others", *_others_lines(result, point))
     say_labelled(console, "again", confirmed_line(result, point))
     say(console, f"weights  {result.checkpoint_uri(point)}")
     say_labelled(console, "model", *result.signature.in_words())
@@ -118,7 +118,7 @@ def counts_text(result: StudyResult) -> str:
     return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}"
 
 
-def others_lines(result: StudyResult, point: Point) -> list[str]:
+def _others_lines(result: StudyResult, point: Point) -> list[str]:
     """Return what the other policies would have chosen and what that would cost, a line each."""
     by_point: dict[tuple[int, int], list[str]] = {}
     for name, other in point.others.items():

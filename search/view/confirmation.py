@@ -16,7 +16,7 @@ from search.view.tables import add_row, config_table, figure_column, new_table, 
 
 WIDE = 110
 """Columns of a terminal from which on all columns of the table have room."""
-Cells = Mapping[str, str]
+_Cells = Mapping[str, str]
 """Of a row, by the heading of the column."""
 
 
@@ -34,7 +34,7 @@ def print_confirmation(console: Console, confirmed: Confirmation) -> None:
         "dim",
     )
     say(console)
-    console.print(figures_table(confirmed, console.width))
+    console.print(_figures_table(confirmed, console.width))
     differing = _differing(confirmed)
     if differing:
         say(console)
@@ -58,7 +58,7 @@ def confirmed_line(result: StudyResult, point: Point) -> str:
     return f"{figures} ({count(len(candidate.trained), 'fresh seed')}){failed}"
 
 
-def figures_table(confirmed: Confirmation, width: int = WIDE) -> Table:
+def _figures_table(confirmed: Confirmation, width: int) -> Table:
     """Return the rows of each candidate: in the study, and again with fresh seeds.
 
     Below ``WIDE`` columns a candidate's name has a row of its own, and the least and the most
@@ -82,7 +82,7 @@ def figures_table(confirmed: Confirmation, width: int = WIDE) -> Table:
     return table
 
 
-def _rows(confirmed: Confirmation, candidate: Candidate) -> Iterator[tuple[str, Cells]]:
+def _rows(confirmed: Confirmation, candidate: Candidate) -> Iterator[tuple[str, _Cells]]:
     """Yield the name and the cells of each head, of a total if it is minimised, and of all.
 
     Of a head first its own metric, then its loss.

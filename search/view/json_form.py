@@ -46,7 +46,7 @@ def best_to_dict(result: StudyResult, point: Point) -> dict[str, Any]:
     }
 
 
-def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
+def study_to_dict(result: StudyResult) -> dict[str, Any]:
     """Return a whole study: what it is, its trials, its front and its seconds."""
     try:
         best: dict[str, Any] | None = best_to_dict(result, result.best())
@@ -55,7 +55,7 @@ def study_to_dict(result: StudyResult, state: str) -> dict[str, Any]:
     return {
         "name": result.study.name,
         "folder": result.folder,
-        "state": state,
+        "state": result.state,
         "study": result.study.to_dict(),
         "warnings": list(study_warnings(result.study)),
         "prepared": result.prepared.to_dict() if result.has_begun else None,

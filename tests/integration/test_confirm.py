@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 import search
-from search.errors import StudyLocked
 from search.record.log import StudyLog
-from search.record.ownership import claim
-from search.results.retrained import confirmed_point, record_of
+from search.results.retrained import record_of
 from search.running.confirm import confirm
 from search.running.run import run
 from tests import stub_run
@@ -22,13 +20,11 @@ from tests.processes import kill_all, tagged
 from tests.stub_study import (
     embedded_ray,
     numbered,
-    rate_of,
     stub_study,
     table,
     write_faults,
 )
 from trainables.spec.settings import StudySettings
-from trainables.storage.store import Store
 from trainables.training.run import RunRequest
 
 pytestmark = pytest.mark.slow
@@ -93,73 +89,6 @@ def test_each_leading_point_is_trained_to_its_epoch_with_every_fresh_seed(storag
     epochs = sum(one.point.epoch for one in found.candidates)
     assert sum(trained_again(storage).values()) == 2 * epochs
     assert table(study.study) == before
-
-
-def test_the_reference_is_trained_as_the_reference(storage):
-    found = confirmed(storage, seeds=1, top=1)
-
-    history = StudyLog.read(record_of(str(storage / "stub")))
-    assert found.reference is not None
-    assert [trial.is_reference for trial in history.trials].count(True) == 1
-
-
-def test_what_was_trained_counts_and_more_seeds_and_points_are_added(storage):
-    first = confirmed(storage, seeds=1, top=1)
-    once = trained_again(storage)
-
-    same = confirmed(storage, seeds=1, top=1)
-    assert (same.verdict, trained_again(storage)) == (first.verdict, once)
-
-    more = confirmed(storage, seeds=2, top=3)
-    epochs = sum(2 * one.point.epoch for one in more.candidates)
-    assert sum(trained_again(storage).values()) == epochs
-    kept = {one.seed: one for one in more.first.repeats}
-    assert kept[1] == first.first.repeats[0]
-
-
-def test_a_training_that_fails_is_a_failed_seed_and_ends_nothing_else(storage):
-    best = search.load(str(storage / "stub")).best()
-    assert best.config["learning_rate"] in [rate_of(n) for n in range(5)]
-    fault = {"kind": "nan", "at": 1}
-    faults = {repr(best.config["learning_rate"]): fault}
-    (storage / "faults.json").write_text(json.dumps(faults))
-
-    found = confirmed(storage, seeds=2, top=2)
-
-    assert [one.failure for one in found.first.failed] == [
-        "val_c_output_loss became NaN in epoch 1"
-    ] * 2
-    assert found.leader is not found.first
-    assert f"trial {best.number} failed with 2 of 2 seeds" in found.verdict
-
-
-def test_the_decoded_images_are_those_of_the_study(storage):
-    confirmed(storage, seeds=1, top=1)
-
-    folders = [path for path in storage.rglob(".data") if path.is_dir()]
-    assert folders == [storage / ".data"]
-
-
-def test_a_study_that_goes_on_keeps_its_confirmation(storage):
-    first = confirmed(storage, seeds=1, top=1)
-    study = search.load(str(storage / "stub")).study
-
-    result = run(study.with_budget(trials=7), factory=stub_run.FACTORY)
-
-    assert len(result.trials) == 7
-    again = confirmed_point(result, first.first.point)
-    assert again is not None
-    assert again.repeats == first.first.repeats
-
-
-def test_only_one_confirms_a_study_at_a_time(storage):
-    folder = str(storage / "stub")
-
-    with claim(record_of(folder)), pytest.raises(StudyLocked, match="is being run by process"):
-        confirmed(storage)
-
-    with claim(Store(folder)):
-        pass  # was let go of
 
 
 CONFIRM = json.dumps({"seeds": 2, "top": 3})

@@ -21,7 +21,6 @@ from tests.stub_study import (
     embedded_ray,
     num_ends,
     numbered,
-    rate_of,
     stub_study,
     table,
     trials_of,
@@ -269,19 +268,6 @@ def test_errors_of_our_own_code_come_out_of_tune_as_they_were_raised(tmp_path):
 
     result = run(study, factory=stub_run.FACTORY)
     assert [trial.state for trial in result.trials] == ["complete"] * 2
-
-
-def test_a_budget_that_has_grown_goes_on_where_the_study_ended(tmp_path):
-    study = stub_study(tmp_path, scheduler="fifo", **numbered(2))
-    run(study, factory=stub_run.FACTORY)
-
-    result = run(study.with_budget(trials=3, epochs=6), factory=stub_run.FACTORY)
-
-    assert [len(trial.measurements) for trial in result.trials] == [6, 6, 6]
-    trained = stub_run.notes(tmp_path, "trained")
-    assert [line for line in trained if line.startswith(f"{rate_of(0)} ")] == [
-        f"{rate_of(0)} {epoch}" for epoch in range(1, 7)
-    ]
 
 
 def test_when_the_hours_are_over_the_study_is_done_with_what_it_has(tmp_path):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from trainables.errors import SearchError
@@ -32,7 +33,7 @@ class Probe:
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
         done = subprocess.run(
             command,
-            input=json.dumps({"settings": settings.to_dict(), "jobs": list(jobs)}),
+            input=json.dumps({"settings": asdict(settings), "jobs": list(jobs)}),
             env={**os.environ, "PYTHONPATH": paths},
             capture_output=True,
             text=True,

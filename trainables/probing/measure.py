@@ -24,6 +24,7 @@ from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
+from trainables.storage.sealed import convert
 from trainables.trial.attempt import is_out_of_memory, reason_of
 
 STEPS = 4
@@ -250,7 +251,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     import trainables.training.keras_run  # noqa: F401 - what all have in common
 
-    settings = StudySettings.from_dict(request["settings"])
+    settings = convert(request["settings"], StudySettings)
     for job in request["jobs"]:
         print(json.dumps(measure(settings, job)), file=answers, flush=True)
 

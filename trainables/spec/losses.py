@@ -69,7 +69,7 @@ def cross_entropy(probabilities: FloatArray, labels: NDArray[np.integer]) -> Flo
         return np.asarray(-np.log(chosen), dtype=np.float64)
 
 
-def squared_error(outputs: FloatArray, labels: FloatArray) -> FloatArray:
+def _squared_error(outputs: FloatArray, labels: FloatArray) -> FloatArray:
     """Return the mean over units of ``(output - label)**2``, ``(n,)``."""
     return np.asarray(np.square(outputs - labels).mean(axis=1), dtype=np.float64)
 
@@ -164,7 +164,7 @@ def _overlap(first: FloatArray, second: FloatArray) -> _BoxOverlap:
 
 
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
-    "mse": squared_error,
+    "mse": _squared_error,
     "huber": huber,
     "giou": giou_loss,
     "ciou": ciou_loss,

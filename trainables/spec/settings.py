@@ -1,7 +1,7 @@
 """What all trials of a study share, as it travels to the processes that train them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.spec.heads import HeadSpec
@@ -65,18 +65,3 @@ class StudySettings:
             heads=self.heads,
             model=self.reference_model if is_reference else self.model,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
-        """Return what ``to_dict`` was made from."""
-        height, width, channels = values["image_shape"]
-        parsed = {
-            "image_shape": (height, width, channels),
-            "heads": tuple(HeadSpec(**head) for head in values["heads"]),
-            "rungs": tuple(values["rungs"]),
-        }
-        return cls(**{**values, **parsed})

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from trainables.errors import InputError, StorageError
@@ -90,10 +90,10 @@ class Store:
         """The calls to the operating system of a local folder; None for a remote one."""
         return self._folder.files if isinstance(self._folder, LocalFolder) else None
 
-    def child(self, path: str) -> "Store":
+    def child(self, path: str) -> Self:
         """Return the store of the folder ``path`` inside this one."""
         _check(path)
-        store = Store.__new__(Store)
+        store = object.__new__(type(self))
         store._uri = _join(self._uri, path)
         store._folder = self._folder.child(path)
         return store

@@ -50,14 +50,9 @@ def test_what_is_relayed_is_what_the_command_prints(argv, storage, capsys):
     assert out or err
 
 
-def test_the_studies_are_listed_where_the_nodes_have_them(storage):
-    there = run("list")
+def test_the_studies_are_listed_of_the_nodes_and_of_a_place_that_is_said(storage, monkeypatch):
+    assert "digits" in run("list").out
 
-    assert there.status == 0
-    assert "digits" in there.out
-
-
-def test_the_studies_of_a_place_that_is_said_are_listed(storage, monkeypatch):
     monkeypatch.delenv("TWOHEAD_STORAGE")
 
     assert "digits" in run("list", str(storage)).out
@@ -107,17 +102,12 @@ def test_a_study_that_is_not_there_has_not_begun(storage):
     assert told == StudyStatus(name="none", state="not begun", folder=str(storage / "none"))
 
 
-def test_studies_of_other_places_are_told_where_the_nodes_name_none(storage, monkeypatch):
+def test_where_the_nodes_name_no_storage_others_are_told_and_names_are_refused(
+    storage, monkeypatch
+):
     monkeypatch.delenv("TWOHEAD_STORAGE")
 
-    told = ask("studies", others=[str(storage)])
-
-    assert [one.name for one in told] == ["digits"]
-
-
-def test_an_error_is_told_instead(storage, monkeypatch):
-    monkeypatch.delenv("TWOHEAD_STORAGE")
-
+    assert [one.name for one in ask("studies", others=[str(storage)])] == ["digits"]
     with pytest.raises(InputError, match="TWOHEAD_STORAGE is not set"):
         ask("point", name="digits", policy={})
 

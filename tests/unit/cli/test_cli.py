@@ -211,27 +211,20 @@ def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, caps
     assert "0.37" in with_test
 
 
-def test_an_unexpected_error_keeps_its_traceback_in_a_file(
+def test_the_traceback_of_an_unexpected_error_is_kept_in_a_file_or_shown(
     runner, study_file, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     runner.error = ZeroDivisionError("so it is")
 
     status = main(["run", str(study_file)])
-
     said = capsys.readouterr().err
-    assert status == 1
-    assert said.startswith("twohead: unexpected ZeroDivisionError: so it is; the traceback is in ")
-    kept = said.rstrip().rpartition(" ")[2]
-    with open(kept) as file:
-        assert "Traceback" in file.read()
-
-
-def test_traceback_shows_where_an_unexpected_error_arose(runner, study_file, capsys):
-    runner.error = ZeroDivisionError("so it is")
-
     main(["run", str(study_file), "--traceback"])
 
+    assert status == 1
+    assert said.startswith("twohead: unexpected ZeroDivisionError: so it is; the traceback is in ")
+    with open(said.rstrip().rpartition(" ")[2]) as file:
+        assert "Traceback" in file.read()
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -312,30 +305,6 @@ def test_resume_finds_the_digits_that_were_moved_with_the_storage(tmp_path):
     data.write_bytes(b"")
 
     assert search.study.digits.with_moved_data(new).data == str(data)
-
-
-def test_show_prints_trials_and_ledger(folder, capsys):
-    assert main(["show", folder]) == 0
-
-    text = capsys.readouterr().out
-    assert "digits, finished: 6 trials (3 complete, 2 stopped, 1 failed), 13 epochs" in text
-    assert "overhead  2.842  per trial" in text
-
-
-def test_list_prints_a_line_per_study_and_says_what_cannot_be_read(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    write_study(tmp_path / "studies")
-    torn = tmp_path / "studies" / "torn"
-    torn.mkdir()
-    (torn / "study.json").write_text("{")
-
-    status = main(["list", str(tmp_path / "studies")])
-
-    lines = capsys.readouterr().out.splitlines()
-    assert status == 0
-    assert lines[1].split()[:3] == ["digits", "finished", "6/6"]
-    assert "c_output accuracy 0.899 (loss 0.402), r_output IoU 0.844 (loss 0.00312)" in lines[1]
-    assert lines[2].split()[:2] == ["torn", "unreadable"]
 
 
 def test_list_of_an_empty_storage_says_so(tmp_path, capsys):

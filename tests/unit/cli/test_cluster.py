@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -6,7 +5,6 @@ import pytest
 from search.cli import cluster as cluster_commands
 from search.cli.main import main
 from search.errors import StudyLocked, Unreachable
-from search.remote.jobs import Job
 from search.remote.questions import CommandOutput, StudyStatus
 from search.remote.request import storage_there
 from search.remote.submit import Submitted
@@ -78,19 +76,11 @@ BEST = Point(
 
 
 def status(name, state="running"):
-    job = Job(
-        id="j1",
-        status="RUNNING",
-        message="",
-        metadata={},
-        began=5.0,
-        ended=None,
-        node="10.0.0.5",
-        exit_status=None,
+    return StudyStatus(
+        **{"name": name, "state": state, "num_ended": 3, "num_trials": 24, "best": BEST},
+        **{"folder": "s3://b/x", "job_id": "j1", "node": "10.0.0.5", "since": 5.0},
+        message="trial 3 complete",
     )
-    known = StudyStatus(name=name, state=state, num_ended=3, num_trials=24, folder="s3://b/x")
-    known = replace(known, best=BEST)
-    return replace(known.with_job(job, "trial 3 complete"), state=state)
 
 
 @pytest.fixture(autouse=True)
@@ -226,34 +216,3 @@ def test_what_a_cluster_refuses_is_one_line(client, error, monkeypatch, capsys):
 
     assert main(["submit", "study.yaml"]) == 1
     assert capsys.readouterr().err == f"twohead: {error}\n"
-
-
-@pytest.mark.parametrize(
-    ("job", "stored", "state"),
-    [
-        pytest.param(None, "interrupted", "interrupted", id="no_job"),
-        pytest.param(("PENDING", None), "not begun", "pending", id="pending"),
-        pytest.param(("RUNNING", None), "interrupted", "running", id="running"),
-        pytest.param(("SUCCEEDED", 0), "finished", "finished", id="finished"),
-        pytest.param(("FAILED", 1), "interrupted", "failed", id="failed"),
-        pytest.param(("FAILED", 2), "not begun", "failed", id="refused"),
-        pytest.param(("FAILED", 130), "interrupted", "interrupted", id="told_to_end"),
-        pytest.param(("STOPPED", None), "interrupted", "interrupted", id="stopped"),
-        pytest.param(("FAILED", 1), "finished", "finished", id="finished_all_the_same"),
-        pytest.param(("FAILED", None), "running", "running", id="run_by_someone_else"),
-    ],
-)
-def test_a_state_is_that_of_a_living_job_or_what_is_recorded(job, stored, state):
-    if job is not None:
-        job = Job(
-            id="j1",
-            status=job[0],
-            message="",
-            metadata={},
-            began=1.0,
-            ended=None,
-            node="",
-            exit_status=job[1],
-        )
-
-    assert StudyStatus(name="parts", state=stored).with_job(job).state == state

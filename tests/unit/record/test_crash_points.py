@@ -1,7 +1,7 @@
 """Every point at which the study's storage can be cut: nothing acknowledged is ever lost."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +32,12 @@ from tests.scripted_study import (
     Acknowledged,
     Player,
     measured,
-    small_packs,
     table,
 )
 from trainables.storage.local import LocalFolder
 from trainables.storage.store import Store
 
 pytestmark = pytest.mark.usefixtures("small_packs")
-
-
-@pytest.fixture(name="small_packs")
-def pack_soon() -> Iterator[None]:
-    with small_packs():
-        yield
 
 
 @dataclass

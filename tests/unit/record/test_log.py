@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,18 @@ from search.record.decisions import Attempted, Closed, Ended, Extended, Released
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from tests.clocks import an_hour_later
-from tests.faulty_files import Disk, MemoryFiles, empty_disk
+from tests.faulty_files import Disk
 from tests.scripted_study import (
     EPOCHS,
     PREPARED,
     STATES,
     STUDY,
-    Player,
     ask,
     measure,
     measured,
     memory_store,
     open_log,
     reopen,
-    small_packs,
 )
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
@@ -38,21 +35,6 @@ from trainables.trial.measurement import write
 @pytest.fixture
 def store() -> Store:
     return memory_store()
-
-
-@pytest.fixture(name="small_packs")
-def pack_soon() -> Iterator[None]:
-    with small_packs():
-        yield
-
-
-@pytest.fixture(scope="module")
-def played() -> Disk:
-    """The scripted study's disk, played once with small packs."""
-    files = MemoryFiles(empty_disk())
-    with small_packs():
-        Player(files).play()
-    return files.disk
 
 
 @pytest.mark.usefixtures("small_packs")

@@ -35,15 +35,6 @@ def store() -> Store:
     return memory_store()
 
 
-@pytest.fixture(scope="module")
-def played() -> Disk:
-    """The scripted study's disk, played once with small packs."""
-    files = MemoryFiles(empty_disk())
-    with small_packs():
-        Player(files).play()
-    return files.disk
-
-
 def test_creating_the_same_study_again_is_no_error(store: Store) -> None:
     assert StudyLog.create(store, {"name": "a", "seed": 0})
     assert not StudyLog.create(store, {"seed": 0, "name": "a"})
@@ -216,7 +207,7 @@ def test_without_the_checksum_changed_bytes_would_be_believed(
             raise DamagedRecord(where)
         return found["body"]
 
-    for module in ("search.record.reader", "search.record.compaction"):
+    for module in ("trainables.storage.study_folder", "search.record.compaction"):
         monkeypatch.setattr(f"{module}.unseal", unseal)
     monkeypatch.setattr("trainables.trial.measurement.unseal", unseal)
     size = sum(len(inode.data) for inode in unfinished.values())

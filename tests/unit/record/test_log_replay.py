@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,12 +43,6 @@ from tests.scripted_study import (
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
-
-
-@pytest.fixture(name="small_packs")
-def pack_soon() -> Iterator[None]:
-    with small_packs():
-        yield
 
 
 @pytest.mark.usefixtures("small_packs")

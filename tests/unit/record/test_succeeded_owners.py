@@ -1,6 +1,6 @@
 """What an owner does that does not know yet that it has been succeeded: harmless, all of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import pytest
 from msgspec.structs import replace
@@ -11,18 +11,12 @@ from search.record.compaction import Piece, delete_packed
 from search.record.ownership import Ownership
 from tests.clocks import an_hour_later
 from tests.faulty_files import MemoryFiles, empty_disk
-from tests.scripted_study import Player, measured, small_packs
+from tests.scripted_study import Player, measured
 from tests.unit.record.test_crash_points import check_acknowledged, check_finished
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 
 pytestmark = pytest.mark.usefixtures("small_packs")
-
-
-@pytest.fixture(name="small_packs")
-def pack_soon() -> Iterator[None]:
-    with small_packs():
-        yield
 
 
 class Stalled(Player):

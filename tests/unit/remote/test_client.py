@@ -39,16 +39,8 @@ def told(monkeypatch):
 
 
 def job(job_id, status, began):
-    return Job(
-        id=job_id,
-        status=status,
-        message="",
-        metadata=META,
-        began=began,
-        ended=None if status in {"RUNNING", "PENDING"} else began + 1,
-        node="",
-        exit_status=None,
-    )
+    said = {"submission_id": job_id, "status": status, "metadata": META}
+    return Job.of({**said, "start_time": began * 1000})
 
 
 @pytest.mark.parametrize(

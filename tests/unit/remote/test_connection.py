@@ -88,20 +88,22 @@ def test_a_tunnel_that_hangs_is_given_up_and_ended(file, monkeypatch):
     wait_until(lambda: not any(is_alive(pid) for pid in pids(file)), 30)
 
 
-def test_a_file_that_is_not_there_is_no_address(file):
-    with pytest.raises(InputError, match=r"file of a cluster needs to be there, got 'x\.yaml'"):
-        Connection("x.yaml")
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        pytest.param("x.yaml", r"file of a cluster needs to be there, got 'x\.yaml'", id="file"),
+        pytest.param(8265, "address of a cluster needs text or a path, got 8265", id="number"),
+    ],
+)
+def test_what_is_neither_an_address_nor_a_file_is_refused(file, said, message):
+    with pytest.raises(InputError, match=message):
+        Connection(said)
 
 
 def test_a_file_may_be_given_from_the_home_folder_or_as_a_path(file):
     for said in ("~/cluster.yaml", file):
         with contextlib.closing(Connection(said)) as there:
             assert there.json("GET", "/api/version") == VERSION
-
-
-def test_what_is_neither_text_nor_a_path_is_no_address(file):
-    with pytest.raises(InputError, match="address of a cluster needs text or a path, got 8265"):
-        Connection(8265)
 
 
 @pytest.mark.parametrize(

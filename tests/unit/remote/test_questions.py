@@ -11,8 +11,10 @@ from search.errors import (
     StudyDiffers,
     StudyLocked,
 )
+from search.remote.jobs import Job
 from search.remote.questions import (
     MARK,
+    StudyStatus,
     _error_of,
     _from_log,
     error_to_plain,
@@ -79,3 +81,26 @@ def test_a_point_arrives_whole(tmp_path):
     arrived = _from_log(to_log({"value": best}, "q1"), "q1")
 
     assert msgspec.convert(arrived["value"], Point) == best
+
+
+@pytest.mark.parametrize(
+    ("job", "stored", "state"),
+    [
+        pytest.param(None, "interrupted", "interrupted", id="no_job"),
+        pytest.param(("PENDING", None), "not begun", "pending", id="pending"),
+        pytest.param(("RUNNING", None), "interrupted", "running", id="running"),
+        pytest.param(("SUCCEEDED", 0), "finished", "finished", id="finished"),
+        pytest.param(("FAILED", 1), "interrupted", "failed", id="failed"),
+        pytest.param(("FAILED", 2), "not begun", "failed", id="refused"),
+        pytest.param(("FAILED", 130), "interrupted", "interrupted", id="told_to_end"),
+        pytest.param(("STOPPED", None), "interrupted", "interrupted", id="stopped"),
+        pytest.param(("FAILED", 1), "finished", "finished", id="finished_all_the_same"),
+        pytest.param(("FAILED", None), "running", "running", id="run_by_someone_else"),
+    ],
+)
+def test_a_state_is_that_of_a_living_job_or_what_is_recorded(job, stored, state):
+    if job is not None:
+        said = {"submission_id": "j1", "status": job[0], "driver_exit_code": job[1]}
+        job = Job.of(said)
+
+    assert StudyStatus(name="parts", state=stored).with_job(job).state == state

@@ -44,12 +44,6 @@ def test_a_study_arrives_as_it_was_sent_but_for_its_places(tmp_path):
     assert {**arrived.to_dict(), **places} == study.to_dict()
 
 
-def test_a_storage_that_was_said_is_taken_as_it_is():
-    values = {**make_study().to_dict(), "storage": ""}
-
-    assert request(study=values, storage="/mnt/all").study_here().storage == "/mnt/all"
-
-
 def test_modules_of_a_stored_study_come_from_the_job_whatever_its_record_says(tmp_path):
     write_study(tmp_path)
     record = tmp_path / "digits" / "study.json"

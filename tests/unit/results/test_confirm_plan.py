@@ -6,17 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.errors import InputError, NoCandidate
+from search.errors import InputError, NoCandidate, StudyWarning
+from search.record.decisions import Opened
+from search.record.segments import encode_segment, segment_path
 from search.results.load import load
 from search.results.policies import POLICIES
 from search.results.retrained import (
     Training,
     check_extent,
+    confirmed_point,
     fresh_seeds,
     leading_points,
+    record_of,
     to_train,
     trainings_of,
 )
+from tests.confirmed_study import write_confirmation
 from tests.finished_study import SPACE, TRIALS, Script, config_of, write_study
 from trainables.spec.rules import LARGEST_SEED
 
@@ -180,3 +185,14 @@ def test_what_was_begun_keeps_its_number_and_only_the_rest_is_added():
 )
 def test_a_training_with_another_seed_epoch_or_config_is_another(other):
     assert to_train((training(4, 1),), (other,)) == (training(4, 1), other)
+
+
+def test_a_confirmation_that_does_not_say_what_was_trained_is_left_out(tmp_path):
+    result = load(write_study(tmp_path).folder)
+    best = result.best()
+    write_confirmation(result, [best], {(best.number, 7): (0.4, 0.3)})
+    store = record_of(result.folder)
+    store.put(segment_path(1, 0), encode_segment(1, 0, [Opened(budget={})]))
+
+    with pytest.warns(StudyWarning, match="does not say what was trained; restore it"):
+        assert confirmed_point(result, best) is None

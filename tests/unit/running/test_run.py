@@ -1,5 +1,7 @@
 """A study and its confirmation from their beginning to their end, in one process, without Ray."""
 
+import json
+import shutil
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,16 +10,23 @@ import pytest
 import search
 from search.cluster.nodes import Node
 from search.cluster.watch import Sight
-from search.errors import Interrupted
+from search.errors import Interrupted, StudyLocked
 from search.record.log import StudyLog
-from search.results.retrained import record_of
+from search.record.ownership import claim
+from search.results.retrained import confirmed_point, record_of
 from search.running.confirm import confirm
 from search.running.run import Run, Silent, run
 from tests import stub_run
 from tests.stub_study import numbered, stub_study, table
+from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 
-FIVE = {**numbered(5), "scheduler": "fifo", "budget": {"trials": 6, "epochs": 4}}
+FIVE = {
+    **numbered(5),
+    "scheduler": "fifo",
+    "sampler": "random",
+    "budget": {"trials": 6, "epochs": 4},
+}
 
 
 @contextmanager
@@ -47,12 +56,35 @@ class Trainings:
             one.driver.watcher.changed()
 
 
+@contextmanager
+def trained_here():
+    with pytest.MonkeyPatch.context() as patch:
+        trainings = Trainings()
+        patch.setattr("search.running.run.ray_for", ray_for)
+        patch.setattr(Run, "_fit", lambda *given: trainings(*given))
+        yield trainings
+
+
 @pytest.fixture(name="trainings", autouse=True)
-def trained_here(monkeypatch):
-    trainings = Trainings()
-    monkeypatch.setattr("search.running.run.ray_for", ray_for)
-    monkeypatch.setattr(Run, "_fit", lambda *given: trainings(*given))
-    return trainings
+def no_ray():
+    with trained_here() as trainings:
+        yield trainings
+
+
+@pytest.fixture(name="finished", scope="module")
+def finished_study(tmp_path_factory):
+    storage = tmp_path_factory.mktemp("finished")
+    with trained_here():
+        run(stub_study(storage, **FIVE), factory=stub_run.FACTORY)
+    return storage
+
+
+@pytest.fixture(name="study")
+def copied_study(finished, tmp_path):
+    """Return a finished study that a test may change."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    data = str(finished / "data.parquet")
+    return stub_study(tmp_path, **FIVE, data=data)
 
 
 class Noting(Silent):
@@ -64,6 +96,10 @@ class Noting(Silent):
 
     def started(self, study, prepared, conductor):
         self.seen.append((study.name, len(conductor.trials), len(conductor.trainings)))
+
+
+def confirmed(study, **options):
+    return confirm(study.folder, factory=stub_run.FACTORY, **options)
 
 
 def test_a_study_is_run_and_its_leading_points_are_trained_again_by_the_same_runner(
@@ -89,22 +125,64 @@ def test_a_study_is_run_and_its_leading_points_are_trained_again_by_the_same_run
     assert [trial.is_reference for trial in again.trials].count(True) == 2
     assert [one.study for one in trainings.settings] == [study.folder, f"{study.folder}/confirm"]
     assert table(study) == before
+    assert [path for path in tmp_path.rglob(".data") if path.is_dir()] == [tmp_path / ".data"]
 
 
-def test_what_was_trained_of_a_confirmation_counts_when_it_goes_on(tmp_path, trainings):
-    study = stub_study(tmp_path, **FIVE)
-    run(study, factory=stub_run.FACTORY)
+def test_what_was_trained_counts_and_more_seeds_and_points_are_added(study, trainings):
+    first = confirmed(study, seeds=1, top=1)
+    once = trainings.left
+    assert confirmed(study, seeds=1, top=1).verdict == first.verdict
+    assert trainings.left == once
+
+    more = confirmed(study, seeds=2, top=3)
+
+    assert once - trainings.left == 2 * len(more.candidates) - len(first.candidates)
+    kept = {one.seed: one for one in more.first.repeats}
+    assert kept[1] == first.first.repeats[0]
+
+
+def test_a_training_that_fails_is_a_failed_seed_and_ends_nothing_else(study, tmp_path):
+    best = search.load(study.folder).best()
+    faults = {repr(best.config["learning_rate"]): {"kind": "nan", "at": 1}}
+    (tmp_path / "faults.json").write_text(json.dumps(faults))
+
+    found = confirmed(study, seeds=2, top=2)
+
+    reason = "val_c_output_loss became NaN in epoch 1"
+    assert [one.failure for one in found.first.failed] == [reason] * 2
+    assert found.leader is not found.first
+    assert f"trial {best.number} failed with 2 of 2 seeds" in found.verdict
+
+
+def test_a_confirmation_that_was_interrupted_goes_on_where_it_was(study, trainings):
     trainings.left = 3
 
     with pytest.raises(Interrupted, match=r"the confirmation of 'stub' was interrupted; the same"):
-        confirm(study.folder, factory=stub_run.FACTORY)
+        confirmed(study)
     trainings.left = 3
-    found = confirm(study.folder, factory=stub_run.FACTORY)
+    found = confirmed(study)
 
     assert trainings.left == 0
     assert [len(candidate.trained) for candidate in found.candidates] == [2, 2, 2]
-    same = confirm(study.folder, factory=stub_run.FACTORY)  # trains nothing more
-    assert same.verdict == found.verdict
+
+
+def test_a_study_that_goes_on_keeps_its_confirmation_and_what_it_trained(study):
+    first = confirmed(study, seeds=1, top=1)
+
+    result = run(study.with_budget(trials=7, epochs=6), factory=stub_run.FACTORY)
+
+    assert [len(trial.measurements) for trial in result.trials] == [6] * 7
+    again = confirmed_point(result, first.first.point)
+    assert again is not None
+    assert again.repeats == first.first.repeats
+
+
+def test_only_one_confirms_a_study_at_a_time(study):
+    with claim(record_of(study.folder)), pytest.raises(StudyLocked, match="is being run by proc"):
+        confirmed(study)
+
+    with claim(Store(study.folder)):
+        pass  # was let go of
 
 
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path, trainings):

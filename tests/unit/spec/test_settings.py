@@ -1,9 +1,11 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
+from trainables.storage.sealed import convert
 
 SETTINGS = StudySettings(
     study="file:///studies/digits",
@@ -18,7 +20,7 @@ SETTINGS = StudySettings(
 
 
 def test_settings_travel_as_json_and_arrive_as_they_were():
-    assert StudySettings.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
+    assert convert(json.loads(json.dumps(asdict(SETTINGS))), StudySettings) == SETTINGS
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from search.study.shares import (
     usable_bytes,
 )
 from trainables.spec.footprint import Footprint
+from trainables.storage.sealed import convert
 
 GIB = 2**30
 
 
 def peak(weights, activations, num_bytes):
-    return Peak(size=Footprint(weights=weights, activations=activations), num_bytes=num_bytes)
+    return Peak(weights=weights, activations=activations, num_bytes=num_bytes)
 
 
 # 1,000 bytes for every process, 4 for each of the weights' and 2 for each of the activations'.
@@ -133,5 +134,5 @@ def test_shares_are_said_in_words():
     ],
 )
 def test_peaks_that_cannot_be_are_refused(values):
-    with pytest.raises(InputError, match=r" needs? "):
-        Peaks.from_dict(values)
+    with pytest.raises(InputError, match=r"at `\$\.measured|beside_bytes needs an integer >= 0"):
+        convert(values, Peaks)

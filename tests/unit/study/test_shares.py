@@ -2,7 +2,6 @@
 
 import pytest
 
-from search.errors import InputError
 from search.study.settings import Resources
 from search.study.shares import (
     SHARES,
@@ -14,13 +13,12 @@ from search.study.shares import (
     write_shares,
 )
 from search.study.study import Study
-from trainables.spec.footprint import Footprint
 from trainables.storage.sealed import DamagedRecord, seal
 from trainables.storage.store import Store
 
 GIB = 2**30
 PEAKS = Peaks(
-    measured=tuple(Peak(size=Footprint(n, n), num_bytes=n * GIB) for n in (1, 5)),
+    measured=tuple(Peak(weights=n, activations=n, num_bytes=n * GIB) for n in (1, 5)),
 )
 ON_GPU = MeasuredShares(cpu=2, gpu=0.5, gpu_bytes=16 * GIB, outside_bytes=GIB // 2, peaks=PEAKS)
 ON_CPU = MeasuredShares(cpu=2, gpu=0, peaks=PEAKS, speeds={1: 90.0, 2: 100.4})
@@ -114,8 +112,3 @@ def test_threads_that_were_measured_are_used_again_by_whoever_reads_the_study(tm
     write_shares(Store(auto.folder), ON_CPU)
 
     assert (before, threads_of(auto)) == (1, 2)
-
-
-def test_a_share_of_no_threads_is_refused():
-    with pytest.raises(InputError, match="measured shares' cpu needs an integer >= 1, got 0"):
-        MeasuredShares(cpu=0, gpu=0)

@@ -96,8 +96,7 @@ def test_the_parameters_that_differ_stand_side_by_side(result):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_of_the_tables_is_wider_than_the_terminal(result, width):
-    table = report.figures_table(read(result), width)
-    text = shown(lambda console: console.print(table), width=width)
+    text = shown(report.print_confirmation, read(result), width=width).split("\n\n", 1)[1]
 
     lines = squeezed(text)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
