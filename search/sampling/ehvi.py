@@ -117,7 +117,6 @@ class EHVISampler(SpaceSampler):
         super().__init__(seed=seed, context=context)
         self._num_startup = n_startup_trials
         self._explored = explore
-        self._answer: Key | None = None
 
     @classmethod
     def shown(cls, trials: Sequence[Seen]) -> list[Seen]:
@@ -136,14 +135,11 @@ class EHVISampler(SpaceSampler):
         assert self._context is not None
         told = self._told(study, distributions_of(self._context.kinds))
         answer = self._best_of_all(self._context, told, study)
-        self._answer = None if isinstance(answer, int) else answer
+        self._prepared = None if isinstance(answer, int) else answer
         return answer if isinstance(answer, int) else None
 
     def draw(self, context: DrawContext, told: Told, study: Study) -> Key:
         """Return a config that is new, as long as there is one."""
-        if self._answer is not None:
-            prepared, self._answer = self._answer, None
-            return prepared
         answer = self._best_of_all(context, told, study)
         assert not isinstance(answer, int), "only a study of ours has stopped trials"
         return answer

@@ -293,6 +293,7 @@ class AskedSampler:
             directions=self._directions,
             sampler=self._sampler(context, 0),
         )
+        study_id = _study_id(storage)
         before, self._told = self._told, {}
         for trial, key in chosen:
             known, told = before.get(trial.number, (None, None))
@@ -302,7 +303,7 @@ class AskedSampler:
                 generation = int(trial.system_attrs.get(self._manner.generation, 0))
                 told.system_attrs = {self._manner.generation: max(generation - past, 0)}
             self._told[trial.number] = trial, told
-            storage.create_new_trial(_study_id(storage), told)
+            storage.create_new_trial(study_id, told)
         if self._kept is not None:
             self._kept.restore(storage, study, chosen)
         return study

@@ -43,6 +43,7 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
         self._seed = int(entropy)  # type: ignore[arg-type] # given one number, it is that
         self._context = context
         self._common = IntersectionSearchSpace()
+        self._prepared: Key | None = None
 
     @abc.abstractmethod
     def draw(self, context: DrawContext, told: Told, study: Study) -> Key:
@@ -72,12 +73,14 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
         """Return the values of all parameters that count."""
         if not search_space:
             return {}
-        told = self._told(study, search_space, but=trial.number)
-        context = self._context or self._outside(search_space, told, trial.number)
-        key = self.draw(context, told, study)
+        key, self._prepared = self._prepared, None
+        if key is None:
+            told = self._told(study, search_space, but=trial.number)
+            context = self._context or self._outside(search_space, told, trial.number)
+            key = self.draw(context, told, study)
         return {
             name: search_space[name].to_external_repr(number)
-            for name, number in zip(context.kinds, key, strict=True)
+            for name, number in zip(sorted(search_space), key, strict=True)
             if number is not None
         }
 
