@@ -135,7 +135,7 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
         counting = [m for m in measured if counts(self, m.generation, m.attempt, m.epoch)]
         kept = [m for m in counting if m.checkpoint is not None and not self.has_ended]
         kept.sort(key=lambda m: (m.epoch, m.attempt), reverse=True)
-        return replace(self, measurements=without_gaps(counting), resumable=tuple(kept))
+        return replace(self, measurements=_without_gaps(counting), resumable=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ def counts(trial: TrialRecord, generation: int, attempt: int, epoch: int) -> boo
     )
 
 
-def without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
+def _without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """Return epochs 1, 2, ... up to the first one missing, each by its newest attempt."""
     newest: dict[int, Measurement] = {}
     for measurement in counting:
