@@ -23,6 +23,7 @@ from search.view.confirmation import print_confirmation
 from search.view.study import print_list, print_show
 from search.view.tables import add_row, new_table, say, text_column
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 
 def run(args: Namespace, console: Console) -> int:
@@ -37,7 +38,7 @@ def run(args: Namespace, console: Console) -> int:
 
 def resume(args: Namespace, console: Console) -> int:
     """Run a study on, from the folder in which it lies now."""
-    reader = StudyReader(Store(study_folder(args.folder)))
+    reader = StudyReader(StudyFolder(study_folder(args.folder)))
     result = read(reader)
     storage, _, name = result.folder.rpartition("/")
     study = defaults.with_moved_data(replace(result.study, storage=storage, name=name))
@@ -158,7 +159,7 @@ def run_study(
     from search.running.stored import is_done, stored_study
     from search.view.live import watcher_for
 
-    reader = options.setdefault("reader", StudyReader(Store(study.folder)))
+    reader = options.setdefault("reader", StudyReader(StudyFolder(study.folder)))
     if stored_study(study, reader) is None or not is_done(study, reader):
         _complain_of(study)
     started = time.monotonic()

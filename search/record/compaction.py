@@ -34,12 +34,7 @@ class Piece(NamedTuple):
 
 
 def open_piece(store: Store, kind: str, path: str) -> dict[str, Any]:
-    """Return what a piece holds.
-
-    Raises:
-        Moved: If it is not there any more.
-        DamagedRecord: If it is not what was written.
-    """
+    """Return what a piece holds; `Moved` if it is not there any more."""
     try:
         return unseal(kind, store.get(path), path)
     except FileNotFoundError:
@@ -47,16 +42,10 @@ def open_piece(store: Store, kind: str, path: str) -> dict[str, Any]:
 
 
 def delete_packed(store: Store, pieces: Iterable[Piece], by: int, pack: str = "") -> list[str]:
-    """Delete what lies in a pack that has been written, and return the names.
+    """Delete the pieces of a pack that has been written, and return their names.
 
-    Also safe if this process has been succeeded and does not know it yet: nothing of a newer
-    owner is deleted.
-
-    Args:
-        store: The study's folder.
-        pieces: What the pack replaces; it may itself be among them.
-        by: The generation of this process.
-        pack: The name of the pack.
+    Also safe if this process, of the generation ``by``, has been succeeded and does not know it
+    yet: nothing of a newer owner is deleted. The pack itself may be among the pieces.
     """
     paths = [one.path for one in pieces if one.generation <= by and one.path != pack]
     for path in paths:

@@ -149,11 +149,7 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
 
 
 def decision_from_json(body: Any) -> Decision:
-    """Read what `decision_to_json` gave.
-
-    Raises:
-        InputError: If it is not a decision.
-    """
+    """Read what `decision_to_json` gave; `InputError` if it is not a decision."""
     kind: Any = _KINDS.get(body.get("kind"), Decision) if isinstance(body, dict) else Decision
     if kind is Tested:
         body = {**body, **{name: floats_of(body.get(name)) for name in ("losses", "metrics")}}
@@ -162,11 +158,7 @@ def decision_from_json(body: Any) -> Decision:
 
 
 def as_logged(decision: Decision) -> Decision:
-    """Return a decision as a reader of the log will find it, with nothing shared.
-
-    Raises:
-        InputError: If it holds what cannot be logged.
-    """
+    """Return a decision as a reader will find it; `InputError` if it cannot be logged."""
     try:
         text = json.dumps(decision_to_json(decision), allow_nan=False)
     except (TypeError, AttributeError, ValueError, RecursionError) as error:

@@ -52,19 +52,14 @@ class EpochFiles:
         """Trials all of whose epochs were found folded."""
 
     def join(self, trials: _Trials) -> Iterator[TrialRecord]:
-        """Return each trial with its measurements, in the order given.
-
-        Raises:
-            Moved: If an epoch of an ended trial is missing.
-            DamagedRecord: If an object is not what was written, or is none of the study's.
-        """
+        """Return each trial with its measurements; `Moved` if one of an ended trial is missing."""
         listing = self._list()
         there = {piece.path for pieces in listing.epochs.values() for piece in pieces}
         self._objects = {path: one for path, one in self._objects.items() if path in there}
         return (self._join(trial, listing) for trial in trials.values())
 
     def of_trial(self, trial: TrialRecord) -> TrialRecord:
-        """Return one trial with its measurements; raises what `join` raises.
+        """Return one trial with its measurements.
 
         Of a trial's first attempt all names are known, so that nothing has to be listed: what a
         decision costs does not grow with the study.
@@ -89,14 +84,6 @@ class EpochFiles:
         Also safe if this process has been succeeded and does not know it yet, though a newer
         owner may have taken an ended trial up again: what is written carries the generation,
         the newest one is read, and nothing of a newer one is deleted.
-
-        Args:
-            trials: What was decided of each.
-            generation: Of this process.
-
-        Raises:
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses; also what `join` raises.
         """
         listing = self._list()
         blocks = {number // BLOCK_SIZE for number in listing.singles}

@@ -127,11 +127,7 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
         return replace(self, attempts=(*self.attempts[:-1], replace(self.attempts[-1], last=last)))
 
     def joined(self, measured: Iterable[Measurement]) -> "TrialRecord":
-        """Return the trial with what was measured of it.
-
-        Args:
-            measured: Everything found of it, in any order; what does not count is left out.
-        """
+        """Return the trial with what was measured of it, of which not all may count."""
         counting = [m for m in measured if counts(self, m.generation, m.attempt, m.epoch)]
         kept = [m for m in counting if m.checkpoint is not None and not self.has_ended]
         kept.sort(key=lambda m: (m.epoch, m.attempt), reverse=True)
@@ -181,7 +177,3 @@ def _without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     epochs = range(1, len(newest) + 1)
     whole = next((epoch - 1 for epoch in epochs if epoch not in newest), len(newest))
     return tuple(newest[epoch] for epoch in range(1, whole + 1))
-
-
-TrialHistory = TrialRecord
-State = TrialState

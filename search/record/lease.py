@@ -166,16 +166,14 @@ class Found:
         return self.sign is not None and abs(self.age(now)) < self.sign.lease_seconds
 
     def is_held(self, now: float, here: Container[str]) -> bool:
-        """Tell whether its holder counts as alive, without watching it.
-
-        Args:
-            now: By this machine's clock.
-            here: What this very process holds.
-        """
+        """Tell whether its holder counts as alive, without watching it."""
         return self.is_fresh(now) and self.may_live(here)
 
     def may_live(self, here: Container[str]) -> bool:
-        """Tell whether its holder may still act: false for who has ended for certain."""
+        """Tell whether its holder may still act: false for who has ended for certain.
+
+        ``here`` are the tokens that this very process holds.
+        """
         sign = self.sign
         if sign is None:
             return True
@@ -240,11 +238,7 @@ def read_claimant(store: Store, generation: int) -> str:
 
 
 def newest_generation(store: Store) -> int:
-    """Return the newest generation that was ever claimed; 0 before the first.
-
-    Raises:
-        DamagedRecord: If there is a claim with a name that is none.
-    """
+    """Return the newest generation that was ever claimed; 0 before the first."""
     for path in records(store, CLAIMS):
         if not _CLAIM.fullmatch(path):
             raise DamagedRecord(f"{path} is no claim of this study; move it elsewhere")
@@ -263,10 +257,6 @@ def look(store: Store, claimed: int | None = None, *, since: int | None = None) 
         store: The study's folder.
         claimed: The newest generation, if it has been looked up; else `newest_generation`.
         since: The oldest generation whose signs are wanted; None: ``claimed``.
-
-    Raises:
-        DamagedRecord: If there is a claim with a name that is none.
-        StorageError: If the storage refuses.
     """
     claimed = newest_generation(store) if claimed is None else claimed
     matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]

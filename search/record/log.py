@@ -9,16 +9,10 @@ from msgspec.structs import replace
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
 from search.record.decisions import (
     Accepted,
-    Asked,
-    Attempted,
-    Closed,
     Decision,
     Ended,
-    Extended,
     Opened,
     Released,
-    Stopped,
-    Tested,
     as_logged,
 )
 from search.record.history import History, TrialRecord
@@ -30,22 +24,6 @@ from trainables.storage.sealed import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 
-__all__ = [
-    "Asked",
-    "Attempted",
-    "Closed",
-    "Decision",
-    "Ended",
-    "Extended",
-    "History",
-    "Opened",
-    "Released",
-    "Stopped",
-    "StudyLog",
-    "StudyReader",
-    "Tested",
-]
-
 
 @final
 class StudyLog:
@@ -53,6 +31,7 @@ class StudyLog:
 
     Example:
         >>> from tempfile import mkdtemp
+        >>> from search.record.decisions import Asked, Closed
         >>> from search.record.ownership import claim
         >>> store = StudyFolder(mkdtemp())
         >>> StudyLog.create(store, {"name": "digits"})
@@ -162,12 +141,7 @@ class StudyLog:
         return self._ownership.is_lost
 
     def ensure(self) -> None:
-        """Make sure that what is decided without a record is still this process' to decide.
-
-        Raises:
-            StudyLocked: If another process has taken over.
-            StorageError: If the storage had to be asked and cannot be.
-        """
+        """Make sure that what is decided without a record is still this process' to decide."""
         self._ownership.ensure()
 
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
@@ -198,12 +172,11 @@ class StudyLog:
         uncertain = self._uncertain
         if self._settle_uncertain() and uncertain is not None and uncertain.given == decisions:
             return uncertain.logged
-        ahead = self._now.preview()
-        draft = _Draft(decisions, self._try(decisions, ahead))
+        draft = _Draft(decisions, self._as_to_log(decisions))
         if self._ahead is None:
             self._write(draft)
         else:
-            self._ahead = ahead
+            self._ahead.apply_all(draft.logged, self.generation)
             gathered = self._gathered
             self._gathered = _Draft(gathered.given + draft.given, gathered.logged + draft.logged)
         return draft.logged
@@ -228,10 +201,6 @@ class StudyLog:
         """Fold ended trials and pack the log: fewer objects, the same study.
 
         Loses nothing wherever it is interrupted. An error leaves work for the next call.
-
-        Raises:
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses.
         """
         self._ownership.check()
         self.reader.epochs.fold(self._replay.trials, self.generation)
@@ -249,9 +218,9 @@ class StudyLog:
     def _now(self) -> Replay:
         return self._replay if self._ahead is None else self._ahead
 
-    def _try(self, decisions: Sequence[Decision], ahead: Replay) -> tuple[Decision, ...]:
-        """Apply decisions to a preview, and return them as they are to be logged."""
-        logged = []
+    def _as_to_log(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+        """Return decisions as they are to be logged, once they were tried on a preview."""
+        ahead, logged = self._now.preview(), []
         try:
             for decision in decisions:
                 logged.append(self._complete(as_logged(decision), ahead))
@@ -305,8 +274,7 @@ class StudyLog:
         self.reader.segments.add(self.generation, self._sequence, logged)
         self._sequence += 1
         self._ownership.logged = self._sequence
-        for decision in logged:
-            self._replay.apply(decision, self.generation)
+        self._replay.apply_all(logged, self.generation)
 
 
 class _Draft(NamedTuple):
@@ -329,11 +297,7 @@ def _accepted(trial: TrialRecord) -> Accepted:
 
 
 def _completed(decision: Ended | Released, trial: TrialRecord) -> Ended | Released:
-    """Return an end, or a release, with the last epoch that counts: by itself the last measured.
-
-    Raises:
-        InputError: If it says one that was not measured.
-    """
+    """Return an end, or a release, with the last epoch that counts; unsaid, the last measured."""
     newest, measured = trial.attempts[-1], trial.num_epochs
     if isinstance(decision, Released):
         measured = trial.last_epoch(decision.attempt)

@@ -82,13 +82,7 @@ def holder(
 ) -> str | None:
     """Say who runs a study now, for people; None if nobody does, or has shown life lately.
 
-    Args:
-        store: The study's folder.
-        pace: By which clocks that is judged.
-        standing: What `look` has just found there, if it has.
-
-    Raises:
-        StorageError: If the storage refuses.
+    ``standing`` is what `look` has just found there, if it has.
     """
     now = (pace or Pace()).wall()
     standing = standing or look(store, newest_claim(store))
@@ -140,12 +134,7 @@ class Ownership:
         self._thread.start()
 
     def check(self) -> None:
-        """Make sure that nobody has taken over, by looking.
-
-        Raises:
-            StudyLocked: If a newer owner is there, or this one has been released.
-            StorageError: If the storage cannot be asked.
-        """
+        """Raise `StudyLocked` if a newer owner is there, or this one has been released."""
         if not self._is_held:
             raise StudyLocked(f"study {self._store.uri!r} was released by this process")
         newest = newest_claim(self._store)
@@ -161,7 +150,7 @@ class Ownership:
         """Make sure that nobody can have taken over; looks only if the last sign is not recent.
 
         For what is not written down, such as letting a trial go on: that is no one else's to
-        decide before the lease has run out. Raises what `check` raises.
+        decide before the lease has run out.
         """
         uptime, wall = self._renewed
         # A clock that counts from the machine's start may miss a pause of a virtual machine.
@@ -241,12 +230,7 @@ class Claimant:
         self._seen: dict[str, tuple[bytes, float, float]] = {}
 
     def claim(self) -> Claimed:
-        """Return a generation of one's own.
-
-        Raises:
-            StudyLocked: If somebody else holds the study, or may do so.
-            StorageError: If the storage refuses.
-        """
+        """Return a generation of one's own; `StudyLocked` if somebody else may hold the study."""
         for turn in range(TRIES):
             claimed = self._try(self._wait_until_free(), turn)
             if claimed is not None:
@@ -296,8 +280,7 @@ class Claimant:
     def _is_quiet(self, found: Found, standing: Standing) -> bool:
         """Tell whether a holder has been watched for long enough and did not move.
 
-        Raises:
-            StudyLocked: If it has, or if it may well be alive and there is no patience.
+        `StudyLocked` if it has, or if it may well be alive and there is no patience.
         """
         now = self._pace.uptime()
         wall = self._pace.wall()

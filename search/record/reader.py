@@ -14,7 +14,6 @@ from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 
-STUDY, PREPARED = "study.json", "prepared.json"
 LOGGED_TRIES = 2
 """How often the log is read again if it lacks what an owner says to have logged."""
 READ_TRIES = 20
@@ -70,7 +69,7 @@ class StudyReader:
                 self.segments.check_length(found.generation, found.sign.logged)
 
     def read_both(self) -> tuple[Replay, History]:
-        """Return the study as it is now, also as its decisions alone; raises what `read` does."""
+        """Return the study as it is now, also as its decisions alone."""
         study = read_study(self.store)
         for _ in range(READ_TRIES - 1):
             with suppress(Moved):
@@ -78,7 +77,7 @@ class StudyReader:
         return self._read(study)
 
     def replay(self) -> Replay:
-        """Return the state after all decisions that count; raises what `read` raises."""
+        """Return the state after all decisions that count."""
         replay = Replay()
         for generation, segment in self.segments.read():
             try:
@@ -95,7 +94,7 @@ class StudyReader:
         replay = self.replay()
         prepared = self.store.read("prepared")
         if prepared is not None and not replay.generation:  # its writer had opened the log before
-            raise Moved(f"{self.store.uri}/{self.store.LOG} is missing; restore it from a copy")
+            raise Moved.of(f"{self.store.uri}/{self.store.LOG}")
         history = History(
             study=study,
             prepared=prepared,
@@ -109,12 +108,7 @@ class StudyReader:
 
 
 def read_study(folder: StudyFolder) -> dict[str, Any]:
-    """Return what `StudyLog.create` wrote.
-
-    Raises:
-        InputError: If there is no study here.
-        StorageError: If it is damaged or written by a newer version, or the storage refuses.
-    """
+    """Return what `StudyLog.create` wrote; `InputError` if there is no study here."""
     study = folder.read("study")
     if study is not None:
         return study

@@ -1,7 +1,7 @@
 """The decisions of a study, replayed: which trial is where, without what was measured."""
 
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -39,15 +39,7 @@ class Replay:
         return copy
 
     def apply(self, decision: Decision, generation: int) -> None:
-        """Take one decision into account.
-
-        Args:
-            decision: The next one, in the order in which they were logged.
-            generation: The generation that logged it.
-
-        Raises:
-            InputError: If it contradicts those before it.
-        """
+        """Take the next decision into account; `InputError` if it contradicts those before it."""
         if isinstance(decision, Opened):
             self._open(decision, generation)
             return
@@ -69,6 +61,11 @@ class Replay:
                     f"{decision.kind} needs a trial that was asked, got number {decision.number}"
                 )
             self.trials[decision.number] = self._decide(trial, decision)
+
+    def apply_all(self, decisions: Iterable[Decision], generation: int) -> None:
+        """Take decisions into account, one after the other."""
+        for decision in decisions:
+            self.apply(decision, generation)
 
     def _open(self, opened: Opened, generation: int) -> None:
         if generation <= self.generation:

@@ -64,11 +64,8 @@ class SegmentFiles:
     def read(self) -> Iterator[tuple[int, Segment]]:
         """Return the segments that count, oldest first, each with its generation.
 
-        What an older generation wrote after a newer one had taken over does not count.
-
-        Raises:
-            Moved: If a segment is missing that must be there.
-            DamagedRecord: If one is not what was written, or a file is none of the log's.
+        What an older generation wrote after a newer one had taken over does not count. `Moved` if
+        a segment is missing that must be there.
         """
         places = _places(self._pieces())
         if not places:
@@ -83,11 +80,7 @@ class SegmentFiles:
         return iter([(g, self._segment(places, g, sequence)) for g, sequence in counted])
 
     def check_length(self, generation: int, length: int) -> None:
-        """Make sure that the last `read` found at least so many segments of a generation.
-
-        Raises:
-            Moved: If it did not.
-        """
+        """Raise `Moved` if the last `read` found fewer segments of a generation."""
         if self.lengths.get(generation, 0) < length:
             raise Moved.of(segment_path(generation, length - 1))
 
@@ -99,14 +92,9 @@ class SegmentFiles:
     def pack(self, generation: int, *, whole: bool, by: int) -> None:
         """Put single segments of a generation into packs, then delete them; safe to interrupt.
 
-        Also safe if this process has been succeeded and does not know it yet: it deletes
-        nothing but what it has put into a pack, which is what anybody would put there.
-
-        Args:
-            generation: One whose segments have been read or added.
-            whole: Whether to pack what is less than a full pack, too: for a generation that
-                is over.
-            by: The generation of this process.
+        Also safe if this process, of the generation ``by``, has been succeeded and does not know
+        it yet: it deletes nothing but what it has put into a pack, which is what anybody would put
+        there. ``whole`` packs what is less than a full pack, too, of a generation that is over.
         """
         length = self.lengths[generation]
         done = self._packed.get(generation)

@@ -16,7 +16,6 @@ from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from trainables.spec.rules import LARGEST_SEED
 from trainables.storage.sealed import DamagedRecord
-from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 
 MOST_SEEDS = 100
@@ -125,7 +124,7 @@ def record_of(folder: str) -> StudyFolder:
     return StudyFolder(folder).confirmation
 
 
-def is_done(store: Store, wanted: Iterable[Training]) -> bool:
+def is_done(store: StudyFolder, wanted: Iterable[Training]) -> bool:
     """Tell whether all that is wanted was trained, and the last run ended in order."""
     history = _history(store)
     if history is None or not history.is_closed or history.close_reason != DONE:
@@ -174,8 +173,8 @@ def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
     return Candidate(point=point, was=1, repeats=repeats) if repeats else None
 
 
-def _history(store: Store) -> History | None:
-    if not store.exists("study.json") and not has_log(store):
+def _history(store: StudyFolder) -> History | None:
+    if not store.has("study") and not has_log(store):
         return None
     history, _ = StudyReader(store).read_whole()
     if len(recorded_trainings(history.budget, history.trials)) < len(history.trials):

@@ -1,23 +1,33 @@
 """How the slots of a run were used: what the wall time, times the slots, went into."""
 
-import math
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from search.errors import InputError, StorageError, StudyWarning
 from trainables.spec.problems import shown
-from trainables.storage.sealed import as_count, as_float, seal, unseal
+from trainables.storage.sealed import convert, seal, unseal
 from trainables.storage.store import Store
 
 FOLDER = "runs"
 KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
-_SECONDS = ("wall_seconds", "startup_seconds", "idle_seconds")
-_COUNTS = ("slots", "trials")
+
+
+class RunFigures(Struct, frozen=True, kw_only=True):
+    """What is recorded of a run; see `Usage.to_dict`."""
+
+    wall_seconds: float
+    startup_seconds: float
+    idle_seconds: float
+    slots: Annotated[int, Meta(ge=0)]
+    trials: Annotated[int, Meta(ge=0)]
+    trial_seconds: tuple[tuple[int, int, float], ...] = ()
 
 
 class Usage:
@@ -127,19 +137,11 @@ def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
 
 def _figures(data: bytes, path: str) -> dict[str, Any]:
     plain = unseal(KIND, data, path)
-    for name in _COUNTS:
-        as_count(plain.get(name), f"{path}: {name}")
-    for name in (*_SECONDS, *_COUNTS):
-        if not math.isfinite(as_float(plain.get(name), f"{path}: {name}")):
-            raise InputError(f"{path}: {name} needs a finite number, got {plain[name]}")
-    trials = plain.get("trial_seconds", [])
-    if not isinstance(trials, list) or any(not _is_trial(trial) for trial in trials):
-        raise InputError(f"{path}: trial_seconds needs [number, attempt, seconds] of each trial")
+    try:
+        convert(plain, RunFigures)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return plain
-
-
-def _is_trial(trial: Any) -> bool:
-    return isinstance(trial, list) and [type(value) for value in trial] == [int, int, float]
 
 
 def _warn(error: Exception) -> None:

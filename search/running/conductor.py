@@ -178,11 +178,9 @@ class Conductor:
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
         trial = self.trials[number]
-        if trial.stopped_at is not None:
-            self._end(number, "stopped", epoch=trial.stopped_at)
-        elif self._decide_all(number):
+        if self._decide_all(number):
             return
-        elif is_given_up(trial):
+        if is_given_up(trial):
             self._end(number, "failed", why_given_up(trial, self._details.get(number, "")))
         else:
             self._again.append(number)

@@ -38,7 +38,7 @@ from search.study.shares import usable_bytes
 from search.study.study import Study
 from trainables.data.request import DataInfo
 from trainables.spec.settings import StudySettings
-from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
@@ -82,7 +82,7 @@ def run(
         Interrupted: On SIGINT, SIGTERM or SIGHUP; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
-    reader = reader or StudyReader(Store(study.folder))
+    reader = reader or StudyReader(StudyFolder(study.folder))
     known = stored_study(study, reader)
     if known is None or not is_done(study, reader):
         warn_of_redundancy(study)
@@ -90,7 +90,7 @@ def run(
             with driving(study, watcher or Silent(), factory) as driver:
                 _run(driver, known, reader, patience)
         except KeyboardInterrupt:
-            if not reader.store.exists("study.json"):
+            if not reader.store.has("study"):
                 raise
             raise Interrupted(
                 f"study {study.name!r} was interrupted; `twohead resume` continues it"

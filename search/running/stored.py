@@ -6,23 +6,21 @@ from collections.abc import Callable
 from search.errors import InputError, StudyDiffers
 from search.record.decisions import DONE
 from search.record.log import StudyLog
-from search.record.reader import PREPARED, STUDY, StudyReader
-from search.record.segments import FOLDER as LOG
+from search.record.reader import StudyReader
 from search.record.segments import has_log
 from search.results.load import load, read
 from search.results.result import StudyResult
-from search.running.warm_start import WARM
 from search.sampling.suggest import check_sampler
 from search.study.configs import check_space, data_request
 from search.study.objective import objective_of
 from search.study.prepared import Prepared
-from search.study.shares import SHARES
 from search.study.study import Study
 from search.text import count
 from trainables.data.check import check_dataset
 from trainables.data.request import DataInfo
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 
 def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult | None:
@@ -32,11 +30,11 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
         StudyDiffers: If its settings are others; only the budget may have grown.
         DamagedRecord: If trials are recorded there and it is lost what study they belong to.
     """
-    store = Store(study.folder)
-    if not store.exists(STUDY):
-        _refuse_a_log_alone(store)
+    reader = reader or StudyReader(StudyFolder(study.folder))
+    if not reader.store.has("study"):
+        _refuse_a_log_alone(reader)
         return None
-    stored = read(reader or StudyReader(store))
+    stored = read(reader)
     if not stored.trials:
         return None
     differences = study.differences(stored.study)
@@ -45,7 +43,7 @@ def stored_study(study: Study, reader: StudyReader | None = None) -> StudyResult
             f"{key}: {there!r} there, {here!r} now" for key, here, there in differences
         )
         raise StudyDiffers(
-            f"study {study.name!r} in {store.uri} was made with other settings ({listed}); "
+            f"study {study.name!r} in {reader.store.uri} was made with other settings ({listed}); "
             "give this one another name, or change nothing but a larger budget"
         )
     return stored.under(study)
@@ -57,7 +55,7 @@ def is_done(study: Study, reader: StudyReader | None = None) -> bool:
     A study whose trials have all ended is not done before its figures on the test split are
     there; one whose hours were over is, unless its budget has changed since.
     """
-    history = (reader or StudyReader(Store(study.folder))).read()
+    history = (reader or StudyReader(StudyFolder(study.folder))).read()
     if not history.is_closed or history.close_reason != DONE:
         return False
     had, has = dict(history.budget), study.budget.to_dict()
@@ -105,20 +103,20 @@ def write_study(study: Study) -> None:
     So what was refused after it had been written down, such as an image that cannot be
     decoded, can be put right under the same name. Only by the study's owner.
     """
-    store = Store(study.folder)
-    if store.exists(STUDY) and not load(study.folder).trials:
-        for name in (WARM, SHARES, PREPARED, STUDY):
-            store.delete(name)
-    StudyLog.create(store, study.to_dict())
+    folder = StudyFolder(study.folder)
+    if folder.has("study") and not load(study.folder).trials:
+        folder.remove("warm", "shares", "prepared", "study")
+    StudyLog.create(folder, study.to_dict())
 
 
-def _refuse_a_log_alone(store: Store) -> None:
+def _refuse_a_log_alone(reader: StudyReader) -> None:
     """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
     # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
-    if not store.exists(LOG) or not has_log(store):
+    folder = reader.store
+    if not folder.exists(folder.LOG) or not has_log(folder):
         return
-    if trials := StudyReader(store).replay().trials:
+    if trials := reader.replay().trials:
         raise DamagedRecord(
-            f"{store.uri}/{STUDY} is missing beside {count(len(trials), 'trial')}; "
+            f"{folder.uri}/study.json is missing beside {count(len(trials), 'trial')}; "
             "restore it from a copy, or give the study another name"
         )

@@ -1,10 +1,12 @@
 """What this study's sampler is told of earlier studies: chosen once, sealed, read ever after."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct, field, to_builtins
+from msgspec.structs import replace as changed
 
 from search.errors import InputError, StorageError
 from search.record.history import TrialRecord
@@ -21,8 +23,9 @@ from search.study.study import Study
 from search.text import count, short_path
 from trainables.spec.parameters import DEPTH, config_depth
 from trainables.spec.problems import Path, refused
-from trainables.storage.sealed import DamagedRecord, as_count, as_float, seal, unseal
+from trainables.storage.sealed import DamagedRecord, convert
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 WARM = "warm.json"
 """Where a study keeps what it took, relative to its folder."""
@@ -43,18 +46,17 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierTrial:
+class EarlierTrial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one trial of an earlier study says."""
 
-    number: int
+    number: Annotated[int, Meta(ge=0)]
     """In that study."""
     config: Mapping[str, Any]
     log_skills: tuple[float, ...] = ()
     """``log(value / baseline)`` of all that is minimised here, in that order, at the point that
     the trial is known by and against the baselines of its own study; empty without a finite
     point."""
-    epoch: int = 0
+    epoch: Annotated[int, Meta(ge=0)] = 0
     """Finished epochs at that point."""
     is_foreign: bool = False
     """Whether it trained another model than its study's: the built-in reference beside
@@ -71,28 +73,26 @@ class EarlierStudy:
     trials: tuple[EarlierTrial, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(Struct, frozen=True, kw_only=True):
     """What was taken of one earlier study."""
 
     folder: str
-    num_trials: int
+    num_trials: Annotated[int, Meta(ge=0)]
     """All trials that it had then."""
-    left_out: Mapping[str, int]
+    left_out: Mapping[str, Annotated[int, Meta(ge=1)]]
     """By reason: how many."""
     trials: tuple[EarlierTrial, ...]
     """By number, each with its config as this study's space names it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarmStart:
+class WarmStart(Struct, frozen=True, kw_only=True):
     """What was taken of all earlier studies.
 
     Only the sampler is told of it. The scheduler begins anew: its rungs compare losses after
     the same number of epochs on the same data, and an earlier study may have had others.
     """
 
-    taken: tuple[Taken, ...] = ()
+    taken: tuple[Taken, ...] = field(default=(), name="studies")
 
     def recorded(self) -> tuple[RecordedTrial, ...]:
         """Return the trials as a sampler sees them, in the order in which they were taken.
@@ -125,36 +125,6 @@ class WarmStart:
         told = ", ".join(_told(taken) for taken in self.taken)
         return f"warm start: {told}" if told else ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {
-            "studies": [
-                {
-                    "folder": taken.folder,
-                    "num_trials": taken.num_trials,
-                    "left_out": dict(taken.left_out),
-                    "trials": [
-                        {
-                            "number": trial.number,
-                            "config": dict(trial.config),
-                            "log_skills": list(trial.log_skills),
-                            "epoch": trial.epoch,
-                        }
-                        for trial in taken.trials
-                    ],
-                }
-                for taken in self.taken
-            ]
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "WarmStart":
-        """Return what ``to_dict`` was made from; `InputError` if a field has another form."""
-        try:
-            return cls(taken=tuple(_taken_from(one) for one in values["studies"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"a warm start needs the fields of to_dict: {error}") from error
-
 
 def warm_start(
     study: Study, prepared: Prepared, ownership: Ownership, earlier: Sequence[EarlierStudy]
@@ -171,21 +141,20 @@ def warm_start(
     """
     if not study.warm_start:
         return WarmStart()
-    store = Store(study.folder)
-    path = f"{store.uri}/{WARM}"
+    folder = StudyFolder(study.folder)
+    body = folder.read("warm")
     try:
-        data = store.get(WARM)
-    except FileNotFoundError:
-        if not earlier:
-            raise DamagedRecord(f"{path} is missing; restore it from a copy") from None
-        taken = WarmStart(taken=tuple(take(one, study, prepared) for one in earlier))
-        ownership.check()
-        store.put(WARM, seal("warm", taken.to_dict()))
-        return taken
-    try:
-        return WarmStart.from_dict(unseal("warm", data, path))
+        if body is not None:
+            return convert(body, WarmStart)
     except InputError as error:
-        raise DamagedRecord(f"{path} is no record of this study: {error}") from error
+        said = f"{folder.uri}/{WARM} is no record of this study: {error}"
+        raise DamagedRecord(said) from error
+    if not earlier:
+        raise DamagedRecord(f"{folder.uri}/{WARM} is missing; restore it from a copy")
+    taken = WarmStart(taken=tuple(take(one, study, prepared) for one in earlier))
+    ownership.check()
+    folder.write("warm", to_builtins(taken))
+    return taken
 
 
 def read_earlier(study: Study) -> tuple[EarlierStudy, ...]:
@@ -218,7 +187,7 @@ def take(earlier: EarlierStudy, study: Study, prepared: Prepared) -> Taken:
     """
     has_point = [trial for trial in earlier.trials if trial.log_skills]
     placed = [
-        replace(trial, config=config)
+        changed(trial, config=config)
         for trial in has_point
         if (config := place(trial, earlier.model, study.model, prepared.space)) is not None
     ]
@@ -316,27 +285,9 @@ def _read(folder: str, study: Study, at: Path) -> EarlierStudy:
 
 
 def _told(taken: Taken) -> str:
-    reasons = [f"{num} {_REASONS[why][num > 1]}" for why, num in taken.left_out.items()]
+    reasons = [
+        f"{num} {_REASONS[why][num > 1]}" for why, num in taken.left_out.items() if why in _REASONS
+    ]
     what = f"{len(taken.trials)} of {count(taken.num_trials, 'trial')}"
     why = f" ({', '.join(reasons)})" if reasons else ""
     return f"{what} of {short_path(taken.folder)}{why}"
-
-
-def _taken_from(values: Mapping[str, Any]) -> Taken:
-    left_out = {
-        reason: as_count(num, "left out", least=1) for reason, num in values["left_out"].items()
-    }
-    return Taken(
-        folder=str(values["folder"]),
-        num_trials=as_count(values["num_trials"], "num_trials"),
-        left_out={reason: left_out[reason] for reason in _REASONS if reason in left_out},
-        trials=tuple(
-            EarlierTrial(
-                number=as_count(trial["number"], "number"),
-                config=dict(trial["config"]),
-                log_skills=tuple(as_float(x, "log skill") for x in trial["log_skills"]),
-                epoch=as_count(trial["epoch"], "epoch", least=1),
-            )
-            for trial in values["trials"]
-        ),
-    )

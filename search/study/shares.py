@@ -135,12 +135,7 @@ class MeasuredShares(Struct, frozen=True, kw_only=True):
 
 
 def read_shares(store: Store) -> MeasuredShares | None:
-    """Return what was measured for a study; None if nothing was.
-
-    Raises:
-        DamagedRecord: If it is not what was written.
-        StorageError: If the storage refuses.
-    """
+    """Return what was measured for a study; None if nothing was."""
     body = StudyFolder.of(store).read("shares")
     try:
         return None if body is None else convert(body, MeasuredShares)

@@ -20,7 +20,7 @@ class _Measured:
 
 @dataclass(slots=True, kw_only=True)
 class _Trial:
-    """As much of a ``TrialHistory`` as is looked at."""
+    """As much of a ``TrialRecord`` as is looked at."""
 
     config: Mapping[str, Any]
     system: Mapping[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from tests.cluster.launched import FILE, Launched
 from tests.cluster.namespaces import HOME
@@ -73,7 +73,7 @@ class StubJob:
         times = Counter(stub_run.notes(self.storage, "trained"))
         return sum(times.values()) - len(times)
 
-    def trials(self) -> tuple[TrialHistory, ...]:
+    def trials(self) -> tuple[TrialRecord, ...]:
         """Return the study's trials, read from the storage."""
         return StudyLog.read(Store(str(self.storage / self.name))).trials
 

@@ -141,9 +141,10 @@ def test_shares_are_measured_again_where_the_gpus_are_others(nodes, tmp_path):
 
 def write_shares_of(study, body):
     from search.study.shares import MeasuredShares, write_shares
+    from trainables.storage.sealed import convert
     from trainables.storage.store import Store
 
-    write_shares(Store(study.folder), MeasuredShares.from_dict(body))
+    write_shares(Store(study.folder), convert(body, MeasuredShares))
 
 
 def test_a_model_that_no_gpu_has_room_for_is_refused_before_the_first_trial(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.record.decisions import Decision
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
 from search.running.checkpoints import tidy_all
@@ -109,7 +109,7 @@ class Bench:
             self.train(envelope)
 
     @property
-    def trials(self) -> tuple[TrialHistory, ...]:
+    def trials(self) -> tuple[TrialRecord, ...]:
         return StudyLog.read(self.store).trials
 
     @property

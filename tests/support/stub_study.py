@@ -10,7 +10,7 @@ import pytest
 
 import search
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
-from search.record.history import TrialHistory
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from tests.support import data_sets
 from trainables.storage.store import Store
@@ -63,7 +63,7 @@ def write_faults(storage: Path, faults: dict[int, dict[str, Any]]) -> None:
     (storage / "faults.json").write_text(json.dumps(named))
 
 
-def trials_of(study: search.Study) -> tuple[TrialHistory, ...]:
+def trials_of(study: search.Study) -> tuple[TrialRecord, ...]:
     return StudyLog.read(Store(study.folder)).trials
 
 

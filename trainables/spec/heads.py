@@ -95,22 +95,16 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredHead:
-    """A head as the user declares it, before the data told its number of units."""
+    """A head as the user declares it, before the data told its number of units.
+
+    As `HeadSpec`; what is absent is found in the data, or is the default of the kind.
+    """
 
     name: str
-    """As in `HeadSpec`."""
-
     kind: HeadKind
-    """As in `HeadSpec`."""
-
     units: int | None = None
-    """As in `HeadSpec`; absent: found in the data."""
-
     loss: str | None = None
-    """As in `HeadSpec`; absent: the default of the kind."""
-
     activation: str | None = None
-    """As in `HeadSpec`; absent: the default of the kind."""
 
     format: str = "yxyx"
     """The order of a box label's four numbers, one of ``BOX_FORMATS``; boxes only."""

@@ -35,14 +35,9 @@ class Rule:
     """What a value is turned into; None: it stays as it is."""
 
     def __call__(self, value: object, *, what: str = "") -> Any:
-        """Return the value, plain and in its right type.
+        """Return the value, plain and in its right type, or raise an `InputError`.
 
-        Args:
-            value: What was received.
-            what: The subject of the message; where it stands, if that is added by a `Problems`.
-
-        Raises:
-            InputError: If it cannot be.
+        ``what`` is the subject of its message, unless a `Problems` adds where the value stands.
         """
         value = plain(value)
         if not self.test(value):
@@ -108,12 +103,7 @@ def one_of(allowed: Sequence[str], field: str = "") -> Rule:
 
 
 def read_fields(owner: Any, at: Path, rules: Mapping[str, Rule]) -> None:
-    """Read the fields of a frozen value by their rules; all problems at once.
-
-    Args:
-        owner: The value.
-        at: Where it stands.
-        rules: By the name of the field.
+    """Read the fields of a frozen value, which stands at a path, by their rules.
 
     Raises:
         PlacedError: With each field that cannot be.

@@ -149,12 +149,8 @@ class TrialSpec:
     ) -> "TrialSpec":
         """Parse a flat config; what it does not name is at the reference's value.
 
-        Args:
-            config: Values by parameter name (see ``parameter_names``).
-            image_shape: Height, width, channels.
-            heads: The heads that the data set was checked for.
-            model: A user's function ``package.module:function``; then every parameter that
-                is not the training's own is one of its keyword arguments.
+        Of a user's function, ``package.module:function``, every parameter that is not the
+        training's own is one of its keyword arguments.
 
         Raises:
             InputError: If a parameter is unknown or its value out of range.

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from numbers import Integral, Real
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -136,35 +135,6 @@ def floats_of(named: Any) -> Any:
     if not isinstance(named, dict) or str not in map(type, named.values()):
         return named  # by far the most frequent, and a study has millions
     return {key: _NAMED.get(x, x) if type(x) is str else x for key, x in named.items()}
-
-
-def as_float(value: Any, what: str) -> float:
-    """Return a real number of any type as a plain float.
-
-    Raises:
-        InputError: If it is not one (a bool is not).
-    """
-    if type(value) is float:  # by far the most frequent, and a study has millions
-        return value
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{what} needs a number, got {value!r}")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise InputError(f"{what} needs a number that is no larger than 1.8e308") from error
-
-
-def as_count(value: Any, what: str, *, least: int = 0) -> int:
-    """Return an integer of any type, at least ``least``, as a plain int.
-
-    Raises:
-        InputError: If it is not one (a bool is not).
-    """
-    if type(value) is int and value >= least:
-        return value
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{what} needs an integer >= {least}, got {value!r}")
-    return int(value)
 
 
 def _head(kind: str, data: bytes) -> bytes:

@@ -54,6 +54,15 @@ class StudyFolder(Store):
         except FileNotFoundError:
             return None
 
+    def has(self, kind: Single) -> bool:
+        """Tell whether there is such a record, or something in its place."""
+        return self.exists(f"{kind}.json")
+
+    def remove(self, *kinds: Single) -> None:
+        """Remove such records, one after the other; missing ones are no error."""
+        for kind in kinds:
+            self.delete(f"{kind}.json")
+
     def write(self, kind: Single, body: Mapping[str, Any]) -> None:
         """Write such a record; only for the study's owner. Raises `StorageError`."""
         self.put(f"{kind}.json", seal(kind, body))

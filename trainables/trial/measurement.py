@@ -80,11 +80,7 @@ class Measurement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return path_of(self.generation, self.number, self.attempt, self.epoch)
 
     def to_json(self) -> bytes:
-        """Return the measurement as a sealed object.
-
-        Raises:
-            InputError: If it could not be read again.
-        """
+        """Return the measurement as a sealed object; `InputError` if it could not be read."""
         body = self.to_dict()
         _convert(body)
         return seal("measurement", body)
@@ -106,11 +102,7 @@ class Measurement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @classmethod
     def from_dict(cls, body: Any, *, where: str = "measurement") -> "Measurement":
-        """Read what `to_dict` gave.
-
-        Raises:
-            DamagedRecord: If a field is missing, unknown or not what it should be.
-        """
+        """Read what `to_dict` gave; `DamagedRecord` if a field is not what it should be."""
         try:
             return _convert(body)
         except InputError as error:
@@ -127,13 +119,7 @@ def _convert(body: Any) -> Measurement:
 def write(store: Store, measurement: Measurement) -> None:
     """Write a measurement into the study's folder; durable on return.
 
-    Args:
-        store: The study's folder.
-        measurement: What was measured. Writing the same again changes nothing.
-
-    Raises:
-        StorageFull: If there is no room.
-        StorageError: If the storage refuses, or another measurement has this place.
+    Writing the same again changes nothing; another one in its place is a `StorageError`.
     """
     data = measurement.to_json()
     if not store.put_new(measurement.path, data) and store.get(measurement.path) != data:
@@ -144,13 +130,7 @@ def write(store: Store, measurement: Measurement) -> None:
 
 
 def read(store: Store, path: str) -> Measurement:
-    """Read the measurement with the given name and check that it belongs there.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        DamagedRecord: If it is not exactly what was written under this name.
-        StorageError: If the storage refuses.
-    """
+    """Read the measurement of a name; `DamagedRecord` if it does not belong there."""
     measurement = Measurement.from_json(store.get(path), where=path)
     if measurement.path != path:
         raise DamagedRecord(f"{path} holds the measurement of {measurement.path}; remove it")
@@ -163,11 +143,7 @@ def path_of(generation: int, number: int, attempt: int, epoch: int) -> str:
 
 
 def place(path: str) -> tuple[int, int, int, int]:
-    """Return (generation, number, attempt, epoch) from an object's name.
-
-    Raises:
-        DamagedRecord: If this is not the name of a measurement.
-    """
+    """Return (generation, number, attempt, epoch) from an object's name."""
     match = _NAME.fullmatch(path)
     if match is None:
         raise DamagedRecord(f"{path} is no measurement of this study; move it elsewhere")

@@ -222,17 +222,6 @@ def test_an_end_and_what_is_tried_next_can_be_logged_at_the_same_moment(bench):
     assert [one.kind for one in segments[-1]] == ["ended", "asked"]
 
 
-def test_a_stop_without_an_end_as_older_versions_logged_it_ends_the_trial(bench):
-    conductor = bench.conduct()
-    bench.actor(bench.ask()).step()
-    conductor._log.record(Stopped(number=0, epoch=1))
-
-    bench.conduct()
-
-    assert bench.states == ["stopped"]
-    assert bench.ask().number == 1
-
-
 def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench, monkeypatch):
     conductor = bench.conduct()
     envelope = bench.ask()
