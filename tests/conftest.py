@@ -41,8 +41,8 @@ def _a_fast_test_starts_nothing(request):
 @pytest.fixture
 def drive():
     """Return what runs a study in a process of its own, which ends with the test at the latest."""
-    from tests.driven_study import Driver
-    from tests.processes import kill_all
+    from tests.support.driven_study import Driver
+    from tests.support.processes import kill_all
 
     made = []
 

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.damaged_answers import STATISTICS, Answer, all_answers, from_json, to_json
-from tests.damaged_keras_tree import make_keras_tree
-from tests.damaged_tree import FINISHED, INTERRUPTED, make_tree
+from tests.support.damaged_answers import STATISTICS, Answer, all_answers, from_json, to_json
+from tests.support.damaged_keras_tree import make_keras_tree
+from tests.support.damaged_tree import FINISHED, INTERRUPTED, make_tree
 
 HANG_SECONDS = 60.0
 RESUME_SECONDS = 300.0

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from search.results.load import load
-from tests.processes import TAG, kill, kill_all, tagged
-from tests.stub_study import ROOT
+from tests.support.processes import TAG, kill, kill_all, tagged
+from tests.support.stub_study import ROOT
 from trainables.data.digits import write_digits
 
 HANG_SECONDS = 150

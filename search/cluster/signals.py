@@ -17,7 +17,7 @@ from trainables.errors import SearchError
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def taken_signals() -> tuple[signal.Signals, ...]:
+def _taken_signals() -> tuple[signal.Signals, ...]:
     """Return the signals that end a run: not SIGHUP where it is ignored, as by ``nohup``."""
     is_kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return SIGNALS[:-1] if is_kept else SIGNALS
@@ -54,7 +54,7 @@ class Flag:
     def install(self) -> None:
         """Take over the signals."""
         if threading.current_thread() is threading.main_thread():
-            for number in taken_signals():
+            for number in _taken_signals():
                 signal.signal(number, self._handle)
 
     @contextmanager

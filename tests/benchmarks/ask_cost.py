@@ -21,7 +21,7 @@ from search.space.complete import default_space
 from search.space.parameters import Choice, Float
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 from trainables.spec.heads import DeclaredHead
 
 HEADS = (

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 def study_of(options: argparse.Namespace) -> Any:
     """Return the study of a benchmark, whose data set is written where it is missing."""
-    from tests.stub_study import stub_study
+    from tests.support.stub_study import stub_study
 
     return stub_study(
         Path(options.folder) / "s",
@@ -103,7 +103,7 @@ def part(options: argparse.Namespace) -> None:
 
     from search.running.run import run
     from search.view.live import PlainWatcher
-    from tests.stub_study import embedded_ray
+    from tests.support.stub_study import embedded_ray
 
     study = study_of(options)
     os.environ["RAY_TMPDIR"] = f"{options.folder}/ray"

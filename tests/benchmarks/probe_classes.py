@@ -24,7 +24,7 @@ from search.study.configs import parse
 from search.study.prepared import Prepared, shared_settings
 from search.study.shares import CLASSES, Peaks, class_for
 from search.study.study import Study
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 from trainables.data.request import DataInfo
 from trainables.probing.actor import Probe
 from trainables.spec.footprint import Footprint, footprint

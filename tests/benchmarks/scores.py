@@ -9,7 +9,7 @@ import numpy as np
 from search.errors import InputError
 from search.results.pareto import SKILL_FLOOR, front_mask
 from tests.benchmarks.table import Table
-from tests.hypervolume import hypervolume
+from tests.support.hypervolume import hypervolume
 
 REFERENCE = 75
 """Percentile of the final losses that counts for nothing."""

@@ -10,7 +10,7 @@ from typing import Any
 from tests.cluster.cluster_file import KEY, cluster_file
 from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import SHARED, Network, network
-from tests.unit import data_sets
+from tests.support import data_sets
 
 FILE = f"{REPOSITORY}/cluster-test.yaml"
 """On the laptop, in its copy of the checkout: the file's mounts are named from there."""

@@ -12,7 +12,7 @@ from tests.cluster.data_center import DataCenter
 from tests.cluster.launched import FILE, LAPTOP, START_SECONDS, STORAGE, Launched
 from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import Network, network
-from tests.unit import data_sets
+from tests.support import data_sets
 
 MACHINES = tuple(f"m{number}" for number in range(1, 9))
 """Spare ones; what AWS has ended does not come back."""

@@ -8,11 +8,11 @@ import yaml
 
 from search.record.history import TrialRecord
 from search.record.log import StudyLog
-from tests import stub_run, stub_study
 from tests.cluster.launched import FILE, Launched
 from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
-from tests.processes import wait_until
+from tests.support import stub_run, stub_study
+from tests.support.processes import wait_until
 from trainables.storage.store import Store
 
 STUB = {"TWOHEAD_TEST_FACTORY": stub_run.FACTORY}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED, Network, network
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.hosts
 

@@ -7,7 +7,7 @@ from typing import Any
 from search.running.scheduler import Scheduler, make_scheduler
 from search.sampling.trials import Continue, RecordedTrial
 from search.space.space import SearchSpace
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 
 NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

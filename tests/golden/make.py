@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.golden import files, histories
 from tests.golden.files import ANSWERS, OUTPUTS, STUDIES, edit
-from tests.stub_study import ROOT, SPACE
+from tests.support.stub_study import ROOT, SPACE
 
 LATE = (0.001, 0.002)
 FAULTS = {str(rate): {"kind": "late", "at": 3} for rate in LATE}
@@ -167,7 +167,7 @@ def make_numbers() -> None:
 
 
 def make_keras_studies(folder: Path) -> None:
-    from tests.image_sets import rectangles, save, splits
+    from tests.support.image_sets import rectangles, save, splits
 
     (folder / "digits.yaml").write_text(DIGITS)
     (folder / "own.yaml").write_text(OWN)
@@ -188,7 +188,7 @@ def fault(storage: Path, faults: dict[str, Any]) -> None:
 
 
 def drive(storage: Path, study: dict[str, Any], *options: str, dies: bool = False) -> None:
-    from tests.driven_study import Driver
+    from tests.support.driven_study import Driver
 
     driver = Driver(storage, study, *options)
     assert (driver.wait() == 0) is not dies, (driver.out, driver.err)

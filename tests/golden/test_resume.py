@@ -7,7 +7,7 @@ import pytest
 
 from tests.golden.files import NEUTRAL, OUTPUTS, STUDIES, answer, replace
 from tests.golden.make import CONTINUED, FAULTS, LATE
-from tests.stub_study import ROOT
+from tests.support.stub_study import ROOT
 
 pytestmark = pytest.mark.slow
 

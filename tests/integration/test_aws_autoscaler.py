@@ -12,8 +12,8 @@ from ray.autoscaler._private.aws import node_provider
 from ray.core.generated import autoscaler_pb2 as messages
 
 from search.remote.cluster_yaml import cluster_yaml
-from tests.aws_account import aws_account
-from tests.launched_cluster import HEAD_ID, Head, bought, launch
+from tests.integration.aws_account import aws_account
+from tests.integration.launched_cluster import HEAD_ID, Head, bought, launch
 
 pytestmark = pytest.mark.slow
 

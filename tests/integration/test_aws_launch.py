@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from search.remote.cluster_yaml import cluster_yaml
-from tests.aws_account import TOKEN, aws_account
-from tests.launched_cluster import launch
+from tests.integration.aws_account import TOKEN, aws_account
+from tests.integration.launched_cluster import launch
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from search.cli.main import main
-from tests.finished_study import write_study
-from tests.image_sets import rectangles, save, splits
+from tests.support.finished_study import write_study
+from tests.support.image_sets import rectangles, save, splits
 
 NUM = 40
 HEADS = {"c": {"kind": "classification"}, "b": {"kind": "box"}}

@@ -12,10 +12,10 @@ import search
 from search.cli.main import main
 from search.errors import ClusterError, TokenRefused
 from search.remote import connection
-from tests.head import Head
-from tests.processes import tagged, wait_until
-from tests.stub_run import notes
-from tests.stub_study import SPACE, numbered, stub_study, write_faults
+from tests.integration.head import Head
+from tests.support.processes import tagged, wait_until
+from tests.support.stub_run import notes
+from tests.support.stub_study import SPACE, numbered, stub_study, write_faults
 
 pytestmark = pytest.mark.slow
 HOLD = {"kind": "slow", "at": 2, "seconds": 3}

@@ -11,12 +11,13 @@ import pytest
 import search.cluster.room
 from search.errors import InputError, NoRoom
 from search.running.run import Silent, run
-from tests import placed_stub, stub_run
-from tests.driven_study import Driver
-from tests.driver import FAILED
-from tests.placed_stub import placed
-from tests.several_nodes import joined, nodes_of_ray
-from tests.stub_study import (
+from tests.integration import placed_stub
+from tests.integration.placed_stub import placed
+from tests.integration.several_nodes import joined, nodes_of_ray
+from tests.support import stub_run
+from tests.support.driven_study import Driver
+from tests.support.driver import FAILED
+from tests.support.stub_study import (
     num_ends,
     numbered,
     rate_of,

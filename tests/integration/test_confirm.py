@@ -15,9 +15,9 @@ from search.record.log import StudyLog
 from search.results.retrained import record_of
 from search.running.confirm import confirm
 from search.running.run import run
-from tests import stub_run
-from tests.processes import kill_all, tagged
-from tests.stub_study import (
+from tests.support import stub_run
+from tests.support.processes import kill_all, tagged
+from tests.support.stub_study import (
     embedded_ray,
     numbered,
     stub_study,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted_ray import PlantedRay
+from tests.integration.planted_ray import PlantedRay
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import ray
 
 import search
 from search.cluster.session import prepare_environment
-from tests.image_sets import rectangles, save
+from tests.support.image_sets import rectangles, save
 
 pytestmark = pytest.mark.slow
 

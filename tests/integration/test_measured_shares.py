@@ -10,12 +10,13 @@ import pytest
 
 from search.running.run import Silent, run
 from search.study.shares import SHARES
-from tests import gpu_stub, stub_run
-from tests.driven_study import Driver
-from tests.driver import FAILED
-from tests.gpu_stub import begun, meet
-from tests.several_nodes import joined, nodes_of_ray
-from tests.stub_study import numbered, stub_study, table, trials_of, write_faults
+from tests.integration import gpu_stub
+from tests.integration.gpu_stub import begun, meet
+from tests.integration.several_nodes import joined, nodes_of_ray
+from tests.support import stub_run
+from tests.support.driven_study import Driver
+from tests.support.driver import FAILED
+from tests.support.stub_study import numbered, stub_study, table, trials_of, write_faults
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.cluster.nodes import Failed, living_nodes, on_each_node
-from tests.several_nodes import joined, nodes_of_ray
+from tests.integration.several_nodes import joined, nodes_of_ray
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ import trainables.storage.remote
 from search.errors import StudyLocked
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim, holder
-from tests.clocks import FakeClock
-from tests.faulty_files import MemoryFiles, empty_disk
-from tests.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
-from tests.scripted_study import EPOCHS, STATES, Player, small_packs
+from tests.integration.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
+from tests.support.clocks import FakeClock
+from tests.support.faulty_files import MemoryFiles, empty_disk
+from tests.support.scripted_study import EPOCHS, STATES, Player, small_packs
 from trainables.errors import StorageError
 from trainables.storage.retry import Retrying
 from trainables.storage.store import Store

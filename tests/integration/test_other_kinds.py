@@ -10,7 +10,7 @@ import ray
 
 import search
 from search.cluster.session import prepare_environment
-from tests.image_sets import rectangles, save, splits
+from tests.support.image_sets import rectangles, save, splits
 from trainables.data.boxes import from_yxyx, to_yxyx
 from trainables.data.dataset import open_dataset
 from trainables.model.signature import read_signature

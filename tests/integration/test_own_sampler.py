@@ -10,13 +10,14 @@ from rich.console import Console
 from search.errors import InputError, StudyDiffers
 from search.running.run import Silent, run
 from search.view.study import print_show
-from tests import stub_run
-from tests.stub_study import embedded_ray, stub_study
+from tests.support import stub_run
+from tests.support.stub_study import embedded_ray, stub_study
 
 pytestmark = pytest.mark.slow
 
-SAMPLER = {"name": "tests.own_samplers:TellingSampler", "sign": "-"}
-NOTE = "sampler tests.own_samplers:TellingSampler keeps a state of its own: a resumed run may draw"
+NAME = "tests.support.own_samplers:TellingSampler"
+SAMPLER = {"name": NAME, "sign": "-"}
+NOTE = f"sampler {NAME} keeps a state of its own: a resumed run may draw"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +51,7 @@ def test_it_runs_says_that_it_keeps_a_state_and_goes_on_with_the_same_options_on
     console = Console(width=200, record=True, quiet=True)
     print_show(console, result)
     text = console.export_text()
-    assert "sampler tests.own_samplers:TellingSampler (sign -), scheduler fifo" in text
+    assert "sampler tests.support.own_samplers:TellingSampler (sign -), scheduler fifo" in text
     assert NOTE in text
 
     with pytest.raises(StudyDiffers, match=r"sampler.sign: '-' there, '\+' now"):
@@ -60,7 +61,7 @@ def test_it_runs_says_that_it_keeps_a_state_and_goes_on_with_the_same_options_on
 
 
 def test_a_sampler_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path):
-    study = made(tmp_path, sampler="tests.own_samplers:OneGoalSampler", name="refused")
+    study = made(tmp_path, sampler="tests.support.own_samplers:OneGoalSampler", name="refused")
 
     with pytest.raises(InputError, match="OneGoalSampler' cannot suggest a config: ValueError"):
         run(study, factory=stub_run.FACTORY)

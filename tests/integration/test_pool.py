@@ -14,10 +14,10 @@ from search.errors import StorageError
 from search.record.reader import StudyReader
 from search.running.run import Silent, run
 from search.running.stored import is_done
-from tests import stub_run
-from tests.fragile_actor import FragileActor
-from tests.processes import is_alive, kill, wait_until
-from tests.stub_study import (
+from tests.support import stub_run
+from tests.support.fragile_actor import FragileActor
+from tests.support.processes import is_alive, kill, wait_until
+from tests.support.stub_study import (
     embedded_ray,
     num_ends,
     numbered,

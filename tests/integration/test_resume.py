@@ -6,10 +6,10 @@ import signal
 import pytest
 
 from search.results.load import load
-from tests import stub_run
-from tests.driven_study import Driver
-from tests.processes import kill, kill_all, tagged
-from tests.stub_study import (
+from tests.support import stub_run
+from tests.support.driven_study import Driver
+from tests.support.processes import kill, kill_all, tagged
+from tests.support.stub_study import (
     num_ends,
     numbered,
     rate_of,

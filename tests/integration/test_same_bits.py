@@ -7,7 +7,7 @@ import pytest
 
 
 def start(kind):
-    command = [sys.executable, "-m", "tests.repeated_trial", kind]
+    command = [sys.executable, "-m", "tests.integration.repeated_trial", kind]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -17,15 +17,15 @@ import pytest
 
 from search.cluster.ray_folder import BASE_BYTES, SOCKET_BYTES
 from search.doctor.ports import _line_of, _role_of, is_loopback, processes
-from tests import stub_run
-from tests.driven_study import Driver
-from tests.processes import kill_all
-from tests.stranger import Mark
-from tests.stub_study import ROOT, numbered, stub_study, trials_of, write_faults
+from tests.integration.stranger import Mark
+from tests.support import stub_run
+from tests.support.driven_study import Driver
+from tests.support.processes import kill_all
+from tests.support.stub_study import ROOT, numbered, stub_study, trials_of, write_faults
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_RIGHTS = "from tests.stranger import become_another; become_another()"
+WITHOUT_RIGHTS = "from tests.integration.stranger import become_another; become_another()"
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def listening(driver):
 def ask_as_another(root, mark, ports):
     asked = {"root": str(root), "mark": str(mark), "ports": ports}
     stranger = subprocess.run(
-        [sys.executable, "-m", "tests.stranger", json.dumps(asked)],
+        [sys.executable, "-m", "tests.integration.stranger", json.dumps(asked)],
         cwd=ROOT,
         env={**os.environ, "HOME": "/nonexistent"},
         capture_output=True,

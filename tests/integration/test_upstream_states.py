@@ -16,9 +16,9 @@ from search.record.decisions import Ended, Stopped
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.space.space import SearchSpace
-from tests import stub_run
-from tests.conducted_study import BASELINES, Bench
-from tests.suggesting import suggest
+from tests.support import stub_run
+from tests.support.conducted_study import BASELINES, Bench
+from tests.support.suggesting import suggest
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS, EPOCHS = 14, 4

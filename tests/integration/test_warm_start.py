@@ -11,9 +11,9 @@ from search.results.points import best_log_skills
 from search.running.run import Silent, run
 from search.running.warm_start import read_earlier
 from search.sampling.trials import RecordedTrial
-from tests import stub_run
-from tests.stub_study import SPACE, embedded_ray, stub_study, trials_of
-from tests.suggesting import suggest
+from tests.support import stub_run
+from tests.support.stub_study import SPACE, embedded_ray, stub_study, trials_of
+from tests.support.suggesting import suggest
 
 pytestmark = pytest.mark.slow
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.damaged_answers import all_answers
 from tests.damages import WANTED, Bench
+from tests.support.damaged_answers import all_answers
 
 EACH = 15
 

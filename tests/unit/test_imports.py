@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = ("tensorflow", "keras")

@@ -37,8 +37,8 @@ MOST_FLOORS = 8
 MOST_WIDE_FUNCTIONS = 4
 """Functions of six parameters or more, public constructors apart."""
 MOST_PARAMETERS = 7
-MOST_UNUSED_DEFINITIONS = 91
-"""Public functions and classes that no other file of ours names; may only fall, to 20."""
+MOST_UNUSED_DEFINITIONS = 20
+"""Public functions and classes that no other file, of ours or of the tests, names."""
 
 
 def top_level(names):

@@ -131,10 +131,10 @@ class _Builder:
         return {"name": self._name(name), "dtype": self._policy}
 
     def _name(self, name: str) -> str:
-        return layer_name(name, self._spec.heads)
+        return _layer_name(name, self._spec.heads)
 
 
-def layer_name(name: str, heads: Sequence[HeadSpec]) -> str:
+def _layer_name(name: str, heads: Sequence[HeadSpec]) -> str:
     """Return the name of one of our own layers, made different from every head's."""
     while name in {head.name for head in heads}:
         name += "_layer"

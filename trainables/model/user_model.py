@@ -15,13 +15,13 @@ GIVEN: Final = ("image_shape", "heads")
 """The keyword arguments that every model function is given besides its own parameters."""
 
 
-class Missing(Enum):
+class _Missing(Enum):
     """Stands where a parameter has no default."""
 
     REQUIRED = "required"
 
 
-REQUIRED: Final = Missing.REQUIRED
+REQUIRED: Final = _Missing.REQUIRED
 
 
 class UserModelError(InputError):

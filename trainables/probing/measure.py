@@ -38,7 +38,7 @@ Job = Mapping[str, Any]
 Answer = dict[str, Any]
 
 
-class Synthetic:
+class _Synthetic:
     """A data set of the study's form, large enough for a few steps."""
 
     def __init__(self, spec: TrialSpec, rows: Mapping[str, int]) -> None:
@@ -123,7 +123,7 @@ def _run(settings: StudySettings, job: Job, limit: int) -> tuple[TrialSpec, Any]
     validation = evaluation_batch_size(spec.model.image_shape)
     steps = job.get("steps", STEPS)
     rows = {"train": steps * spec.batch_size, "validation": validation}
-    data = Synthetic(spec, rows)
+    data = _Synthetic(spec, rows)
     return spec, KerasRun(spec=spec, dataset=data, seed=SEED, precision=settings.precision)
 
 
@@ -158,7 +158,7 @@ class Child:
             os.close(self._answer)
             os.close(self._start)
             return
-        die_with_parent()
+        _die_with_parent()
         try:
             work(self)
         except BaseException as error:
@@ -238,14 +238,14 @@ def measure(settings: StudySettings, job: Job) -> Answer:
     return failed[0] if failed else {"rows_per_second": sum(a["rows_per_second"] for a in answers)}
 
 
-def die_with_parent() -> None:
+def _die_with_parent() -> None:
     """Let the kernel end this process when the one that started it ends, however it does."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
     """Answer the jobs of the request, each in a line of its own."""
-    die_with_parent()
+    _die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a user's function prints
     request = json.load(sys.stdin)

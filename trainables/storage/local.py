@@ -165,7 +165,7 @@ class LocalFiles:
 
     def refuse_link(self, path: str) -> bool:
         """Tell whether there is something of this name; raise ``OSError`` if it is a link."""
-        return refuse_link(path)
+        return _refuse_link(path)
 
     def scan(self, path: str) -> list[tuple[str, bool]]:
         """Return the names in a folder, each with whether it is a folder; links are none."""
@@ -477,7 +477,7 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> 
     raise OSError(errno.EINVAL, _refusal(mode), path)
 
 
-def refuse_link(path: str) -> bool:
+def _refuse_link(path: str) -> bool:
     """Tell whether there is something of this name, which must not be a link."""
     try:
         mode = os.lstat(path).st_mode

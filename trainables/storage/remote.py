@@ -37,7 +37,7 @@ class RemoteFolder:
             ValueError: If no file system of pyarrow takes this URI.
         """
         retrying = retrying or Retrying()
-        return cls(*retrying.call(lambda: open_filesystem(uri)), retrying)
+        return cls(*retrying.call(lambda: _open_filesystem(uri)), retrying)
 
     def child(self, path: str) -> "RemoteFolder":
         """Return the folder ``path`` inside this one, on the same file system."""
@@ -142,7 +142,7 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
-def open_filesystem(uri: str) -> tuple[Any, str]:
+def _open_filesystem(uri: str) -> tuple[Any, str]:
     """Return the ``pyarrow.fs.FileSystem`` of a URI and the path in it.
 
     ``s3://bucket/folder`` takes key, endpoint and region from its options or from the usual

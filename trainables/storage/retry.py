@@ -41,7 +41,7 @@ _LASTING_WORDS = re.compile(
 _logger = logging.getLogger(__name__)
 
 
-def may_mend(error: OSError) -> bool:
+def _may_mend(error: OSError) -> bool:
     """Tell whether the same call may do later: not if something is missing or forbidden."""
     if error.errno in _LASTING or isinstance(error, FileNotFoundError | PermissionError):
         return False
@@ -73,7 +73,7 @@ class Retrying:
             try:
                 return within(self.call_seconds + num_bytes / 2**20, function, progress)
             except OSError as error:
-                if not may_mend(error):
+                if not _may_mend(error):
                     raise
                 now = self.clock()
                 began = now if began is None else began

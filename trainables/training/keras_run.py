@@ -69,8 +69,8 @@ class KerasRun:
     ) -> None:
         self._spec = spec
         self._seed = seed
-        self._train = shared_feed(dataset, "train", spec.heads, memory_bytes)
-        self._validation = shared_feed(dataset, "validation", spec.heads, memory_bytes)
+        self._train = _shared_feed(dataset, "train", spec.heads, memory_bytes)
+        self._validation = _shared_feed(dataset, "validation", spec.heads, memory_bytes)
         self._precision = precision
         self._program = program_for(spec, seed=seed, precision=precision)
         self._parked: State | None = None
@@ -145,7 +145,7 @@ def permutation(num_rows: int, *, seed: int, epoch: int) -> Order:
 _feeds: dict[tuple[str, str, tuple[HeadSpec, ...]], Feed] = {}
 
 
-def shared_feed(
+def _shared_feed(
     dataset: Data, name: str, heads: tuple[HeadSpec, ...], memory_bytes: int | None = None
 ) -> Feed:
     """Return the feed of a split, made once per process; another data set replaces all."""

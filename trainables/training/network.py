@@ -83,7 +83,7 @@ def make_network(spec: TrialSpec, *, seed: int, precision: str) -> Network:
     """Return what trains a spec, and every other one of an equal `network_key`."""
     if _is_elastic(spec):
         return ElasticNetwork(spec, precision)
-    return KerasNetwork(spec, seed=seed, precision=precision)
+    return _KerasNetwork(spec, seed=seed, precision=precision)
 
 
 def _is_elastic(spec: TrialSpec) -> bool:
@@ -91,7 +91,7 @@ def _is_elastic(spec: TrialSpec) -> bool:
     return not isinstance(spec.model, UserModelSpec) and not spec.model.batch_norm
 
 
-class KerasNetwork:
+class _KerasNetwork:
     """Implements `Network` for one architecture, optimizer and seed."""
 
     def __init__(self, spec: TrialSpec, *, seed: int, precision: str) -> None:
@@ -132,7 +132,7 @@ class KerasNetwork:
             yield
         if generator.is_used:
             self._random = [generator.state]
-        self._initial = InitialState(
+        self._initial = _InitialState(
             self.state(), self._spec, seed=self._seed, precision=self._precision
         )
 
@@ -160,7 +160,7 @@ KEPT_BYTES = 32 * 2**20
 """Weights up to this size are kept: that is faster than to build the model again."""
 
 
-class InitialState:
+class _InitialState:
     """The state of a model and its optimizer before the first step.
 
     Large weights of a built-in model are not kept: a layer's draw depends on the seed and its

@@ -84,13 +84,13 @@ def evaluate_points(
 
 
 @lru_cache(maxsize=2)
-def shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Dataset:
+def _shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Dataset:
     """Open the decoded data set, checked, once per process; ``copy`` as of `open_dataset`."""
     return open_dataset(storage, fingerprint, copy=copy)
 
 
 def _dataset_of(settings: StudySettings) -> Dataset:
-    return shared_dataset(settings.storage, settings.fingerprint, settings.copy_data)
+    return _shared_dataset(settings.storage, settings.fingerprint, settings.copy_data)
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         self._began_at = 0.0
         self._has_trained = False
         self._is_spoiled = False
-        self._node = NodeWatch()
+        self._node = _NodeWatch()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Store the request of the next trial; True, always."""
@@ -126,7 +126,7 @@ PAUSE_SECONDS = 1.0
 """Between two looks; one takes a millisecond."""
 
 
-class NodeWatch:
+class _NodeWatch:
     """Looks now and then, in a thread of its own, whether Ray drains this process' node.
 
     Ray places nothing more on a node that it drains, but it tells the processes there nothing,

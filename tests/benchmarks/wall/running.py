@@ -13,7 +13,7 @@ from typing import Any
 from tests.benchmarks.wall.entries import Entry
 from tests.benchmarks.wall.stamps import STAMPS
 from tests.benchmarks.wall.task import TASK, Task
-from tests.processes import TAG, kill_all
+from tests.support.processes import TAG, kill_all
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST_LINES = 15

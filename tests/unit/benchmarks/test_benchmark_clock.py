@@ -7,7 +7,7 @@ import pytest
 from tests.benchmarks.clock import play
 from tests.benchmarks.scores import Scale
 from tests.benchmarks.table import Table, combinations
-from tests.small_tables import rows_of, write_plain
+from tests.unit.benchmarks.small_tables import rows_of, write_plain
 
 
 @dataclass

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from search.errors import InputError
 from tests.benchmarks.scores import Covered, Scale, exact_volume
 from tests.benchmarks.table import Table
-from tests.small_tables import rows_of, write_plain
+from tests.unit.benchmarks.small_tables import rows_of, write_plain
 
 # Few different values, so that points often share a coordinate or are equal.
 SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]) | st.floats(0, 1)

@@ -8,7 +8,7 @@ from rich.console import Console
 from tests.benchmarks import contenders, drawing, printing, simulate
 from tests.benchmarks.clock import Trace
 from tests.benchmarks.summary import ratios, shares_at, summarise
-from tests.small_tables import rows_of, write_plain
+from tests.unit.benchmarks.small_tables import rows_of, write_plain
 
 FAST = "twohead,random,tpe,tpe-multivariate,nsga2,hyperband"
 

@@ -9,7 +9,7 @@ import pytest
 from search.errors import InputError
 from search.space.parameters import Choice
 from tests.benchmarks.table import Table, write_table
-from tests.small_tables import PARAMETERS, rows_of, write_plain
+from tests.unit.benchmarks.small_tables import PARAMETERS, rows_of, write_plain
 
 
 def test_a_written_table_is_read_as_it_was(tmp_path):

@@ -13,7 +13,7 @@ from tests.benchmarks.wall.entries import ENTRIES, Entry, Outcome
 from tests.benchmarks.wall.parts import last_result, losses_of, parts_of
 from tests.benchmarks.wall.stamps import read_stamps
 from tests.benchmarks.wall.task import Task
-from tests.processes import tagged
+from tests.support.processes import tagged
 
 STAMP = """
 import sys

@@ -11,8 +11,8 @@ from search.cli.main import _make_parser, main
 from search.errors import InputError
 from search.remote.questions import CommandOutput, StudyStatus, _error_of, _from_log
 from search.results.load import load
-from tests.finished_study import write_study
-from tests.processes import wait_until
+from tests.support.finished_study import write_study
+from tests.support.processes import wait_until
 
 
 @pytest.fixture

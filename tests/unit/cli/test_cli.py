@@ -20,7 +20,7 @@ from search.results.result import StudyResult
 from search.study.digits import digits_study, write_data
 from search.study.objective import warn_of_redundancy
 from search.study.study import Study
-from tests.finished_study import SPACE, write_study
+from tests.support.finished_study import SPACE, write_study
 from trainables.data.digits import write_digits
 from trainables.errors import InputError, StorageError
 

@@ -8,8 +8,8 @@ import pytest
 from search.cli import job as job_run
 from search.errors import ClusterLost, InputError, NoRoom, StorageError, StorageFull, StudyLocked
 from search.remote.request import JobRequest
-from tests.processes import is_alive, wait_until
-from tests.stub_study import ROOT
+from tests.support.processes import is_alive, wait_until
+from tests.support.stub_study import ROOT
 
 pytestmark = pytest.mark.slow
 

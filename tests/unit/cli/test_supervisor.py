@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import is_alive, kill, wait_until
-from tests.stub_study import ROOT
+from tests.support.processes import is_alive, kill, wait_until
+from tests.support.stub_study import ROOT
 
 pytestmark = pytest.mark.slow
 

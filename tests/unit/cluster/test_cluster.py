@@ -13,7 +13,7 @@ from search.cluster.shares import joined_address
 from search.cluster.signals import Flag
 from search.errors import InputError, SearchError
 from search.running.run import one_at_a_time
-from tests.stub_study import stub_study
+from tests.support.stub_study import stub_study
 
 
 @pytest.mark.parametrize(

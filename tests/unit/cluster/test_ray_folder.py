@@ -18,7 +18,7 @@ from search.cluster import ray_folder
 from search.cluster.ray_folder import BASE_BYTES, NAME, RayFolder, places, private_folder, sweep
 from search.cluster.watchdog import LOCK
 from search.errors import InputError, SearchError
-from tests.processes import kill
+from tests.support.processes import kill
 
 OTHER = 65534
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root gives a folder away")

@@ -10,7 +10,7 @@ import pytest
 from search.cluster.session import ray_for
 from search.cluster.signals import SIGNALS, catch_signals
 from search.errors import ClusterLost, StudyLocked
-from tests.stub_study import stub_study
+from tests.support.stub_study import stub_study
 
 each = pytest.mark.parametrize("number", SIGNALS, ids=["int", "term", "hup"])
 

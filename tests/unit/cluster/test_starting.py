@@ -11,8 +11,8 @@ import pytest
 import search.cluster.session
 from search.cluster.starting import PRELOAD, has_a_slot_per_core, num_cpus, start_ray
 from search.errors import SearchError
-from tests.processes import is_alive, wait_until
-from tests.stub_study import ROOT, stub_study
+from tests.support.processes import is_alive, wait_until
+from tests.support.stub_study import ROOT, stub_study
 
 
 def arguments(folder):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from search.cluster.watchdog import LOCK, end_processes, processes_of, remove_folder
-from tests.processes import is_alive, kill, wait_until
-from tests.stub_study import ROOT
+from tests.support.processes import is_alive, kill, wait_until
+from tests.support.stub_study import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from search.cluster.watch import (
     outliving,
 )
 from search.errors import ClusterLost
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 OWN = Node(id="own", address="10.0.0.1", name="own", resources={}, is_head=False)
 OTHER = Node(id="other", address="10.0.0.2", name="other", resources={}, is_head=True)

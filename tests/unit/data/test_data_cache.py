@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import trainables.data.cache as data_cache
-from tests.unit.data_sets import request, write
+from tests.support.data_sets import request, write
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.data_sets import BOX, CLASS, NUMBER, encoded, request, write
+from tests.support.data_sets import BOX, CLASS, NUMBER, encoded, request, write
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.request import DataInfo
 from trainables.errors import InputError

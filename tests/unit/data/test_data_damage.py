@@ -12,7 +12,7 @@ import pytest
 
 import trainables.data.cache as data_cache
 import trainables.data.decode as data_decode
-from tests.unit.data_sets import request, write
+from tests.support.data_sets import request, write
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset, is_decoded, is_intact

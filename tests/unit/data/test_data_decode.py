@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import trainables.data.decode as data_decode
-from tests.unit.data_sets import CLASS, NUMBER, encoded, request, write
+from tests.support.data_sets import CLASS, NUMBER, encoded, request, write
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
@@ -223,7 +223,7 @@ def test_decoders_at_once_do_no_harm(tmp_path):
 KILLED = """
 import sys, time
 import trainables.data.decode as data_decode
-from tests.unit.data_sets import request
+from tests.support.data_sets import request
 from trainables.data.check import check_dataset
 from trainables.data.decode import decode_dataset
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.data_sets import CLASS, NUMBER, columns, encoded, request, write
+from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request, write
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.errors import InputError
 

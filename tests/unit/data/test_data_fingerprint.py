@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.unit.data_sets import CLASS, NUMBER, as_numbers, request, write
+from tests.support.data_sets import CLASS, NUMBER, as_numbers, request, write
 from trainables.data.check import check_dataset
 from trainables.data.request import DataInfo, DataRequest
 from trainables.errors import InputError

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.data_sets import CLASS, NUMBER, columns, encoded, request
+from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.data_sets import encoded
+from tests.support.data_sets import encoded
 from trainables.data.images import (
     ImageProblem,
     ImageRule,

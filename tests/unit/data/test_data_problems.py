@@ -4,7 +4,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from tests.unit.data_sets import BOX, CLASS, NUMBER, encoded, request, write
+from tests.support.data_sets import BOX, CLASS, NUMBER, encoded, request, write
 from trainables.data.check import check_dataset
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead

@@ -7,7 +7,7 @@ import pytest
 import trainables.data.dataset as data_store
 import trainables.data.decode as data_decode
 import trainables.data.manifest as data_manifest
-from tests.unit.data_sets import request, write
+from tests.support.data_sets import request, write
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset

@@ -8,7 +8,7 @@ from search.doctor.doctor import _way_facts
 from search.doctor.facts import PortAnswers
 from search.doctor.findings import judge
 from search.doctor.ports import ask_port
-from tests.dashboards import control_service, dashboard
+from tests.unit.doctor.dashboards import control_service, dashboard
 
 TOKEN = "canary-77ab"
 

@@ -11,7 +11,7 @@ from search.doctor.doctor import _page_from_dict, _page_to_dict, _print_page
 from search.doctor.facts import ClusterFacts, Machine
 from search.doctor.findings import Finding
 from search.errors import ClusterError, InputError
-from tests.doctor_facts import node_facts
+from tests.unit.doctor.doctor_facts import node_facts
 
 GOOD = Finding(check="nodes", state="ok", seen="3 nodes: head, one, two")
 BAD = Finding(check="disk", state="FAIL", seen="two: full", cures=("Free room there",))

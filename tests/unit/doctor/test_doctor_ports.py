@@ -10,7 +10,7 @@ from search.doctor.checks import CLUSTER, MACHINE
 from search.doctor.facts import ClusterFacts
 from search.doctor.findings import judge
 from search.doctor.ports import RayNode, is_loopback, listeners, raylet_of_this
-from tests.doctor_facts import healthy, listener, with_head_saying
+from tests.unit.doctor.doctor_facts import healthy, listener, with_head_saying
 
 OTHERS = 65534
 

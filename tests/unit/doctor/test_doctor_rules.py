@@ -5,7 +5,7 @@ import pytest
 from search.doctor.checks import CLUSTER, STORAGE
 from search.doctor.facts import GpuFacts, Silence, StorageFacts
 from search.doctor.findings import judge
-from tests.doctor_facts import (
+from tests.unit.doctor.doctor_facts import (
     GIB,
     REFUSED,
     VERSIONS,

@@ -7,7 +7,7 @@ from search.cluster.token import own_token
 from search.doctor.checks import CLUSTER, MACHINE
 from search.doctor.findings import judge
 from search.doctor.node import _token_facts, digest_of
-from tests.doctor_facts import healthy, with_last_saying
+from tests.unit.doctor.doctor_facts import healthy, with_last_saying
 
 SALT = b"salt"
 TOKEN = "canary-5f1c"

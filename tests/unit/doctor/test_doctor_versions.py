@@ -6,7 +6,7 @@ from search.doctor.checks import VERSIONS
 from search.doctor.findings import judge
 from search.doctor.node import PACKAGES, _code_digest, version_of
 from search.doctor.versions import _bounds_of, _is_older, declared_bounds
-from tests.doctor_facts import healthy, with_last_saying
+from tests.unit.doctor.doctor_facts import healthy, with_last_saying
 
 
 def judged(cluster):

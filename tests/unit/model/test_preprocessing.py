@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.image_sets import png
-from tests.unit.data_sets import encoded, write
+from tests.support.data_sets import encoded, write
+from tests.support.image_sets import png
 from trainables.data.images import ImageRule, decode_image
 from trainables.errors import InputError
 from trainables.model.preprocessing import prepare_each, preprocess

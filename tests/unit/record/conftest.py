@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faulty_files import Disk, MemoryFiles, empty_disk
-from tests.scripted_study import Player, small_packs
+from tests.support.faulty_files import Disk, MemoryFiles, empty_disk
+from tests.support.scripted_study import Player, small_packs
 
 
 @pytest.fixture(name="small_packs")

@@ -9,7 +9,7 @@ import pytest
 from search.errors import StudyLocked
 from search.record.lease import Pace, Sign, Whereabouts
 from search.record.ownership import Claimant
-from tests.clocks import FakeClock
+from tests.support.clocks import FakeClock
 from trainables.storage.store import Store
 
 Objects = dict[str, bytes]

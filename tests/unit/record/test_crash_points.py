@@ -15,7 +15,7 @@ from search.record.epochs import EpochFiles
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
-from tests.faulty_files import (
+from tests.support.faulty_files import (
     POWER_CUTS,
     Disk,
     MemoryFiles,
@@ -23,7 +23,7 @@ from tests.faulty_files import (
     copy_disk,
     empty_disk,
 )
-from tests.scripted_study import (
+from tests.support.scripted_study import (
     EPOCHS,
     FOLDER,
     PREPARED,

@@ -17,7 +17,7 @@ import search.record.ownership
 from search.errors import StorageError, StudyLocked
 from search.record.lease import Pace, Sign, Whereabouts, encode_sign, look, new_sign, sign_path
 from search.record.ownership import claim, holder
-from tests.clocks import FakeClock
+from tests.support.clocks import FakeClock
 from trainables.storage.local import LocalFiles
 from trainables.storage.store import Store
 

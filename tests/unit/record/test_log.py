@@ -14,9 +14,9 @@ from search.errors import StudyLocked
 from search.record.decisions import Attempted, Closed, Ended, Extended, Released, Stopped
 from search.record.log import StudyLog
 from search.record.ownership import claim
-from tests.clocks import an_hour_later
-from tests.faulty_files import Disk
-from tests.scripted_study import (
+from tests.support.clocks import an_hour_later
+from tests.support.faulty_files import Disk
+from tests.support.scripted_study import (
     EPOCHS,
     PREPARED,
     STATES,

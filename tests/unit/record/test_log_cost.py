@@ -6,8 +6,8 @@ from search.record.decisions import Ended, Stopped
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
-from tests.faulty_files import MemoryFiles
-from tests.scripted_study import FOLDER, ask, measure, memory_store, open_log
+from tests.support.faulty_files import MemoryFiles
+from tests.support.scripted_study import FOLDER, ask, measure, memory_store, open_log
 from trainables.storage.store import Store
 
 

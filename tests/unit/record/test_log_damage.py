@@ -13,8 +13,8 @@ from search.errors import InputError, SearchError, StudyDiffers
 from search.record.decisions import Attempted, Closed, Ended
 from search.record.log import StudyLog
 from search.record.ownership import claim
-from tests.faulty_files import Disk, MemoryFiles, copy_disk, empty_disk
-from tests.scripted_study import (
+from tests.support.faulty_files import Disk, MemoryFiles, copy_disk, empty_disk
+from tests.support.scripted_study import (
     FOLDER,
     STUDY,
     Player,

@@ -20,7 +20,7 @@ from search.record.decisions import (
     decision_from_json,
     decision_to_json,
 )
-from tests.scripted_study import ask, measure, memory_store, open_log
+from tests.support.scripted_study import ask, measure, memory_store, open_log
 from trainables.storage.store import Store
 
 

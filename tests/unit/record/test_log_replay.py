@@ -26,8 +26,8 @@ from search.record.decisions import (
 from search.record.history import History
 from search.record.log import StudyLog
 from search.record.reader import StudyReader
-from tests.faulty_files import Disk, MemoryFiles, empty_disk
-from tests.scripted_study import (
+from tests.support.faulty_files import Disk, MemoryFiles, empty_disk
+from tests.support.scripted_study import (
     EPOCHS,
     FOLDER,
     STATES,

@@ -9,8 +9,8 @@ import pytest
 from search.errors import InputError, StorageError
 from search.record.decisions import Asked, Closed, Ended
 from search.record.log import StudyLog
-from tests.faulty_files import MemoryFiles
-from tests.scripted_study import ask, measure, memory_store, open_log
+from tests.support.faulty_files import MemoryFiles
+from tests.support.scripted_study import ask, measure, memory_store, open_log
 from trainables.storage.store import Store
 
 

@@ -9,7 +9,7 @@ from search.cli.main import main
 from search.results.load import list_studies, load
 from search.results.result import StudyResult
 from search.running.stored import stored_study
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 from trainables.storage.sealed import DamagedRecord
 
 Capture = pytest.CaptureFixture[str]

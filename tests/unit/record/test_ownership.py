@@ -11,7 +11,7 @@ from pyarrow import fs
 from search.errors import StudyLocked
 from search.record.lease import newest_generation
 from search.record.ownership import claim, holder
-from tests.clocks import an_hour_later
+from tests.support.clocks import an_hour_later
 from trainables.storage.sealed import DamagedRecord
 from trainables.storage.store import Store
 

@@ -9,7 +9,7 @@ import pytest
 
 from search.record.ownership import claim
 from search.results.load import load
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 from trainables.errors import OversizedObject, StorageError
 from trainables.storage.local import is_foreign
 from trainables.storage.store import Store

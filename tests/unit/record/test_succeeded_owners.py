@@ -9,9 +9,9 @@ import search.record.epochs
 from search.errors import SearchError, StudyLocked
 from search.record.compaction import Piece, delete_packed
 from search.record.ownership import Ownership
-from tests.clocks import an_hour_later
-from tests.faulty_files import MemoryFiles, empty_disk
-from tests.scripted_study import Player, measured
+from tests.support.clocks import an_hour_later
+from tests.support.faulty_files import MemoryFiles, empty_disk
+from tests.support.scripted_study import Player, measured
 from tests.unit.record.test_crash_points import check_acknowledged, check_finished
 from trainables.storage.store import Store
 from trainables.trial.measurement import write

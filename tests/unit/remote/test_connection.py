@@ -7,7 +7,7 @@ import pytest
 from search.errors import InputError, Unreachable
 from search.remote import connection
 from search.remote.connection import Connection, _Tunnel
-from tests.processes import is_alive, wait_until
+from tests.support.processes import is_alive, wait_until
 
 VERSION = {"ray_version": "2.60.0"}
 FORWARD = """

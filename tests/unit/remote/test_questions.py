@@ -22,7 +22,7 @@ from search.remote.questions import (
 )
 from search.results.load import load
 from search.results.points import Point
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 
 ANSWER = {"status": 0, "out": "größe\n" * 5000, "err": ""}
 

@@ -11,7 +11,7 @@ from search.remote.request import (
 )
 from search.study.digits import digits_study
 from search.study.study import Study
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 
 HEADS = {"c_output": {"kind": "classification"}}
 

@@ -21,8 +21,8 @@ from search.results.retrained import (
     to_train,
     trainings_of,
 )
-from tests.confirmed_study import write_confirmation
-from tests.finished_study import SPACE, TRIALS, Script, config_of, write_study
+from tests.support.confirmed_study import write_confirmation
+from tests.support.finished_study import SPACE, TRIALS, Script, config_of, write_study
 from trainables.spec.rules import LARGEST_SEED
 
 

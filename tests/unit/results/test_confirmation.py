@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from search.results.confirmation import compare, spread_of
 from search.results.policies import POLICIES
 from search.study.objective import every_head, weighted_total
-from tests.confirmed_study import confirmed
+from tests.support.confirmed_study import confirmed
 
 LOSS = st.floats(1e-4, 1e4)
 PAIR = st.tuples(LOSS, LOSS)

@@ -9,7 +9,7 @@ import search
 from search.cli.main import main
 from search.errors import InputError
 from search.results.load import given_study
-from tests.finished_study import make_study, write_study
+from tests.support.finished_study import make_study, write_study
 
 FILE = "name: s\ndata: d.parquet\nheads: {c: {kind: box}}\n"
 

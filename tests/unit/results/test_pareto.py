@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from search.results.pareto import SKILL_FLOOR, front_mask, front_ranks, log_skill
-from tests.hypervolume import hypervolume
+from tests.support.hypervolume import hypervolume
 
 FLOOR = np.log(SKILL_FLOOR)
 LOSS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, np.nan, np.inf])

@@ -13,7 +13,7 @@ from search.errors import InputError, NoCandidate
 from search.results.load import list_studies, load
 from search.results.result import study_table
 from search.study.study import Study
-from tests.finished_study import SPACE, Script, make_study, write_study
+from tests.support.finished_study import SPACE, Script, make_study, write_study
 from trainables.model.signature import BoxForm
 
 

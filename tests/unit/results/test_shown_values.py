@@ -11,8 +11,8 @@ from search.record.reader import StudyReader
 from search.results.confirmation import Repeat, spread_of
 from search.results.points import Figures
 from search.results.retrained import leading_points, read_confirmation
-from tests.confirmed_study import write_confirmation
-from tests.finished_study import write_study
+from tests.support.confirmed_study import write_confirmation
+from tests.support.finished_study import write_study
 
 AGAIN = {(4, 1): (0.40, 0.0030), (0, 1): (0.50, 0.0050), (4, 2): (0.42, 0.0032), (0, 2): "no"}
 

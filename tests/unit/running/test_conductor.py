@@ -9,8 +9,8 @@ from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.study.objective import every_head, weighted_total
-from tests import stub_run
-from tests.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
+from tests.support import stub_run
+from tests.support.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
 from trainables.trial.attempt import Step
 
 REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")

@@ -8,9 +8,9 @@ from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.space.space import SearchSpace
-from tests import stub_run
-from tests.conducted_study import BASELINES, Bench, Cut, counted_writes
-from tests.suggesting import suggest
+from tests.support import stub_run
+from tests.support.conducted_study import BASELINES, Bench, Cut, counted_writes
+from tests.support.suggesting import suggest
 
 TRIALS, EPOCHS = 7, 4
 SPACE = SearchSpace.from_mapping(

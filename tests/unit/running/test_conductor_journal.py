@@ -8,7 +8,7 @@ from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished, recorded_trial
 from search.running.scheduler import Fifo
 from search.sampling.trials import Continue, Suggestion
-from tests.conducted_study import BASELINES, Bench, rate_of
+from tests.support.conducted_study import BASELINES, Bench, rate_of
 
 LOST_AS = ("lost", "node", "preempted", "memory")
 

@@ -4,8 +4,8 @@ import pytest
 
 from search.errors import StudyLocked
 from search.record.ownership import claim
-from tests.clocks import an_hour_later
-from tests.conducted_study import Bench
+from tests.support.clocks import an_hour_later
+from tests.support.conducted_study import Bench
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from search.errors import StorageError, StudyDiffers, StudyLocked
 from search.record.ownership import claim
 from search.results.load import load
 from search.results.retrained import leading_points, record_of
-from tests.confirmed_study import write_confirmation
-from tests.finished_study import Script, make_study, write_study
+from tests.support.confirmed_study import write_confirmation
+from tests.support.finished_study import Script, make_study, write_study
 from trainables.data.digits import write_digits
 from trainables.storage.store import Store
 

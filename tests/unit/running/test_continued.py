@@ -7,9 +7,9 @@ from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
 from search.running.scheduler import make_scheduler
 from search.sampling.trials import Continue
-from tests import stub_run
-from tests.conducted_study import BASELINES, Bench, Cut, counted_writes, numbered, rate_of
-from tests.scripted_study import small_packs
+from tests.support import stub_run
+from tests.support.conducted_study import BASELINES, Bench, Cut, counted_writes, numbered, rate_of
+from tests.support.scripted_study import small_packs
 
 REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")
 

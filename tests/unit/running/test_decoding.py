@@ -6,7 +6,7 @@ import pytest
 
 import search.running.prepare as decoding
 from search.study.study import Study
-from tests.unit.data_sets import write
+from tests.support.data_sets import write
 from trainables.data.check import check_dataset
 from trainables.data.decode import decode_dataset, is_intact
 

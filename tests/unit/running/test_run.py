@@ -16,8 +16,8 @@ from search.record.ownership import claim
 from search.results.retrained import confirmed_point, record_of
 from search.running.confirm import confirm
 from search.running.run import Run, Silent, run
-from tests import stub_run
-from tests.stub_study import numbered, stub_study, table
+from tests.support import stub_run
+from tests.support.stub_study import numbered, stub_study, table
 from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 

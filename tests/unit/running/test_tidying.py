@@ -4,7 +4,7 @@ import pytest
 
 from search.running.attempts import AttemptEnd
 from search.running.checkpoints import tidy
-from tests.conducted_study import Bench
+from tests.support.conducted_study import Bench
 from trainables.trial import attempt as attempt_module
 from trainables.trial import checkpoint
 

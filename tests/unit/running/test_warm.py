@@ -27,7 +27,7 @@ from search.space.space import SearchSpace
 from search.study.prepared import Prepared
 from search.study.samplers import SAMPLERS
 from search.study.study import Study
-from tests.finished_study import (
+from tests.support.finished_study import (
     BASELINES,
     TRIALS,
     Script,
@@ -37,13 +37,13 @@ from tests.finished_study import (
     measurement,
     write_study,
 )
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 from trainables.storage.sealed import DamagedRecord, convert, seal, unseal
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 
 POINTS = {1: (0.3121, 0.00402), 2: (1.9, 0.021), 4: (0.402, 0.00312), 5: (0.81, 0.0072)}
-"""Of `tests.finished_study`: where each trial ended that lies in its space and has not failed."""
+"""Of `finished_study`: where each trial ended that lies in its space and has not failed."""
 
 
 @pytest.fixture(name="old")

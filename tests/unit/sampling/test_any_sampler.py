@@ -9,7 +9,7 @@ from search.errors import InputError
 from search.sampling.suggest import Suggester, check_sampler
 from search.sampling.trials import Continue, RecordedTrial
 from search.space.space import SearchSpace
-from tests.own_samplers import TellingSampler
+from tests.support.own_samplers import TellingSampler
 
 SPACE = SearchSpace.from_mapping(
     {
@@ -20,7 +20,10 @@ SPACE = SearchSpace.from_mapping(
     }
 )
 TPE, QMC = "optuna.samplers:TPESampler", "optuna.samplers:QMCSampler"
-TELLING, AGAIN = "tests.own_samplers:TellingSampler", "tests.own_samplers:AgainSampler"
+TELLING, AGAIN = (
+    "tests.support.own_samplers:TellingSampler",
+    "tests.support.own_samplers:AgainSampler",
+)
 
 
 class Studied:
@@ -133,9 +136,11 @@ def test_a_sampler_with_the_method_for_it_takes_stopped_trials_up_again():
         ),
         pytest.param("optuna.samplers:Nothing", "cannot be imported: AttributeError", id="class"),
         pytest.param("no.such:Sampler", "cannot be imported: ModuleNotFoundError", id="module"),
-        pytest.param("tests.own_samplers:no_class", "needs a class of Optuna samplers", id="type"),
         pytest.param(
-            "tests.own_samplers:OneGoalSampler",
+            "tests.support.own_samplers:no_class", "needs a class of Optuna samplers", id="type"
+        ),
+        pytest.param(
+            "tests.support.own_samplers:OneGoalSampler",
             "cannot suggest a config: ValueError: If the study is being used for multi-objective",
             id="objectives",
         ),
@@ -154,4 +159,4 @@ def test_a_sampler_that_cannot_be_used_is_refused_before_a_study_begins(sampler,
 @pytest.mark.parametrize("sampler", ["ehvi", TPE, QMC, {"name": "ehvi", "explore": 0.2}], ids=str)
 def test_a_sampler_that_can_be_used_is_not_refused(sampler):
     check_sampler(sampler, 3)
-    check_sampler("tests.own_samplers:OneGoalSampler", 1)
+    check_sampler("tests.support.own_samplers:OneGoalSampler", 1)

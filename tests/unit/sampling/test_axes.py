@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from search.sampling.cube import Axis
 from search.space.encoding import decode, encode, grid_value, num_steps
 from search.space.parameters import Choice, Float, Int
-from tests.unit.ranges import kinds, shares
+from tests.support.ranges import kinds, shares
 
 LAST = 1 - 2**-53
 """The largest share."""

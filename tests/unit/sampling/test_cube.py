@@ -9,7 +9,7 @@ from search.sampling.cube import MOST_HELD, MOST_LISTED, Cube, cube_of
 from search.space.encoding import decode, encode, prune
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
-from tests.unit.ranges import kinds, shares
+from tests.support.ranges import kinds, shares
 
 BLOCKS = SearchSpace.from_mapping(
     {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from search.sampling.trials import Continue, RecordedTrial
 from search.space.space import SearchSpace
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 
 EPOCHS = 6
 STARTUP_TRIALS = 6

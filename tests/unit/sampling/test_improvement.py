@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import search.sampling.ehvi
 from search.results.pareto import SKILL_FLOOR
 from search.sampling.ehvi import expected_improvement
-from tests.hypervolume import hypervolume
+from tests.support.hypervolume import hypervolume
 
 RNG = np.random.default_rng
 DEEPEST = np.log(SKILL_FLOOR)

@@ -17,7 +17,7 @@ from search.space.encoding import key_of, most_trials
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 
 STARTUP_TRIALS, POPULATION = 10, 8
 """Of tpe and nsga2, where nothing else is said."""

@@ -14,7 +14,7 @@ from search.sampling.trials import RecordedTrial, Suggestion, sub_seed
 from search.space.encoding import key_of
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
-from tests.suggesting import suggest
+from tests.support.suggesting import suggest
 
 STARTUP_TRIALS, POPULATION = 10, 8
 GENERATION = "NSGAIISampler:generation"

@@ -12,7 +12,7 @@ from search.errors import InputError
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
 from search.study.settings import Budget, Resources
-from tests.finished_study import write_study
+from tests.support.finished_study import write_study
 from trainables.spec.heads import DeclaredHead
 from trainables.spec.plain_values import plain
 

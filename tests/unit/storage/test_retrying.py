@@ -8,10 +8,10 @@ import pytest
 
 from search.errors import SearchError, StudyLocked
 from search.record.log import StudyLog
-from tests.clocks import FakeClock
-from tests.faulty_files import MemoryFiles, empty_disk
-from tests.faulty_storage import URI, FaultyHandler, faulty_store
-from tests.scripted_study import EPOCHS, STATES, Player, measured, small_packs, table
+from tests.support.clocks import FakeClock
+from tests.support.faulty_files import MemoryFiles, empty_disk
+from tests.support.scripted_study import EPOCHS, STATES, Player, measured, small_packs, table
+from tests.unit.storage.faulty_storage import URI, FaultyHandler, faulty_store
 from trainables.errors import StorageError
 from trainables.storage.remote import RemoteFolder
 from trainables.storage.retry import Retrying

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from tests.faulty_files import (
+from tests.support.faulty_files import (
     POWER_CUTS,
     MemoryFiles,
     after_power_cut,

@@ -37,7 +37,7 @@ def make_study(**changes):
             id="total_of_weights_that_nothing_is_said_of",
         ),
         pytest.param(
-            {"objective": "total", "model": "tests.stub_run:build", "space": CONSTANT},
+            {"objective": "total", "model": "tests.support.stub_run:build", "space": CONSTANT},
             {"total": 1.5},
             id="total_of_a_model_of_ones_own",
         ),
@@ -92,7 +92,7 @@ def test_an_objective_that_there_is_not_is_refused(objective, message):
         ),
         pytest.param(
             {
-                "model": "tests.stub_run:build",
+                "model": "tests.support.stub_run:build",
                 "space": {"r_output_loss_weight": SEARCHED, "width": {"int": [1, 2]}},
             },
             "got r_output_loss_weight: ",

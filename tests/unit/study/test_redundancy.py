@@ -121,7 +121,7 @@ def test_the_warning_says_what_a_common_factor_does(others, effect):
 def test_a_model_of_ones_own_is_warned_of_too():
     space = weights(c_output=SEARCHED, r_output=SEARCHED)
 
-    [message] = study_warnings(make_study(space, model="tests.stub_run:build"))
+    [message] = study_warnings(make_study(space, model="tests.support.stub_run:build"))
 
     assert instead(message)["c_output_loss_weight"] == 1.0
 

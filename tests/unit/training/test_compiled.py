@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.unit.trials import (
+from tests.support.trials import (
     BOX,
     CLASSES,
     ELASTIC,

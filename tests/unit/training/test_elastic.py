@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.trials import BOX, CLASSES, NUMBERS, TWO, make_data, make_spec
+from tests.support.trials import BOX, CLASSES, NUMBERS, TWO, make_data, make_spec
 from trainables.errors import InputError
 from trainables.model.backend import tf
 from trainables.model.build import build_model

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.unit.trials import (
+from tests.support.trials import (
     BOX,
     CLASSES,
     RICH,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.unit.trials import (
+from tests.support.trials import (
     BOX,
     CIOU,
     CLASSES,

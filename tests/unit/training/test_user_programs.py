@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.unit.trials import BOX, CLASSES, figures, fresh, make_data, same
+from tests.support.trials import BOX, CLASSES, figures, fresh, make_data, same
 from trainables.model.user_modules import import_folder
 from trainables.spec.trial import TrialSpec
 from trainables.training import keras_run as training

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests import stub_run
+from tests.support import stub_run
 from trainables.errors import StorageError, UnfitNode
 from trainables.model.user_model import UserModelError
 from trainables.spec.settings import StudySettings

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.faulty_files import MemoryFiles, empty_disk
-from tests.scripted_study import measured
+from tests.support.faulty_files import MemoryFiles, empty_disk
+from tests.support.scripted_study import measured
 from trainables.errors import InputError, StorageError
 from trainables.storage.sealed import DamagedRecord, NewerFormat, seal
 from trainables.storage.store import Store

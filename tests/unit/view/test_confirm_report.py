@@ -20,9 +20,9 @@ from search.results.retrained import (
 )
 from search.view.best import print_best
 from search.view.json_form import best_to_dict, confirmation_to_dict
-from tests.confirmed_study import confirmed, write_confirmation
-from tests.finished_study import BASELINES, SPACE, write_study
-from tests.printed import shown, squeezed
+from tests.support.confirmed_study import confirmed, write_confirmation
+from tests.support.finished_study import BASELINES, SPACE, write_study
+from tests.support.printed import shown, squeezed
 
 AGAIN = {
     (4, 1): (0.40, 0.0030),

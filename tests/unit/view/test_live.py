@@ -17,9 +17,9 @@ from search.results.retrained import leading_points, record_of, trainings_of
 from search.study.objective import every_head, weighted_total
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
 from search.view.panel import MOST_FRONT, choose_rows
-from tests.confirmed_study import write_confirmation
-from tests.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
-from tests.printed import text_console
+from tests.support.confirmed_study import write_confirmation
+from tests.support.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
+from tests.support.printed import text_console
 from trainables.storage.store import Store
 from trainables.trial.attempt import Step
 

@@ -20,8 +20,8 @@ from search.text import change, clean, duration, number
 from search.view.best import print_best, print_end, print_interrupted
 from search.view.json_form import best_to_dict, study_to_dict, to_text
 from search.view.study import best_points, print_list, print_show, trial_tables
-from tests import finished_study
-from tests.finished_study import (
+from tests.support import finished_study
+from tests.support.finished_study import (
     REFERENCE_CONFIG,
     RUN,
     SECONDS,
@@ -30,7 +30,7 @@ from tests.finished_study import (
     measurement,
     write_study,
 )
-from tests.printed import shown, squeezed
+from tests.support.printed import shown, squeezed
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 

@@ -12,9 +12,9 @@ import uuid
 from pathlib import Path
 
 from search.cli.job import TEST_FACTORY
-from tests.processes import TAG, kill_all, wait_until
-from tests.stub_run import FACTORY
-from tests.stub_study import ROOT
+from tests.support.processes import TAG, kill_all, wait_until
+from tests.support.stub_run import FACTORY
+from tests.support.stub_study import ROOT
 
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
 MORE_PORTS = ("metrics-export-port", "ray-client-server-port", "runtime-env-agent-port")

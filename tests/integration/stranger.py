@@ -1,4 +1,4 @@
-"""Another user of this machine, who tries to get at a study: ``python -m tests.stranger JSON``.
+"""Another user, who tries to get at a study: ``python -m tests.integration.stranger JSON``.
 
 Started by root, whose files it may not read once it is another user: so it imports all it needs
 before. It prints, as JSON, what became of each attempt.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 BUCKET = "studies"
 CREDENTIALS = {

@@ -18,9 +18,9 @@ from search.running.plan import Plan
 from search.running.scheduler import Fifo
 from search.sampling.trials import RecordedTrial, Suggestion
 from search.study.objective import every_head
-from tests import stub_run
-from tests.faulty_files import MemoryFiles, empty_disk
-from tests.stub_study import rows_of
+from tests.support import stub_run
+from tests.support.faulty_files import MemoryFiles, empty_disk
+from tests.support.stub_study import rows_of
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module

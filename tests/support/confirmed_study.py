@@ -12,7 +12,7 @@ from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from search.results.retrained import Training, record_of, trainings_of
 from search.study.objective import Objective, every_head
-from tests.finished_study import measurement
+from tests.support.finished_study import measurement
 from trainables.trial.measurement import write
 
 Losses = tuple[float, float]

@@ -1,4 +1,4 @@
-"""Trains one trial and prints what it gave, bit by bit: ``python -m tests.repeated_trial used``.
+"""Trains one trial and prints what it gave: ``python -m tests.integration.repeated_trial used``.
 
 ``used`` first trains others in the process: other widths, precision, seed and study, with the
 graph that the trial then takes. ``given_up`` trains so many of other kinds after them that this
@@ -8,7 +8,7 @@ graph is given up and traced again.
 import hashlib
 import sys
 
-from tests.unit.trials import CLASSES, NUMBER, figures, make_data, make_spec
+from tests.support.trials import CLASSES, NUMBER, figures, make_data, make_spec
 from trainables.model.backend import configure_process
 from trainables.training import program as compiled
 from trainables.training.keras_run import KerasRun

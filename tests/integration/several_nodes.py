@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
-from tests.stub_study import ROOT
+from tests.support.stub_study import ROOT
 
 HEALTH = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000}
 """How often Ray looks whether a node still lives: a killed one is known to be dead in seconds."""

@@ -22,10 +22,10 @@ from search.study.configs import data_request
 from search.study.objective import every_head
 from search.study.prepared import Prepared
 from search.study.study import Study
-from tests import stub_run
-from tests.conducted_study import Asked
-from tests.confirmed_study import write_confirmation
-from tests.stub_study import rate_of, rows_of, stub_study
+from tests.support import stub_run
+from tests.support.conducted_study import Asked
+from tests.support.confirmed_study import write_confirmation
+from tests.support.stub_study import rate_of, rows_of, stub_study
 from trainables.data.check import check_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.processes import TAG, tagged, wait_until
-from tests.stub_study import ROOT
+from tests.support.processes import TAG, tagged, wait_until
+from tests.support.stub_study import ROOT
 
 HANG_SECONDS = 240
 
@@ -22,7 +22,7 @@ class Driver:
         self, storage: Path, study: Mapping[str, Any], *options: str, **changes: str
     ) -> None:
         self.tag = uuid.uuid4().hex
-        command = [sys.executable, "-m", "tests.driver", str(storage)]
+        command = [sys.executable, "-m", "tests.support.driver", str(storage)]
         self.process = subprocess.Popen(
             [*command, "--study", json.dumps(study), *options],
             cwd=ROOT,

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.stub_study import ROOT
+from tests.support.stub_study import ROOT
 
 SITE = """\
 import time
@@ -42,7 +42,7 @@ class PlantedRay:
         self.shared = folder / "shared"
         self.shared.mkdir()
         self.furnish("head")
-        command = [sys.executable, "-m", "tests.planted_ray", str(folder)]
+        command = [sys.executable, "-m", "tests.integration.planted_ray", str(folder)]
         command += [json.dumps(head or {}), str(open_files or 0)]
         self._process = subprocess.Popen(
             command, env=self.environment("head"), cwd=ROOT, text=True,

@@ -1,4 +1,4 @@
-"""Runs a stub study in a process of its own: ``python -m tests.driver STORAGE [OPTIONS]``.
+"""Runs a stub study in a process of its own: ``python -m tests.support.driver STORAGE [OPTIONS]``.
 
 ``--after KIND:N`` kills this process and its whole Ray directly after the N-th log record of a
 kind; ``--confirm OPTIONS`` trains the leading points of the study again instead.
@@ -15,9 +15,9 @@ from search.errors import Interrupted, SearchError
 from search.record.log import StudyLog
 from search.running.confirm import confirm
 from search.running.run import run
-from tests import stub_run
-from tests.processes import TAG, kill_all
-from tests.stub_study import ROOT, stub_study
+from tests.support import stub_run
+from tests.support.processes import TAG, kill_all
+from tests.support.stub_study import ROOT, stub_study
 
 INTERRUPTED, FAILED = 130, 1
 

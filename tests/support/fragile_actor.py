@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests import stub_run
+from tests.support import stub_run
 from trainables.spec.settings import StudySettings
 from trainables.trial.trainable import MultiHeadTrainable
 
 
 class FragileActor(MultiHeadTrainable):
-    """Kills itself where ``kills/`` says; see `tests.stub_run`."""
+    """Kills itself where ``kills/`` says; see `tests.support.stub_run`."""
 
     def setup(self, config: dict[str, Any], settings: StudySettings) -> None:
         super().setup(config, settings)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests import stub_run
+from tests.support import stub_run
 from trainables.training.run import RunRequest, TrialRun
 
-FACTORY = "tests.placed_stub:make"
+FACTORY = "tests.integration.placed_stub:make"
 
 
 def make(request: RunRequest) -> TrialRun:

@@ -1,4 +1,4 @@
-"""The tree of `tests.damaged_tree` as `twohead` itself leaves it: small Keras models on Ray."""
+"""The tree of `damaged_tree` as `twohead` itself leaves it: small Keras models on Ray."""
 
 import signal
 import subprocess
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from search.results.load import load
-from tests import image_sets
-from tests.damaged_tree import FINISHED, INTERRUPTED, STORAGE, copy_of, note_fingerprint
-from tests.processes import wait_until
-from tests.stub_study import rows_of
+from tests.support import image_sets
+from tests.support.damaged_tree import FINISHED, INTERRUPTED, STORAGE, copy_of, note_fingerprint
+from tests.support.processes import wait_until
+from tests.support.stub_study import rows_of
 from trainables.errors import StorageError
 
 STUDY = """

@@ -12,10 +12,10 @@ import search
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
 from search.record.history import TrialRecord
 from search.record.log import StudyLog
-from tests.unit import data_sets
+from tests.support import data_sets
 from trainables.storage.store import Store
 
-ROOT = str(Path(__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 SPACE = {
     "conv1_filters": {"choice": [4, 8, 16]},
     "learning_rate": {"float": [1e-4, 1e-1], "log": True},

@@ -22,7 +22,7 @@ from search.results.retrained import confirmed_point
 from search.view import json_form as as_json
 from search.view.best import print_best
 from search.view.study import print_show
-from tests.damaged_tree import (
+from tests.support.damaged_tree import (
     CACHE,
     FINISHED,
     INTERRUPTED,
@@ -73,7 +73,7 @@ def resumed_in(work: Path) -> Callable[[Path, str], list[tuple[Any, ...]]]:
     """Return what runs a study of this tree to its end."""
     if not (work.parent / "source" / "study.yaml").exists():
         return resume
-    from tests import damaged_keras_tree
+    from tests.support import damaged_keras_tree
 
     return damaged_keras_tree.resume
 

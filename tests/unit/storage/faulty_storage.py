@@ -5,7 +5,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from tests.clocks import FakeClock
+from tests.support.clocks import FakeClock
 from trainables.storage.retry import Retrying
 from trainables.storage.store import Store
 

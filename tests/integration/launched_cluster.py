@@ -14,7 +14,7 @@ from ray.autoscaler.v2 import autoscaler as v2
 from ray.autoscaler.v2.instance_manager.config import FileConfigReader
 from ray.core.generated import autoscaler_pb2 as messages
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAD_ID = b"h" * 28
 
 

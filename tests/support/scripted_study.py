@@ -25,7 +25,7 @@ from search.record.history import History
 from search.record.lease import Pace
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
-from tests.faulty_files import Disk, MemoryFiles, empty_disk
+from tests.support.faulty_files import Disk, MemoryFiles, empty_disk
 from trainables.storage.local import LocalFiles
 from trainables.storage.store import Store
 from trainables.trial.measurement import Measurement, write

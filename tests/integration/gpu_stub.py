@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests import stub_run
-from tests.processes import wait_until
+from tests.support import stub_run
+from tests.support.processes import wait_until
 from trainables.training.run import RunRequest, TrialRun
 
-FACTORY = "tests.gpu_stub:make"
+FACTORY = "tests.integration.gpu_stub:make"
 
 
 def make(request: RunRequest) -> TrialRun:

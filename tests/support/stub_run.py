@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 from trainables.errors import StorageFull
 from trainables.model.user_model import load_function
 from trainables.training.run import EpochResult, RunRequest, TrialRun
 
-FACTORY = "tests.stub_run:make"
+FACTORY = "tests.support.stub_run:make"
 HEADS = ("c_output", "r_output")
 
 
@@ -147,7 +147,7 @@ def notes(storage: Path, name: str) -> list[str]:
 
 
 number = -1
-"""The trial that this process is at, where a `tests.fragile_actor.FragileActor` says it."""
+"""The trial that this process is at, where a `FragileActor` says it."""
 
 
 def plan_kill(storage: Path, phase: str, number: int) -> None:
