@@ -148,14 +148,7 @@ def cluster_yaml(args: Namespace, console: Console) -> int:
 def run_study(
     study: Study, console: Console, *, needs_digits: bool = False, **options: Any
 ) -> int:
-    """Run a study with someone looking on, and print what it found.
-
-    Args:
-        study: What to search.
-        console: Where to.
-        needs_digits: Whether its data are the bundled digits, to be written where they are not.
-        **options: Of `search.running.run.run`.
-    """
+    """Run a study with someone looking on, and print what it found."""
     from search.running.stored import is_done, stored_study
     from search.view.live import watcher_for
 

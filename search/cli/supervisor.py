@@ -56,11 +56,6 @@ def supervise(drive: Callable[[], int], say: Callable[[str], None]) -> int:
     hangs while Ray starts, or is ended there without a word, is started once more. Where this
     process is killed the child ends with it. In the child this raises ``SystemExit``; in this
     process, which is to end now, the signals are blocked on return.
-
-    Args:
-        drive: Runs in the child, tells `search.cluster.phase` where it stands, says what went
-            wrong, and returns its exit status.
-        say: Takes a line for the user.
     """
     _prctl(_SET_CHILD_SUBREAPER, 1)
     spared = _children()  # of a shell that became this process: such as the `tee` of its output

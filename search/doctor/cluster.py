@@ -36,11 +36,7 @@ REFUSAL = "InvalidAuthToken"
 
 
 def cluster_facts(storage: str) -> ClusterFacts:
-    """Return what can be seen of the Ray that this process has joined, within a minute.
-
-    Args:
-        storage: A path or URI to try on every node; empty for none.
-    """
+    """Return what can be seen of the Ray that this process has joined, within a minute."""
     import ray
     from ray._private.worker import get_dashboard_url
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -80,16 +80,7 @@ def doctor(args: Namespace, console: Console) -> int:
 
 
 def _examine(address: str | None, storage: str | None) -> list[Part]:
-    """Return all findings, about this machine or about a cluster.
-
-    Args:
-        address: A cluster, as `search.connect` takes it; None for this machine alone, or for the
-            Ray at ``RAY_ADDRESS``.
-        storage: A path or URI to try; None for ``studies`` here, ``TWOHEAD_STORAGE`` there.
-
-    Raises:
-        InputError: If an address is none.
-    """
+    """Return all findings, about this machine or about a cluster."""
     if address is not None:
         machine = judge(checks.MACHINE, _machine_facts("", needs_token=True))
         return [(MACHINE, machine), *_far(address, storage)]
@@ -99,12 +90,7 @@ def _examine(address: str | None, storage: str | None) -> list[Part]:
 
 
 def _machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
-    """Return what can be seen of this machine alone.
-
-    Args:
-        storage: A path or URI to try; empty for none.
-        needs_token: Whether it needs a token, for a cluster.
-    """
+    """Return what can be seen of this machine alone."""
     stored = None
     if storage:
         run = secrets.token_hex(8)
@@ -126,11 +112,7 @@ def _machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
 
 
 def _way_facts(address: str) -> WayFacts:
-    """Return what can be seen of the way to a cluster's dashboard, from here.
-
-    Args:
-        address: ``http://host:port``, as the tunnel gives it, or ``https://``.
-    """
+    """Return what can be seen of the way to a cluster's dashboard, from here."""
     own = own_token()
     tokens = {"no token": None, "a wrong token": WRONG_TOKEN}
     answers = {who: _ask_page(address, token)[0] for who, token in tokens.items()}
@@ -192,11 +174,7 @@ def _one(check: str, what: object, cure: str) -> Finding:
 
 
 def _joined_cluster(storage: str | None) -> list[Finding]:
-    """Return the findings of the Ray at ``RAY_ADDRESS``.
-
-    Raises:
-        InputError: If nothing answers there.
-    """
+    """Return the findings of the Ray at ``RAY_ADDRESS``."""
     address = joined_address()
     if "://" in address:
         raise InputError(f"doctor needs RAY_ADDRESS as host:port or 'auto', got {address!r}")
@@ -275,11 +253,7 @@ def _page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _page_from_dict(told: Mapping[str, Any]) -> list[Part]:
-    """Return what `_page_to_dict` was given.
-
-    Raises:
-        LookupError, TypeError, ValueError: If it is nothing of that kind.
-    """
+    """Return what `_page_to_dict` was given."""
     return [
         (part["title"], msgspec.convert(part["findings"], list[Finding])) for part in told["parts"]
     ]

@@ -49,14 +49,7 @@ LONGEST_REASON = 200
 
 
 def node_facts(gcs: str, head: str | None, salt: bytes, clock: Any = None) -> NodeFacts:
-    """Return what can be seen of this machine; what cannot be seen is told as its reason.
-
-    Args:
-        gcs: The address of the control service of the Ray that is examined; empty without one.
-        head: Ray's id of the node where that runs.
-        salt: For the digest of the token.
-        clock: A Ray actor of `Clock`, whose time this machine's is compared with.
-    """
+    """Return what can be seen of this machine; what cannot be seen is told as its reason."""
     node = this_node(gcs, head)
     folders = [] if node.session is None else [(node.session, "Ray's session")]
     folders.append((os.environ.get("TMPDIR") or "/tmp", "temporary files"))

@@ -252,11 +252,6 @@ def look(store: Store, claimed: int | None = None, *, since: int | None = None) 
 
     The claims are listed before the signs: whoever claims in between is seen by its sign, which
     it writes first.
-
-    Args:
-        store: The study's folder.
-        claimed: The newest generation, if it has been looked up; else `newest_generation`.
-        since: The oldest generation whose signs are wanted; None: ``claimed``.
     """
     claimed = newest_generation(store) if claimed is None else claimed
     matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]

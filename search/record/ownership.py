@@ -204,13 +204,6 @@ class Claimant:
     has changed but for its own sign. Of two that did so, the one that wrote second has seen the
     sign of the other. Who goes back deletes its own sign and begins anew under another name,
     so that nothing is ever overwritten, also by who wakes up late.
-
-    Args:
-        store: The study's folder.
-        sign: The first sign of this process; each try adds its count to the token.
-        pace: Clocks.
-        patience: Seconds to wait for a lease to run out instead of refusing.
-        here: The tokens under which this very process holds a study, or is about to.
     """
 
     def __init__(

@@ -266,11 +266,7 @@ class Client:
 
 
 def _checked_storage(storage: str | None) -> str:
-    """Return a storage as it is named to others, empty for none.
-
-    Raises:
-        InputError: If it is no place, or has a secret in it.
-    """
+    """Return a storage as it is named to others, empty for none."""
     if storage is None:
         return ""
     if not isinstance(storage, str):

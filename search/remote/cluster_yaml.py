@@ -10,11 +10,7 @@ PROVIDERS = {"aws": "cluster.yaml", "local": "cluster-local.yaml"}
 
 
 def cluster_yaml(provider: str) -> str:
-    """Return the file for a provider: ``aws``, or ``local`` for machines of one's own.
-
-    Raises:
-        InputError: If there is none for it.
-    """
+    """Return the file for a provider: ``aws``, or ``local`` for machines of one's own."""
     if provider not in PROVIDERS:
         raise InputError(f"a provider needs to be one of {list(PROVIDERS)}, got {provider!r}")
     shipped = files("search") / "assets" / PROVIDERS[provider]
@@ -24,11 +20,7 @@ def cluster_yaml(provider: str) -> str:
 
 
 def write_cluster_yaml(path: str, text: str) -> None:
-    """Write a file that is not there yet.
-
-    Raises:
-        InputError: If it is there, or cannot be written.
-    """
+    """Write a file that is not there yet."""
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)

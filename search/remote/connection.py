@@ -48,15 +48,6 @@ class Connection:
 
     Ray's own client waits without limit for an answer, takes the token of the whole process as
     it was when ray was imported, and takes two seconds to import (ray 2.60).
-
-    Args:
-        address: A URL, ``host:port``, or the file that `ray up` was given; None for what
-            ``RAY_API_SERVER_ADDRESS`` says, else the port that `ray dashboard` opens.
-
-    Raises:
-        InputError: If it is no address, or the token is not safe.
-        ClusterError: If nothing answers there, or it is no Ray.
-        TokenRefused: If the cluster wants another token.
     """
 
     def __init__(self, address: str | os.PathLike[str] | None = None) -> None:
@@ -165,11 +156,7 @@ class Connection:
 
 
 def _dashboard_url(said: str, *, has_token: bool) -> str:
-    """Return an address in its plain form: ``http://host:port``, or ``https`` with a path.
-
-    Raises:
-        InputError: If it is none, or a token would be sent where others can read it.
-    """
+    """Return an address in its plain form: ``http://host:port``, or ``https`` with a path."""
     given = said if "://" in said else f"http://{said}"
     try:
         parts = urlsplit(given)

@@ -17,9 +17,6 @@ def log_skill(losses: Array, baselines: Array) -> Array:
     Of losses ``(points, heads)`` and baselines ``(heads,)``, all > 0: 0 at the baseline, NaN
     where the loss is NaN, infinite where the ratio is.
 
-    Raises:
-        ValueError: If a baseline is not a finite number > 0.
-
     Example:
         >>> log_skill(np.array([[2.0, 0.5]]), np.array([2.0, 0.5]))
         array([[0., 0.]])

@@ -187,17 +187,6 @@ def choose(
     last by the order of the points: give them by trial number and epoch.
     The answer stays the same when a head's losses and baseline are multiplied by a constant.
 
-    Args:
-        policy: One of ``POLICIES``.
-        losses: Shape ``(points, heads)``, at least one point, all finite.
-        heads: The heads, in the order of the columns.
-        baselines: Of each head.
-        **options: Fields of `Options`, those that the policy takes.
-
-    Raises:
-        InputError: If the policy or an option is unknown.
-        ValueError: If there is no point or a loss is not finite.
-
     Example:
         >>> choose("geometric_mean", np.array([[0.5, 0.5], [0.1, 0.9]]),
         ...        heads=("c", "r"), baselines={"c": 1.0, "r": 1.0})

@@ -37,12 +37,7 @@ class AttemptEnd:
     """What was raised, if anything was."""
 
     def cause(self, number: int) -> Cause:
-        """Return what the log calls it.
-
-        Raises:
-            StorageError: If the study's storage failed it: no attempt could do better.
-            UnfitNode: If its node can train none: it would take and lose one after the other.
-        """
+        """Return what the log calls it."""
         if self.how == "unfit":
             resume = "nothing is lost: `twohead resume` continues the study"
             raise UnfitNode(f"{self.detail}; {resume}")
@@ -55,11 +50,7 @@ class AttemptEnd:
 
 
 def why_lost(error: BaseException | None) -> AttemptEnd:
-    """Return why a Tune trial ended without a final result, from what Ray raised of it.
-
-    Raises:
-        SearchError: If its process could not even be set up: no other would fare better.
-    """
+    """Return why a Tune trial ended without a final result, from what Ray raised of it."""
     from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
     text = str(error)

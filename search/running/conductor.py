@@ -279,14 +279,7 @@ def recorded_trial(
     baselines: Mapping[str, float],
     objective: Objective,
 ) -> RecordedTrial:
-    """Return a trial as a sampler sees it.
-
-    Args:
-        trial: As it was logged.
-        live: By epoch, what it gave since then.
-        baselines: Of each head.
-        objective: What is minimised.
-    """
+    """Return a trial as a sampler sees it."""
     skills, epoch = best_log_skills(trial, baselines, objective)
     logged = {m.epoch: m.losses for m in trial.measurements}
     by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}

@@ -41,13 +41,6 @@ class TunePool:
     Inside ``Tuner.fit`` an exception of a searcher, stopper or scheduler leaves as a
     ``TuneError`` that holds a traceback's text only (ray 2.60): the first one of our own code is
     kept in ``error``, and everything ends.
-
-    Args:
-        conductor: Hands out and decides.
-        room: Where trials run.
-        is_interrupted: Asked often; what it raises leaves Tune as it is, at once.
-        changed: Called when the conductor took in or handed out something.
-        last: Called with the process of the last trial, which is still warm.
     """
 
     def __init__(

@@ -53,9 +53,6 @@ def prepare(
     Needs a running Ray: everything that imports TensorFlow is a task of its. Space
     and precision of a study that has begun are as they were then, whatever has become of the
     defaults of a user's function, and on whatever machine it is resumed.
-
-    Raises:
-        InputError: If an image cannot be decoded or a model of the space cannot be built.
     """
     known = log.history().prepared
     prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)

@@ -51,13 +51,6 @@ def settled_room(
     What was measured for it once holds for good, so that a trial is the same whenever it is
     trained; unless the GPUs are others now, or no node has so many CPUs. It is written down under
     an ``ownership`` of the study's folder, if there is one.
-
-    Raises:
-        InputError: If a trial needs more than a whole GPU has.
-        NoRoom: If no node to measure on came in time.
-        ClusterLost: If Ray goes away meanwhile.
-        UnfitNode: If a node's GPU does not say what memory it has.
-        StorageError: If the study's folder cannot be read or written.
     """
     if not study.resources.is_open:
         return find_room(study.resources, joined, watcher.told)

@@ -49,18 +49,7 @@ def make_scheduler(
     grace: int | None = None,
     factor: int = DEFAULT_FACTOR,
 ) -> Scheduler:
-    """Build the scheduler that a study names.
-
-    Args:
-        name: One of ``SCHEDULERS``.
-        baselines: Head name -> loss of the best constant prediction; says what heads there are.
-        max_epochs: Epochs of a trial that is never stopped, at least 1.
-        grace: Epochs before the first rung; by default ``default_grace(max_epochs)``.
-        factor: Of this many trials at a rung one goes on, at least 2.
-
-    Raises:
-        InputError: If the name is unknown.
-    """
+    """Build the scheduler that a study names."""
     if name == "fifo":
         return Fifo()
     if name == "pareto_asha":
@@ -114,12 +103,6 @@ class ParetoAsha:
     How several heads are ranked says ``count_better``. The order does not depend on the unit
     of any head, on the order of heads, or on other rungs. A point with a NaN or an infinity
     is always stopped, and counts as the worst of its rung.
-
-    Args:
-        baselines: Head name -> loss of the best constant prediction, finite and > 0.
-        max_epochs: Epochs of a trial that is never stopped, at least 1.
-        grace: Epochs before the first rung, at least 1; ``max_epochs`` or more means no rung.
-        factor: Of this many trials at a rung one goes on, at least 2.
 
     Example:
         >>> asha = ParetoAsha({"c": 2.0, "r": 1.0}, max_epochs=9, grace=3, factor=2)
@@ -215,11 +198,6 @@ def count_better(point: Sequence[float], recorded: Array, baselines: Array) -> i
     A head that none of these points has brought below its baseline (by 1 %) abstains: there
     its losses are chance. It only separates points that are equal on all others. Where all
     heads would abstain, all are compared.
-
-    Args:
-        point: Losses of the new point, shape ``(heads,)``, all finite.
-        recorded: Losses, shape ``(points, heads)``; rows that are not finite never rank before.
-        baselines: Loss of the best constant prediction, shape ``(heads,)``.
     """
     rows = np.vstack([np.reshape(recorded, (-1, len(baselines))), point])
     losses = rows[np.isfinite(rows).all(axis=1)]

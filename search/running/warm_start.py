@@ -161,11 +161,6 @@ def read_earlier(study: Study) -> tuple[EarlierStudy, ...]:
     """Read the studies that ``study.warm_start`` names, as they are now.
 
     A study that is being run counts with what it has measured so far.
-
-    Raises:
-        InputError: If one is missing, is this study itself or named twice, has no trials, or
-            has heads of other names or kinds.
-        StorageError: If its records are damaged or written by a newer version.
     """
     found: list[EarlierStudy] = []
     for index, folder in enumerate(study.warm_start):

@@ -372,13 +372,6 @@ def expected_improvement(
     how far the points reach along each (Golovin and Zhang 2020, arXiv:2006.04655): any number
     of heads costs the same. The expectation is over draws that all candidates share.
 
-    Args:
-        mean: Shape ``(candidates, heads)``: expected losses, smaller is better.
-        variance: The same shape: how uncertain they are.
-        front: Shape ``(points, heads)``: what there is already; may be empty.
-        reference: Shape ``(heads,)``: only what is better on every head counts.
-        rng: Draws directions and samples.
-
     Returns:
         Shape ``(candidates,)``, each >= 0.
     """

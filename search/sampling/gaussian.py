@@ -195,11 +195,6 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
     From each epoch to the next a ridge regression is fitted to all curves that have both, so
     those that were stopped early teach the first steps; the steps are taken one after the
     other. Of a whole curve it is the epoch with the smallest mean, as the default policy chooses.
-
-    Args:
-        curves: Of each trial the finite log skills, shape ``(its epochs, heads)``.
-        places: Of each trial its config in the unit cube, shape ``(trials, coordinates)``.
-        epochs: Of a whole training.
     """
     lengths = np.array([min(len(curve), epochs) for curve in curves])
     values = np.array([curve[length - 1] for curve, length in zip(curves, lengths, strict=True)])

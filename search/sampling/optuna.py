@@ -213,14 +213,6 @@ class AskedSampler:
     Each time it is a fresh one, seeded by our seed and number, of an Optuna study in memory that
     shows a bounded selection of the trials: what is asked for is a function of these. Only a
     sampler that keeps a state of its own is kept from one question to the next.
-
-    Args:
-        sampler: As a study has it.
-        kinds: Searched parameter -> what it may be, in the order of the names; at least one.
-        num_objectives: Of the study.
-
-    Raises:
-        InputError: If there is no such sampler, or it has no such option.
     """
 
     def __init__(
@@ -241,15 +233,7 @@ class AskedSampler:
     def ask(
         self, trials: Sequence[Seen], context: DrawContext
     ) -> tuple[Key, dict[str, Any]] | Continue:
-        """Return a config's key and what is to be recorded with it, or a trial to take up.
-
-        Args:
-            trials: Those that lie in the space, in the order of their numbers.
-            context: What is asked.
-
-        Raises:
-            InputError: If a sampler that is none of ours fails.
-        """
+        """Return a config's key and what is to be recorded with it, or a trial to take up."""
         with _quiet(), _failing_as(self._name):
             chosen, past = self._manner.select(trials), 0
             if self._manner.generation is not None:
@@ -354,12 +338,7 @@ class AskedSampler:
 
 
 def try_sampler(sampler: SamplerSetting, num_objectives: int) -> None:
-    """Ask a sampler for one config, so that what cannot be used is refused before a study begins.
-
-    Raises:
-        InputError: If there is no such class or option, or it suggests nothing for so many
-            objectives.
-    """
+    """Ask a sampler for one config: what cannot be used is refused before a study begins."""
     kinds = {"x": Float(low=0.0, high=1.0)}
     asked = AskedSampler(sampler, kinds, num_objectives)
     asked.ask((), DrawContext(kinds=kinds, tried=set(), seed=0, number=0))
@@ -378,11 +357,7 @@ def _import(name: str, target: str) -> type[BaseSampler]:
 
 
 def _check_options(name: str, cls: type[BaseSampler], options: Mapping[str, Any]) -> list[str]:
-    """Return which of ``seed`` and ``context`` a class takes; refuse options that it has not.
-
-    Raises:
-        InputError: Naming them.
-    """
+    """Return which of ``seed`` and ``context`` a class takes; refuse options that it has not."""
     known = inspect.signature(cls).parameters
     takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
     unknown = [] if takes_any else sorted(options.keys() - known.keys())

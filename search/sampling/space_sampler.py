@@ -32,10 +32,6 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
     an objective asks for, and all of the first trial, is drawn at random. Every draw is a
     function of the seed, the trial's number and the study's trials, so nothing is reseeded where
     trials run in parallel.
-
-    Args:
-        seed: Of all draws; by default another one for each sampler.
-        context: What a study of this project knows besides; left out in plain Optuna.
     """
 
     def __init__(self, *, seed: int | None = None, context: DrawContext | None = None) -> None:

@@ -153,10 +153,6 @@ class SeenTrials:
 
     A key takes 25 microseconds, and a study of 10,000 trials asks 10,000 times: a trial is looked
     at when it is put in, and its config once.
-
-    Args:
-        space: What is searched and what is constant.
-        num_objectives: Length of each ``log_skills``.
     """
 
     def __init__(self, space: SearchSpace, num_objectives: int) -> None:

@@ -116,15 +116,8 @@ _NAME = replace(
 def read_sampler(value: Any) -> SamplerSetting:
     """Return a study's sampler, checked as far as it can be without importing Optuna.
 
-    Args:
-        value: A name of ``SAMPLERS``, a class as ``package.module:Class``, or a mapping with
-            either as ``name`` and its options.
-
     Returns:
         The name alone where there are no options.
-
-    Raises:
-        InputError: If there is no such sampler or option, or an option is not what it must be.
     """
     if not isinstance(value, Mapping):
         return str(_NAME(value))

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,9 @@ def test_it_runs_says_that_it_keeps_a_state_and_goes_on_with_the_same_options_on
 
     assert [trial.state for trial in result.trials] == ["complete"] * 4
     assert any(line.startswith(NOTE) for line in listener.lines)
-    console = Console(width=200, record=True, quiet=True)
-    print_show(console, result)
-    text = console.export_text()
+    page = StringIO()
+    print_show(Console(width=200, file=page), result)
+    text = page.getvalue()
     assert "sampler tests.support.own_samplers:TellingSampler (sign -), scheduler fifo" in text
     assert NOTE in text
 
