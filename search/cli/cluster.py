@@ -16,7 +16,7 @@ from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
-from search.study.digits import digits_study
+from search.study.digits_study import digits_study
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value

@@ -23,7 +23,7 @@ from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain, fail
 from search.errors import ClusterLost, SearchError, StorageError, StorageFull
 from search.remote.questions import to_log
 from search.remote.request import COMMAND, JobRequest, check_places, our_version
-from search.study import digits as defaults
+from search.study import digits_study as defaults
 
 REFUSED = 3
 """Exit status of a driver that would fail again in the same way."""
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return supervise([sys.executable, *COMMAND[1:], "drive", str(args.request)])
     if args.command == "drive":
         return drive(args.request)
-    from search.cli.answer import answer
+    from search.cli.head_answers import answer
 
     sys.stdout.write("\n" + to_log(answer(args.asked), args.question))
     sys.stdout.flush()

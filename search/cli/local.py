@@ -13,7 +13,7 @@ from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.record.reader import StudyReader
 from search.results.load import list_studies, load, read, study_folder
 from search.results.result import StudyResult
-from search.study import digits as defaults
+from search.study import digits_study as defaults
 from search.study.objective import study_warnings
 from search.study.study import DEFAULT_STORAGE, Study
 from search.text import number, short_path
@@ -149,7 +149,7 @@ def run_study(
     study: Study, console: Console, *, needs_digits: bool = False, **options: Any
 ) -> int:
     """Run a study with someone looking on, and print what it found."""
-    from search.running.stored import is_done, stored_study
+    from search.running.resume import is_done, stored_study
     from search.view.live import watcher_for
 
     reader = options.setdefault("reader", StudyReader(StudyFolder(study.folder)))

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from search.cluster.phase import heard_by, tell_status
 from search.cluster.signals import leave_lost_terminal
+from search.cluster.startup_phase import heard_by, tell_status
 from search.cluster.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped, parents
 from search.text import quoted
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from search.cluster.health import ClusterWatch
 from search.cluster.nodes import Node, on_each_node
-from search.cluster.watch import ClusterWatch
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """What ``ray up`` leaves on the head, with the resources of each node type filled in."""

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.cluster.child import apart
-from search.cluster.phase import heard_by, tell
+from search.cluster.child_process import apart
+from search.cluster.health import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 from search.cluster.ray_folder import NAME, RayFolder, private_folder
-from search.cluster.seams import replaced
+from search.cluster.ray_patches import replaced
 from search.cluster.shares import joined_address
 from search.cluster.signals import Flag
 from search.cluster.starting import has_a_slot_per_core, num_cpus, start_ray
+from search.cluster.startup_phase import heard_by, tell
 from search.cluster.token import ensure_private_token
-from search.cluster.watch import ClusterWatch, head_patience, leave_lost_ray, outliving, watched
 from search.cluster.watchdog import watchdog
 from search.errors import ClusterLost, InputError, SearchError
 from search.study.study import Study

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from search.cluster.seams import replaced
+from search.cluster.ray_patches import replaced
 from search.errors import ClusterLost
 from trainables.errors import SearchError
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from search.cluster.phase import tell
-from search.cluster.seams import replaced, variable
+from search.cluster.ray_patches import replaced, variable
 from search.cluster.shares import local_cores
+from search.cluster.startup_phase import tell
 from search.cluster.watchdog import end_processes
 from search.study.study import Study
 

@@ -39,7 +39,7 @@ def watchdog(root: str, lock_fd: int) -> Iterator[int]:
     block ends. As soon as this process is gone it also removes the folder.
 
     Yields:
-        The end of a pipe for `search.cluster.phase`.
+        The end of a pipe for `search.cluster.startup_phase`.
     """
     given = [root, str(os.getpid()), str(STARTING_SECONDS), str(LEAVING_SECONDS)]
     process = subprocess.Popen(

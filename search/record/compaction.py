@@ -7,7 +7,7 @@ lost wherever that is interrupted, and a reader finds everything in one place or
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from trainables.storage.sealed import DamagedRecord, unseal
+from trainables.storage.sealed_json import DamagedRecord, unseal
 from trainables.storage.store import Store
 
 

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import asdict
 
 from trainables.errors import InputError
-from trainables.storage.sealed import convert, floats_of, names_of
+from trainables.storage.sealed_json import convert, floats_of, names_of
 
 EndState = Literal["complete", "stopped", "failed", "interrupted"]
 """How a trial can end; any but a failed one may be attempted again."""

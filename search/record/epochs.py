@@ -9,7 +9,7 @@ from typing import Any
 
 from search.record.compaction import Moved, Piece, delete_packed, open_piece
 from search.record.history import TrialRecord, counts
-from trainables.storage.sealed import DamagedRecord, records, seal
+from trainables.storage.sealed_json import DamagedRecord, records, seal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 from trainables.trial import measurement

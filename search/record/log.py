@@ -20,7 +20,7 @@ from search.record.ownership import Ownership
 from search.record.reader import StudyReader, read_study
 from search.record.replay import Replay
 from search.record.segments import encode_segment, segment_path
-from trainables.storage.sealed import DamagedRecord, seal, unseal
+from trainables.storage.sealed_json import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

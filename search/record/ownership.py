@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NoReturn, final
 
 from search.errors import StorageError, StudyLocked
-from search.record.lease import (
+from search.record.heartbeat import (
     TOKEN_LETTERS,
     Found,
     Pace,
@@ -27,7 +27,7 @@ from search.record.lease import (
     sign_path,
 )
 from search.text import duration
-from trainables.storage.sealed import seal
+from trainables.storage.sealed_json import seal
 from trainables.storage.store import Store
 
 RELEASE_SECONDS = 5.0
@@ -47,7 +47,7 @@ _tokens: set[str] = set()
 def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> "Ownership":
     """Become the only writer of a study, or say who is.
 
-    The holder gives signs of life (``search.record.lease``). One whose last sign is recent is
+    The holder gives signs of life (``search.record.heartbeat``). One whose last sign is recent is
     left alone. One that said to have ended, and one of this machine that has, are succeeded at
     once; one that is silent, such as a stopped process or a lost machine, once its lease has run
     out. An older owner is told at its next decision; what it writes after that is never read.

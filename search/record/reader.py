@@ -6,11 +6,11 @@ from typing import Any
 from search.errors import InputError
 from search.record.compaction import Moved
 from search.record.epochs import EpochFiles
+from search.record.heartbeat import Standing, look, newest_claim
 from search.record.history import History
-from search.record.lease import Standing, look, newest_claim
 from search.record.replay import Replay
 from search.record.segments import SegmentFiles, has_log
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

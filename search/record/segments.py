@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from search.record.compaction import Moved, Piece, delete_packed, open_piece
 from search.record.decisions import Decision, Opened, decision_from_json, decision_to_json
 from trainables.errors import InputError
-from trainables.storage.sealed import DamagedRecord, records, seal
+from trainables.storage.sealed_json import DamagedRecord, records, seal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

@@ -21,7 +21,7 @@ from search.remote.request import (
 from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
 from search.results.load import given_study, load
 from search.results.points import Point
-from search.study.digits import is_digits
+from search.study.digits_study import is_digits
 from search.study.study import Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key

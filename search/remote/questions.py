@@ -1,7 +1,7 @@
 """Questions about a cluster's studies: small jobs that read, whose logs hold the answers.
 
-A question is a name and options (`search.cli.answer` has the functions that answer), the answer
-JSON. It is packed between two marks, as others write to a job's log as well.
+A question is a name and options (`search.cli.head_answers` has the functions that answer), the
+answer JSON. It is packed between two marks, as others write to a job's log as well.
 """
 
 import base64
@@ -102,7 +102,7 @@ class StudyStatus:
 def ask(
     api: JobsApi, what: str, *, storage: str = "", seconds: float = ANSWER_SECONDS, **options: Any
 ) -> Any:
-    """Return what the function of that name in `search.cli.answer` returns on the head.
+    """Return what the function of that name in `search.cli.head_answers` returns on the head.
 
     It is called there with where studies lie, empty for what the nodes say, and with the options,
     plain values. The error that it raises is raised here.

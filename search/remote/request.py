@@ -12,7 +12,7 @@ import msgspec
 
 from search.errors import InputError
 from search.results.load import load
-from search.study.digits import data_in, with_moved_data
+from search.study.digits_study import data_in, with_moved_data
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.model.user_modules import JOB

@@ -14,7 +14,7 @@ from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.spec.plain_values import plain
 from trainables.spec.problems import shown
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

@@ -15,7 +15,7 @@ from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from trainables.spec.rules import LARGEST_SEED
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.study_folder import StudyFolder
 
 MOST_SEEDS = 100

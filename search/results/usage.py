@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from search.errors import InputError, StorageError, StudyWarning
 from trainables.spec.problems import shown
-from trainables.storage.sealed import convert, seal, unseal
+from trainables.storage.sealed_json import convert, seal, unseal
 from trainables.storage.store import Store
 
 FOLDER = "runs"

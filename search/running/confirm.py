@@ -25,9 +25,9 @@ from search.results.retrained import (
     to_train,
     trainings_of,
 )
-from search.running.stored import check_storage
+from search.running.resume import check_storage
 from search.study.configs import data_request
-from search.study.digits import with_moved_data
+from search.study.digits_study import with_moved_data
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.data.check import check_dataset

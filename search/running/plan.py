@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from search.record.decisions import Origin
 from search.record.log import StudyLog
 from search.results.retrained import Training
-from search.running.test_figures import ToTest, chosen_to_test, repeats_to_test
+from search.running.holdout import ToTest, chosen_to_test, repeats_to_test
 from search.sampling.suggest import Suggester
 from search.sampling.trials import Continue, RecordedTrial, Suggestion
 from search.study.configs import first_configs, num_trials

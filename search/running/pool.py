@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from search.cluster.room import TrialRoom
+from search.cluster.capacity import TrialRoom
 from search.errors import ClusterLost
 from search.results.usage import Usage
 from search.running.attempts import AttemptEnd, why_lost

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from search.cluster.child import apart
+from search.cluster.child_process import apart
 from search.cluster.nodes import Failed, Node, living_nodes, on_each_node
 from search.cluster.session import is_on_ours, run_task
 from search.cluster.shares import joins_ray

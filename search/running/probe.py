@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from search.cluster.capacity import Capacity, TrialRoom, find_room, growth_of
 from search.cluster.nodes import Failed, on_each_node
-from search.cluster.room import Capacity, TrialRoom, find_room, growth_of
 from search.cluster.session import Joined
 from search.cluster.shares import MEMORY_SHARE
 from search.errors import InputError, SearchError, UnfitNode
 from search.record.ownership import Ownership
 from search.results.progress import Watcher
-from search.running.extremes import MemoryCandidate, candidates
+from search.running.memory_candidates import MemoryCandidate, candidates
 from search.study.prepared import Prepared, shared_settings
 from search.study.settings import Resources
 from search.study.shares import (

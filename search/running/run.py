@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from search.cluster.capacity import TrialRoom, find_room
 from search.cluster.nodes import check_reach
-from search.cluster.phase import tell_folder
-from search.cluster.room import TrialRoom, find_room
 from search.cluster.session import Joined, ray_for, run_task
 from search.cluster.shares import check_local
 from search.cluster.signals import Flag, catch_signals
+from search.cluster.startup_phase import tell_folder
 from search.errors import ClusterLost, Interrupted, NoRoom, SearchError
 from search.record.decisions import DONE, Closed
 from search.record.log import StudyLog
@@ -24,12 +24,12 @@ from search.results.result import StudyResult
 from search.results.usage import recorded
 from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor
+from search.running.holdout import Measure, evaluate, measure_in, record_figures
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
 from search.running.probe import settled_room
+from search.running.resume import check_data, is_done, stored_study, write_study
 from search.running.scheduler import make_scheduler
-from search.running.stored import check_data, is_done, stored_study, write_study
-from search.running.test_figures import Measure, evaluate, measure_in, record_figures
 from search.running.warm_start import read_earlier, warm_start
 from search.study.objective import warn_of_redundancy
 from search.study.prepared import Prepared, shared_settings

@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
-from search.cluster.seams import replaced
+from search.cluster.ray_patches import replaced
 from search.cluster.shares import Shares
 from search.cluster.starting import actors_of_no_environment
 from search.running.pool import Abandoned, PoolScheduler, PoolSearcher, PoolStopper, TunePool

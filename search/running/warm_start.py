@@ -23,7 +23,7 @@ from search.study.study import Study
 from search.text import count, short_path
 from trainables.spec.parameters import DEPTH, config_depth
 from trainables.spec.problems import Path, refused
-from trainables.storage.sealed import DamagedRecord, convert
+from trainables.storage.sealed_json import DamagedRecord, convert
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

@@ -20,11 +20,11 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import TrialState
 from threadpoolctl import ThreadpoolController
 
-from search.sampling.cube import Cube, cube_of
 from search.sampling.distributions import distributions_of
 from search.sampling.gaussian import Observations, Process, at_end, fit
 from search.sampling.space_sampler import SpaceSampler, Told
 from search.sampling.trials import CURVE, MAY_CONTINUE, NUMBER, DrawContext, Point, Seen, shown
+from search.sampling.unit_cube import Cube, cube_of
 from search.space.encoding import Key
 
 Array = NDArray[np.float64]

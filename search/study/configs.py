@@ -5,7 +5,7 @@ from typing import Any
 
 from search.errors import InputError
 from search.record.decisions import Origin
-from search.space.complete import complete
+from search.space.completion import complete
 from search.space.encoding import most_trials
 from search.space.parameters import ends
 from search.space.space import SearchSpace, depths_of

@@ -12,7 +12,7 @@ from search.study.study import Study
 from search.text import count, gibibytes
 from trainables.errors import InputError
 from trainables.spec.footprint import Footprint
-from trainables.storage.sealed import DamagedRecord, convert
+from trainables.storage.sealed_json import DamagedRecord, convert
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

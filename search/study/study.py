@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.space.complete import complete, default_space, read_first, read_named
+from search.space.completion import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS, HeadFields
 from search.study.objective import HEADS, objective_problems

@@ -17,7 +17,7 @@ import numpy as np
 from search.running.scheduler import SCHEDULERS, make_scheduler
 from search.sampling.suggest import Suggester
 from search.sampling.trials import RecordedTrial
-from search.space.complete import default_space
+from search.space.completion import default_space
 from search.space.parameters import Choice, Float
 from search.space.space import SearchSpace
 from search.study.samplers import SAMPLERS, misfit

@@ -70,7 +70,7 @@ def many_workers(num: int, pause: float) -> Iterator[None]:
     from ray.air.execution.resources.fixed import FixedResourceManager
     from ray.tune.execution import tune_controller
 
-    import search.cluster.room
+    import search.cluster.capacity
 
     hosts = [ray.remote(Host).options(num_cpus=0).remote(pause) for _ in range(HOSTS)]
     numbers = itertools.count()
@@ -108,7 +108,7 @@ def many_workers(num: int, pause: float) -> Iterator[None]:
                 lambda: FixedResourceManager({"CPU": float(num)}),
             )
         )
-        enter(patch.object(search.cluster.room, "at_once", lambda *given: num))
+        enter(patch.object(search.cluster.capacity, "at_once", lambda *given: num))
         yield
         for host in hosts:
             ray.kill(host)

@@ -13,7 +13,7 @@ from search.record.segments import FOLDER as LOG
 from search.record.segments import PACK_SIZE, encode_pack, pack_path
 from search.study.study import Study
 from tests.benchmarks.noop_run import losses_of
-from trainables.storage.sealed import seal
+from trainables.storage.sealed_json import seal
 from trainables.storage.store import Store
 from trainables.trial.measurement import Measurement
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from search.running.extremes import candidates
+from search.running.memory_candidates import candidates
 from search.running.probe import peaks_of
 from search.space.parameters import ends
 from search.study.configs import parse

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import search.cluster.room
+import search.cluster.capacity
 from search.errors import InputError, NoRoom
 from search.running.run import Silent, run
 from tests.integration import placed_stub
@@ -204,7 +204,7 @@ def test_what_no_node_of_the_cluster_and_none_to_come_can_hold_is_refused(nodes,
 def test_a_study_waits_for_a_node_in_words_not_for_ever_and_goes_on_when_one_comes(
     nodes, quiet, grows, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(search.cluster.room, "SAY_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(search.cluster.capacity, "SAY_AFTER_SECONDS", 1.0)
     grows(large=(4, {"CPU": 2, "GPU": 1}))
     study = slow_study(tmp_path, resources={"gpu": 0.5, "wait_minutes": 0.03})
     line = "waiting for a node with 1 CPU and 0.5 GPU; the cluster can grow by 3 nodes"

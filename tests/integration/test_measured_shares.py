@@ -141,7 +141,7 @@ def test_shares_are_measured_again_where_the_gpus_are_others(nodes, tmp_path):
 
 def write_shares_of(study, body):
     from search.study.shares import MeasuredShares, write_shares
-    from trainables.storage.sealed import convert
+    from trainables.storage.sealed_json import convert
     from trainables.storage.store import Store
 
     write_shares(Store(study.folder), convert(body, MeasuredShares))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import search.cluster.room
+import search.cluster.capacity
 import search.running.tune
 from search.errors import StorageError
 from search.record.reader import StudyReader
+from search.running.resume import is_done
 from search.running.run import Silent, run
-from search.running.stored import is_done
 from tests.support import stub_run
 from tests.support.fragile_actor import FragileActor
 from tests.support.processes import is_alive, kill, wait_until
@@ -223,7 +223,7 @@ def test_a_process_that_has_grown_is_renewed_before_its_next_trial_and_nobody_is
 ):
     shares = search.cluster.shares.shares
     monkeypatch.setattr(
-        search.cluster.room, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
+        search.cluster.capacity, "shares", lambda *given: replace(shares(*given), recycle_bytes=1)
     )
     study = stub_study(tmp_path, scheduler="fifo", **numbered(3))
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from search.record.lease import Pace
+from search.record.heartbeat import Pace
 
 
 class FakeClock:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.decisions import DONE, Closed, Tested
-from search.record.lease import Pace
+from search.record.heartbeat import Pace
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.load import load

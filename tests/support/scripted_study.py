@@ -21,8 +21,8 @@ from search.record.decisions import (
     Stopped,
     Tested,
 )
+from search.record.heartbeat import Pace
 from search.record.history import History
-from search.record.lease import Pace
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
 from tests.support.faulty_files import Disk, MemoryFiles, empty_disk

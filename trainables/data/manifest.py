@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trainables.data.request import IMAGE_COLUMN, SPLITS
 from trainables.errors import InputError, StorageError
 from trainables.storage.local import open_plain, storage_errors
-from trainables.storage.sealed import DamagedRecord, seal, unseal
+from trainables.storage.sealed_json import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 
 DATA_FOLDER = ".data"

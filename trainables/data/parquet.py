@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from trainables.data.footer import Chunk, check_pages, read_chunks
+from trainables.data.parquet_footer import Chunk, check_pages, read_chunks
 from trainables.errors import InputError
 
 LARGEST_HASHED_BYTES = 2**30

@@ -24,7 +24,7 @@ from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
-from trainables.storage.sealed import convert
+from trainables.storage.sealed_json import convert
 from trainables.trial.attempt import is_out_of_memory, reason_of
 
 STEPS = 4

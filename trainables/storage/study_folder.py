@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
-from trainables.storage.sealed import seal, unseal
+from trainables.storage.sealed_json import seal, unseal
 from trainables.storage.store import Store
 
 Single = Literal["study", "prepared", "shares", "warm"]

@@ -8,7 +8,14 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from trainables.errors import InputError, StorageError
-from trainables.storage.sealed import DamagedRecord, convert, floats_of, names_of, seal, unseal
+from trainables.storage.sealed_json import (
+    DamagedRecord,
+    convert,
+    floats_of,
+    names_of,
+    seal,
+    unseal,
+)
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

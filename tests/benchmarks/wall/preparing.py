@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from search.space.complete import default_space
+from search.space.completion import default_space
 from search.space.encoding import any_number, decode
 from tests.benchmarks.wall.task import HEADS
 from trainables.data.digits import SHARES, write_digits

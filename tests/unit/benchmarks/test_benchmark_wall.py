@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from search.space.complete import default_space
+from search.space.completion import default_space
 from tests.benchmarks.wall import __main__ as wall
 from tests.benchmarks.wall import preparing, running
 from tests.benchmarks.wall.entries import ENTRIES, Entry, Outcome

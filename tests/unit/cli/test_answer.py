@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from search.cli import job as cluster_job
-from search.cli.answer import answer
+from search.cli.head_answers import answer
 from search.cli.main import _make_parser, main
 from search.errors import InputError
 from search.remote.questions import CommandOutput, StudyStatus, _error_of, _from_log

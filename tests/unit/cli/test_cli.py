@@ -17,7 +17,7 @@ from search.errors import Interrupted
 from search.results.load import load
 from search.results.points import Figures
 from search.results.result import StudyResult
-from search.study.digits import digits_study, write_data
+from search.study.digits_study import digits_study, write_data
 from search.study.objective import warn_of_redundancy
 from search.study.study import Study
 from tests.support.finished_study import SPACE, write_study
@@ -260,7 +260,7 @@ def test_flags_of_run_override_the_file(runner, study_file, tmp_path):
 )
 def test_run_without_a_file_runs_the_digits(runner, tmp_path, monkeypatch, flags, name):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(search.study.digits, "NUM", 40)
+    monkeypatch.setattr(search.study.digits_study, "NUM", 40)
 
     status = main(["run", *flags])
 
@@ -272,7 +272,7 @@ def test_run_without_a_file_runs_the_digits(runner, tmp_path, monkeypatch, flags
 
 
 def test_the_digits_are_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(search.study.digits, "NUM", 40)
+    monkeypatch.setattr(search.study.digits_study, "NUM", 40)
     heard = []
 
     write_data(str(tmp_path), heard.append)
@@ -301,10 +301,10 @@ def test_resume_finds_the_digits_that_were_moved_with_the_storage(tmp_path):
     old = digits_study(str(tmp_path / "old"))
     new = Study.from_dict({**old.to_dict(), "storage": str(tmp_path / "new")})
     (tmp_path / "new" / ".data").mkdir(parents=True)
-    data = tmp_path / "new" / search.study.digits.DATA
+    data = tmp_path / "new" / search.study.digits_study.DATA
     data.write_bytes(b"")
 
-    assert search.study.digits.with_moved_data(new).data == str(data)
+    assert search.study.digits_study.with_moved_data(new).data == str(data)
 
 
 def test_list_of_an_empty_storage_says_so(tmp_path, capsys):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from search.cluster.child import _answer, apart
+from search.cluster.child_process import _answer, apart
 from trainables.data import decode as data_decode
 from trainables.data.request import DataInfo, DataRequest
 from trainables.errors import InputError, SearchError

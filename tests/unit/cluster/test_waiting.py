@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from search.cluster.autoscaler import Growth, NodeType
+from search.cluster.capacity import SAY_AFTER_SECONDS, Capacity, needs
+from search.cluster.health import Sight
 from search.cluster.nodes import Node
-from search.cluster.room import SAY_AFTER_SECONDS, Capacity, needs
-from search.cluster.watch import Sight
 from search.errors import NoRoom
 from search.study.settings import Resources
 

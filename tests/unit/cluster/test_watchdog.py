@@ -87,7 +87,7 @@ def test_the_processes_of_a_ray_are_ended_and_no_others(acted):
 DRIVER = f"""
 import os, subprocess, sys, time
 from search.cluster import watchdog
-from search.cluster.phase import heard_by, tell
+from search.cluster.startup_phase import heard_by, tell
 watchdog.STARTING_SECONDS, watchdog.LEAVING_SECONDS = map(float, sys.argv[2:4])
 root = sys.argv[1]
 lock = os.open(root + "/ray.lock", os.O_RDWR)

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from search.cluster.nodes import Node
-from search.cluster.watch import (
+from search.cluster.health import (
     RECONNECT,
     SILENT_SECONDS,
     ClusterWatch,
@@ -15,6 +14,7 @@ from search.cluster.watch import (
     is_open,
     outliving,
 )
+from search.cluster.nodes import Node
 from search.errors import ClusterLost
 from tests.support.processes import wait_until
 
@@ -56,7 +56,7 @@ def fake_clock():
 
 @pytest.fixture(name="watch")
 def running_watch(ray, clock, monkeypatch):
-    monkeypatch.setattr("search.cluster.watch.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("search.cluster.health.PAUSE_SECONDS", 0.01)
     watch = ClusterWatch(ray, "own", patience=45.0, clock=clock)
     watch.start()
     yield watch

@@ -19,7 +19,7 @@ from trainables.data.decode import decode_dataset, is_decoded, is_intact
 from trainables.data.manifest import DamagedData
 from trainables.data.request import DataInfo, DataRequest
 from trainables.errors import StorageError
-from trainables.storage.sealed import unseal
+from trainables.storage.sealed_json import unseal
 
 ARRAYS = [
     f"{split}-{column}.npy"

@@ -12,9 +12,9 @@ from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
-from trainables.data.footer import check_pages, read_chunks
+from trainables.data.parquet_footer import check_pages, read_chunks
 from trainables.errors import InputError, StorageError
-from trainables.storage.sealed import seal, unseal
+from trainables.storage.sealed_json import seal, unseal
 
 
 def parquet(compression, **change):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from search.cluster.child import apart
+from search.cluster.child_process import apart
 from search.cluster.nodes import Failed
 from search.errors import ClusterLost, InputError, SearchError
 from search.running import prepare as precision

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.errors import StudyLocked
-from search.record.lease import Pace, Sign, Whereabouts
+from search.record.heartbeat import Pace, Sign, Whereabouts
 from search.record.ownership import Claimant
 from tests.support.clocks import FakeClock
 from trainables.storage.store import Store

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 import search.record.ownership
 from search.errors import StorageError, StudyLocked
-from search.record.lease import Pace, Sign, Whereabouts, encode_sign, look, new_sign, sign_path
+from search.record.heartbeat import Pace, Sign, Whereabouts, encode_sign, look, new_sign, sign_path
 from search.record.ownership import claim, holder
 from tests.support.clocks import FakeClock
 from trainables.storage.local import LocalFiles

@@ -25,8 +25,8 @@ from tests.support.scripted_study import (
     reopen,
     small_packs,
 )
-from trainables.storage import sealed as sealing
-from trainables.storage.sealed import DamagedRecord, NewerFormat, seal
+from trainables.storage import sealed_json as sealing
+from trainables.storage.sealed_json import DamagedRecord, NewerFormat, seal
 from trainables.storage.store import Store
 
 

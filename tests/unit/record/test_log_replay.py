@@ -40,7 +40,7 @@ from tests.support.scripted_study import (
     small_packs,
     table,
 )
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 

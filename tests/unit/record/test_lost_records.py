@@ -8,9 +8,9 @@ from search.cli import local as commands
 from search.cli.main import main
 from search.results.load import list_studies, load
 from search.results.result import StudyResult
-from search.running.stored import stored_study
+from search.running.resume import stored_study
 from tests.support.finished_study import write_study
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,10 +9,10 @@ import pytest
 from pyarrow import fs
 
 from search.errors import StudyLocked
-from search.record.lease import newest_generation
+from search.record.heartbeat import newest_generation
 from search.record.ownership import claim, holder
 from tests.support.clocks import an_hour_later
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 
 HOLD = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import StudyLocked
-from search.record.lease import Pace
+from search.record.heartbeat import Pace
 from search.record.ownership import claim, holder
 from trainables.storage.store import Store
 
@@ -18,7 +18,7 @@ OWN = """
 import sys
 from search.record.decisions import Asked
 from search.errors import StudyLocked
-from search.record.lease import Pace
+from search.record.heartbeat import Pace
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from trainables.storage.store import Store

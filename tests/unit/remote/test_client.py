@@ -12,7 +12,7 @@ from search.remote.client import Client
 from search.remote.jobs import Job
 from search.remote.questions import KIND
 from search.remote.submit import StudyJobs
-from search.study.digits import digits_study
+from search.study.digits_study import digits_study
 from tests.support.finished_study import write_study
 
 META = {KIND: "study", "name": "digits", "storage": ""}

@@ -9,7 +9,7 @@ from search.remote.request import (
     storage_here,
     storage_there,
 )
-from search.study.digits import digits_study
+from search.study.digits_study import digits_study
 from search.study.study import Study
 from tests.support.finished_study import write_study
 

@@ -6,7 +6,7 @@ import pytest
 
 from search.errors import StudyWarning
 from search.results.usage import Usage, read_runs, recorded, write_run
-from trainables.storage.sealed import seal
+from trainables.storage.sealed_json import seal
 from trainables.storage.store import Store
 
 FIGURES = {

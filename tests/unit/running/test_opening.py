@@ -7,7 +7,7 @@ import pytest
 from search.errors import StudyDiffers
 from search.record.log import StudyLog
 from search.record.ownership import claim
-from search.running.stored import is_done, stored_study
+from search.running.resume import is_done, stored_study
 from tests.support.finished_study import TRIALS, Script, make_study, write_study
 from trainables.storage.store import Store
 

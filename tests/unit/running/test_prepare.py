@@ -7,7 +7,7 @@ import pytest
 
 from search.errors import InputError
 from search.running.prepare import reference_of_function
-from search.running.stored import check_before_ray
+from search.running.resume import check_before_ray
 from search.space.space import SearchSpace
 from search.study.configs import check_space, first_configs, num_trials, whole_space
 from search.study.prepared import Prepared, shared_settings

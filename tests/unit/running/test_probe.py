@@ -3,7 +3,7 @@
 import pytest
 
 from search.errors import InputError, SearchError
-from search.running.extremes import MemoryCandidate
+from search.running.memory_candidates import MemoryCandidate
 from search.running.probe import best_threads, peaks_of, possible_threads, sound_of
 
 GIB = 2**30

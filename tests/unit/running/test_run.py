@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import search
+from search.cluster.health import Sight
 from search.cluster.nodes import Node
-from search.cluster.watch import Sight
 from search.errors import Interrupted, StudyLocked
 from search.record.log import StudyLog
 from search.record.ownership import claim

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from search.errors import InputError, StorageError
 from search.record.ownership import claim
 from search.results.pareto import front_mask
-from search.running.stored import write_study as open_study
+from search.running.resume import write_study as open_study
 from search.running.warm_start import (
     WARM,
     EarlierTrial,
@@ -38,7 +38,7 @@ from tests.support.finished_study import (
     write_study,
 )
 from tests.support.suggesting import suggest
-from trainables.storage.sealed import DamagedRecord, convert, seal, unseal
+from trainables.storage.sealed_json import DamagedRecord, convert, seal, unseal
 from trainables.storage.store import Store
 from trainables.trial.measurement import write
 

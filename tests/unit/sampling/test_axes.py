@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.sampling.cube import Axis
+from search.sampling.unit_cube import Axis
 from search.space.encoding import decode, encode, grid_value, num_steps
 from search.space.parameters import Choice, Float, Int
 from tests.support.ranges import kinds, shares

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.sampling.cube import MOST_HELD, MOST_LISTED, Cube, cube_of
+from search.sampling.unit_cube import MOST_HELD, MOST_LISTED, Cube, cube_of
 from search.space.encoding import decode, encode, prune
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from search.errors import InputError
-from search.space.complete import complete, default_space, read_first, read_named
+from search.space.completion import complete, default_space, read_first, read_named
 from search.space.parameters import Choice, Float, Int
 from search.space.space import SearchSpace
 from trainables.model.user_model import REQUIRED

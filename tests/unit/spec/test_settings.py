@@ -5,7 +5,7 @@ import pytest
 
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
-from trainables.storage.sealed import convert
+from trainables.storage.sealed_json import convert
 
 SETTINGS = StudySettings(
     study="file:///studies/digits",

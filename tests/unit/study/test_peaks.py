@@ -15,7 +15,7 @@ from search.study.shares import (
     usable_bytes,
 )
 from trainables.spec.footprint import Footprint
-from trainables.storage.sealed import convert
+from trainables.storage.sealed_json import convert
 
 GIB = 2**30
 

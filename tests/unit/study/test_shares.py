@@ -13,7 +13,7 @@ from search.study.shares import (
     write_shares,
 )
 from search.study.study import Study
-from trainables.storage.sealed import DamagedRecord, seal
+from trainables.storage.sealed_json import DamagedRecord, seal
 from trainables.storage.store import Store
 
 GIB = 2**30

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.support.faulty_files import MemoryFiles, empty_disk
 from tests.support.scripted_study import measured
 from trainables.errors import InputError, StorageError
-from trainables.storage.sealed import DamagedRecord, NewerFormat, seal
+from trainables.storage.sealed_json import DamagedRecord, NewerFormat, seal
 from trainables.storage.store import Store
 from trainables.trial.measurement import Measurement, place, read, write
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from search.cluster.nodes import Node, living_nodes
-from search.cluster.seams import variable
+from search.cluster.ray_patches import variable
 from search.errors import ClusterLost
 
 PAUSE_SECONDS = 1.0

@@ -18,7 +18,7 @@ from search.study.study import Study
 from search.text import count
 from trainables.data.check import check_dataset
 from trainables.data.request import DataInfo
-from trainables.storage.sealed import DamagedRecord
+from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.cluster.watch import ClusterWatch
+from search.cluster.health import ClusterWatch
 from search.record.decisions import Tested
 from search.record.log import StudyLog
 from search.results.load import read

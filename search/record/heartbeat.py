@@ -14,7 +14,7 @@ from pathlib import Path
 
 from search.text import duration
 from trainables.errors import InputError, OversizedObject, StorageError
-from trainables.storage.sealed import DamagedRecord, convert, records, seal, unseal
+from trainables.storage.sealed_json import DamagedRecord, convert, records, seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from search.cluster.autoscaler import Growth, growth_of_cluster
+from search.cluster.health import ClusterWatch, Sight
 from search.cluster.session import Joined
 from search.cluster.shares import Shares, at_once, shares, slots_on, to_come
-from search.cluster.watch import ClusterWatch, Sight
 from search.errors import NoRoom
 from search.study.settings import Resources
 from search.study.shares import MeasuredShares

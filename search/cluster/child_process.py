@@ -25,7 +25,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import trainables
 del sys.path[0]
-from search.cluster.child import main
+from search.cluster.child_process import main
 main()
 """
 """Without the folders that the parent imports from: some other `trainables` may lie there."""
