@@ -155,7 +155,7 @@ def watched(patience: float) -> Iterator[ClusterWatch]:
     import ray
 
     context = ray.get_runtime_context()
-    address = "" if is_client() else context.gcs_address
+    address = "" if _is_client() else context.gcs_address
     watch = ClusterWatch(
         look,
         context.get_node_id(),
@@ -178,7 +178,7 @@ def look() -> Sight:
     if not ray.is_initialized():  # else Ray would start one by itself
         raise ConnectionError("no Ray is joined")
     nodes = living_nodes()
-    if is_client():
+    if _is_client():
         return Sight(nodes=nodes)
     return Sight(
         nodes=nodes,
@@ -194,7 +194,7 @@ def _ended_process() -> str | None:
     return next((name for name, _ in node.dead_processes()), None) if node is not None else None
 
 
-def is_client() -> bool:
+def _is_client() -> bool:
     """Tell whether Ray was joined by ``ray://``: then its private state is not to be had."""
     from ray._private.client_mode_hook import client_mode_should_convert
 

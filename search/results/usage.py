@@ -19,7 +19,7 @@ KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
 
 
-class RunFigures(Struct, frozen=True, kw_only=True):
+class _RunFigures(Struct, frozen=True, kw_only=True):
     """What is recorded of a run; see `Usage.to_dict`."""
 
     wall_seconds: float
@@ -138,7 +138,7 @@ def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
 def _figures(data: bytes, path: str) -> dict[str, Any]:
     plain = unseal(KIND, data, path)
     try:
-        convert(plain, RunFigures)
+        convert(plain, _RunFigures)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return plain

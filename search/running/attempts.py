@@ -98,7 +98,7 @@ def why_failed(
     failure: str, trial: TrialRecord, gpu: float, *, is_out_of_memory: bool
 ) -> str | None:
     """Return the reason with which a trial fails; None if it may have more of a GPU, once."""
-    has = share_of(trial, gpu)
+    has = _share_of(trial, gpu)
     if not (is_out_of_memory and has):
         return failure
     if has == gpu and larger_class(gpu) is not None:
@@ -107,7 +107,7 @@ def why_failed(
     return f"{failure}; it had {share_words(has)}{tried}"
 
 
-def share_of(trial: TrialRecord, gpu: float) -> float:
+def _share_of(trial: TrialRecord, gpu: float) -> float:
     """Return the share of a GPU that a trial's next attempt has.
 
     The next larger one, once an attempt had too little memory with the study's.
@@ -118,7 +118,7 @@ def share_of(trial: TrialRecord, gpu: float) -> float:
 
 def next_attempt(trial: TrialRecord, plan: Plan) -> Envelope:
     """Return what the process of a trial's newest attempt is handed."""
-    newest, gpu = trial.attempts[-1], share_of(trial, plan.gpu)
+    newest, gpu = trial.attempts[-1], _share_of(trial, plan.gpu)
     return Envelope(
         number=trial.number,
         attempt=newest.attempt,

@@ -54,7 +54,7 @@ def settled_room(
     """
     if not study.resources.is_open:
         return find_room(study.resources, joined, watcher.told)
-    store, probe = Store(study.folder), ShareProbe(study, prepared, joined, watcher)
+    store, probe = Store(study.folder), _ShareProbe(study, prepared, joined, watcher)
     known = read_shares(store)
     why = "" if known is None else probe.why_not(known)
     if known is None or why:
@@ -71,7 +71,7 @@ def settled_room(
     return find_room(resources, joined, watcher.told, measured=known)
 
 
-class ShareProbe:
+class _ShareProbe:
     """Finds out what each trial is to get, by training a study's models where they will run."""
 
     def __init__(self, study: Study, prepared: Prepared, joined: Joined, watcher: Watcher) -> None:
@@ -113,7 +113,7 @@ class ShareProbe:
             if known is None:
                 raise SearchError("the node to measure on has gone: run the study again")
             sound = self._peaks(probe, threads=threads, gpu_bytes=known)
-        peaks, largest = peaks_of(sound), largest_of(sound)
+        peaks, largest = peaks_of(sound), _largest_of(sound)
         check_fits(largest.name, peaks.most_bytes, known)
         gpu = class_for(peaks.most_bytes, known) or 1.0
         return MeasuredShares(
@@ -129,7 +129,7 @@ class ShareProbe:
         cores, memory = self._common_node()
         with self._placed(cpu=cores, gpu=0) as probe:
             sound = self._peaks(probe, threads=1, gpu_bytes=0)
-            peaks, largest = peaks_of(sound), largest_of(sound)
+            peaks, largest = peaks_of(sound), _largest_of(sound)
             tried = possible_threads(cores, memory, peaks.largest_bytes)
             race = {"what": "speed", "seconds": TRAIN_SECONDS}
             jobs = [
@@ -296,6 +296,6 @@ def peaks_of(sound: Sequence[Measured]) -> Peaks:
     )
 
 
-def largest_of(sound: Sequence[Measured]) -> MemoryCandidate:
+def _largest_of(sound: Sequence[Measured]) -> MemoryCandidate:
     """Return the training that took most."""
     return max(sound, key=lambda pair: int(pair[1]["peak_bytes"]))[0]

@@ -130,7 +130,7 @@ class ParetoAsha:
             rungs.append(grace)
             grace *= factor
         self.rungs = tuple(rungs)
-        self._points = {rung: Points(len(baselines)) for rung in rungs}
+        self._points = {rung: _Points(len(baselines)) for rung in rungs}
 
     def decide(self, number: int, epoch: int, losses: Mapping[str, float]) -> Verdict:
         """Return whether a trial goes on, and record its point if it stands at a rung.
@@ -162,7 +162,7 @@ class ParetoAsha:
 
 
 @final
-class Points:
+class _Points:
     """The points at a rung, one per trial, as rows of one array that grows by doubling."""
 
     def __init__(self, num_heads: int) -> None:

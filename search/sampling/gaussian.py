@@ -61,7 +61,7 @@ class Kernel:
         return np.asarray(1.0 + (self._trend(places) ** 2).sum(axis=1))
 
     def _trend(self, places: Array) -> Array:
-        return parabolas(places) * math.sqrt(self.trend)
+        return _parabolas(places) * math.sqrt(self.trend)
 
 
 class Process:
@@ -103,7 +103,7 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
     squares = ((places.T[:, :, None] - places.T[:, None, :]) ** 2).reshape(num, -1)
     median = np.append(np.full(num, 0.5 * math.log(num) / 2 + 0.2), math.log(NOISE_MEDIAN))
     spread = np.append(np.full(num, LENGTH_SPREAD), NOISE_SPREAD)
-    known = TREND * parabolas(places) @ parabolas(places).T + np.diag(variances)
+    known = TREND * _parabolas(places) @ _parabolas(places).T + np.diag(variances)
     best, least = median, math.inf
     at, steps, last = median.copy(), np.full(num + 1, 0.3), np.zeros(num + 1)
     for _ in range(FIT_STEPS):
@@ -149,7 +149,7 @@ def _matern(squares: Array) -> Array:
     return np.asarray((1 + root + 5 / 3 * squares) * np.exp(-root))
 
 
-def parabolas(places: Array) -> Array:
+def _parabolas(places: Array) -> Array:
     """Return Legendre's first two functions of each coordinate: products are covariances."""
     centred = 2 * places - 1
     features = np.column_stack([centred, 1.5 * centred**2 - 0.5])

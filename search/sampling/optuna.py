@@ -101,7 +101,7 @@ class UntriedTPESampler(optuna.samplers.TPESampler):  # type: ignore[misc] # as 
 
 
 @runtime_checkable
-class TakesUp(Protocol):
+class _TakesUp(Protocol):
     """A sampler that may go on with a stopped trial rather than try a new config."""
 
     def take_up(self, study: Study) -> int | None:
@@ -243,7 +243,7 @@ class AskedSampler:
             for redraw in range(1 + self._manner.redraws):
                 if redraw:  # the repeated one stays in the study as a running trial
                     study.sampler = self._sampler(context, redraw)
-                if isinstance(study.sampler, TakesUp):
+                if isinstance(study.sampler, _TakesUp):
                     number = study.sampler.take_up(study)
                     if number is not None:
                         return Continue(number=number)
