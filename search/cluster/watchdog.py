@@ -65,7 +65,7 @@ def watchdog(root: str, lock_fd: int) -> Iterator[int]:
             process.wait()
 
 
-def processes_of(root: str, *, spared: int) -> set[int]:
+def _processes_of(root: str, *, spared: int) -> set[int]:
     """Return the living processes of the Ray below a folder, and what they have begun.
 
     Ray's own name the folder in their command, or write to files in it; its workers and agents
@@ -85,7 +85,7 @@ def processes_of(root: str, *, spared: int) -> set[int]:
 def end_processes(root: str, *, spared: int) -> None:
     """SIGKILL the processes of the Ray below a folder, until there are none."""
     for _ in range(round(ENDING_SECONDS / PAUSE_SECONDS)):
-        found = processes_of(root, spared=spared)
+        found = _processes_of(root, spared=spared)
         if not found:
             return
         for pid in found:

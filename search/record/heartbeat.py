@@ -237,7 +237,7 @@ def read_claimant(store: Store, generation: int) -> str:
         return f"another process (generation {generation})"
 
 
-def newest_generation(store: Store) -> int:
+def _newest_generation(store: Store) -> int:
     """Return the newest generation that was ever claimed; 0 before the first."""
     for path in records(store, CLAIMS):
         if not _CLAIM.fullmatch(path):
@@ -253,7 +253,7 @@ def look(store: Store, claimed: int | None = None, *, since: int | None = None) 
     The claims are listed before the signs: whoever claims in between is seen by its sign, which
     it writes first.
     """
-    claimed = newest_generation(store) if claimed is None else claimed
+    claimed = _newest_generation(store) if claimed is None else claimed
     matches = [m for m in map(_SIGN.fullmatch, store.list(FOLDER)) if m]
     oldest = claimed if since is None else min(since, claimed)
     found = [_read(store, m[0], int(m[1])) for m in matches if int(m[1]) >= oldest]

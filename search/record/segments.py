@@ -29,17 +29,17 @@ def segment_path(generation: int, sequence: int) -> str:
     return f"{FOLDER}/{generation:06d}-{sequence:06d}.json"
 
 
-def pack_path(generation: int, first: int, last: int) -> str:
+def _pack_path(generation: int, first: int, last: int) -> str:
     """Return the name of the pack of the segments ``first`` to ``last`` (inclusive)."""
     return f"{FOLDER}/{generation:06d}-{first:06d}-{last:06d}.json"
 
 
 def encode_segment(generation: int, sequence: int, decisions: Sequence[Decision]) -> bytes:
     """Return the object of one segment."""
-    return encode_pack(generation, sequence, [decisions])
+    return _encode_pack(generation, sequence, [decisions])
 
 
-def encode_pack(generation: int, first: int, segments: Sequence[Sequence[Decision]]) -> bytes:
+def _encode_pack(generation: int, first: int, segments: Sequence[Sequence[Decision]]) -> bytes:
     """Return the object of several segments."""
     decisions = [[decision_to_json(one) for one in segment] for segment in segments]
     return seal("segment", {"generation": generation, "first": first, "segments": decisions})
@@ -104,11 +104,11 @@ class SegmentFiles:
         end = length if whole else length - length % PACK_SIZE
         for first in range(0, end, PACK_SIZE):
             last = min(first + PACK_SIZE, end) - 1
-            path = pack_path(generation, first, last)
+            path = _pack_path(generation, first, last)
             inside = [one for one in pieces if first <= one.first and one.last <= last]
             if any(one.path != path for one in inside):
                 segments = [self._known[generation, seq] for seq in range(first, last + 1)]
-                self._store.put(path, encode_pack(generation, first, segments))
+                self._store.put(path, _encode_pack(generation, first, segments))
                 delete_packed(self._store, inside, by, path)
         self._packed[generation] = end
 

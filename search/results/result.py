@@ -226,7 +226,7 @@ class StudyResult:
         ``val_<head>_loss``, the metrics, ``loss`` (weighted, training), ``seconds`` and its
         parts ``seconds_<part>``. What a trial does not have is null.
         """
-        return study_table(self.trials, self.heads)
+        return _study_table(self.trials, self.heads)
 
     def predict(self, images: "Images", point: Point | None = None) -> "list[Prediction]":
         """Return what a point's model says of each image, in the terms of the training labels.
@@ -373,7 +373,7 @@ NUM_LEADING = 4
 """Columns before the parameters."""
 
 
-def study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
+def _study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
     """Return the table that `search.results.result.StudyResult.table` describes."""
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
     # Of all configs: the first may have fewer blocks than others, whose filters are null there.

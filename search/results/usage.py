@@ -95,10 +95,10 @@ def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
     except BaseException:
         with suppress(Exception):
             usage.close()
-            write_run(store, generation, usage.to_dict())
+            _write_run(store, generation, usage.to_dict())
         raise
     usage.close()
-    write_run(store, generation, usage.to_dict())
+    _write_run(store, generation, usage.to_dict())
 
 
 def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
@@ -116,7 +116,7 @@ def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
     return tuple(figures for figures in found if figures is not None)
 
 
-def write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None:
+def _write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None:
     """Write the figures of a run; raises `StorageError`."""
     body = {"generation": generation, **figures}
     store.put(f"{FOLDER}/{generation:06d}.json", seal(KIND, body))

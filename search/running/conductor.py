@@ -213,7 +213,7 @@ class Conductor:
         assert sampler is not None, f"trial {number} has no config"
         for changed in sorted(set(self.changes[self._num_told :])):
             trial, live = self.trials[changed], self.live.get(changed, {})
-            sampler.put(recorded_trial(trial, live, plan.baselines, plan.objective))
+            sampler.put(_recorded_trial(trial, live, plan.baselines, plan.objective))
         self._num_told = len(self.changes)
         return sampler.suggest(number)
 
@@ -273,7 +273,7 @@ class Conductor:
         self.changes.append(number)
 
 
-def recorded_trial(
+def _recorded_trial(
     trial: TrialRecord,
     live: Mapping[int, Step],
     baselines: Mapping[str, float],

@@ -90,7 +90,7 @@ def decoding(study: Study, data: DataInfo) -> Iterator[Callable[[], None]]:
             yield wait
 
 
-def reference_of_function(
+def _reference_of_function(
     study: Study, space: SearchSpace, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the config at which a user's own function is the study's reference.
@@ -110,7 +110,7 @@ def reference_of_function(
     return space.counting(config)
 
 
-def precision_of(
+def _precision_of(
     study: Study,
     config: Mapping[str, Any],
     settings: StudySettings,
@@ -139,14 +139,14 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
         notify("looking at the model function")
         parameters = run_task(user_parameters_of, study.model, study.module_folder)
     space = whole_space(study, parameters)
-    reference = None if parameters is None else reference_of_function(study, space, parameters)
+    reference = None if parameters is None else _reference_of_function(study, space, parameters)
     prepared = Prepared(data=data, space=space, precision="float32", reference=reference)
     check_space(study, prepared)
     if study.reference and parameters is not None:
         notify(_reference_in_words(prepared, parameters))
     tried = reference_config(study.heads) if study.model is None else space.corners[-1]
     settings = shared_settings(study, prepared)
-    return replace(prepared, precision=precision_of(study, tried, settings, notify))
+    return replace(prepared, precision=_precision_of(study, tried, settings, notify))
 
 
 def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> str:

@@ -113,7 +113,7 @@ class _ShareProbe:
             if known is None:
                 raise SearchError("the node to measure on has gone: run the study again")
             sound = self._peaks(probe, threads=threads, gpu_bytes=known)
-        peaks, largest = peaks_of(sound), _largest_of(sound)
+        peaks, largest = _peaks_of(sound), _largest_of(sound)
         check_fits(largest.name, peaks.most_bytes, known)
         gpu = class_for(peaks.most_bytes, known) or 1.0
         return MeasuredShares(
@@ -129,8 +129,8 @@ class _ShareProbe:
         cores, memory = self._common_node()
         with self._placed(cpu=cores, gpu=0) as probe:
             sound = self._peaks(probe, threads=1, gpu_bytes=0)
-            peaks, largest = peaks_of(sound), _largest_of(sound)
-            tried = possible_threads(cores, memory, peaks.largest_bytes)
+            peaks, largest = _peaks_of(sound), _largest_of(sound)
+            tried = _possible_threads(cores, memory, peaks.largest_bytes)
             race = {"what": "speed", "seconds": TRAIN_SECONDS}
             jobs = [
                 {**self._job(largest, threads, 0), **race, "processes": cores // threads}
@@ -142,7 +142,7 @@ class _ShareProbe:
             for threads, answer in zip(tried, raced, strict=True)
             if "failed" not in answer
         }
-        return MeasuredShares(cpu=best_threads(speeds), gpu=0, peaks=peaks, speeds=speeds)
+        return MeasuredShares(cpu=_best_threads(speeds), gpu=0, peaks=peaks, speeds=speeds)
 
     def _gpu_bytes(self) -> int | None:
         """Return the memory of the smallest GPU there is; None while no node has one."""
@@ -207,7 +207,7 @@ class _ShareProbe:
         """Return what the trainings took that could be measured."""
         found = candidates(self._study, self._prepared)
         jobs = [self._job(one, threads, gpu_bytes) for one in found]
-        return sound_of(list(zip(found, self._ask(probe, jobs), strict=True)))
+        return _sound_of(list(zip(found, self._ask(probe, jobs), strict=True)))
 
     def _ask(self, probe: Any, jobs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         import ray
@@ -239,7 +239,7 @@ class _ShareProbe:
         }
 
 
-def possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
+def _possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
     """Return the numbers of threads to try: doubling, as far as a node has memory for its trials.
 
     Example:
@@ -255,7 +255,7 @@ def possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
     ]
 
 
-def best_threads(speeds: Mapping[int, float]) -> int:
+def _best_threads(speeds: Mapping[int, float]) -> int:
     """Return the threads that train most; fewer where more gain little.
 
     Example:
@@ -271,7 +271,7 @@ def best_threads(speeds: Mapping[int, float]) -> int:
     return best
 
 
-def sound_of(pairs: Sequence[Measured]) -> list[Measured]:
+def _sound_of(pairs: Sequence[Measured]) -> list[Measured]:
     """Return what could be measured; a config of a user's function may not be possible."""
     for one, told in pairs:
         if told.get("is_memory"):
@@ -286,7 +286,7 @@ def sound_of(pairs: Sequence[Measured]) -> list[Measured]:
     return sound
 
 
-def peaks_of(sound: Sequence[Measured]) -> Peaks:
+def _peaks_of(sound: Sequence[Measured]) -> Peaks:
     """Return what trainings took; with what a process takes besides, the most of all of them."""
     return Peaks(
         measured=tuple(

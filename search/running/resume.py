@@ -70,7 +70,7 @@ def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], 
     check_storage(study.folder)
     notify("checking the data")
     info = check_dataset(data_request(study))
-    check_before_ray(study, info)
+    _check_before_ray(study, info)
     if known is not None and known.prepared.data.fingerprint != info.fingerprint:
         raise StudyDiffers(
             f"study {study.name!r} needs the data set it began with, but what lies at "
@@ -79,7 +79,7 @@ def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], 
     return info
 
 
-def check_before_ray(study: Study, data: DataInfo) -> None:
+def _check_before_ray(study: Study, data: DataInfo) -> None:
     """Refuse what can be told of a study and its data without starting anything."""
     check_sampler(study.sampler, len(objective_of(study).names))
     check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))

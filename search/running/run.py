@@ -155,12 +155,12 @@ _names_run: list[str] = []
 def driving(study: Study, watcher: Watcher, factory: str) -> Iterator[Driver]:
     """Let this process run trainings of a study, and of no other meanwhile."""
     check_local(study.resources)
-    with one_at_a_time(study), catch_signals() as flag:
+    with _one_at_a_time(study), catch_signals() as flag:
         yield Driver(study=study, watcher=watcher, factory=factory, flag=flag)
 
 
 @contextmanager
-def one_at_a_time(study: Study) -> Iterator[None]:
+def _one_at_a_time(study: Study) -> Iterator[None]:
     """Let one study run at a time: a process has one Ray, one Tune and one set of signals."""
     if not _one_run.acquire(blocking=False):
         raise SearchError(

@@ -53,12 +53,12 @@ def make_scheduler(
     if name == "fifo":
         return Fifo()
     if name == "pareto_asha":
-        grace = default_grace(max_epochs) if grace is None else grace
+        grace = _default_grace(max_epochs) if grace is None else grace
         return ParetoAsha(baselines, max_epochs=max_epochs, grace=grace, factor=factor)
     raise InputError(f"scheduler needs one of {list(SCHEDULERS)}, got {name!r}")
 
 
-def default_grace(max_epochs: int) -> int:
+def _default_grace(max_epochs: int) -> int:
     """Return the epochs before the first rung where the study does not say.
 
     Three, or half of a shorter training. Trials of at most three epochs get no rung at all.
@@ -100,7 +100,7 @@ class ParetoAsha:
     the two recorded ones that Ray interpolates its cut-off from is stopped (Ray: depends on
     how near it is to which). And while it and they are fewer than ``factor``, all go on.
 
-    How several heads are ranked says ``count_better``. The order does not depend on the unit
+    How several heads are ranked says ``_count_better``. The order does not depend on the unit
     of any head, on the order of heads, or on other rungs. A point with a NaN or an infinity
     is always stopped, and counts as the worst of its rung.
 
@@ -157,7 +157,7 @@ class ParetoAsha:
         recorded = self._points[epoch].rows
         if len(recorded) + 1 < self._factor:
             return "continue"
-        better = count_better(point, recorded, self._baselines)
+        better = _count_better(point, recorded, self._baselines)
         return "continue" if better < math.ceil(len(recorded) / self._factor) else "stop"
 
 
@@ -182,7 +182,7 @@ class _Points:
         self._rows[place] = point
 
 
-def count_better(point: Sequence[float], recorded: Array, baselines: Array) -> int:
+def _count_better(point: Sequence[float], recorded: Array, baselines: Array) -> int:
     """Count the recorded points that rank before a new one at the same rung.
 
     Points are compared, in this order:

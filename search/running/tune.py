@@ -54,8 +54,8 @@ def _restrained(pool: TunePool) -> Iterator[str]:
     with (
         tempfile.TemporaryDirectory("", "tune-", folder, ignore_cleanup_errors=True) as scratch,
         _quiet(),
-        errors_kept_from_files(pool.lost),
-        staging_in(scratch),
+        _errors_kept_from_files(pool.lost),
+        _staging_in(scratch),
         ExitStack() as stack,
     ):
         if pool.room.joined.is_ours:
@@ -80,7 +80,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def errors_kept_from_files(
+def _errors_kept_from_files(
     take: Callable[[str, BaseException | None], None],
 ) -> Iterator[None]:
     """Give the error of each trial of Tune's that fails to ``take``; let Tune write no file of it.
@@ -100,7 +100,7 @@ def errors_kept_from_files(
 
 
 @contextmanager
-def staging_in(folder: str) -> Iterator[None]:
+def _staging_in(folder: str) -> Iterator[None]:
     """Let Tune write in this folder what it is going to copy to its storage.
 
     It does so in Ray's session folder, where every user of the machine may write (ray 2.60).

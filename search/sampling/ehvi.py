@@ -315,7 +315,7 @@ def _gain(evidence: _Evidence, places: Array, sampled: Array, rng: np.random.Gen
     standing = np.vstack([evidence.places[counts], evidence.waiting])
     predicted = [process.predict(places) for process in processes]
     expected = np.column_stack([process.mean(sampled) for process in processes])
-    return expected_improvement(
+    return _expected_improvement(
         np.column_stack([mean for mean, _ in predicted]),
         np.column_stack([variance for _, variance in predicted]),
         front=np.column_stack([process.mean(standing) for process in processes]),
@@ -363,7 +363,7 @@ STRETCH = 1.8
 believed. Late in a study only what is unlikely improves, and 24 plain draws would see nothing."""
 
 
-def expected_improvement(
+def _expected_improvement(
     mean: Array, variance: Array, front: Array, reference: Array, rng: np.random.Generator
 ) -> Array:
     """Return the expected hypervolume improvement of each candidate, up to one constant.

@@ -75,14 +75,14 @@ class ShuffledGridSampler(SpaceSampler):
         """Return the config at the place ``number``, or the next that was not tried."""
         size = sum(count for _, count in _sizes(context))
         for step in range(len(context.tried) + 1):
-            place = shuffled((context.number + step) % size, size, context.seed)
+            place = _shuffled((context.number + step) % size, size, context.seed)
             key = _key(context, place)
             if key not in context.tried:
                 break
         return key
 
 
-def shuffled(place: int, size: int, seed: int) -> int:
+def _shuffled(place: int, size: int, seed: int) -> int:
     """Return where a seed's permutation of ``0 .. size - 1`` takes a place.
 
     A Feistel network over the next power of four, walked until it comes out below ``size``

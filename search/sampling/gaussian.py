@@ -207,7 +207,7 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
         pairs = np.array([curves[row][epoch - 1 : epoch + 1] for row in rows])
         for head in range(values.shape[1]):
             seen = pairs[:, :, head] if rows else np.empty((0, 2))
-            step = fit_step(seen, places[rows], epoch)
+            step = _fit_step(seen, places[rows], epoch)
             values[short, head] = step(values[short, head], places[short])
             variances[short, head] *= (1 + step.influence[0]) ** 2
             variances[short, head] += step.variance
@@ -216,7 +216,7 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
     return values, variances
 
 
-def fit_step(pairs: Array, places: Array, epoch: int) -> CurveStep:
+def _fit_step(pairs: Array, places: Array, epoch: int) -> CurveStep:
     """Fit what follows an epoch, counted from 1, towards what is expected before any was seen.
 
     ``pairs``, of shape ``(trials, 2)``, are one head's log skills after this epoch and the next.

@@ -74,7 +74,7 @@ def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) ->
 def fill(kinds: Mapping[str, Parameter], key: Key, rng: np.random.Generator) -> tuple[Number, ...]:
     """Return the key with a drawn number for each None, for models that need all of them."""
     return tuple(
-        any_number(kind, rng) if number is None else number
+        _any_number(kind, rng) if number is None else number
         for kind, number in zip(kinds.values(), key, strict=True)
     )
 
@@ -178,13 +178,13 @@ def _other_values(
         shuffled = rng.permutation(len(kind.values)).tolist()
         return [place for place in shuffled if place != number][:most]
     if isinstance(kind, Float) and kind.step is None:
-        return [any_number(kind, rng)]
+        return [_any_number(kind, rng)]
     here = round((number - kind.low) / (kind.step or 1))
     places = itertools.islice(_outwards(here, num_steps(kind)), most)
     return [grid_value(kind, place) for place in places]
 
 
-def any_number(kind: Parameter, rng: np.random.Generator) -> Number:
+def _any_number(kind: Parameter, rng: np.random.Generator) -> Number:
     """Return a number that stands for a value, drawn as a sampler without a model draws it."""
     return number_at(kind, rng.random())
 

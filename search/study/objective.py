@@ -92,7 +92,7 @@ def every_head(heads: Sequence[str]) -> Objective:
     return Objective(parts=tuple((head, ((head, 1.0),)) for head in heads))
 
 
-def weighted_total(weights: Mapping[str, float]) -> Objective:
+def _weighted_total(weights: Mapping[str, float]) -> Objective:
     """Return the objective that is one sum of ``weight * loss``, as Keras trains it."""
     return Objective(parts=((TOTAL, tuple(weights.items())),))
 
@@ -107,7 +107,7 @@ def objective_of(study: "Study") -> Objective:
         return every_head([head.name for head in study.heads])
     if study.objective == TOTAL:
         weights = loss_weights(study)
-        return weighted_total({head: float(weight) for head, weight in weights.items()})  # type: ignore[arg-type]
+        return _weighted_total({head: float(weight) for head, weight in weights.items()})  # type: ignore[arg-type]
     return every_head(study.objective)
 
 

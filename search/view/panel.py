@@ -126,7 +126,7 @@ def _front(progress: StudyProgress, heads: tuple[str, ...], width: int) -> Rende
     hidden = len(heads) - len(shown)
     more_heads = f"+{hidden}{' heads' if room >= HEAD_WIDTH else ''}" if hidden else ""
     table = new_table(*columns, mark_column(more_heads))
-    points = choose_rows(progress.front, progress.best)
+    points = _choose_rows(progress.front, progress.best)
     for point in points:
         add_row(table, *_cells(point, progress, shown, has_change=has_change))
     more = len(progress.front) - len(points)
@@ -145,7 +145,7 @@ def _label(progress: StudyProgress, head: str) -> str:
     return next((metric[0].label for metric in found if metric), "")
 
 
-def choose_rows(front: Sequence[Point], best: Point | None) -> list[Point]:
+def _choose_rows(front: Sequence[Point], best: Point | None) -> list[Point]:
     """Return at most ``MOST_FRONT`` points: both ends, some between, and the best."""
     if len(front) <= MOST_FRONT:
         return list(front)

@@ -40,7 +40,7 @@ def print_show(console: Console, result: StudyResult) -> None:
         say(console, line)
     if not result.trials:
         return
-    for table in trial_tables(result, best_points(result), console.width):
+    for table in _trial_tables(result, _best_points(result), console.width):
         console.print()
         console.print(table)
     for line in (_taken_up_line(result), _lost_line(result)):
@@ -122,7 +122,7 @@ def _reference_words(result: StudyResult) -> str:
     return f"; the reference is {'this at its defaults' if is_own else 'the built-in network'}"
 
 
-def best_points(result: StudyResult) -> dict[int, Point]:
+def _best_points(result: StudyResult) -> dict[int, Point]:
     """Return the best point of each trial that has one: the smallest product of skills."""
     best: dict[int, tuple[float, Point]] = {}
     for point in result.points() if result.has_begun else ():
@@ -139,7 +139,7 @@ def _product(result: StudyResult, point: Point) -> float:
     return product
 
 
-def trial_tables(result: StudyResult, points: Mapping[int, Point], width: int) -> list[Group]:
+def _trial_tables(result: StudyResult, points: Mapping[int, Point], width: int) -> list[Group]:
     """Return the trials as one table, or as several if the terminal is narrow."""
     first = _trial_columns(result, points)
     names = result.searched if result.has_begun else ()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from search.running.memory_candidates import candidates
-from search.running.probe import peaks_of
+from search.running.probe import _peaks_of
 from search.space.parameters import ends
 from search.study.configs import parse
 from search.study.prepared import Prepared, shared_settings
@@ -124,7 +124,7 @@ def measure(out: Path, side: int, configs: int, seed: int, seconds: float) -> No
             found = candidates(study, prepared)
             answers = Probe().measure(settings, [job(one.config, None) for one in found])
             told: list[dict[str, Any]] = [
-                peaks_of(list(zip(found, answers, strict=True))).to_dict()
+                _peaks_of(list(zip(found, answers, strict=True))).to_dict()
             ]
         else:
             numbers = range(len(known) - 1, min(len(known) - 1 + PIECE, configs))

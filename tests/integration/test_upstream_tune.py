@@ -292,11 +292,11 @@ def test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written(tmp_
     from ray.exceptions import RayTaskError
     from ray.tune import ResultGrid
 
-    from search.running.tune import errors_kept_from_files, staging_in
+    from search.running.tune import _errors_kept_from_files, _staging_in
 
     mark, error = tmp_path / "mark", RayTaskError("train", "Traceback", ValueError("x"))
-    keeping = errors_kept_from_files(lambda *given: None) if is_kept else nullcontext()
-    with staging_in(str(tmp_path / "scratch")), keeping:
+    keeping = _errors_kept_from_files(lambda *given: None) if is_kept else nullcontext()
+    with _staging_in(str(tmp_path / "scratch")), keeping:
         trial = stored_trial(tmp_path / "storage")
         Path(trial.local_path).mkdir(parents=True)
         trial.handle_error(error)
@@ -308,9 +308,9 @@ def test_tune_unpickles_what_lies_under_the_name_of_an_error_it_has_written(tmp_
 
 
 def test_tune_writes_before_it_copies_where_the_name_of_the_session_folder_leads(tmp_path):
-    from search.running.tune import staging_in
+    from search.running.tune import _staging_in
 
-    with staging_in(str(tmp_path / "scratch")):
+    with _staging_in(str(tmp_path / "scratch")):
         trial = stored_trial(tmp_path / "storage")
         for path in (trial.local_path, trial.storage.experiment_driver_staging_path):
             assert Path(path).is_relative_to(tmp_path / "scratch")

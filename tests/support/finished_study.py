@@ -8,7 +8,7 @@ from typing import Any
 from search.record.decisions import Asked, Closed, Ended, Stopped, Tested
 from search.record.log import StudyLog
 from search.record.ownership import claim
-from search.results.usage import write_run
+from search.results.usage import _write_run
 from search.space.space import SearchSpace
 from search.study.prepared import Prepared
 from search.study.study import Study
@@ -195,5 +195,5 @@ def write_study(
             )
         if closed:
             log.record(Closed(reason=closed))
-    write_run(store, 1, RUN)
+    _write_run(store, 1, RUN)
     return study

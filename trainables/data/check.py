@@ -156,7 +156,7 @@ def _read_splits(
             if splits is not None and not (splits == place).any():
                 problems.note(f"column {SPLIT_COLUMN!r} needs at least 1 row {name!r}, got none")
         return splits
-    return draw_splits(
+    return _draw_splits(
         _strata(request, source.num_rows, labels),
         share=request.validation_share,
         seed=request.validation_seed,
@@ -206,7 +206,7 @@ def read_splits(column: Any, problems: Problems) -> SplitIds | None:
     return None if len(wrong) else ids
 
 
-def draw_splits(
+def _draw_splits(
     strata: NDArray[np.int64], *, share: float, seed: int, problems: Problems
 ) -> SplitIds | None:
     """Draw validation rows so that every class keeps its share; None after a problem.

@@ -127,7 +127,7 @@ def write_digits(
 
 
 @cache
-def source_digits() -> tuple[SourceDigit, ...]:
+def _source_digits() -> tuple[SourceDigit, ...]:
     """Return the 1,797 bundled digits in the order of their file, each cut to its ink."""
     table = _asset()
     pixels = table.column("pixels").combine_chunks().flatten().to_numpy().reshape(-1, 8, 8)
@@ -202,7 +202,7 @@ def _groups(rng: np.random.Generator) -> dict[str, list[SourceDigit]]:
     """Deal the source digits out to the splits, each digit in the same shares."""
     groups: dict[str, list[SourceDigit]] = {split: [] for split in SPLITS}
     for digit in range(10):
-        same = [source for source in source_digits() if source.digit == digit]
+        same = [source for source in _source_digits() if source.digit == digit]
         order = [same[place] for place in rng.permutation(len(same))]
         first = round(SHARES["train"] * len(order))
         second = first + round(SHARES["validation"] * len(order))

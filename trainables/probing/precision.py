@@ -58,7 +58,7 @@ def fast_precision(config: Mapping[str, Any], settings: StudySettings, cpu: int)
         seconds.append((_spent(wanted), _spent(found)))
         others = other.run_epoch()
     is_faster = min(a for a, _ in seconds) >= LEAST_GAIN * min(b for _, b in seconds)
-    is_as_good = are_within_noise(wanted.losses, found.losses, others.losses)
+    is_as_good = _are_within_noise(wanted.losses, found.losses, others.losses)
     return "bfloat16" if is_faster and is_as_good else "float32"
 
 
@@ -67,7 +67,7 @@ def _spent(epoch: EpochResult) -> float:
     return epoch.seconds["train"] + epoch.seconds["validate"]
 
 
-def are_within_noise(
+def _are_within_noise(
     wanted: Mapping[str, float], found: Mapping[str, float], others: Mapping[str, float]
 ) -> bool:
     """Tell whether losses are as those wanted, but for noise."""

@@ -95,7 +95,7 @@ def iou(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     return _overlap(_boxes(outputs), _boxes(labels)).iou
 
 
-def giou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
+def _giou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     """Return ``1 - GIoU``, in [0, 2], ``(n,)``; boxes ``(n, 4)`` yxyx.
 
     ``GIoU = IoU - (C - U) / max(C, 1e-7)``, where ``C`` is the area of the enclosing box
@@ -106,11 +106,11 @@ def giou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     return 1.0 - (overlap.iou - (area - overlap.union) / np.maximum(area, EPSILON))
 
 
-def ciou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
+def _ciou_loss(outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     """Return ``1 - CIoU = 1 - IoU + d2 / max(c2, 1e-7) + alpha * v``, ``(n,)``; boxes yxyx.
 
     ``d2`` is the squared distance of the centres ``(start + end) / 2``; ``c2`` the squared
-    diagonal of the enclosing box of ``giou_loss``;
+    diagonal of the enclosing box of ``_giou_loss``;
     ``v = 4 / pi**2 * (arctan(w_b / max(h_b, 1e-7)) - arctan(w_a / max(h_a, 1e-7)))**2`` with
     sides ``max(0, end - start)``; ``alpha = v / max(1 - IoU + v, 1e-7)``, which is a constant
     for the gradient.
@@ -166,6 +166,6 @@ def _overlap(first: FloatArray, second: FloatArray) -> _BoxOverlap:
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "mse": _squared_error,
     "huber": huber,
-    "giou": giou_loss,
-    "ciou": ciou_loss,
+    "giou": _giou_loss,
+    "ciou": _ciou_loss,
 }

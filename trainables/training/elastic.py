@@ -95,7 +95,7 @@ class ElasticNetwork:
 
     def __init__(self, spec: TrialSpec, precision: str) -> None:
         topology = _topology(spec, precision)
-        entries = layout(_model_of(spec))
+        entries = _layout(_model_of(spec))
         self._rule = RULES[spec.optimizer]
         self._variables = {entry.name: _loose(entry) for entry in entries}
         self._trainable = [entry.name for entry in entries if entry.is_trainable]
@@ -151,7 +151,7 @@ class ElasticNetwork:
 
     def start(self, spec: TrialSpec, seed: int) -> None:
         """Set all variables to what `build_model` and a new optimizer have."""
-        entries = layout(_model_of(spec))
+        entries = _layout(_model_of(spec))
         self._hold(entries)
         for entry in entries:
             self._variables[entry.name].assign(entry.initial(seed))
@@ -165,7 +165,7 @@ class ElasticNetwork:
 
     def write(self, spec: TrialSpec, state: Mapping[str, NDArray[Any]]) -> None:
         """Set all variables; raises InputError, and changes nothing, if they do not fit."""
-        entries = layout(_model_of(spec))
+        entries = _layout(_model_of(spec))
         check_state(state, self._wanted(entries))
         self._hold(entries)
         for name, variable in self._named():
@@ -232,7 +232,7 @@ def _model_of(spec: TrialSpec) -> ModelSpec:
     return spec.model
 
 
-def layout(spec: ModelSpec) -> tuple[Entry, ...]:
+def _layout(spec: ModelSpec) -> tuple[Entry, ...]:
     """Return the variables of a model without batch normalisation, in Keras' order."""
     return tuple(_entries(spec))
 

@@ -119,7 +119,7 @@ class ChunkedFeed:
         self._shape = rows.images.shape[1:]
         self._labels = _labels(rows, heads)
         self._capacity = max(1, chunk_bytes * self.num_rows // max(1, rows.images.nbytes))
-        self._read = row_reader(rows.images, rows.check_images)
+        self._read = _row_reader(rows.images, rows.check_images)
         self._to_device = _to_device()
 
     def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:
@@ -131,7 +131,7 @@ class ChunkedFeed:
         size = max(1, self._capacity // batch_size) * batch_size
         chunks = [order[start : start + size] for start in range(0, max(1, len(order)), size)]
         # Made anew for every pass: between two of them the memory is free for other things.
-        buffers = [aligned_images((len(rows), *self._shape), ALIGNMENT) for rows in chunks[:2]]
+        buffers = [_aligned_images((len(rows), *self._shape), ALIGNMENT) for rows in chunks[:2]]
         with ThreadPoolExecutor(1, thread_name_prefix="twohead-feed") as pool:
             coming = pool.submit(self._gather, chunks[0], buffers[0])
             for place, rows in enumerate(chunks, 1):
@@ -182,7 +182,7 @@ ReadRows = Callable[[Order, Images], None]
 """Writes the rows of these numbers, in this order, into an array of as many."""
 
 
-def row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
+def _row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
     """Return what reads rows of these images: of a whole map from its file, else from memory."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         read: ReadRows = _FileRows(images)
@@ -191,7 +191,7 @@ def row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
     return read if check is None else partial(_read_checked, read, check)
 
 
-def aligned_images(shape: tuple[int, ...], alignment: int) -> Images:
+def _aligned_images(shape: tuple[int, ...], alignment: int) -> Images:
     """Return uninitialised images whose memory begins at a multiple of ``alignment`` bytes."""
     num_bytes = int(np.prod(shape))
     raw = np.empty(num_bytes + alignment, np.uint8)

@@ -23,7 +23,7 @@ Totals = NDArray[np.float64]
 def training_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the loss that a head is trained with, of every sample, ``(batch,)`` float32.
 
-    It is the recorded loss, plus `trainables.training.heads.reversal` for ``giou`` and ``ciou``
+    It is the recorded loss, plus `trainables.training.heads._reversal` for ``giou`` and ``ciou``
     (0 for every proper box), except where the head names another: Huber instead of squared error,
     or ``binary_cross_entropy``. That is exactly what Keras' compile makes of
     ``binary_crossentropy`` on a softmax output with one-hot labels: it reads the softmax's
@@ -33,10 +33,10 @@ def training_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     if head.loss == "binary_cross_entropy":
         return keras.losses.binary_crossentropy(tf.one_hot(labels, head.units), outputs)
     losses = _loss(head.loss, outputs, labels)
-    return losses + reversal(tf.cast(outputs, tf.float32)) if head.loss in _OVERLAPS else losses
+    return losses + _reversal(tf.cast(outputs, tf.float32)) if head.loss in _OVERLAPS else losses
 
 
-def recorded_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
+def _recorded_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the recorded loss of every sample, ``(batch,)`` float32; shapes as above."""
     return _loss(head.recorded_loss, outputs, labels)
 
@@ -53,7 +53,7 @@ def batch_totals(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     rows and of those predicted right; for numbers the sum of absolute errors (mean over
     units); for boxes the sum of IoUs.
     """
-    losses = [_total(recorded_losses(head, outputs, labels))]
+    losses = [_total(_recorded_losses(head, outputs, labels))]
     if head.kind == "classification":
         rows = tf.one_hot(labels, head.units, dtype=tf.float64)
         is_right = tf.equal(tf.argmax(outputs, axis=1), tf.cast(labels, tf.int64))
@@ -85,7 +85,7 @@ def figures(head: HeadSpec, totals: Totals, num_rows: int) -> tuple[float, dict[
     return loss, {"accuracy": accuracy, "balanced_accuracy": float(recalls.mean())}
 
 
-def logits_of(outputs: Tensor) -> Tensor | None:
+def _logits_of(outputs: Tensor) -> Tensor | None:
     """Return what a softmax output was computed from, or None where that is not known.
 
     Keras leaves the logits on the tensor that its softmax returns; any operation after it,
@@ -109,7 +109,7 @@ def _loss(name: str, outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    logits = logits_of(outputs)
+    logits = _logits_of(outputs)
     if logits is not None:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=labels, logits=tf.cast(logits, tf.float32)
@@ -131,14 +131,14 @@ def _huber(outputs: Tensor, labels: Tensor) -> Tensor:
 _OVERLAPS = ("giou", "ciou")
 
 
-def giou_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+def _giou_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return ``1 - GIoU`` of boxes ``(batch, 4)``, in [0, 2], ``(batch,)``."""
     overlap = _overlap(outputs, labels)
     area = overlap.enclosing_height * overlap.enclosing_width
     return 1.0 - (overlap.iou - (area - overlap.union) / tf.maximum(area, EPSILON))
 
 
-def ciou_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+def _ciou_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return ``1 - CIoU`` of boxes ``(batch, 4)``, ``(batch,)``.
 
     The weight of the aspect term is a constant for the gradient, as its authors say.
@@ -155,8 +155,8 @@ def ciou_loss(outputs: Tensor, labels: Tensor) -> Tensor:
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": _squared_error,
     "huber": _huber,
-    "giou": giou_loss,
-    "ciou": ciou_loss,
+    "giou": _giou_loss,
+    "ciou": _ciou_loss,
 }
 
 
@@ -165,7 +165,7 @@ def iou(outputs: Tensor, labels: Tensor) -> Tensor:
     return _overlap(outputs, labels).iou
 
 
-def reversal(outputs: Tensor) -> Tensor:
+def _reversal(outputs: Tensor) -> Tensor:
     """Return by how much the sides of boxes ``(batch, 4)`` are reversed, >= 0, ``(batch,)``.
 
     It is 0 for every proper box. About half of an untrained network's boxes are reversed on

@@ -136,7 +136,7 @@ class Attempt:
             run = self._run = self._run or self._open()
             epoch = run.epoch + 1
             result = run.run_epoch()
-            reason = not_finite(result, epoch)
+            reason = _not_finite(result, epoch)
             if reason:
                 return Step(epoch=epoch, losses=result.losses, failure=reason)
             self._record(run, result, dropping)
@@ -301,7 +301,7 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def not_finite(result: EpochResult, epoch: int) -> str | None:
+def _not_finite(result: EpochResult, epoch: int) -> str | None:
     """Say which loss stopped being a number, if one did."""
     named = {f"val_{head}_loss": loss for head, loss in result.losses.items()}
     named["training loss"] = result.training_loss

@@ -12,7 +12,7 @@ from search.cluster.session import check_answers, prepare_environment, ray_for
 from search.cluster.shares import joined_address
 from search.cluster.signals import Flag
 from search.errors import InputError, SearchError
-from search.running.run import one_at_a_time
+from search.running.run import _one_at_a_time
 from tests.support.stub_study import stub_study
 
 
@@ -116,10 +116,10 @@ def test_a_process_runs_one_study_at_a_time(tmp_path):
     one, other = stub_study(tmp_path, name="one"), stub_study(tmp_path, name="other")
 
     with (
-        one_at_a_time(one),
+        _one_at_a_time(one),
         pytest.raises(SearchError, match="already runs study 'one'; run 'other' after it"),
-        one_at_a_time(other),
+        _one_at_a_time(other),
     ):
         pass
-    with one_at_a_time(other):
+    with _one_at_a_time(other):
         pass

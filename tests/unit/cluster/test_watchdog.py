@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.watchdog import LOCK, end_processes, processes_of, remove_folder
+from search.cluster.watchdog import LOCK, _processes_of, end_processes, remove_folder
 from tests.support.processes import is_alive, kill, wait_until
 from tests.support.stub_study import ROOT
 
@@ -69,14 +69,14 @@ def acted_processes(tmp_path):
 def test_the_processes_of_a_ray_are_told_from_all_others(acted):
     root, own, _ = acted
 
-    wait_until(lambda: processes_of(str(root), spared=0) >= own, 30)  # each has begun by then
-    assert processes_of(str(root), spared=0) == own
-    assert processes_of(str(root), spared=max(own)) == own - {max(own)}
+    wait_until(lambda: _processes_of(str(root), spared=0) >= own, 30)  # each has begun by then
+    assert _processes_of(str(root), spared=0) == own
+    assert _processes_of(str(root), spared=max(own)) == own - {max(own)}
 
 
 def test_the_processes_of_a_ray_are_ended_and_no_others(acted):
     root, own, others = acted
-    wait_until(lambda: processes_of(str(root), spared=0) >= own, 30)
+    wait_until(lambda: _processes_of(str(root), spared=0) >= own, 30)
 
     end_processes(str(root), spared=0)
 

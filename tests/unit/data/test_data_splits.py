@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.check import draw_splits, read_splits
+from trainables.data.check import _draw_splits, read_splits
 from trainables.errors import InputError
 from trainables.spec.problems import Problems
 
@@ -18,7 +18,7 @@ def problems():
 
 
 def draw(classes, share=0.2, seed=0):
-    return draw_splits(
+    return _draw_splits(
         np.array(classes, dtype=np.int64), share=share, seed=seed, problems=problems()
     )
 
@@ -63,7 +63,7 @@ def test_the_drawn_rows_never_change_between_versions():
 
 def test_classes_of_one_row_each_cannot_be_split():
     noted = problems()
-    draw_splits(np.arange(3), share=0.5, seed=0, problems=noted)
+    _draw_splits(np.arange(3), share=0.5, seed=0, problems=noted)
 
     with pytest.raises(InputError, match=r"at least 2 rows, got 3 row\(s\) in 3 class"):
         noted.refuse_any()

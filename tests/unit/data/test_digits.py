@@ -8,7 +8,7 @@ from PIL import Image
 
 import trainables.data.digits as digits
 from trainables.data.check import check_dataset
-from trainables.data.digits import source_digits, write_digits
+from trainables.data.digits import _source_digits, write_digits
 from trainables.data.request import DataRequest
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
@@ -18,14 +18,14 @@ def test_the_bundled_set_has_1797_digits_with_attribution():
     table = digits._asset()
 
     assert table.num_rows == 1797
-    assert len(source_digits()) == 1797
-    assert np.bincount([source.digit for source in source_digits()]).min() == 174
+    assert len(_source_digits()) == 1797
+    assert np.bincount([source.digit for source in _source_digits()]).min() == 174
     assert b"10.24432/C50P49" in table.schema.metadata[b"attribution"]
     assert b"CC BY 4.0" in table.schema.metadata[b"attribution"]
 
 
 def test_every_source_is_cut_to_its_ink():
-    for source in source_digits():
+    for source in _source_digits():
         assert source.ink[0].any()
         assert source.ink[-1].any()
         assert source.ink[:, 0].any()

@@ -8,7 +8,7 @@ from search.cluster.child_process import apart
 from search.cluster.nodes import Failed
 from search.errors import ClusterLost, InputError, SearchError
 from search.running import prepare as precision
-from trainables.probing.precision import Blocks, are_within_noise, fast_precision
+from trainables.probing.precision import Blocks, _are_within_noise, fast_precision
 from trainables.spec.heads import HeadSpec
 from trainables.spec.parameters import reference_config
 from trainables.spec.settings import StudySettings
@@ -37,7 +37,7 @@ def test_losses_are_as_good_if_they_differ_no_more_than_seeds_do(found, others, 
     def by_head(losses):
         return dict(zip(("c_output", "r_output"), losses, strict=True))
 
-    assert are_within_noise(by_head((1.0, 2.0)), by_head(found), by_head(others)) is expected
+    assert _are_within_noise(by_head((1.0, 2.0)), by_head(found), by_head(others)) is expected
 
 
 def test_what_is_trained_to_find_out_can_be_learnt_by_every_kind_of_head():
@@ -66,7 +66,7 @@ def test_a_study_that_names_its_precision_tries_nothing(monkeypatch):
     monkeypatch.setattr(precision, "run_task", None)
     study = SimpleNamespace(precision="bfloat16")
 
-    assert precision.precision_of(study, {}, {}, print) == "bfloat16"
+    assert precision._precision_of(study, {}, {}, print) == "bfloat16"
 
 
 @pytest.mark.parametrize("cpu", [2, "auto"])
@@ -77,7 +77,7 @@ def test_where_it_is_left_open_a_task_tries_it_with_a_trials_threads(monkeypatch
     study = SimpleNamespace(precision="auto", resources=resources)
     said = []
 
-    found = precision.precision_of(study, {"dropout": 0.1}, SETTINGS, said.append)
+    found = precision._precision_of(study, {"dropout": 0.1}, SETTINGS, said.append)
 
     assert found == "bfloat16"
     assert asked == [(fast_precision, {"dropout": 0.1}, SETTINGS, 2 if cpu == 2 else 1)]
@@ -108,7 +108,7 @@ def test_where_it_cannot_be_tried_a_study_trains_in_float32_and_says_why(
     monkeypatch.setattr(precision, "run_task", failing(error))
     said = []
 
-    assert precision.precision_of(CPU_STUDY, {}, SETTINGS, said.append) == "float32"
+    assert precision._precision_of(CPU_STUDY, {}, SETTINGS, said.append) == "float32"
     assert said[1:] == [f"training in float32: bfloat16 could not be tried ({reason})"]
 
 
@@ -116,7 +116,7 @@ def test_a_ray_that_goes_away_meanwhile_ends_the_study(monkeypatch):
     monkeypatch.setattr(precision, "run_task", failing(ClusterLost("gone")))
 
     with pytest.raises(ClusterLost, match="gone"):
-        precision.precision_of(CPU_STUDY, {}, SETTINGS, str)
+        precision._precision_of(CPU_STUDY, {}, SETTINGS, str)
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_where_trials_take_a_gpu_a_node_with_one_tries(monkeypatch, answer, expe
     )
     study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu=0.5))
 
-    assert precision.precision_of(study, {}, SETTINGS, str) == expected
+    assert precision._precision_of(study, {}, SETTINGS, str) == expected
 
 
 @pytest.mark.parametrize(
@@ -168,4 +168,4 @@ def test_where_the_gpu_is_left_open_it_is_tried_where_trials_will_run(
     )
     study = SimpleNamespace(precision="auto", resources=SimpleNamespace(cpu=1, gpu="auto"))
 
-    assert precision.precision_of(study, {}, SETTINGS, str) == expected
+    assert precision._precision_of(study, {}, SETTINGS, str) == expected

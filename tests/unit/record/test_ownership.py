@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from search.errors import StudyLocked
-from search.record.heartbeat import newest_generation
+from search.record.heartbeat import _newest_generation
 from search.record.ownership import claim, holder
 from tests.support.clocks import an_hour_later
 from trainables.storage.sealed_json import DamagedRecord
@@ -63,7 +63,7 @@ def test_generations_count_the_owners(tmp_path: Path) -> None:
             ownership.check()
             assert ownership.generation == generation
 
-    assert newest_generation(store) == 3
+    assert _newest_generation(store) == 3
     assert store.list("owner") == [f"owner/{n:06d}.json" for n in (1, 2, 3)]
 
 
@@ -76,7 +76,7 @@ def test_a_second_claim_is_refused_and_says_who_holds_the_study(tmp_path: Path) 
     host = re.escape(os.uname().nodename)
     pattern = rf"process {os.getpid()} on {host} since 20\d\d-.*; wait for it or stop it"
     assert re.search(pattern, str(caught.value))
-    assert newest_generation(store) == 1
+    assert _newest_generation(store) == 1
 
 
 def test_the_holder_is_known_while_it_holds(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_new_generation_follows_all_that_left_a_trace(
     for path in files:
         store.put(path, b"")
 
-    assert newest_generation(store) == newest
+    assert _newest_generation(store) == newest
 
 
 def test_a_foreign_claim_is_named(tmp_path: Path) -> None:

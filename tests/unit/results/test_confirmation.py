@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from search.results.confirmation import compare, spread_of
 from search.results.policies import POLICIES
-from search.study.objective import every_head, weighted_total
+from search.study.objective import _weighted_total, every_head
 from tests.support.confirmed_study import confirmed
 
 LOSS = st.floats(1e-4, 1e4)
@@ -59,12 +59,12 @@ def test_the_ranks_are_by_what_the_study_minimises():
 
     assert ranks(confirmed(*trials, objective=every_head(("c",)))) == [4, 1]
     assert ranks(confirmed(*trials, objective=every_head(("r",)))) == [1, 4]
-    assert ranks(confirmed(*trials, objective=weighted_total({"c": 9.0, "r": 1.0}))) == [4, 1]
-    assert ranks(confirmed(*trials, objective=weighted_total({"c": 1.0, "r": 1.0}))) == [1, 4]
+    assert ranks(confirmed(*trials, objective=_weighted_total({"c": 9.0, "r": 1.0}))) == [4, 1]
+    assert ranks(confirmed(*trials, objective=_weighted_total({"c": 1.0, "r": 1.0}))) == [1, 4]
 
 
 def test_the_skill_of_a_total_is_its_share_of_the_baselines_total():
-    total = weighted_total({"c": 1.0, "r": 3.0})
+    total = _weighted_total({"c": 1.0, "r": 3.0})
     found = confirmed(
         (4, (0.1, 0.1), [(0.2, 0.4)]),
         (0, (0.2, 0.2), [(0.8, 0.8)]),

@@ -11,7 +11,7 @@ import pytest
 import search
 from search.errors import InputError, NoCandidate
 from search.results.load import list_studies, load
-from search.results.result import study_table
+from search.results.result import _study_table
 from search.study.study import Study
 from tests.support.finished_study import SPACE, Script, make_study, write_study
 from trainables.model.signature import BoxForm
@@ -366,7 +366,7 @@ def test_the_filters_of_a_block_that_a_config_does_not_have_are_null_beside_the_
     shallow = trial_of(0, num_conv_blocks=1, conv1_filters=8)
     deep = trial_of(1, num_conv_blocks=2, conv1_filters=8, conv2_filters=16)
 
-    table = study_table([shallow, deep], ["n"])
+    table = _study_table([shallow, deep], ["n"])
 
     assert table.column_names == [
         *("number", "epoch", "state", "is_reference"),
@@ -377,4 +377,4 @@ def test_the_filters_of_a_block_that_a_config_does_not_have_are_null_beside_the_
 
 
 def test_a_study_without_a_measurement_has_an_empty_table():
-    assert study_table([], ["n"]).num_columns == 0
+    assert _study_table([], ["n"]).num_columns == 0

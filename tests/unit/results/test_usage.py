@@ -5,7 +5,7 @@ import os
 import pytest
 
 from search.errors import StudyWarning
-from search.results.usage import Usage, read_runs, recorded, write_run
+from search.results.usage import Usage, _write_run, read_runs, recorded
 from trainables.storage.sealed_json import seal
 from trainables.storage.store import Store
 
@@ -138,8 +138,8 @@ def sealed(**changes):
 )
 def test_the_figures_of_a_damaged_run_are_left_out_with_a_warning(damage, message, tmp_path):
     store = Store(str(tmp_path))
-    write_run(store, 1, FIGURES)
-    write_run(store, 2, FIGURES)
+    _write_run(store, 1, FIGURES)
+    _write_run(store, 2, FIGURES)
     damage(tmp_path / "runs" / "000002.json")
 
     with pytest.warns(StudyWarning, match=message):
@@ -153,7 +153,7 @@ def test_the_figures_of_a_damaged_run_are_left_out_with_a_warning(damage, messag
 )
 def test_other_programs_files_among_the_runs_are_ignored(name, tmp_path):
     store = Store(str(tmp_path))
-    write_run(store, 1, FIGURES)
+    _write_run(store, 1, FIGURES)
     (tmp_path / "runs" / name).write_bytes(b"")
 
     assert read_runs(store) == ({"generation": 1, **FIGURES},)

@@ -8,7 +8,7 @@ from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
-from search.study.objective import every_head, weighted_total
+from search.study.objective import _weighted_total, every_head
 from tests.support import stub_run
 from tests.support.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
 from trainables.trial.attempt import Step
@@ -582,7 +582,7 @@ class Listener:
             every_head(["c_output", "r_output"]), ("c_output", "r_output"), id="every_head"
         ),
         pytest.param(every_head(["r_output"]), ("r_output",), id="one_head"),
-        pytest.param(weighted_total({"c_output": 1.0, "r_output": 3.0}), ("total",), id="total"),
+        pytest.param(_weighted_total({"c_output": 1.0, "r_output": 3.0}), ("total",), id="total"),
     ],
 )
 def test_scheduler_and_sampler_are_given_the_objective_and_every_head_is_recorded(

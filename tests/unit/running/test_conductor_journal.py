@@ -5,7 +5,7 @@ import random
 import pytest
 
 from search.running.attempts import AttemptEnd
-from search.running.conductor import Finished, recorded_trial
+from search.running.conductor import Finished, _recorded_trial
 from search.running.scheduler import Fifo
 from search.sampling.trials import Continue, Suggestion
 from tests.support.conducted_study import BASELINES, Bench, rate_of
@@ -42,7 +42,7 @@ class Story:
         conductor = self.bench.conductor
         live, objective = conductor.live, conductor._plan.objective
         assert recorded == [
-            recorded_trial(trial, live.get(number, {}), BASELINES, objective)
+            _recorded_trial(trial, live.get(number, {}), BASELINES, objective)
             for number, trial in conductor.trials.items()
         ]
         self.num_asked += 1

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 
 from search.errors import SearchError, StorageFull, UnfitNode
 from search.running.attempts import AttemptEnd, why_lost
-from search.running.tune import errors_kept_from_files
+from search.running.tune import _errors_kept_from_files
 
 KILLED = (
     "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
@@ -85,7 +85,7 @@ def test_tune_hands_the_error_itself_over_and_writes_none(tmp_path):
     error, taken = died(KILLED), []
     former = Trial.handle_error
 
-    with errors_kept_from_files(lambda *given: taken.append(given)):
+    with _errors_kept_from_files(lambda *given: taken.append(given)):
         Trial.handle_error(trial, error)
 
     assert taken == [("a", error)]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from search.record.history import TrialRecord
-from search.running.conductor import recorded_trial
+from search.running.conductor import _recorded_trial
 from search.study.objective import every_head
 from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
@@ -16,7 +16,7 @@ QUARTER = {"c_output": 0.5, "r_output": 2.0}
 
 
 def told_of(trial, live=(), baselines=BASELINES):
-    return recorded_trial(trial, dict(live), baselines, every_head(tuple(baselines)))
+    return _recorded_trial(trial, dict(live), baselines, every_head(tuple(baselines)))
 
 
 def step(epoch, losses):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from search.errors import InputError
-from search.running.prepare import reference_of_function
-from search.running.resume import check_before_ray
+from search.running.prepare import _reference_of_function
+from search.running.resume import _check_before_ray
 from search.space.space import SearchSpace
 from search.study.configs import check_space, first_configs, num_trials, whole_space
 from search.study.prepared import Prepared, shared_settings
@@ -92,7 +92,7 @@ def test_the_reference_of_a_users_model_is_the_function_at_its_defaults():
     own = own_study()
     space = whole_space(own, FUNCTION)
 
-    reference = reference_of_function(own, space, FUNCTION)
+    reference = _reference_of_function(own, space, FUNCTION)
 
     # A default outside the space holds, and one that is no plain value is the function's.
     assert reference == {"filters": 32, "dropout": 0.1, "act": "relu", **TRAINED}
@@ -114,7 +114,7 @@ def test_the_reference_of_a_users_model_is_the_function_at_its_defaults():
 )
 def test_without_a_default_a_parameter_is_at_the_middle_of_the_space(searched, value):
     own = own_study(space={"filters": searched})
-    reference = reference_of_function(own, whole_space(own, FUNCTION), FUNCTION)
+    reference = _reference_of_function(own, whole_space(own, FUNCTION), FUNCTION)
 
     assert reference["filters"] == value
     assert type(reference["filters"]) is type(value)
@@ -123,7 +123,7 @@ def test_without_a_default_a_parameter_is_at_the_middle_of_the_space(searched, v
 def test_what_start_with_leaves_out_is_the_functions_default_and_the_reference_is_tried_once():
     own = own_study(start_with=[{"filters": 16}, {"filters": 32, "batch_size": 32}])
     space = whole_space(own, {**FUNCTION, "dropout": 0.2})
-    reference = reference_of_function(own, space, {**FUNCTION, "dropout": 0.2})
+    reference = _reference_of_function(own, space, {**FUNCTION, "dropout": 0.2})
 
     first = first_configs(own, prepared_of(own, space, reference))
 
@@ -207,7 +207,7 @@ def test_a_sampler_that_is_not_installed_is_refused_before_anything_starts(monke
     of = study(sampler="gp")
 
     with pytest.raises(InputError, match=r"sampler 'gp' needs the module 'torch', .*\[gp\]"):
-        check_before_ray(of, data(of))
+        _check_before_ray(of, data(of))
 
 
 def test_corners_are_the_smallest_and_the_largest_of_every_parameter():

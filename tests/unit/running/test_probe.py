@@ -4,7 +4,7 @@ import pytest
 
 from search.errors import InputError, SearchError
 from search.running.memory_candidates import MemoryCandidate
-from search.running.probe import best_threads, peaks_of, possible_threads, sound_of
+from search.running.probe import _best_threads, _peaks_of, _possible_threads, _sound_of
 
 GIB = 2**30
 
@@ -21,7 +21,7 @@ GIB = 2**30
     ],
 )
 def test_threads_are_tried_as_far_as_a_node_has_memory_for_its_trials(cores, memory, expected):
-    assert possible_threads(cores, memory, GIB) == expected
+    assert _possible_threads(cores, memory, GIB) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_threads_are_tried_as_far_as_a_node_has_memory_for_its_trials(cores, mem
     ],
 )
 def test_the_threads_that_train_most_are_taken(speeds, expected):
-    assert best_threads(speeds) == expected
+    assert _best_threads(speeds) == expected
 
 
 def test_trainings_none_of_which_could_be_timed_are_refused():
     with pytest.raises(SearchError, match="needs trainings that can be timed, got none"):
-        best_threads({})
+        _best_threads({})
 
 
 def answer(peak, kept=0, outside=0):
@@ -50,7 +50,7 @@ SMALL, LARGE = (MemoryCandidate(config={"n": n}) for n in (1, 2))
 
 
 def test_what_is_taken_besides_is_the_most_of_all_trainings():
-    peaks = peaks_of([(SMALL, answer(50, kept=3, outside=9)), (LARGE, answer(90, 8, 5))])
+    peaks = _peaks_of([(SMALL, answer(50, kept=3, outside=9)), (LARGE, answer(90, 8, 5))])
 
     assert ([peak.num_bytes for peak in peaks.measured], peaks.beside_bytes) == ([50, 90], 13)
 
@@ -58,7 +58,7 @@ def test_what_is_taken_besides_is_the_most_of_all_trainings():
 def test_a_config_that_cannot_be_built_is_left_out():
     failed = {"failed": "InputError: n needs to be odd", "is_memory": False}
 
-    assert sound_of([(SMALL, answer(50)), (LARGE, failed)]) == [(SMALL, answer(50))]
+    assert _sound_of([(SMALL, answer(50)), (LARGE, failed)]) == [(SMALL, answer(50))]
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_a_config_that_cannot_be_built_is_left_out():
 )
 def test_what_can_never_be_trained_is_refused_with_its_config(answers, message):
     with pytest.raises(InputError, match=message):
-        sound_of(list(zip((SMALL, LARGE), answers, strict=True)))
+        _sound_of(list(zip((SMALL, LARGE), answers, strict=True)))

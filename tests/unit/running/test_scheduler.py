@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.running.scheduler import Fifo, ParetoAsha, count_better, default_grace, make_scheduler
+from search.running.scheduler import (
+    Fifo,
+    ParetoAsha,
+    _count_better,
+    _default_grace,
+    make_scheduler,
+)
 from trainables.errors import InputError
 
 HEADS = ("c", "r", "s")
@@ -183,29 +189,29 @@ def test_a_head_counts_once_a_point_has_brought_it_below_its_baseline():
 
 
 def test_a_head_that_abstains_separates_points_that_are_equal_on_the_others():
-    assert count_better((0.5, 1.2), [(0.5, 1.1), (0.5, 1.2), (0.5, 1.3)], np.ones(2)) == 1
+    assert _count_better((0.5, 1.2), [(0.5, 1.1), (0.5, 1.2), (0.5, 1.3)], np.ones(2)) == 1
 
 
 def test_all_heads_are_compared_where_none_has_left_its_baseline():
-    assert count_better((1.1, 1.1), [(1.2, 1.2), (1.05, 1.05)], np.ones(2)) == 1
+    assert _count_better((1.1, 1.1), [(1.2, 1.2), (1.05, 1.05)], np.ones(2)) == 1
 
 
 def test_the_middle_of_a_front_is_kept_before_its_ends_even_where_it_is_crowded():
     front = [(0.05, 0.98), (0.98, 0.05), (0.09, 0.11), (0.11, 0.09)]
     middle = (0.1, 0.1)
 
-    assert count_better(middle, front, np.ones(2)) <= 2
-    assert count_better(front[0], [*front[1:], middle], np.ones(2)) == 3
+    assert _count_better(middle, front, np.ones(2)) <= 2
+    assert _count_better(front[0], [*front[1:], middle], np.ones(2)) == 3
 
 
 def test_an_earlier_front_is_before_a_better_mean():
-    assert count_better((0.3, 0.3), [(0.29, 0.29), (0.95, 0.2)], np.ones(2)) == 2
-    assert count_better((0.95, 0.2), [(0.29, 0.29), (0.3, 0.3)], np.ones(2)) == 1
+    assert _count_better((0.3, 0.3), [(0.29, 0.29), (0.95, 0.2)], np.ones(2)) == 2
+    assert _count_better((0.95, 0.2), [(0.29, 0.29), (0.3, 0.3)], np.ones(2)) == 1
 
 
 def test_losses_below_the_floor_of_the_log_are_still_told_apart():
-    assert count_better((1e-6, 1e-6), [(1e-7, 1e-7)], np.ones(2)) == 1
-    assert count_better((1e-7, 1e-7), [(1e-6, 1e-6)], np.ones(2)) == 0
+    assert _count_better((1e-6, 1e-6), [(1e-7, 1e-7)], np.ones(2)) == 1
+    assert _count_better((1e-7, 1e-7), [(1e-6, 1e-6)], np.ones(2)) == 0
 
 
 def test_equal_points_do_not_stop_each_other():
@@ -243,7 +249,7 @@ def test_short_trainings_have_no_rung_by_default(max_epochs):
 
 
 def test_the_default_grace_is_three_epochs_or_half_of_a_short_training():
-    assert [default_grace(epochs) for epochs in (4, 5, 6, 9, 100)] == [2, 2, 3, 3, 3]
+    assert [_default_grace(epochs) for epochs in (4, 5, 6, 9, 100)] == [2, 2, 3, 3, 3]
 
 
 def test_fifo_lets_every_finite_trial_go_on():

@@ -98,7 +98,7 @@ def test_a_failed_trial_keeps_its_last_checkpoint(bench, monkeypatch):
     envelope = bench.ask()
     actor = bench.actor(envelope)
     bench.report(envelope, actor.step())
-    monkeypatch.setattr(attempt_module, "not_finite", lambda result, epoch: "loss became NaN")
+    monkeypatch.setattr(attempt_module, "_not_finite", lambda result, epoch: "loss became NaN")
 
     bench.report(envelope, actor.step())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from search.sampling.gaussian import DECAY, SPREAD, at_end
-from search.sampling.gaussian import fit_step as fit
+from search.sampling.gaussian import _fit_step as fit
 
 EPOCHS = 6
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import search.sampling.ehvi
 from search.results.pareto import SKILL_FLOOR
-from search.sampling.ehvi import expected_improvement
+from search.sampling.ehvi import _expected_improvement
 from tests.support.hypervolume import hypervolume
 
 RNG = np.random.default_rng
@@ -17,7 +17,7 @@ DEEPEST = np.log(SKILL_FLOOR)
 def improvement(mean, front, *, variance=0.0, reference=None, seed=0):
     mean = np.array(mean, dtype=float)
     num_heads = mean.shape[1]
-    return expected_improvement(
+    return _expected_improvement(
         mean,
         np.broadcast_to(np.asarray(variance, dtype=float), mean.shape),
         front=np.array(front, dtype=float).reshape(-1, num_heads),

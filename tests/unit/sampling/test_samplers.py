@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.errors import InputError
-from search.sampling.exhaustive import shuffled
+from search.sampling.exhaustive import _shuffled
 from search.sampling.trials import RecordedTrial
 from search.space.encoding import key_of, most_trials
 from search.space.parameters import Choice, Float, Int
@@ -286,13 +286,13 @@ def test_nsga2_keeps_counting_generations_in_a_long_study():
 @settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**32))
 def test_the_order_of_a_grid_has_every_place_once(size, seed):
-    assert sorted(shuffled(place, size, seed) for place in range(size)) == list(range(size))
+    assert sorted(_shuffled(place, size, seed) for place in range(size)) == list(range(size))
 
 
 def test_the_order_of_a_grid_is_the_seeds():
-    assert [shuffled(place, 1000, 1) for place in range(5)] != list(range(5))
-    assert [shuffled(place, 1000, 1) for place in range(5)] != [
-        shuffled(place, 1000, 2) for place in range(5)
+    assert [_shuffled(place, 1000, 1) for place in range(5)] != list(range(5))
+    assert [_shuffled(place, 1000, 1) for place in range(5)] != [
+        _shuffled(place, 1000, 2) for place in range(5)
     ]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.spec.heads import HeadSpec
-from trainables.spec.losses import ciou_loss, giou_loss, huber, iou, sample_losses
+from trainables.spec.losses import _ciou_loss, _giou_loss, huber, iou, sample_losses
 
 SIDES = st.floats(0.0, 1.0, width=32)
 ANY_BOX = st.tuples(*[st.floats(-2.0, 3.0, width=32)] * 4)
@@ -67,7 +67,7 @@ def test_ciou_of_boxes_of_one_shape_adds_only_the_distance_of_centres():
     first, second = [[0.0, 0.0, 0.5, 0.5]], [[0.5, 0.0, 1.0, 0.5]]
 
     # Centres 0.5 apart, enclosing box 1 x 0.5 with diagonal squared 1.25.
-    np.testing.assert_allclose(ciou_loss(first, second), [1.0 + 0.25 / 1.25], rtol=1e-12)
+    np.testing.assert_allclose(_ciou_loss(first, second), [1.0 + 0.25 / 1.25], rtol=1e-12)
 
 
 def test_ciou_of_boxes_of_other_shape_adds_the_aspect_term():
@@ -76,7 +76,7 @@ def test_ciou_of_boxes_of_other_shape_adds_the_aspect_term():
     aspect = 4 / math.pi**2 * (math.atan(2.0) - math.atan(0.5)) ** 2
 
     expected = 1 - overlap + aspect * aspect / (1 - overlap + aspect)
-    np.testing.assert_allclose(ciou_loss(wide, tall), [expected], rtol=1e-12)
+    np.testing.assert_allclose(_ciou_loss(wide, tall), [expected], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ def test_box_losses_are_finite_whatever_the_network_puts_out(first, second):
     shared = iou([first], [second])[0]
 
     assert 0.0 <= shared <= 1.0
-    assert 0.0 <= giou_loss([first], [second])[0] <= 2.0 + 1e-9
-    assert 0.0 <= ciou_loss([first], [second])[0] < math.inf
+    assert 0.0 <= _giou_loss([first], [second])[0] <= 2.0 + 1e-9
+    assert 0.0 <= _ciou_loss([first], [second])[0] < math.inf
 
 
 @given(box=PROPER_BOX)
 def test_box_losses_of_a_perfect_prediction_are_zero(box):
     assert iou([box], [box])[0] == 1.0
-    assert giou_loss([box], [box])[0] == 0.0
-    assert ciou_loss([box], [box])[0] < 1e-12
+    assert _giou_loss([box], [box])[0] == 0.0
+    assert _ciou_loss([box], [box])[0] < 1e-12
 
 
 @given(first=PROPER_BOX, second=PROPER_BOX)
 def test_giou_never_exceeds_iou(first, second):
-    assert 1.0 - giou_loss([first], [second])[0] <= iou([first], [second])[0] + 1e-12
+    assert 1.0 - _giou_loss([first], [second])[0] <= iou([first], [second])[0] + 1e-12
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from search.errors import InputError
 from search.results.pareto import front_mask
-from search.study.objective import every_head, objective_of, weighted_total
+from search.study.objective import _weighted_total, every_head, objective_of
 from search.study.study import Study
 
 HEADS = {"c_output": {"kind": "classification"}, "r_output": {"kind": "box"}}
@@ -48,7 +48,7 @@ def test_losses_by_head_become_what_the_study_minimises(changes, expected):
 
 
 def test_the_baseline_of_a_total_is_the_same_sum():
-    total = weighted_total({"c_output": 1.0, "r_output": 4.0})
+    total = _weighted_total({"c_output": 1.0, "r_output": 4.0})
 
     assert total.values({"c_output": 2.0, "r_output": 0.5}) == {"total": 4.0}
     assert total.in_words() == "total (1 x c_output + 4 x r_output)"
@@ -145,7 +145,7 @@ def test_the_front_of_all_heads_holds_the_best_of_any_objective(losses, weights,
     """So a trial that keeps its front's weights has kept those of the smallest total."""
     points = [dict(zip("abc", row, strict=True)) for row in losses.tolist()]
     kept = front_mask(losses)
-    total = weighted_total(dict(zip("abc", weights, strict=True)))
+    total = _weighted_total(dict(zip("abc", weights, strict=True)))
     for objective in (total, every_head(sorted(some))):
         values = np.array([list(objective.values(point).values()) for point in points])
         on_front = {tuple(row) for row in values[front_mask(values)].tolist()}
@@ -158,8 +158,8 @@ def test_the_front_of_all_heads_holds_the_best_of_any_objective(losses, weights,
     factor=st.floats(1e-3, 1e3),
 )
 def test_a_total_does_not_change_with_the_unit_of_a_head_whose_weight_is_in_it(losses, factor):
-    here = weighted_total({"c": 1.0, "r": 2.0}).values({"c": losses[0], "r": losses[1]})
-    there = weighted_total({"c": 1.0, "r": 2.0 / factor}).values(
+    here = _weighted_total({"c": 1.0, "r": 2.0}).values({"c": losses[0], "r": losses[1]})
+    there = _weighted_total({"c": 1.0, "r": 2.0 / factor}).values(
         {"c": losses[0], "r": losses[1] * factor}
     )
 

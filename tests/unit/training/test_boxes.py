@@ -5,14 +5,14 @@ import pytest
 
 from trainables.model.backend import tf
 from trainables.spec import losses
-from trainables.training.heads import ciou_loss, giou_loss, iou, reversal
+from trainables.training.heads import _ciou_loss, _giou_loss, _reversal, iou
 
 pytestmark = pytest.mark.slow
 
 PAIRS = [
     (iou, losses.iou),
-    (giou_loss, losses.giou_loss),
-    (ciou_loss, losses.ciou_loss),
+    (_giou_loss, losses._giou_loss),
+    (_ciou_loss, losses._ciou_loss),
 ]
 NAMES = ["iou", "giou", "ciou"]
 
@@ -48,7 +48,7 @@ def test_box_formulas_know_the_overlap_of_two_shifted_squares(ours, _):
     assert result == pytest.approx([expected[ours.__name__]], rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [giou_loss, ciou_loss], ids=["giou", "ciou"])
+@pytest.mark.parametrize("loss", [_giou_loss, _ciou_loss], ids=["giou", "ciou"])
 @pytest.mark.parametrize("kind", ["proper", "any_order", "point"])
 def test_gradients_of_box_losses_are_finite_for_any_output(loss, kind):
     outputs = tf.Variable(boxes(kind, 2))
@@ -60,14 +60,14 @@ def test_gradients_of_box_losses_are_finite_for_any_output(loss, kind):
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("loss", [giou_loss, ciou_loss], ids=["giou", "ciou"])
+@pytest.mark.parametrize("loss", [_giou_loss, _ciou_loss], ids=["giou", "ciou"])
 def test_a_reversed_box_is_pulled_towards_its_label(loss):
     outputs = tf.Variable([[0.9, 0.9, 0.8, 0.8]])
     labels = tf.constant([[0.1, 0.1, 0.3, 0.3]])
 
     def step():
         with tf.GradientTape() as tape:
-            value = tf.reduce_mean(loss(outputs, labels) + reversal(outputs))
+            value = tf.reduce_mean(loss(outputs, labels) + _reversal(outputs))
         outputs.assign_sub(0.003 * tape.gradient(value, outputs))
 
     compiled = tf.function(step)
@@ -80,4 +80,4 @@ def test_a_reversed_box_is_pulled_towards_its_label(loss):
 def test_only_reversed_sides_count_as_reversal():
     boxes = tf.constant([[0.1, 0.2, 0.3, 0.4], [0.5, 0.2, 0.25, 0.4], [0.5, 0.5, 0.5, 0.0]])
 
-    assert reversal(boxes).numpy().tolist() == [0.0, 0.25, 0.5]
+    assert _reversal(boxes).numpy().tolist() == [0.0, 0.25, 0.5]

@@ -119,7 +119,7 @@ def test_what_is_held_follows_the_memory_that_is_given(memory, kind):
 
 
 def test_no_more_than_two_chunks_are_held_at_once(tmp_path, monkeypatch):
-    made, aligned_images = [], feeding.aligned_images
+    made, aligned_images = [], feeding._aligned_images
     monkeypatch.setattr(
         feeding,
         "aligned_images",

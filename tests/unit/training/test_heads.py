@@ -7,10 +7,10 @@ from trainables.model.backend import keras, tf
 from trainables.spec.heads import HeadSpec
 from trainables.spec.losses import sample_losses
 from trainables.training.heads import (
+    _logits_of,
+    _recorded_losses,
     batch_totals,
     figures,
-    logits_of,
-    recorded_losses,
     totals_length,
     training_losses,
 )
@@ -47,7 +47,7 @@ def batch(head: HeadSpec, rows: int = 40) -> tuple:
 def test_recorded_losses_equal_their_numpy_definition(head):
     outputs, labels = batch(head)
 
-    result = recorded_losses(head, outputs, labels).numpy()
+    result = _recorded_losses(head, outputs, labels).numpy()
 
     expected = sample_losses(head, outputs.numpy(), labels)
     np.testing.assert_allclose(result, expected, rtol=2e-5, atol=1e-6)
@@ -92,7 +92,7 @@ def test_mean_absolute_error_is_over_rows_and_units():
 def test_a_wrong_answer_of_certainty_has_a_finite_loss_from_its_logits():
     outputs = keras.activations.softmax(tf.constant([[0.0, 500.0]]))
 
-    loss = recorded_losses(head("classification", 2), outputs, np.array([0], "int32"))
+    loss = _recorded_losses(head("classification", 2), outputs, np.array([0], "int32"))
 
     assert loss.numpy().tolist() == [500.0]
     assert outputs.numpy().tolist() == [[0.0, 1.0]]
@@ -107,11 +107,11 @@ def test_a_wrong_answer_of_certainty_has_a_finite_loss_from_its_logits():
     ],
 )
 def test_logits_are_found_only_right_behind_a_softmax(make, is_known):
-    assert (logits_of(make(tf.constant([[1.0, 2.0]]))) is not None) == is_known
+    assert (_logits_of(make(tf.constant([[1.0, 2.0]]))) is not None) == is_known
 
 
 def test_logits_of_a_plain_tensorflow_softmax_are_found_in_a_graph():
-    function = tf.function(lambda x: logits_of(tf.nn.softmax(x)), autograph=False)
+    function = tf.function(lambda x: _logits_of(tf.nn.softmax(x)), autograph=False)
 
     assert function(tf.constant([[1.0, 2.0]])).numpy().tolist() == [[1.0, 2.0]]
 

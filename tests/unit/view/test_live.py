@@ -14,9 +14,9 @@ from search.results.load import load
 from search.results.points import Point
 from search.results.progress import StudyProgress, TimeLeft, Tracker
 from search.results.retrained import leading_points, record_of, trainings_of
-from search.study.objective import every_head, weighted_total
+from search.study.objective import _weighted_total, every_head
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
-from search.view.panel import MOST_FRONT, choose_rows
+from search.view.panel import MOST_FRONT, _choose_rows
 from tests.support.confirmed_study import write_confirmation
 from tests.support.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
 from tests.support.printed import text_console
@@ -326,7 +326,7 @@ def test_of_a_long_front_both_ends_and_the_best_are_shown():
     )
     front = [replace(first, number=number) for number in range(50)]
 
-    rows = choose_rows(front, front[17])
+    rows = _choose_rows(front, front[17])
 
     assert len(rows) == MOST_FRONT
     assert {rows[0].number, rows[-1].number} == {0, 49}
@@ -361,7 +361,7 @@ def test_looking_at_a_changed_study_does_not_walk_its_ended_trials(recorded):
 
 def test_the_best_so_far_is_by_the_studys_objective(recorded):
     conductor = Replayed(recorded)
-    tracker = tracker_of(conductor, weighted_total({"c_output": 1.0, "r_output": 10.0}))
+    tracker = tracker_of(conductor, _weighted_total({"c_output": 1.0, "r_output": 10.0}))
 
     conductor.play(tracker.look)
     progress = tracker.look()

@@ -14,12 +14,12 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.ledger import make_ledger
 from search.results.load import load
-from search.results.usage import write_run
+from search.results.usage import _write_run
 from search.study.shares import MeasuredShares, write_shares
 from search.text import change, clean, duration, number
 from search.view.best import print_best, print_end, print_interrupted
 from search.view.json_form import best_to_dict, study_to_dict, to_text
-from search.view.study import best_points, print_list, print_show, trial_tables
+from search.view.study import _best_points, _trial_tables, print_list, print_show
 from tests.support import finished_study
 from tests.support.finished_study import (
     REFERENCE_CONFIG,
@@ -237,7 +237,7 @@ def test_show_says_what_was_measured_for_the_trials(tmp_path):
 
 def test_on_a_terminal_narrower_than_a_table_nothing_is_cut(result):
     def text_at(width):
-        tables = trial_tables(result, best_points(result), width)
+        tables = _trial_tables(result, _best_points(result), width)
         return shown(lambda console, tables: console.print(*tables, sep="\n"), tables, width=width)
 
     narrow = text_at(30)
@@ -324,7 +324,7 @@ def test_json_never_holds_a_number_that_json_does_not_know(result, value):
 def test_json_of_a_study_leaves_out_what_a_run_noted_of_each_trial(tmp_path):
     folder = write_study(tmp_path).folder
     run = {**RUN, "generation": 1, "trial_seconds": [[0, 1, 100.0]]}
-    write_run(Store(folder), 1, run)
+    _write_run(Store(folder), 1, run)
 
     found = study_to_dict(load(folder))
 
