@@ -61,7 +61,7 @@ class Capacity:
         self._since = now if self._since is None else self._since
         if now - self._since < SAY_AFTER_SECONDS:
             return
-        wanted = needs(self._resources)
+        wanted = _needs(self._resources)
         if self.is_kept_by_others():
             self._tell(f"waiting for {wanted}: others of this cluster use what there is")
             self._since = now - SAY_AFTER_SECONDS  # they may take as long as they like
@@ -163,7 +163,7 @@ def growth_of(joined: Joined) -> Growth:
     return Growth() if joined.is_ours else growth_of_cluster(joined.watch)
 
 
-def needs(resources: Resources) -> str:
+def _needs(resources: Resources) -> str:
     """Say what a trial needs, for people."""
     cpus, share = count(int(resources.cpu), "CPU"), float(resources.gpu)
     if not share:

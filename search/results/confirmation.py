@@ -318,7 +318,7 @@ class Comparison:
         return self.spread is not None and self.ahead > self.spread
 
 
-def compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Comparison:
+def _compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Comparison:
     """Compare two candidates, seed by seed."""
     pairs = [
         (mine.figures, its.figures)
@@ -364,17 +364,17 @@ def _verdict(confirmed: Confirmation) -> str:
             return _alone(confirmed, leader)
         if rival.failed and not leader.failed:
             return f"{leader.name} keeps its lead: {_failed(rival)}"
-        return _kept(leader.name, rival.name, compare(confirmed, leader, rival))
+        return _kept(leader.name, rival.name, _compare(confirmed, leader, rival))
     if first.failed and not leader.failed:
         return f"{leader.name} leads after confirmation: {_failed(first)}"
-    return _changed(leader.name, first.name, compare(confirmed, leader, first))
+    return _changed(leader.name, first.name, _compare(confirmed, leader, first))
 
 
 def _gain(confirmed: Confirmation) -> str:
     leader, reference = confirmed.leader, confirmed.reference
     if reference is None or reference is leader or not reference.trained or not leader.trained:
         return ""
-    found = compare(confirmed, leader, reference)
+    found = _compare(confirmed, leader, reference)
     if not found.num:
         return ""
     before = confirmed.score(reference.point) - confirmed.score(leader.point)

@@ -74,7 +74,7 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     sizes = _image_sizes(source, column, problems)
     labels = _read_heads(request, source, sizes, problems)
     rule = choose_rule(source, column, request.image_size, problems) if column else None
-    splits = _read_splits(request, source, labels, problems)
+    splits = _splits_of(request, source, labels, problems)
     problems.refuse_any()
     if column is None or rule is None or splits is None:
         raise InputError(f"data {request.uri!r} cannot be read")
@@ -147,11 +147,11 @@ def _read_heads(
     return {name: labels for name, labels in found.items() if labels is not None}
 
 
-def _read_splits(
+def _splits_of(
     request: DataRequest, source: Source, labels: dict[str, HeadLabels], problems: Problems
 ) -> SplitIds | None:
     if SPLIT_COLUMN in source.schema.names:
-        splits = read_splits(source.column(SPLIT_COLUMN), problems)
+        splits = _named_splits(source.column(SPLIT_COLUMN), problems)
         for place, name in enumerate(SPLITS[:2]):
             if splits is not None and not (splits == place).any():
                 problems.note(f"column {SPLIT_COLUMN!r} needs at least 1 row {name!r}, got none")
@@ -191,7 +191,7 @@ def fingerprint_of(request: DataRequest, source: Source) -> str:
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
-def read_splits(column: Any, problems: Problems) -> SplitIds | None:
+def _named_splits(column: Any, problems: Problems) -> SplitIds | None:
     """Return the split of each row from a ``split`` column; None after a problem."""
     kind = column.type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from search.cluster.autoscaler import Growth, NodeType
-from search.cluster.capacity import SAY_AFTER_SECONDS, Capacity, needs
+from search.cluster.capacity import SAY_AFTER_SECONDS, Capacity, _needs
 from search.cluster.health import Sight
 from search.cluster.nodes import Node
 from search.errors import NoRoom
@@ -133,4 +133,4 @@ def test_a_node_that_is_free_and_not_given_is_not_called_used_by_others():
     ],
 )
 def test_what_a_trial_needs_is_said_in_words(resources, words):
-    assert needs(resources) == words
+    assert _needs(resources) == words

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.check import _draw_splits, read_splits
+from trainables.data.check import _draw_splits, _named_splits
 from trainables.errors import InputError
 from trainables.spec.problems import Problems
 
@@ -80,7 +80,7 @@ def test_classes_of_one_row_each_cannot_be_split():
 def test_the_split_column_may_be_any_text(kind):
     column = pa.chunked_array([pa.array(["train", "test", "validation"]).cast(kind)])
 
-    assert read_splits(column, problems()).tolist() == [0, 2, 1]
+    assert _named_splits(column, problems()).tolist() == [0, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_the_split_column_may_be_any_text(kind):
 def test_other_split_words_are_named(values, message):
     noted = problems()
 
-    assert read_splits(pa.chunked_array([values]), noted) is None
+    assert _named_splits(pa.chunked_array([values]), noted) is None
     with pytest.raises(InputError, match=message):
         noted.refuse_any()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.results.confirmation import compare, spread_of
+from search.results.confirmation import _compare, spread_of
 from search.results.policies import POLICIES
 from search.study.objective import _weighted_total, every_head
 from tests.support.confirmed_study import confirmed
@@ -126,7 +126,7 @@ def test_a_comparison_the_other_way_round_says_the_opposite(trials):
     found = confirmed(*numbered(trials))
     one, other = found.candidates[0], found.candidates[-1]
 
-    there, back = compare(found, one, other), compare(found, other, one)
+    there, back = _compare(found, one, other), _compare(found, other, one)
 
     assert there.num == back.num
     if there.num:
