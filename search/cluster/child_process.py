@@ -23,12 +23,12 @@ Answer = TypeVar("Answer")
 CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import trainables
+import search, trainables
 del sys.path[0]
 from search.cluster.child_process import main
 main()
 """
-"""Without the folders that the parent imports from: some other `trainables` may lie there."""
+"""Without the folders that the parent imports from: other packages of our names may lie there."""
 ENDING_SECONDS = 10.0
 """How long the process may take to clean up when nobody waits for it any more."""
 

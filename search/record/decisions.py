@@ -150,7 +150,8 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
 
 def decision_from_json(body: Any) -> Decision:
     """Read what `decision_to_json` gave; `InputError` if it is not a decision."""
-    kind: Any = _KINDS.get(body.get("kind"), Decision) if isinstance(body, dict) else Decision
+    name = body.get("kind") if isinstance(body, dict) else None
+    kind: Any = _KINDS.get(name, Decision) if isinstance(name, str) else Decision
     if kind is Tested:
         body = {**body, **{name: floats_of(body.get(name)) for name in ("losses", "metrics")}}
     decision: Decision = convert(body, kind)

@@ -4,13 +4,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, final
 
-import msgspec
-
 from search.errors import InputError, SearchError
 from search.remote.connection import Connection
 from search.remote.jobs import JobsApi
 from search.remote.package import folder_of_model
-from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask
+from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask, read_answer
 from search.remote.request import (
     JobRequest,
     folder_here,
@@ -124,7 +122,7 @@ class Client:
         """
         storage, name = self._find(name)
         told = ask(self._api, "status", storage=storage, name=name)
-        known = msgspec.convert(told, StudyStatus)
+        known = read_answer(told, StudyStatus)
         job = self._jobs.newest(name)
         if job is None and known.state == "not begun":
             raise InputError(
@@ -138,7 +136,7 @@ class Client:
         jobs = self._jobs.by_name()
         others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
         told = ask(self._api, "studies", storage=self._storage, others=others)
-        known = {one.name: one for one in msgspec.convert(told, tuple[StudyStatus, ...])}
+        known = {one.name: one for one in read_answer(told, tuple[StudyStatus, ...])}
         jobs = self._jobs.by_name()
         return tuple(
             known.get(name, StudyStatus(name=name, state="not begun")).with_job(jobs.get(name))
@@ -199,7 +197,7 @@ class Client:
             if point is not None:
                 return point
         told = ask(self._api, "point", storage=storage, name=known, policy=policy)
-        return msgspec.convert(told, Point)
+        return read_answer(told, Point)
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
         """Return the config of the best point; see `best`."""
@@ -228,7 +226,7 @@ class Client:
             arguments=arguments,
             columns=columns,
         )
-        return msgspec.convert(told, CommandOutput)
+        return read_answer(told, CommandOutput)
 
     @property
     def address(self) -> str:

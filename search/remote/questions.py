@@ -13,7 +13,9 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+import msgspec
 
 from search.errors import (
     ClusterError,
@@ -50,6 +52,8 @@ ERRORS: Mapping[str, type[SearchError]] = {
 ACTIVE = {"PENDING": "pending", "RUNNING": "running"}
 INTERRUPTED = 130
 """Exit status of a driver that was told to end."""
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,17 @@ def ask(
     if "error" in answer:
         raise _error_of(answer["error"])
     return answer["value"]
+
+
+def read_answer(told: Any, kind: type[Told]) -> Told:
+    """Return an answer as a value; `ClusterError` if a head of another version gave another."""
+    try:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
+        raise ClusterError(
+            f"the cluster answered in another form ({error}): install the same twohead-search "
+            "on the cluster and here"
+        ) from error
 
 
 def _wait(api: JobsApi, job_id: str, seconds: float) -> Job:

@@ -52,6 +52,9 @@ class Conductor:
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
+        """The last epoch of each trial that earlier owners decided: it is not judged again by
+        what has come since."""
         self._details: dict[int, str] = {}
         self._to_tidy: list[TrialRecord] = []
         self._num_unfolded = 0
@@ -174,6 +177,7 @@ class Conductor:
         for one in trial.decided:
             values = self._plan.objective.values(one.losses)
             self._scheduler.restore(trial.number, one.epoch, values)
+            self._passed[trial.number] = one.epoch
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
@@ -235,7 +239,9 @@ class Conductor:
         if epoch <= self._decided.get(number, 0):
             return self.trials[number].has_ended
         self._decided[number] = epoch
-        verdict = self._scheduler.decide(number, epoch, self._plan.objective.values(losses))
+        is_passed = epoch <= self._passed.get(number, 0)
+        values = self._plan.objective.values(losses)
+        verdict = "continue" if is_passed else self._scheduler.decide(number, epoch, values)
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", epoch=epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:

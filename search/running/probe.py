@@ -243,7 +243,7 @@ def _possible_threads(cores: int, memory: int, peak_bytes: int) -> list[int]:
     """Return the numbers of threads to try: doubling, as far as a node has memory for its trials.
 
     Example:
-        >>> possible_threads(6, 0, 2**30), possible_threads(8, 4 * 2**30, 2**30)
+        >>> _possible_threads(6, 0, 2**30), _possible_threads(8, 4 * 2**30, 2**30)
         ([1, 2, 4, 6], [4, 8])
     """
     doubled = [2**power for power in range(cores.bit_length()) if 2**power < cores]
@@ -259,7 +259,7 @@ def _best_threads(speeds: Mapping[int, float]) -> int:
     """Return the threads that train most; fewer where more gain little.
 
     Example:
-        >>> best_threads({1: 100.0, 2: 103.0, 4: 60.0})
+        >>> _best_threads({1: 100.0, 2: 103.0, 4: 60.0})
         1
     """
     if not speeds:

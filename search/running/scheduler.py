@@ -64,7 +64,7 @@ def _default_grace(max_epochs: int) -> int:
     Three, or half of a shorter training. Trials of at most three epochs get no rung at all.
 
     Example:
-        >>> [default_grace(epochs) for epochs in (1, 3, 4, 5, 6, 9)]
+        >>> [_default_grace(epochs) for epochs in (1, 3, 4, 5, 6, 9)]
         [1, 3, 2, 2, 3, 3]
     """
     if max_epochs <= LEAVES_NOTHING_TO_SAVE:

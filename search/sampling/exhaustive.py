@@ -89,7 +89,7 @@ def _shuffled(place: int, size: int, seed: int) -> int:
     (Black and Rogaway 2002, doi:10.1007/3-540-45760-7_9): fewer than four steps on average.
 
     Example:
-        >>> sorted(shuffled(place, 5, seed=3) for place in range(5))
+        >>> sorted(_shuffled(place, 5, seed=3) for place in range(5))
         [0, 1, 2, 3, 4]
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)

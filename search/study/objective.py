@@ -40,7 +40,7 @@ class Objective:
     hypervolume and policies are about. All heads are measured and recorded whatever it is.
 
     Example:
-        >>> total = weighted_total({"c": 1.0, "r": 2.0})
+        >>> total = _weighted_total({"c": 1.0, "r": 2.0})
         >>> total.values({"c": 0.5, "r": 0.25}), every_head(("c", "r")).names
         ({'total': 1.0}, ('c', 'r'))
     """
@@ -76,7 +76,7 @@ class Objective:
         """Return what is minimised, for people.
 
         Example:
-            >>> weighted_total({"c": 1.0, "r": 2.5}).in_words()
+            >>> _weighted_total({"c": 1.0, "r": 2.5}).in_words()
             'total (1 x c + 2.5 x r)'
         """
         return ", ".join(

@@ -107,14 +107,15 @@ def convert(body: Any, kind: type[Kind]) -> Kind:
         raise InputError(_refused(str(error), body, kind)) from error
 
 
-def _refused(said: str, body: Any, kind: type) -> str:
+def _refused(said: str, body: Any, kind: Any) -> str:
     """Say which field needs what and what it is, where msgspec says it of a field."""
     match = _REFUSED.fullmatch(said)
-    if match is None:
+    hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
+    if match is None or match[2] not in hints:
         return said
     field = match[2]
     rule = _RULES.get(match[1], match[1])
-    hint = get_type_hints(kind, include_extras=True)[field]
+    hint = hints[field]
     bounds = [one.ge for one in getattr(hint, "__metadata__", ()) if one.ge is not None]
     least = f" >= {bounds[0]}" if bounds else ""
     return f"{kind.__name__.lower()}'s {field} needs {rule}{least}, got {body[field]!r}"

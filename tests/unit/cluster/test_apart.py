@@ -3,7 +3,10 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from trainables.probing.try_models import user_parameters_of
 from trainables.spec.heads import DeclaredHead
 
 HEADS = (DeclaredHead(name="c_output", kind="classification"),)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def is_alive(pid):
@@ -31,6 +35,25 @@ def test_a_call_answers_from_another_process():
 
     assert other != os.getpid()
     assert not is_alive(other)
+
+
+def test_the_process_takes_our_packages_wherever_the_parent_has_them_from(tmp_path):
+    other = tmp_path / "other"
+    for name in ("search", "trainables"):
+        (other / name).mkdir(parents=True)
+        (other / name / "__init__.py").write_text("raise ImportError('another package')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from search.cluster.child_process import apart\n"
+        "with apart(abs, -3) as answer: print(answer())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(other)}
+
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert found.stdout == "3\n", found.stderr
 
 
 def test_what_is_printed_meanwhile_is_no_part_of_the_answer():

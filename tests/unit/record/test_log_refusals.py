@@ -106,6 +106,7 @@ def test_a_decision_that_could_not_be_read_again_is_not_logged(
     ("body", "message"),
     [
         pytest.param({"kind": "odd"}, "Invalid value 'odd' - at `$.kind`", id="kind"),
+        pytest.param({"kind": 5}, "at `$.kind`", id="no_name"),
         pytest.param({"number": 1}, "missing required field `kind`", id="no_kind"),
         pytest.param({"kind": "asked"}, "missing required field `number`", id="fields"),
         pytest.param({"kind": "closed", "by": "me"}, "unknown field `by`", id="unknown"),

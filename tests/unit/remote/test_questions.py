@@ -18,6 +18,7 @@ from search.remote.questions import (
     _error_of,
     _from_log,
     error_to_plain,
+    read_answer,
     to_log,
 )
 from search.results.load import load
@@ -81,6 +82,11 @@ def test_a_point_arrives_whole(tmp_path):
     arrived = _from_log(to_log({"value": best}, "q1"), "q1")
 
     assert msgspec.convert(arrived["value"], Point) == best
+
+
+def test_an_answer_of_another_version_is_told_as_one():
+    with pytest.raises(ClusterError, match=r"in another form .*: install the same twohead-search"):
+        read_answer({"number": 4}, Point)
 
 
 @pytest.mark.parametrize(

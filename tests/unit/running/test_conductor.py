@@ -8,9 +8,18 @@ from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
+from search.running.scheduler import make_scheduler
+from search.sampling.trials import Suggestion
 from search.study.objective import _weighted_total, every_head
 from tests.support import stub_run
-from tests.support.conducted_study import Bench, Cut, counted_writes, numbered, rate_of
+from tests.support.conducted_study import (
+    BASELINES,
+    Bench,
+    Cut,
+    counted_writes,
+    numbered,
+    rate_of,
+)
 from trainables.trial.attempt import Step
 
 REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")
@@ -136,6 +145,27 @@ def test_a_stop_that_was_logged_holds_although_nobody_heard_of_it(bench):
     assert bench.states == ["stopped"]
     assert scheduler.restored == [(0, 1), (0, 2)]
     assert bench.ask().number == 1
+
+
+def test_what_an_earlier_owner_let_pass_is_not_judged_by_what_came_later(bench):
+    def better_and_better(number, recorded):
+        rate = 10 ** (-1.0 - 0.5 * number)
+        return Suggestion(config={"conv1_filters": 8, "learning_rate": rate}, system_attrs={})
+
+    def take_over():
+        scheduler = make_scheduler("pareto_asha", baselines=BASELINES, max_epochs=9)
+        bench.conduct(scheduler, better_and_better, trials=5, epochs=9)
+        return scheduler
+
+    take_over()
+    for _ in range(5):
+        assert not bench.train(bench.ask(), epochs=4)
+    first = bench.trials[0].measurements[2]
+
+    scheduler = take_over()
+
+    assert bench.states == ["running"] * 5
+    assert scheduler.decide(9, 3, first.losses) == "stop"  # so late it would not have passed
 
 
 def train_until_memory_is_short(bench, envelope):

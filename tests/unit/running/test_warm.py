@@ -206,6 +206,15 @@ def test_the_record_of_the_start_is_sealed_json(old, tmp_path, opened):
     assert convert(json.loads(json.dumps(body)), WarmStart) == taken
 
 
+def test_a_sealed_record_of_another_form_is_refused(old, tmp_path, opened):
+    study = new_study(tmp_path, "old")
+    opened(study)
+    Store(study.folder).put(WARM, seal("warm", {"studies": 5}))
+
+    with pytest.raises(StorageError, match=r"warm\.json"):
+        opened(study, is_first=False)
+
+
 # From where
 
 
