@@ -81,7 +81,7 @@ def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], 
 
 def _check_before_ray(study: Study, data: DataInfo) -> None:
     """Refuse what can be told of a study and its data without starting anything."""
-    check_sampler(study.sampler, len(objective_of(study).names))
+    check_sampler(study.sampler, study.whole_space, len(objective_of(study).names))
     check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
 
 

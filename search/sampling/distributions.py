@@ -14,6 +14,9 @@ from search.space.encoding import Number, grid_value
 from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
+MOST_OF_A_STEP = 1e7
+"""Beyond so many steps Optuna takes values of the grid for none (a tolerance of 1e-8 steps, optuna
+5): such a range is real numbers to it, and the nearest of the grid is taken."""
 
 
 def distributions_of(
@@ -58,9 +61,10 @@ def _distribution(kind: Parameter) -> BaseDistribution:
     if isinstance(kind, Int):
         last = int(grid_value(kind, num_steps(kind)))
         return IntDistribution(kind.low, last, log=kind.log, step=kind.step or 1)
-    if kind.step is None:
-        return FloatDistribution(kind.low, kind.high, log=kind.log)
-    return FloatDistribution(kind.low, grid_value(kind, num_steps(kind)), step=kind.step)
+    end = kind.high if kind.step is None else grid_value(kind, num_steps(kind))
+    if kind.step is None or max(abs(kind.low), abs(end)) > MOST_OF_A_STEP * kind.step:
+        return FloatDistribution(kind.low, end, log=kind.log)
+    return FloatDistribution(kind.low, end, step=kind.step)
 
 
 def parameter_of(distribution: BaseDistribution) -> Parameter:

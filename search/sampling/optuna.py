@@ -39,6 +39,7 @@ from search.sampling.trials import (
 )
 from search.space.encoding import Key, clamp, fill
 from search.space.parameters import Float, Parameter
+from search.space.space import SearchSpace
 from search.study.samplers import SamplerSetting, class_of, keeps_state, name_of
 
 REDRAWS = 20
@@ -223,7 +224,9 @@ class AskedSampler:
         self._class = _import(self._name, target)
         self._takes = _check_options(self._name, self._class, self._options)
         self._manner = _manner_of(self._class)
-        self._kept = _KeptState() if keeps_state(sampler) else None
+        # What takes a context is told all of it each time.
+        keeps = keeps_state(sampler) and "context" not in self._takes
+        self._kept = _KeptState() if keeps else None
         if self._kept is not None:
             self._manner = replace(self._manner, select=_newest, generation=None)
         self._distributions = distributions_of(kinds, finest=self._manner.finest)
@@ -246,7 +249,7 @@ class AskedSampler:
                 if isinstance(study.sampler, _TakesUp):
                     number = study.sampler.take_up(study)
                     if number is not None:
-                        return Continue(number=number)
+                        return _taken_up(number, trials)
                 place = study.ask(self._distributions).number
                 drawn = study.get_trials(deepcopy=False)[place]
                 numbers = (clamp(kind, drawn.params[name]) for name, kind in context.kinds.items())
@@ -277,6 +280,7 @@ class AskedSampler:
             directions=self._directions,
             sampler=self._sampler(context, 0),
         )
+        study.stop = lambda: None  # some samplers end a study; when ours ends, its budget says
         study_id = _study_id(storage)
         before, self._told = self._told, {}
         for trial, key in chosen:
@@ -337,11 +341,30 @@ class AskedSampler:
         return attributes
 
 
-def try_sampler(sampler: SamplerSetting, num_objectives: int) -> None:
-    """Ask a sampler for one config: what cannot be used is refused before a study begins."""
-    kinds = {"x": Float(low=0.0, high=1.0)}
-    asked = AskedSampler(sampler, kinds, num_objectives)
-    asked.ask((), DrawContext(kinds=kinds, tried=set(), seed=0, number=0))
+def try_sampler(sampler: SamplerSetting, space: SearchSpace, num_objectives: int) -> None:
+    """Ask a sampler for three configs: what cannot be used is refused before a study begins."""
+    kinds = dict(sorted(space.searched)) or {"x": Float(low=0.0, high=1.0)}
+    asked, seen = AskedSampler(sampler, kinds, num_objectives), list[Seen]()
+    for number in range(3):
+        context = DrawContext(kinds=kinds, tried=set(), seed=0, number=number, gates=space.gates)
+        answer = asked.ask(seen, context)
+        assert not isinstance(answer, Continue)  # nothing was stopped
+        key, system_attrs = answer
+        trial = RecordedTrial(
+            number=number,
+            config={},
+            state="complete",
+            log_skills=(float(number),) * num_objectives,
+            system_attrs=system_attrs,
+        )
+        seen.append((trial, key))
+
+
+def _taken_up(number: Any, trials: Sequence[Seen]) -> Continue:
+    stopped = [trial.number for trial, _ in trials if trial.may_continue]
+    if number not in stopped:
+        raise InputError(f"take_up needs the number of a stopped trial, got {number!r}")
+    return Continue(number=int(number))
 
 
 def _import(name: str, target: str) -> type[BaseSampler]:

@@ -120,7 +120,9 @@ class Suggester:
         return {name: whole[name] for name, _ in self._space.parameters if name not in idle}
 
 
-def check_sampler(sampler: str | Mapping[str, Any], num_objectives: int) -> None:
+def check_sampler(
+    sampler: str | Mapping[str, Any], space: SearchSpace, num_objectives: int
+) -> None:
     """Refuse a sampler that is not installed or cannot be used, before anything starts.
 
     Raises:
@@ -130,4 +132,4 @@ def check_sampler(sampler: str | Mapping[str, Any], num_objectives: int) -> None
     if not isinstance(sampler, str) or ":" in sampler:
         from search.sampling.optuna import try_sampler
 
-        try_sampler(sampler, num_objectives)
+        try_sampler(sampler, space, num_objectives)

@@ -17,6 +17,10 @@ SamplerSetting = str | Mapping[str, Any]
 """A sampler as a study has it: its name, or ``name`` and its options."""
 
 MOST_OPTION = 1_000_000
+MOST_STARTUP, MOST_POPULATION = 150, 100
+"""Of 250 trials that a sampler is shown at most, 100 may run and have no point; a generation is
+seen beside the one before it. More would be waited for without end."""
+_MOST = {"n_startup_trials": MOST_STARTUP, "population_size": MOST_POPULATION}
 _EXAMPLE = "{name: tpe, n_startup_trials: 20}"
 _STUDYS = ("seed", "context")
 """What a study itself tells its sampler."""
@@ -62,14 +66,14 @@ def _conditional(space: SearchSpace) -> str | None:
 SAMPLERS: Mapping[str, NamedSampler] = {
     "ehvi": NamedSampler(
         target="search.sampling.ehvi:EHVISampler",
-        options={"n_startup_trials": whole(1, MOST_OPTION), "explore": _SHARE},
+        options={"n_startup_trials": whole(1, 100), "explore": _SHARE},
     ),
     "tpe": NamedSampler(
         target="search.sampling.optuna:UntriedTPESampler",
         # Trials with a point before anything is modelled; drawn at random until then.
         defaults={"n_startup_trials": 10},
         options={
-            "n_startup_trials": whole(0, MOST_OPTION),
+            "n_startup_trials": whole(0, MOST_STARTUP),
             "n_ei_candidates": whole(1, MOST_OPTION),
             "multivariate": FLAG,
             "constant_liar": FLAG,
@@ -81,7 +85,7 @@ SAMPLERS: Mapping[str, NamedSampler] = {
         # Trials of a generation: Optuna's own 50 exceed many a whole study.
         defaults={"population_size": 8},
         options={
-            "population_size": whole(2, MOST_OPTION),
+            "population_size": whole(2, MOST_POPULATION),
             "mutation_prob": _SHARE,
             "crossover_prob": _SHARE,
             "swapping_prob": _SHARE,
@@ -94,7 +98,7 @@ SAMPLERS: Mapping[str, NamedSampler] = {
     "gp": NamedSampler(
         target="optuna.samplers:GPSampler",
         defaults={"n_startup_trials": 10},
-        options={"n_startup_trials": whole(0, MOST_OPTION), "deterministic_objective": FLAG},
+        options={"n_startup_trials": whole(0, 60), "deterministic_objective": FLAG},
         misfit=_conditional,
         extra=("torch", "gp"),
     ),
@@ -147,12 +151,13 @@ def _any(key: str, value: Any) -> Any:
         raise InputError("needs to be left out: the study says it")
     if not key.isidentifier():
         raise InputError(f"needs the name of an option, got {shown(key)}")
+    if (most := _MOST.get(key)) and isinstance(value, int) and value > most:
+        raise InputError(f"needs at most {most}: it is shown so few trials, got {value}")
     try:
-        json.dumps(value, allow_nan=False)
+        return json.loads(json.dumps(value, allow_nan=False))  # as the record will hold it
     except (TypeError, ValueError):
         rule = "needs text, a finite number, true, false, null, or a list or mapping of these"
         raise InputError(f"{rule}, got {shown(value)}") from None
-    return value
 
 
 def name_of(sampler: SamplerSetting) -> str:

@@ -34,6 +34,13 @@ class AgainSampler(RandomSampler):
         return max(stopped, default=None)
 
 
+class WrongSampler(RandomSampler):
+    """Takes up a trial that there is not."""
+
+    def take_up(self, study):
+        return 99
+
+
 class OneGoalSampler(RandomSampler):
     """Refuses several objectives, as Optuna's own that can only have one do."""
 

@@ -158,7 +158,10 @@ def _refuse_taken_name(top: str) -> None:
 def _own_modules(top: str) -> list[str]:
     """Return what is loaded of the user's: a module with its folder's others, and noted ones."""
     spec = PathFinder.find_spec(top)
-    folders = [os.path.dirname(place) for place in _places(spec)] if spec else []
+    # Where it is linked from, too: what a linked file imports may lie beside the link.
+    found = (spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    places = [*map(str, found), *(_places(spec) if spec else ())]
+    folders = [os.path.dirname(place) for place in places if place]
     known = {top, *(name.partition(".")[0] for name in _stamps)}
     users = [name for name in list(sys.modules) if _is_users(name)]
     tops = {name for name in users if name in known or _lies_in(name, folders)}

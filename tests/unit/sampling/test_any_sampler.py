@@ -153,10 +153,33 @@ def test_a_sampler_with_the_method_for_it_takes_stopped_trials_up_again():
 )
 def test_a_sampler_that_cannot_be_used_is_refused_before_a_study_begins(sampler, message):
     with pytest.raises(InputError, match=message):
-        check_sampler(sampler, 2)
+        check_sampler(sampler, SPACE, 2)
 
 
 @pytest.mark.parametrize("sampler", ["ehvi", TPE, QMC, {"name": "ehvi", "explore": 0.2}], ids=str)
 def test_a_sampler_that_can_be_used_is_not_refused(sampler):
-    check_sampler(sampler, 3)
-    check_sampler("tests.support.own_samplers:OneGoalSampler", 1)
+    check_sampler(sampler, SPACE, 3)
+    check_sampler("tests.support.own_samplers:OneGoalSampler", SPACE, 1)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        pytest.param("optuna.samplers:BruteForceSampler", id="of_a_finite_space"),
+        pytest.param(
+            {"name": "optuna.samplers:GridSampler", "search_space": {"filters": [0, 1]}},
+            id="of_its_own_space",
+        ),
+    ],
+)
+def test_a_sampler_that_ends_a_study_does_not_end_ours(sampler):
+    space = SearchSpace.from_mapping({"filters": {"choice": [8, 16]}})
+
+    check_sampler(sampler, space, 1)
+
+
+def test_what_takes_up_a_trial_that_nothing_stopped_is_refused():
+    study = Studied("tests.support.own_samplers:WrongSampler")
+
+    with pytest.raises(InputError, match="take_up needs the number of a stopped trial, got 99"):
+        study.go_on(1)

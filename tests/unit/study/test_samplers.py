@@ -5,7 +5,14 @@ import json
 import pytest
 
 from search.errors import InputError
-from search.study.samplers import SAMPLERS, class_of, keeps_state, misfit, state_note
+from search.study.samplers import (
+    SAMPLERS,
+    class_of,
+    keeps_state,
+    misfit,
+    read_sampler,
+    state_note,
+)
 from search.study.study import Study
 from tests.unit.study.test_study import make
 
@@ -50,7 +57,7 @@ def test_what_is_recorded_of_a_sampler_is_read_to_the_same_study(given, kept):
         pytest.param({"name": CMA, "seed": 2}, "sampler.seed needs to be left out", id="its"),
         pytest.param(
             {"name": "tpe", "n_startup_trials": -1},
-            "sampler.n_startup_trials needs a whole number from 0 to 1000000, got -1",
+            "sampler.n_startup_trials needs a whole number from 0 to 150, got -1",
             id="range",
         ),
         pytest.param(
@@ -100,3 +107,12 @@ def test_a_class_needs_what_the_same_sampler_needs_by_its_name():
     space = make(space={"dropout": {"float": [0, 0.5]}}).space
 
     assert misfit(class_of("grid")[0], space) == misfit("grid", space)
+
+
+def test_options_are_held_as_the_record_will_hold_them():
+    assert read_sampler({"name": "a.b:C", "sizes": (1, 2)}) == {"name": "a.b:C", "sizes": [1, 2]}
+
+
+def test_more_first_trials_than_a_sampler_is_shown_are_refused():
+    with pytest.raises(InputError, match="n_startup_trials needs at most 150: it is shown so few"):
+        read_sampler({"name": "optuna.samplers:TPESampler", "n_startup_trials": 151})
