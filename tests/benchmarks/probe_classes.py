@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from search.running.memory_candidates import candidates
@@ -124,7 +125,7 @@ def measure(out: Path, side: int, configs: int, seed: int, seconds: float) -> No
             found = candidates(study, prepared)
             answers = Probe().measure(settings, [job(one.config, None) for one in found])
             told: list[dict[str, Any]] = [
-                _peaks_of(list(zip(found, answers, strict=True))).to_dict()
+                msgspec.to_builtins(_peaks_of(list(zip(found, answers, strict=True))))
             ]
         else:
             numbers = range(len(known) - 1, min(len(known) - 1 + PIECE, configs))
@@ -149,7 +150,7 @@ def main() -> None:
     args = parser.parse_args()
     measure(args.out, args.side, args.configs, args.seed, args.seconds)
     first, *rest = [json.loads(line) for line in args.out.read_text().splitlines()]
-    print(json.dumps(report(Peaks.from_dict(first), rest), indent=1))
+    print(json.dumps(report(msgspec.convert(first, Peaks), rest), indent=1))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from search.study.shares import Peaks
@@ -18,7 +19,7 @@ def test_no_share_is_too_small_for_a_training_nor_more_than_one_class_too_large(
     measure(out, side=48, configs=CONFIGS, seed=1, seconds=600)
 
     first, *trainings = map(json.loads, out.read_text().splitlines())
-    found = report(Peaks.from_dict(first), trainings)
+    found = report(msgspec.convert(first, Peaks), trainings)
     assert found["configs"] == CONFIGS
     assert set(found["on all GPUs"]) <= {"0", "1"}
     assert set(found["with nothing beside"]) <= {"0", "1"}

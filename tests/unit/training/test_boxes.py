@@ -41,7 +41,7 @@ def test_box_formulas_equal_their_numpy_definition(ours, oracle, kind):
 def test_box_formulas_know_the_overlap_of_two_shifted_squares(ours, _):
     first, second = [[0.0, 0.0, 0.5, 0.5]], [[0.25, 0.25, 0.75, 0.75]]
     # Intersection 1/16, union 7/16, enclosing square 9/16, centres 1/4 apart on each axis.
-    expected = {"iou": 1 / 7, "giou_loss": 1 - (1 / 7 - 2 / 9), "ciou_loss": 1 - 1 / 7 + 1 / 9}
+    expected = {"iou": 1 / 7, "_giou_loss": 1 - (1 / 7 - 2 / 9), "_ciou_loss": 1 - 1 / 7 + 1 / 9}
 
     result = ours(tf.constant(first), tf.constant(second)).numpy()
 

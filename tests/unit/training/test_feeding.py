@@ -122,7 +122,7 @@ def test_no_more_than_two_chunks_are_held_at_once(tmp_path, monkeypatch):
     made, aligned_images = [], feeding._aligned_images
     monkeypatch.setattr(
         feeding,
-        "aligned_images",
+        "_aligned_images",
         lambda *args: made.append(aligned_images(*args)) or made[-1],
     )
     feed = ChunkedFeed(
