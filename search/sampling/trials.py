@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.record.history import TrialState
 from search.space.encoding import Key, key_of, prune
 from search.space.parameters import Parameter
 from search.space.space import SearchSpace
 
-State = Literal["running", "complete", "stopped", "failed", "interrupted"]
 Point = tuple[float, ...]
 
 MOST_SHOWN = 250
@@ -39,7 +39,7 @@ class RecordedTrial:
     config: Mapping[str, Any]
     """Value of every parameter; it may name more than the space does. Never changed in place."""
 
-    state: State
+    state: TrialState
     """What became of it."""
 
     log_skills: Point | None = None

@@ -53,11 +53,6 @@ class Objective:
         """The names of the values: those of heads, or ``total``."""
         return tuple(name for name, _ in self.parts)
 
-    @property
-    def is_total(self) -> bool:
-        """Whether a weighted sum is minimised instead of the losses of heads."""
-        return any(terms != ((name, 1.0),) for name, terms in self.parts)
-
     def values(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Return each value from the losses by head; from the baselines, those of the values.
 

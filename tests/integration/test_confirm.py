@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +16,8 @@ from search.running.run import run
 from tests.support import stub_run
 from tests.support.processes import kill_all, tagged
 from tests.support.stub_study import (
-    embedded_ray,
     numbered,
+    ray_in_short_folder,
     stub_study,
     table,
     write_faults,
@@ -37,12 +35,10 @@ HANG_SECONDS = 240
 @pytest.fixture(name="original", scope="module")
 def finished_study(tmp_path_factory):
     """Return the storage of a study that has ended; tests work on copies."""
-    folder = tempfile.mkdtemp(prefix="ray-")
     storage = tmp_path_factory.mktemp("original")
-    with embedded_ray(Path(folder)):
+    with ray_in_short_folder():
         run(stub_study(storage, **FIVE), factory=stub_run.FACTORY)
         yield storage
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(name="storage")

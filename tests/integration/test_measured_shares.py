@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.running.run import Silent, run
+from search.running.run import run
 from search.study.shares import SHARES
 from tests.integration import gpu_stub
 from tests.integration.gpu_stub import begun, meet
@@ -16,7 +16,7 @@ from tests.integration.several_nodes import joined, nodes_of_ray
 from tests.support import stub_run
 from tests.support.driven_study import Driver
 from tests.support.driver import FAILED
-from tests.support.stub_study import numbered, stub_study, table, trials_of, write_faults
+from tests.support.stub_study import Listener, numbered, stub_study, table, trials_of, write_faults
 
 pytestmark = pytest.mark.slow
 
@@ -38,17 +38,15 @@ def two_nodes_with_a_gpu_each():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Listener(Silent):
-    """Keeps what was said."""
+class ProbeListener(Listener):
+    """Keeps what is prepared besides."""
 
     def __init__(self):
-        self.prepared, self.lines = [], []
+        super().__init__()
+        self.prepared = []
 
     def preparing(self, what):
         self.prepared.append(what)
-
-    def told(self, line):
-        self.lines.append(line)
 
     @property
     def has_measured(self):
@@ -62,7 +60,7 @@ def study_of(storage, trials=8, **changes):
 
 
 def ran(study, factory=gpu_stub.FACTORY):
-    listener = Listener()
+    listener = ProbeListener()
     run(study, factory=factory, watcher=listener)
     return listener
 

@@ -1,7 +1,5 @@
 """A study whose sampler is somebody else's class, on a real Ray, without TensorFlow."""
 
-import shutil
-import tempfile
 from io import StringIO
 from pathlib import Path
 
@@ -9,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from search.errors import InputError, StudyDiffers
-from search.running.run import Silent, run
+from search.running.run import run
 from search.view.study import print_show
 from tests.support import stub_run
-from tests.support.stub_study import embedded_ray, stub_study
+from tests.support.stub_study import Listener, ray_in_short_folder, stub_study
 
 pytestmark = pytest.mark.slow
 
@@ -23,18 +21,8 @@ NOTE = f"sampler {NAME} keeps a state of its own: a resumed run may draw"
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
-    folder = tempfile.mkdtemp(prefix="ray-")
-    with embedded_ray(Path(folder)):
+    with ray_in_short_folder():
         yield
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-class Listener(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def told(self, line):
-        self.lines.append(line)
 
 
 def made(folder, **changes):

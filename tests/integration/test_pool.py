@@ -1,10 +1,7 @@
 """Trials on a real Ray whose processes are killed and whose trainings fail."""
 
-import shutil
-import tempfile
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +15,9 @@ from tests.support import stub_run
 from tests.support.fragile_actor import FragileActor
 from tests.support.processes import is_alive, kill, wait_until
 from tests.support.stub_study import (
-    embedded_ray,
     num_ends,
     numbered,
+    ray_in_short_folder,
     stub_study,
     table,
     trials_of,
@@ -33,10 +30,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
-    folder = tempfile.mkdtemp(prefix="ray-")
-    with embedded_ray(Path(folder)):
-        yield Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    with ray_in_short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(name="fragile")

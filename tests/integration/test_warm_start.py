@@ -1,18 +1,16 @@
 """A study that begins with what earlier ones found, on a real Ray, without TensorFlow."""
 
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from search.results.load import load
 from search.results.points import best_log_skills
-from search.running.run import Silent, run
+from search.running.run import run
 from search.running.warm_start import read_earlier
 from search.sampling.trials import RecordedTrial
 from tests.support import stub_run
-from tests.support.stub_study import SPACE, embedded_ray, stub_study, trials_of
+from tests.support.stub_study import SPACE, Listener, ray_in_short_folder, stub_study, trials_of
 from tests.support.suggesting import suggest
 
 pytestmark = pytest.mark.slow
@@ -22,18 +20,8 @@ FIRST = {"conv1_filters": 8, "learning_rate": 0.002}
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
-    folder = tempfile.mkdtemp(prefix="ray-")
-    with embedded_ray(Path(folder)):
+    with ray_in_short_folder():
         yield
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-class Listener(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def told(self, line):
-        self.lines.append(line)
 
 
 def test_earlier_trials_inform_the_sampler_and_count_for_nothing_else(tmp_path):

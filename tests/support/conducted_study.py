@@ -28,6 +28,8 @@ from trainables.trial.attempt import Attempt, Envelope, Step
 
 BASELINES = {"c_output": 4.0, "r_output": 4.0}
 
+REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")
+
 
 def numbered(number: int, recorded: Any) -> Suggestion:
     """Suggest what the number says."""
@@ -50,6 +52,22 @@ class Asked:
 
     def suggest(self, number: int) -> Any:
         return self.function(number, [trial for _, trial in sorted(self.trials.items())])
+
+
+class StopAt:
+    """A scheduler that stops the trials it is told to, after the epoch it is told."""
+
+    def __init__(self, *stops: tuple[int, int]) -> None:
+        self.stops = set(stops)
+        self.restored: list[tuple[int, int]] = []
+        self.asked: list[tuple[int, int]] = []
+
+    def decide(self, number: int, epoch: int, losses: Any) -> str:
+        self.asked.append((number, epoch))
+        return "stop" if (number, epoch) in self.stops else "continue"
+
+    def restore(self, number: int, epoch: int, losses: Any) -> None:
+        self.restored.append((number, epoch))
 
 
 class Bench:

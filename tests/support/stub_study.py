@@ -1,6 +1,8 @@
 """A study with stub trainings, for runs on a real Ray that need no TensorFlow."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import search
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
 from search.record.history import TrialRecord
 from search.record.log import StudyLog
+from search.running.run import Silent
 from tests.support import data_sets
 from trainables.storage.store import Store
 
@@ -114,3 +117,25 @@ def embedded_ray(folder: Path, num_cpus: int = 2) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def ray_in_short_folder() -> Iterator[Path]:
+    """Start a Ray as `embedded_ray` in a folder of its own, which goes with it; yield that.
+
+    Ray's sockets need a short path, which `tmp_path` is not.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    with embedded_ray(folder):
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Listener(Silent):
+    """Keeps the lines that a run tells."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def told(self, line: str) -> None:
+        self.lines.append(line)

@@ -14,29 +14,15 @@ from search.study.objective import _weighted_total, every_head
 from tests.support import stub_run
 from tests.support.conducted_study import (
     BASELINES,
+    REFERENCE,
     Bench,
     Cut,
+    StopAt,
     counted_writes,
     numbered,
     rate_of,
 )
 from trainables.trial.attempt import Step
-
-REFERENCE = ({"conv1_filters": 64, "learning_rate": 0.5}, "reference")
-
-
-class StopAt:
-    """A scheduler that stops the trials it is told to, after the epoch it is told."""
-
-    def __init__(self, *stops):
-        self.stops, self.restored, self.asked = set(stops), [], []
-
-    def decide(self, number, epoch, losses):
-        self.asked.append((number, epoch))
-        return "stop" if (number, epoch) in self.stops else "continue"
-
-    def restore(self, number, epoch, losses):
-        self.restored.append((number, epoch))
 
 
 @pytest.fixture(name="bench")
