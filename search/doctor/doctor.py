@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import Console
@@ -39,6 +38,7 @@ from search.doctor.node import (
 from search.doctor.ports import ASK_SECONDS, WRONG_TOKEN, ask_port, read_page
 from search.doctor.versions import OURS, declared_bounds
 from search.errors import InputError, SearchError
+from search.remote.connection import http_connection
 from search.text import clean, count
 from search.view.json_form import to_text
 from trainables.model.user_modules import hiding_file
@@ -132,12 +132,8 @@ def _way_facts(address: str) -> WayFacts:
 
 def _ask_page(address: str, token: str | None, path: str = "/api/jobs/") -> tuple[int, bytes]:
     """Return status and content of a page of a dashboard; 0 if there is no answer."""
-    parts = urlsplit(address)
-    is_secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
     try:
-        return read_page(connection, path, token, MOST_BYTES)
+        return read_page(http_connection(address, ASK_SECONDS), path, token, MOST_BYTES)
     except (OSError, http.client.HTTPException):
         return 0, b""
 

@@ -6,8 +6,7 @@ from typing import Any, Self, final
 
 from search.errors import InputError, SearchError
 from search.remote.connection import Connection
-from search.remote.jobs import JobsApi
-from search.remote.package import folder_of_model
+from search.remote.jobs import Jobs
 from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask, read_answer
 from search.remote.request import (
     JobRequest,
@@ -16,7 +15,7 @@ from search.remote.request import (
     place_and_name,
     storage_there,
 )
-from search.remote.submit import STOP_SECONDS, StudyJobs, Submitted, in_words
+from search.remote.submit import STOP_SECONDS, Submitted, folder_of_model, refuse_running, send
 from search.results.load import given_study, load
 from search.results.points import Point
 from search.study.digits_study import is_digits
@@ -54,8 +53,7 @@ class Client:
         self._storage = _checked_storage(storage)
         self._is_storage_near = bool(self._storage)
         self._connection = Connection(address)
-        self._api = JobsApi(self._connection)
-        self._jobs = StudyJobs(self._api)
+        self._jobs = Jobs(self._connection)
 
     def submit(
         self,
@@ -83,7 +81,7 @@ class Client:
             values["data"] = ""
         request = JobRequest(study=values, name=study.name, storage=said)
         folder = study.module_folder if study.model is not None else None
-        return self._jobs.send(request, folder, (study.data, study.storage, *study.warm_start))
+        return send(self._jobs, request, folder, (study.data, study.storage, *study.warm_start))
 
     def resume(
         self,
@@ -109,10 +107,11 @@ class Client:
         if isinstance(study, Study):
             return self.submit(study.with_budget(trials=trials, epochs=epochs))
         storage, study = self._find(study)
-        self._jobs.refuse_running(study, storage)
-        model = ask(self._api, "model", storage=storage, name=study)
+        refuse_running(self._jobs, study, storage)
+        model = ask(self._jobs, "model", storage=storage, name=study)
         request = JobRequest(name=study, storage=storage, trials=trials, epochs=epochs)
-        return self._jobs.send(request, None if model is None else folder_of_model(model, folder))
+        own = None if model is None else folder_of_model(model, folder)
+        return send(self._jobs, request, own)
 
     def status(self, name: str) -> StudyStatus:
         """Return where a study stands.
@@ -121,23 +120,24 @@ class Client:
             InputError: If the cluster knows nothing of it.
         """
         storage, name = self._find(name)
-        told = ask(self._api, "status", storage=storage, name=name)
+        told = ask(self._jobs, "status", storage=storage, name=name)
         known = read_answer(told, StudyStatus)
-        job = self._jobs.newest(name)
-        if job is None and known.state == "not begun":
+        job = self._jobs.of_studies().get(name)
+        if job is not None:
+            return known.with_job(job, self._jobs.last_words(job))
+        if known.state == "not begun":
             raise InputError(
                 f"a study needs to have been submitted, got {name!r}, of which the cluster at "
                 f"{self.address} has neither a job nor a folder ({known.folder})"
             )
-        return known.with_job(job, self._jobs.last_words(job))
+        return known
 
     def studies(self) -> tuple[StudyStatus, ...]:
         """Return where each study of the cluster stands, by name."""
-        jobs = self._jobs.by_name()
-        others = sorted({job.metadata.get("storage", "") for job in jobs.values()} - {""})
-        told = ask(self._api, "studies", storage=self._storage, others=others)
+        others = sorted({job.storage for job in self._jobs.of_studies().values()} - {""})
+        told = ask(self._jobs, "studies", storage=self._storage, others=others)
         known = {one.name: one for one in read_answer(told, tuple[StudyStatus, ...])}
-        jobs = self._jobs.by_name()
+        jobs = self._jobs.of_studies()
         return tuple(
             known.get(name, StudyStatus(name=name, state="not begun")).with_job(jobs.get(name))
             for name in sorted({*jobs, *known})
@@ -178,10 +178,10 @@ class Client:
             InputError: If no job of it runs.
             ClusterError: If it does not end.
         """
-        job = self._jobs.needed(name)
+        job = self._jobs.of_study(name)
         if job.has_ended:
-            raise InputError(f"study {name!r} needs a running job to stop, got {in_words(job)}")
-        self._api.stop(job.id)
+            raise InputError(f"study {name!r} needs a running job to stop, got {job.in_words()}")
+        self._jobs.stop(job.id)
         return self.wait(name, seconds=STOP_SECONDS + 60.0)
 
     def best(self, name: str, **policy: Any) -> Point:
@@ -196,7 +196,7 @@ class Client:
             point = self._read_best(folder_here(storage, known), policy)
             if point is not None:
                 return point
-        told = ask(self._api, "point", storage=storage, name=known, policy=policy)
+        told = ask(self._jobs, "point", storage=storage, name=known, policy=policy)
         return read_answer(told, Point)
 
     def best_config(self, name: str, **policy: Any) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Client:
         if folder and not is_place(folder):
             storage, _ = self._find(folder)
         told = ask(
-            self._api,
+            self._jobs,
             "command",
             storage=storage,
             seconds=TEST_SECONDS if arguments.get("test") else ANSWER_SECONDS,
@@ -246,7 +246,10 @@ class Client:
     def _find(self, said: str) -> tuple[str, str]:
         """Return where a study lies, as its folder, we or its newest job say, and its name."""
         storage, name = place_and_name(said)
-        return storage or self._storage or self._jobs.storage_of(name), name
+        if storage or self._storage:
+            return storage or self._storage, name
+        job = self._jobs.of_studies().get(name)
+        return "" if job is None else job.storage, name
 
     def _read_best(self, folder: str, policy: Mapping[str, Any]) -> Point | None:
         """Return the best point as it is read from here; None if it cannot be.

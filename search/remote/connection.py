@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -127,13 +126,12 @@ class Connection:
         headers = {} if body is None else {"Content-Type": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        parts = urlsplit(self.address)
-        connection = _http(parts.scheme, parts.hostname or "", parts.port)
+        connection = http_connection(self.address, CONNECT_SECONDS)
         try:
             connection.connect()
             if connection.sock is not None:
                 connection.sock.settimeout(seconds)
-            connection.request(method, parts.path + path, body, headers)
+            connection.request(method, urlsplit(self.address).path + path, body, headers)
             response = connection.getresponse()
             content = response.read(LARGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
@@ -178,11 +176,12 @@ def _dashboard_url(said: str, *, has_token: bool) -> str:
     return f"{parts.scheme}://{shown}:{known}{parts.path.rstrip('/')}"
 
 
-def _http(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-    context = ssl.create_default_context()
-    return http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
+def http_connection(url: str, seconds: float) -> http.client.HTTPConnection:
+    """Return a connection to who is at a URL, not opened yet."""
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=seconds)
 
 
 def _as_text(address: object) -> str:

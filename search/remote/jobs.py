@@ -1,14 +1,21 @@
 """Ray's Jobs API: the jobs of one cluster, and the packages of files that they are given."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, Self, final
 from urllib.parse import quote, urlsplit
 
+from search.errors import ClusterError, InputError
 from search.remote.connection import Connection
+from search.text import clean
 
 UPLOAD_SECONDS = 600.0
+FOLLOW_SECONDS = 1.0
 
+KIND = "twohead"
+"""The key of a job's metadata that says what it is to us."""
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 
@@ -28,11 +35,6 @@ class Job:
     """Where its driver runs or ran; empty before."""
     exit_status: int | None
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing of it runs any more."""
-        return self.status in ENDED
-
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Return the job that Ray describes."""
@@ -48,10 +50,33 @@ class Job:
             exit_status=values.get("driver_exit_code"),
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.status in ENDED
+
+    @property
+    def storage(self) -> str:
+        """Where it has put its study; empty for what the nodes say."""
+        return self.metadata.get("storage", "")
+
+    def in_words(self) -> str:
+        """Say what became of it."""
+        ended = "" if self.ended is None else f" at {moment(self.ended)}"
+        return clean(f"job {self.id}, {self.status.lower()}{ended}")
+
+
+def moment(seconds: float) -> str:
+    """Return a time since 1970 as a person reads it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
 
 @final
-class JobsApi:
-    """The jobs of one cluster; what only looks at one waits for a cluster that is gone."""
+class Jobs:
+    """The jobs of one cluster; what only looks at one waits for a cluster that is gone.
+
+    Those that run a study are known by their metadata.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -60,11 +85,6 @@ class JobsApi:
     def address(self) -> str:
         """The URL that is called."""
         return self._connection.address
-
-    def jobs(self) -> list[Job]:
-        """Return all jobs that were submitted."""
-        found = self._connection.json("GET", "/api/jobs/")
-        return [Job.of(one) for one in found if one.get("submission_id")]
 
     def job(self, job_id: str) -> Job | None:
         """Return one job, None if the cluster knows none of this name."""
@@ -92,12 +112,74 @@ class JobsApi:
         """Forget a job that has ended."""
         self._connection.json("DELETE", f"/api/jobs/{quote(job_id)}")
 
-    def upload(self, name: str, content: bytes) -> bool:
-        """Send a package unless it is there; return whether it was sent."""
+    def upload(self, name: str, content: bytes) -> None:
+        """Send a package unless it is there."""
         path = f"/api/packages/gcs/{quote(name)}"
         if self._connection.call("GET", path)[0] == 200:
-            return False
+            return
         status, body = self._connection.call("PUT", path, content, seconds=UPLOAD_SECONDS)
         if status != 200:
             raise self._connection.error("PUT", path, status, body)
-        return True
+
+    def of_studies(self) -> dict[str, Job]:
+        """Return the newest job of each study, one that runs before those that have ended.
+
+        After a head was started again, Ray takes a minute to see that a job has died (2.60):
+        the one that goes on with its study is the newer one.
+        """
+        told = self._connection.json("GET", "/api/jobs/")
+        jobs = [Job.of(one) for one in told if one.get("submission_id")]
+        ours = [j for j in jobs if j.metadata.get(KIND) == "study" and "name" in j.metadata]
+        found: dict[str, Job] = {}
+        for job in sorted(ours, key=lambda job: job.began):
+            before = found.get(job.metadata["name"])
+            if before is None or before.has_ended or not job.has_ended:
+                found[job.metadata["name"]] = job
+        return found
+
+    def of_study(self, name: str) -> Job:
+        """Return the newest job of a study; refuse a study without any."""
+        known = self.of_studies()
+        if name not in known:
+            raise InputError(
+                f"a study needs a job on the cluster at {self.address}, got {name!r}; "
+                f"there are jobs of {sorted(known) or 'none'}"
+            )
+        return known[name]
+
+    def lines(self, name: str, *, follow: bool) -> Iterator[str]:
+        """Yield what a study's newest job has printed, line by line."""
+        job, seen = self.of_study(name), 0
+        while True:
+            now = self.job(job.id)
+            log = self.logs(job.id)
+            is_last = not follow or now is None or now.has_ended
+            end = len(log) if is_last else max(seen, log.rfind("\n") + 1)
+            yield from log[seen:end].splitlines()
+            seen = end
+            if is_last:
+                return
+            time.sleep(FOLLOW_SECONDS)
+
+    def last_words(self, job: Job) -> str:
+        """Return the last line that a job has printed with all that is indented below it.
+
+        Without any, what Ray says of the job.
+        """
+        lines = [line for line in self.logs(job.id).splitlines() if line.strip()]
+        lines = lines or [job.message]
+        begins = [at for at, line in enumerate(lines) if not line.startswith(" ")]
+        last = lines[begins[-1] if begins else -1 :]
+        return " ".join(" ".join(last).split())[:500]
+
+    def wait(self, name: str, *, seconds: float | None) -> None:
+        """Wait for a study's newest job to end."""
+        job = self.of_study(name)
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            now = self.job(job.id)
+            if now is None or now.has_ended:
+                return
+            if end is not None and time.monotonic() >= end:
+                raise ClusterError(f"study {name!r} (job {job.id}) still runs after {seconds:g} s")
+            time.sleep(FOLLOW_SECONDS)

@@ -26,15 +26,13 @@ from search.errors import (
     StudyDiffers,
     StudyLocked,
 )
-from search.remote.jobs import Job, JobsApi
+from search.remote.jobs import KIND, Job, Jobs
 from search.remote.request import COMMAND
 from search.results.points import Point
 from search.text import clean
 from trainables.spec.plain_values import plain
 from trainables.storage.uri_keys import check_no_key
 
-KIND = "twohead"
-"""The key of a job's metadata that says what it is to us."""
 START_SECONDS = 120.0
 """How long a question may wait for the head to take it up."""
 ANSWER_SECONDS = 300.0
@@ -104,7 +102,7 @@ class StudyStatus:
 
 
 def ask(
-    api: JobsApi, what: str, *, storage: str = "", seconds: float = ANSWER_SECONDS, **options: Any
+    jobs: Jobs, what: str, *, storage: str = "", seconds: float = ANSWER_SECONDS, **options: Any
 ) -> Any:
     """Return what the function of that name in `search.cli.head_answers` returns on the head.
 
@@ -114,16 +112,16 @@ def ask(
     job_id = f"twohead-ask-{secrets.token_hex(16)}"
     asked = _as_text({"what": what, "storage": storage, "options": options})
     command = shlex.join([*COMMAND, "ask", job_id, asked])
-    api.submit(job_id, f"exec {command}", {KIND: "ask"}, {})
+    jobs.submit(job_id, f"exec {command}", {KIND: "ask"}, {})
     try:
-        job = _wait(api, job_id, seconds)
-        log = api.logs(job_id)
+        job = _wait(jobs, job_id, seconds)
+        log = jobs.logs(job_id)
     except BaseException:
         with suppress(ClusterError):
-            api.stop(job_id)
+            jobs.stop(job_id)
         raise
     with suppress(ClusterError):  # its answer is here; a job more in a list does no harm
-        api.delete(job_id)
+        jobs.delete(job_id)
     answer = _from_log(log, job_id)
     if answer is None:
         raise ClusterError(_why_no_answer(job, log))
@@ -143,14 +141,14 @@ def read_answer(told: Any, kind: type[Told]) -> Told:
         ) from error
 
 
-def _wait(api: JobsApi, job_id: str, seconds: float) -> Job:
+def _wait(jobs: Jobs, job_id: str, seconds: float) -> Job:
     """Wait for a question's job to end."""
     began = time.monotonic()
     while True:
-        job = api.job(job_id)
+        job = jobs.job(job_id)
         if job is None:
             raise ClusterError(
-                f"the cluster at {api.address} has lost a question: its head was "
+                f"the cluster at {jobs.address} has lost a question: its head was "
                 "started again; ask once more"
             )
         if job.has_ended:
@@ -158,7 +156,7 @@ def _wait(api: JobsApi, job_id: str, seconds: float) -> Job:
         limit = START_SECONDS if job.status == "PENDING" else START_SECONDS + seconds
         if time.monotonic() - began > limit:
             raise ClusterError(
-                f"the cluster at {api.address} gave no answer within {limit:g} s "
+                f"the cluster at {jobs.address} gave no answer within {limit:g} s "
                 f"({clean(job.message)}): `twohead doctor` says what is wrong with it"
             )
         time.sleep(LOOK_SECONDS)

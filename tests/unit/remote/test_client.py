@@ -1,7 +1,6 @@
 """What a client refuses, finds and gives up, without a cluster."""
 
 import threading
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +8,8 @@ import pytest
 from search.errors import InputError, NoCandidate, StudyLocked
 from search.remote import client as client_module
 from search.remote.client import Client
-from search.remote.jobs import Job
-from search.remote.questions import KIND
-from search.remote.submit import StudyJobs
+from search.remote.jobs import KIND, Job, Jobs
+from search.remote.submit import refuse_running
 from search.study.digits_study import digits_study
 from tests.support.finished_study import write_study
 
@@ -38,9 +36,14 @@ def told(monkeypatch):
     return asked
 
 
-def job(job_id, status, began):
-    said = {"submission_id": job_id, "status": status, "metadata": META}
-    return Job.of({**said, "start_time": began * 1000})
+def said(job_id, status, began, metadata=META):
+    told = {"submission_id": job_id, "status": status, "metadata": metadata}
+    return {**told, "start_time": began * 1000, "message": "it failed"}
+
+
+def listing(*told):
+    """Return the jobs of a cluster that tells of these."""
+    return Jobs(SimpleNamespace(json=lambda method, path: told))
 
 
 @pytest.mark.parametrize(
@@ -52,10 +55,9 @@ def job(job_id, status, began):
     ],
 )
 def test_the_job_that_goes_on_with_a_study_is_the_newest_that_runs(old, new, newest):
-    jobs = [job("new", new, 2.0), job("old", old, 1.0)]
-    found = StudyJobs(SimpleNamespace(jobs=lambda: jobs)).newest("digits")
+    jobs = listing(said("new", new, 2.0), said("old", old, 1.0))
 
-    assert found.id == newest
+    assert jobs.of_study("digits").id == newest
 
 
 @pytest.mark.parametrize("said", ["/mnt/all/digits", "/mnt/all/digits/", "digits"])
@@ -66,7 +68,7 @@ def test_a_study_is_told_of_by_its_name_or_its_folder(said, told):
 
 def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
     sent = []
-    monkeypatch.setattr(StudyJobs, "send", lambda self, request, *_: sent.append(request))
+    monkeypatch.setattr(client_module, "send", lambda jobs, request, *_: sent.append(request))
 
     Client().resume("s3://bucket/studies/digits", trials=9)
 
@@ -76,7 +78,7 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
 
 def test_the_digits_are_sent_without_their_data(told, monkeypatch):
     sent = []
-    monkeypatch.setattr(StudyJobs, "send", lambda self, request, *_: sent.append(request))
+    monkeypatch.setattr(client_module, "send", lambda jobs, request, *_: sent.append(request))
 
     Client().submit(digits_study("studies"))
 
@@ -150,16 +152,14 @@ def test_a_storage_that_answers_is_read_without_asking(tmp_path):
     ],
 )
 def test_the_last_words_of_a_job_are_whole(log, words):
-    api = SimpleNamespace(logs=lambda job_id: log)
-    ended = replace(job("j", "FAILED", 1.0), message="it failed")
+    jobs = Jobs(SimpleNamespace(look=lambda path: {"logs": log}))
 
-    assert StudyJobs(api).last_words(ended) == words
+    assert jobs.last_words(Job.of(said("j", "FAILED", 1.0))) == words
 
 
 @pytest.mark.parametrize("storage", ["/mnt/all", "/mnt/all/"])
 def test_the_same_place_is_the_same_with_a_slash_at_its_end(storage):
-    running = replace(job("j", "PENDING", 1.0), metadata={**META, "storage": "/mnt/all/"})
-    jobs = StudyJobs(SimpleNamespace(jobs=lambda: [running]))
+    jobs = listing(said("j", "PENDING", 1.0, {**META, "storage": "/mnt/all/"}))
 
     with pytest.raises(StudyLocked, match="is being run on this cluster by job j since"):
-        jobs.refuse_running("digits", storage)
+        refuse_running(jobs, "digits", storage)

@@ -8,9 +8,10 @@ import pytest
 from search.errors import ClusterError, InputError, TokenRefused, Unreachable
 from search.remote import connection
 from search.remote.connection import Connection, _dashboard_url
-from search.remote.jobs import JobsApi
+from search.remote.jobs import KIND, Jobs
 
-JOB = {"submission_id": "j1", "status": "RUNNING", "message": "m", "start_time": 5000}
+META = {KIND: "study", "name": "d"}
+JOB = {"submission_id": "j1", "status": "RUNNING", "start_time": 5000, "metadata": META}
 
 
 class Dashboard(BaseHTTPRequestHandler):
@@ -95,7 +96,7 @@ def test_a_token_is_never_sent_in_clear_to_another_machine():
 
 def test_jobs_are_read_and_sent_with_the_token(dashboard, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
-    api = JobsApi(Connection(dashboard.address))
+    api = Jobs(Connection(dashboard.address))
     agent = {"driver_agent_http_address": "http://10.0.0.7:52365", "driver_exit_code": 1}
     ended = {**JOB, "status": "FAILED", "end_time": 7000, "metadata": {"name": "d"}, **agent}
     dashboard.answers |= {
@@ -105,7 +106,7 @@ def test_jobs_are_read_and_sent_with_the_token(dashboard, monkeypatch):
         ("POST", "/api/jobs/"): (200, {"submission_id": "j2"}),
     }
 
-    [running] = api.jobs()
+    [running] = api.of_studies().values()
     job = api.job("j1")
     api.submit("j2", "exec x", {"a": "b"}, {})
 
@@ -119,12 +120,14 @@ def test_jobs_are_read_and_sent_with_the_token(dashboard, monkeypatch):
 
 
 def test_a_package_is_sent_once(dashboard):
-    api = JobsApi(Connection(dashboard.address))
+    api = Jobs(Connection(dashboard.address))
     dashboard.answers["PUT", "/api/packages/gcs/p.zip"] = (200, b"")
 
-    assert api.upload("p.zip", b"content") is True
+    api.upload("p.zip", b"content")
     dashboard.answers["GET", "/api/packages/gcs/p.zip"] = (200, b"")
-    assert api.upload("p.zip", b"content") is False
+    api.upload("p.zip", b"content")
+
+    assert [method for method, *_ in dashboard.seen].count("PUT") == 1
 
 
 @pytest.mark.parametrize(
@@ -152,12 +155,12 @@ def test_what_answers_otherwise_is_an_error_of_ours(dashboard, answer, error, me
 
 
 def test_who_does_not_answer_is_not_waited_for_without_end(dashboard, monkeypatch):
-    api = JobsApi(Connection(dashboard.address))
+    api = Jobs(Connection(dashboard.address))
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.2)
     dashboard.answers["GET", "/api/jobs/"] = None
 
     with pytest.raises(Unreachable, match="no cluster answers at http://127"):
-        api.jobs()
+        api.of_studies()
 
 
 def test_where_nothing_listens_the_cure_is_named(dashboard):

@@ -1,16 +1,15 @@
 import io
-import re
 import zipfile
 
 import pytest
 
 from search.errors import InputError
-from search.remote import package as own_code
-from search.remote.package import folder_of_model, pack
+from search.remote import submit as own_code
+from search.remote.submit import folder_of_model, pack
 
 
 def names(package):
-    return zipfile.ZipFile(io.BytesIO(package.content)).namelist()
+    return zipfile.ZipFile(io.BytesIO(package[0])).namelist()
 
 
 def write(folder, *paths, text="x = 1"):
@@ -36,7 +35,7 @@ def test_modules_go_along_and_nothing_that_is_hidden_made_or_data(tmp_path):
         "own-code/parts/blocks.py",
         "own-code/parts/names.json",
     ]
-    assert package.num_files == 5
+    assert package[1] == 5
 
 
 def test_a_study_without_modules_of_its_own_is_sent_alone():
@@ -49,8 +48,7 @@ def test_the_same_files_make_the_same_package_whatever_their_dates(tmp_path):
     write(tmp_path / "b", "net.py")
 
     assert pack("{}", str(tmp_path / "b")) == one
-    assert re.fullmatch(r"gcs://_ray_pkg_[0-9a-f]{40}\.zip", one.uri)
-    assert pack("{ }", str(tmp_path / "a")).name != one.name
+    assert pack("{ }", str(tmp_path / "a")) != one
 
 
 def test_what_is_too_large_is_refused_with_the_largest_files(tmp_path, monkeypatch):
