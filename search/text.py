@@ -5,6 +5,7 @@ import os
 import shlex
 import unicodedata
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from trainables.storage.uri_keys import without_keys_in
@@ -120,6 +121,14 @@ def count(num: int, noun: str) -> str:
         ('1 epoch', '9 epochs')
     """
     return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
+
+
+def our_version() -> str:
+    """Return the version of this program."""
+    try:
+        return version("twohead-search")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def short_path(path: str) -> str:

@@ -9,14 +9,13 @@ from argparse import Namespace
 from rich.console import Console
 from rich.text import Text
 
-from search.cli.local import with_flags
+from search.cli.local import study_of
 from search.cli.main import DONE
 from search.record.metrics import point_words
 from search.remote.client import Client
 from search.remote.questions import StudyStatus
 from search.remote.request import is_place
 from search.remote.submit import Submitted
-from search.study.digits_study import digits_study
 from search.study.study import DEFAULT_STORAGE, Study
 from search.study.yaml_file import said_storage
 from search.text import clean, duration, quoted, value
@@ -26,14 +25,8 @@ from search.view.tables import LABEL_WIDTH, STATE_STYLES, add_row, say
 
 def submit(args: Namespace, console: Console) -> int:
     """Have a cluster run the study of a file, or the digits."""
-    name, storage, seed = args.name, args.storage, args.seed
-    if args.study is None:
-        study = digits_study(DEFAULT_STORAGE, seed=seed or 0, name=name)
-    else:
-        storage = storage or _said(args.study)
-        there = None if storage else DEFAULT_STORAGE
-        study = Study.from_yaml(args.study, name=name, storage=there, seed=seed)
-    study = with_flags(study, args)
+    storage = args.storage or (_said(args.study) if args.study else None)
+    study = study_of(args, None if storage else DEFAULT_STORAGE)
     with Client(args.address) as client:
         submitted = client.submit(study, storage=storage)
         _print_submitted(console, submitted, args.address, client.address)

@@ -21,12 +21,7 @@ READING = {command.name: command for command in COMMANDS if command.only_reads}
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``value`` of a question, or the ``error`` in its place.
-
-    Args:
-        asked: ``what``, a key of ``ANSWERS``; ``storage``, where studies lie, empty for what the
-            nodes say; and the ``options`` of the question.
-    """
+    """Return the ``value`` of a question of `search.remote.questions.ask`, or its ``error``."""
     try:
         return {"value": ANSWERS[asked["what"]](asked["storage"], **asked["options"])}
     except SearchError as error:

@@ -5,7 +5,6 @@ starts ``drive``, which runs a study, and starts it again; ``ask`` answers a que
 """
 
 import argparse
-import ctypes
 import json
 import os
 import signal
@@ -18,12 +17,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from search.cli.head_answers import answer
 from search.cli.local import run_study
 from search.cli.main import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain, fail, plain_console
+from search.cli.supervisor import ends_with
 from search.errors import ClusterLost, SearchError, StorageError, StorageFull
 from search.remote.questions import to_log
-from search.remote.request import COMMAND, JobRequest, check_places, our_version
+from search.remote.request import COMMAND, JobRequest, check_places
 from search.study import digits_study as defaults
+from search.text import our_version
 
 REFUSED = 3
 """Exit status of a driver that would fail again in the same way."""
@@ -40,15 +42,9 @@ LOOK_SECONDS = 0.1
 TEST_FACTORY = "TWOHEAD_TEST_FACTORY"
 """In the environment of a node under test: ``module:function`` that trains in Keras' place."""
 
-_SET_PARENT_DEATH_SIGNAL = 1  # of prctl, linux/prctl.h
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study, or answer a question.
-
-    Returns:
-        The exit status: 0 done or answered, 2 bad input, 130 interrupted, 1 anything else.
-    """
+    """Run a study, or answer a question; return the exit status, as `search.cli.main` does."""
     parser = argparse.ArgumentParser(prog="search.cli.job", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("run", "drive"):
@@ -61,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return supervise([sys.executable, *COMMAND[1:], "drive", str(args.request)])
     if args.command == "drive":
         return drive(args.request)
-    from search.cli.head_answers import answer
-
     sys.stdout.write("\n" + to_log(answer(args.asked), args.question))
     sys.stdout.flush()
     return DONE
@@ -134,8 +128,9 @@ def _words(status: int) -> str:
 
 def drive(path: Path) -> int:
     """Run the study of a request in this process, joining the Ray of ``RAY_ADDRESS``."""
-    _end_with_parent()
     try:
+        if not ends_with(os.getppid(), signal.SIGTERM):  # nobody would watch over it
+            raise KeyboardInterrupt
         return _drive(path)
     except KeyboardInterrupt:
         complain("interrupted")
@@ -171,14 +166,6 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, StorageError):
         return not isinstance(error, StorageFull)
     return isinstance(error, ClusterLost) or not isinstance(error, SearchError)
-
-
-def _end_with_parent() -> None:
-    """Have this process told to end when its parent dies: nobody would watch over it."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import time
 import warnings
 from argparse import Namespace
 from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from search.cli.main import DONE, INTERRUPTED, complain
+from search.cli.main import DONE, INTERRUPTED, PROVIDERS, complain
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.record.reader import StudyReader
 from search.results.load import list_studies, load, read, study_folder
@@ -28,12 +30,8 @@ from trainables.storage.study_folder import StudyFolder
 
 def run(args: Namespace, console: Console) -> int:
     """Run, resume or extend the study of a file, or the digits."""
-    name, storage, seed = args.name, args.storage, args.seed
-    if args.study is None:
-        study = defaults.digits_study(storage or DEFAULT_STORAGE, seed=seed or 0, name=name)
-    else:
-        study = Study.from_yaml(args.study, name=name, storage=storage, seed=seed)
-    return run_study(with_flags(study, args), console, needs_digits=args.study is None)
+    study = study_of(args, args.storage)
+    return run_study(study, console, needs_digits=args.study is None)
 
 
 def resume(args: Namespace, console: Console) -> int:
@@ -134,15 +132,28 @@ def data_check(args: Namespace, console: Console) -> int:
 
 def cluster_yaml(args: Namespace, console: Console) -> int:
     """Print or write a file for `ray up`."""
-    from search.remote import cluster_yaml as shipped
-
-    text = shipped.cluster_yaml(args.provider)
+    text = _shipped_yaml(args.provider)
     if args.out is None:
         console.file.write(text)
-    else:
-        shipped.write_cluster_yaml(args.out, text)
-        say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
+        return DONE
+    try:
+        with open(args.out, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InputError(f"OUT needs a new file, got {args.out!r}, which exists") from error
+    except OSError as error:
+        rule = f"OUT needs a file that can be written, got {args.out!r}"
+        raise InputError(f"{rule}: {error}") from error
+    say(console, f"wrote {args.out}: change its values marked CHANGE, then `ray up` it")
     return DONE
+
+
+def _shipped_yaml(provider: str) -> str:
+    """Return the file for `ray up` that comes with this project for a provider."""
+    shipped = files("search") / "assets" / PROVIDERS[provider]
+    if not shipped.is_file():  # a copy of a checkout in which its link was not kept
+        shipped = Path(__file__).parents[2] / PROVIDERS[provider]
+    return shipped.read_text(encoding="utf-8")
 
 
 def run_study(
@@ -175,12 +186,7 @@ def run_study(
 
 
 def _read_exponents(text: str) -> dict[str, float]:
-    """Return ``c_output=2,r_output=1`` as a mapping.
-
-    Example:
-        >>> _read_exponents("c_output=2,r_output=0.5")
-        {'c_output': 2.0, 'r_output': 0.5}
-    """
+    """Return ``c_output=2,r_output=1`` as a mapping."""
     found: dict[str, float] = {}
     for item in text.split(","):
         name, equals, exponent = (part.strip() for part in item.partition("="))
@@ -202,8 +208,13 @@ def _complain_of(study: Study) -> None:
         complain(f"warning: {message}")
 
 
-def with_flags(study: Study, args: Namespace) -> Study:
-    """Return a study with the budget and the trials side by side that were asked for."""
+def study_of(args: Namespace, storage: str | None) -> Study:
+    """Return the study of a file, or the digits, with what was asked for on the command line."""
+    name, seed = args.name, args.seed
+    if args.study is None:
+        study = defaults.digits_study(storage or DEFAULT_STORAGE, seed=seed or 0, name=name)
+    else:
+        study = Study.from_yaml(args.study, name=name, storage=storage, seed=seed)
     study = study.with_budget(trials=args.trials, epochs=args.epochs)
     if args.concurrent is None:
         return study

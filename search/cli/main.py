@@ -16,8 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from search.errors import InputError, SearchError, StudyWarning
+from search.text import clean, our_version
+from trainables.storage.uri_keys import without_keys_in
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,6 +92,10 @@ POLICY = (
 )
 TEST = _flag("--test", "measure it on the test split if that was not done")
 JSON = _flag("--json", "print one JSON object")
+
+PROVIDERS = {"aws": "cluster.yaml", "local": "cluster-local.yaml"}
+"""The file for each of Ray's providers that there is one for."""
+PROVIDER_HELP = "aws (default), or local: machines of your own"
 
 GROUPS = {"data": "Make or check a data set."}
 COMMANDS = (
@@ -175,14 +182,7 @@ COMMANDS = (
         "cli.local:cluster_yaml",
         (
             _value("out", "OUT", "a new file; absent: print it", nargs="?"),
-            (
-                "--provider",
-                {
-                    "choices": ("aws", "local"),
-                    "default": "aws",
-                    "help": "aws (default), or local: machines of your own",
-                },
-            ),
+            ("--provider", {"choices": [*PROVIDERS], "default": "aws", "help": PROVIDER_HELP}),
         ),
     ),
     Command(
@@ -255,7 +255,7 @@ def _make_parser() -> argparse.ArgumentParser:
         description="Search the hyperparameters of Keras models with several heads.",
         epilog="Exit status: 0 done, 2 bad input, 130 interrupted, 1 anything else.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {our_version()}")
     groups: dict[str, Any] = {"": _add_commands(parser)}
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
@@ -343,7 +343,6 @@ def _end_unread(args: argparse.Namespace, why: str) -> int:
 @contextmanager
 def _warnings_in_words() -> Iterator[None]:
     """Print our own warnings like our errors, without a line of source, each time they come."""
-    from search.errors import StudyWarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, StudyWarning):
@@ -385,9 +384,6 @@ def _make_printable() -> None:
 
 def fail(error: Exception, *, show: bool) -> int:
     """Say in one message what went wrong, and return the exit status."""
-    from trainables.errors import InputError, SearchError
-    from trainables.storage.uri_keys import without_keys_in
-
     if isinstance(error, SearchError):
         complain(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
@@ -395,9 +391,7 @@ def fail(error: Exception, *, show: bool) -> int:
     said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if show:
         sys.stderr.write(text)
-        complain(said)
-    else:
-        complain(f"{said}; {_keep(text)}")
+    complain(said if show else f"{said}; {_keep(text)}")
     return FAILED
 
 
@@ -415,16 +409,7 @@ def _keep(text: str) -> str:
 
 def complain(message: str) -> None:
     """Write a line, or lines, of what the reader should know on the error stream."""
-    from search.text import clean
-
     sys.stderr.write(f"twohead: {clean(message, keep_lines=True)}\n")
-
-
-def _version() -> str:
-    try:
-        return version("twohead-search")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -240,8 +240,7 @@ def _drive(drive: Callable[[], int], telling: int, parent: int) -> None:
     """Be the child: in a process group of its own, so that a Ctrl-C comes by the parent alone."""
     with suppress(OSError):
         os.setpgid(0, 0)
-    _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
+    if not ends_with(parent, signal.SIGKILL):
         os._exit(FAILED)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to the terminal all the same
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may ignore it
@@ -279,6 +278,12 @@ def _show_cursor() -> None:
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[?25h\n")
         sys.stdout.flush()
+
+
+def ends_with(parent: int, number: int) -> bool:
+    """Have a signal sent to this process when its parent dies; False if it has died already."""
+    _prctl(_SET_PARENT_DEATH_SIGNAL, number)
+    return os.getppid() == parent
 
 
 def _prctl(option: int, value: int) -> None:

@@ -194,9 +194,9 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
             ensure_private_token()
             start_ray(arguments, warms=warms)
     except Exception as error:  # a start that times out is a bare Exception (ray 2.60)
-        why = (str(error).splitlines() or [type(error).__name__])[0]
         if address:
-            raise InputError(_no_ray(address, why)) from error
+            raise InputError(no_ray(address, error)) from error
+        why = _first_line(error)
         raise SearchError(
             f"Ray could not be started on this machine: {why}; if it is busy, try again"
         ) from error
@@ -214,11 +214,17 @@ def check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
     except OSError as error:
-        raise InputError(_no_ray(address, str(error))) from error
+        raise InputError(no_ray(address, error)) from error
 
 
-def _no_ray(address: str, why: str) -> str:
+def no_ray(address: str, error: Exception) -> str:
+    """Return what to say where a Ray could not be joined."""
+    why = _first_line(error)
     return f"RAY_ADDRESS needs the address of a running Ray, got {address!r} ({why})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _arguments(study: Study, folder: RayFolder) -> dict[str, Any]:

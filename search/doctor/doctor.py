@@ -8,8 +8,8 @@ import shutil
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,23 +18,13 @@ from rich.console import Console
 from rich.text import Text
 
 from search.cluster.ray_folder import places
-from search.cluster.session import check_answers, own_address, prepare_environment
+from search.cluster.session import check_answers, no_ray, own_address, prepare_environment
 from search.cluster.shares import joined_address
 from search.cluster.token import own_token
-from search.doctor import checks
+from search.doctor import checks, node
 from search.doctor.cluster import cluster_facts, shown_storage
 from search.doctor.facts import ClusterFacts, Machine, WayFacts
 from search.doctor.findings import Finding, State, fail, finding, judge
-from search.doctor.node import (
-    PACKAGES,
-    gpu_facts,
-    has_nvidia,
-    node_facts,
-    probe_name,
-    remove_probe,
-    version_of,
-    write_probe,
-)
 from search.doctor.ports import ASK_SECONDS, WRONG_TOKEN, ask_port, read_page
 from search.doctor.versions import OURS, declared_bounds
 from search.errors import InputError, SearchError
@@ -94,12 +84,13 @@ def _machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
     stored = None
     if storage:
         run = secrets.token_hex(8)
-        stored = write_probe(storage, run)
-        if error := remove_probe(storage, run, [probe_name()] if stored.made else []):
+        stored = node.write_probe(storage, run)
+        made = [node.probe_name()] if stored.made else []
+        if error := node.remove_probe(storage, run, made):
             stored = replace(stored, errors={**stored.errors, "delete": error})
-    gpu = gpu_facts(GPU_SECONDS) if has_nvidia() else None
+    gpu = node.gpu_facts(GPU_SECONDS) if node.has_nvidia() else None
     gpus = 0 if gpu is None else gpu.seen or 1  # a device without TensorFlow is told, too
-    told = node_facts("", None, secrets.token_bytes(16))
+    told = node.node_facts("", None, secrets.token_bytes(16))
     return ClusterFacts(
         machines=[Machine(told=told, gpu=gpu, gpus=gpus, storage=stored)],
         bounds=declared_bounds(),
@@ -114,8 +105,8 @@ def _machine_facts(storage: str, *, needs_token: bool = False) -> ClusterFacts:
 def _way_facts(address: str) -> WayFacts:
     """Return what can be seen of the way to a cluster's dashboard, from here."""
     own = own_token()
-    tokens = {"no token": None, "a wrong token": WRONG_TOKEN}
-    answers = {who: _ask_page(address, token)[0] for who, token in tokens.items()}
+    strangers = {"no token": None, "a wrong token": WRONG_TOKEN}
+    answers = {who: _ask_page(address, token)[0] for who, token in strangers.items()}
     try:
         page = _ask_page(address, own, "/api/version")[1]
         ray = str(json.loads(page)["ray_version"])
@@ -125,7 +116,7 @@ def _way_facts(address: str) -> WayFacts:
         address=address,
         open_to=[who for who, status in answers.items() if status not in {401, 403}],
         takes_ours=_ask_page(address, own)[0] == 200,
-        ray=(version_of("ray"), ray),
+        ray=(node.version_of("ray"), ray),
         missing_tools=[tool for tool in TOOLS if shutil.which(tool) is None],
     )
 
@@ -157,7 +148,7 @@ def _far(address: str, storage: str | None) -> list[Part]:
         return [(WAY, [_one("way", error, TUNNEL)])]
     try:
         told = json.loads(answer.out)
-        way = replace(way, releases=(version_of(OURS), told["versions"].get(OURS)))
+        way = replace(way, releases=(node.version_of(OURS), told["versions"].get(OURS)))
         return [(WAY, [*found, *judge([checks.RELEASE], way)]), *_page_from_dict(told)]
     except (ValueError, LookupError, TypeError):
         said = answer.err or answer.out or f"status {answer.status}"
@@ -190,8 +181,6 @@ def _unheard(address: str) -> Finding | None:
     Ray would try for 20 seconds, or for minutes in which no signal ends it (ray 2.60).
     """
     host, _, port = address.rpartition(":")
-    if not host:
-        return None
     told = ask_port("control service", host.strip("[]"), int(port))
     answers = {told.right, told.none}
     if answers == {"silent"}:
@@ -205,25 +194,20 @@ def _unheard(address: str) -> Finding | None:
     return finding("token", [fail(what, cure)])
 
 
-@contextmanager
-def _joined(address: str) -> Iterator[None]:
+def _joined(address: str) -> AbstractContextManager[Any]:
+    """Join a Ray until the context ends, unless this process has joined it before."""
     prepare_environment()
     import ray
 
     if ray.is_initialized():
-        yield
-        return
+        return nullcontext()
     try:
-        ray.init(address, log_to_driver=False, logging_level="error")
+        joined: AbstractContextManager[Any] = ray.init(
+            address, log_to_driver=False, logging_level="error"
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"RAY_ADDRESS needs the address of a running Ray, got {address!r} ({said})"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        raise InputError(no_ray(address, error)) from error
+    return joined
 
 
 def _print_page(console: Console, parts: Sequence[Part]) -> None:
@@ -240,11 +224,8 @@ def _page_to_dict(parts: Sequence[Part]) -> dict[str, Any]:
     """Return all findings, and this process' versions, as plain JSON values."""
     return {
         "fit": all(each.state != "FAIL" for _, findings in parts for each in findings),
-        "versions": {name: version_of(name) for name in PACKAGES},
-        "parts": [
-            {"title": title, "findings": [asdict(each) for each in findings]}
-            for title, findings in parts
-        ],
+        "versions": {name: node.version_of(name) for name in node.PACKAGES},
+        "parts": [{"title": title, "findings": [*map(asdict, found)]} for title, found in parts],
     }
 
 

@@ -104,12 +104,7 @@ def on_each(
 
 
 def names(given: Sequence[str], most: int = 3) -> str:
-    """Return a few names and how many more there are.
-
-    Example:
-        >>> names(["a", "b"]), names(["a", "b", "c", "d", "e"])
-        ('a, b', 'a, b, c and 2 more')
-    """
+    """Return a few names and how many more there are, such as ``a, b, c and 2 more``."""
     unique = list(dict.fromkeys(given))
     more = len(unique) - most
     return ", ".join(unique[:most]) + (f" and {more} more" if more > 0 else "")

@@ -164,15 +164,13 @@ def _disk_room(folder: str, use: str) -> DiskRoom:
 
 def write_probe(uri: str, run: str) -> StorageFacts:
     """Write this machine's probe of a run of `doctor`, read it back and find it listed."""
-    store = _opened(uri)
-    if isinstance(store, str):
-        return StorageFacts(errors={"write": store})
-    root, name = store.root, probe_name()
+    facts, step, name = StorageFacts(), "write", probe_name()
     path, content = f"{PROBES}/{run}/{name}", name.encode()
-    disk = None if root is None else _disk_room(str(root), "storage")
-    facts = StorageFacts(made=root is not None and not root.exists(), disk=disk)
-    step = "write"
     try:
+        store = _store(uri)
+        if store.root is not None:
+            disk = _disk_room(str(store.root), "storage")
+            facts = StorageFacts(made=not store.root.exists(), disk=disk)
         store.put(path, content)
         step = "read"
         if store.get(path) != content:
@@ -180,16 +178,14 @@ def write_probe(uri: str, run: str) -> StorageFacts:
         step = "list"
         if path not in store.list(f"{PROBES}/{run}"):
             raise ValueError("it is not listed")
-    except Exception as error:
+    except Exception as error:  # an old release may raise anything
         return replace(facts, errors={step: _line(error)})
     return facts
 
 
 def unseen_probes(uri: str, run: str, names: Sequence[str]) -> list[str]:
     """Return which of these machines' probes are not there; each is looked up by its name."""
-    store = _opened(uri)
-    if isinstance(store, str):
-        return []
+    store = _store(uri)
     return [name for name in names if not store.exists(f"{PROBES}/{run}/{name}")]
 
 
@@ -198,8 +194,10 @@ def remove_probe(uri: str, run: str, made: Sequence[str]) -> str | None:
 
     The storage's own folder is one of them where this machine is among those that ``made`` it.
     """
-    store, name, failed = _opened(uri), probe_name(), None
-    if isinstance(store, str):
+    name, failed = probe_name(), None
+    try:
+        store = _store(uri)
+    except Exception:  # what is wrong was told when it was to be written
         return None
     try:
         store.delete(f"{PROBES}/{run}/{name}")
@@ -260,14 +258,10 @@ def _machine() -> str:
         return platform.node()
 
 
-def _opened(uri: str) -> Any:
-    """Return the storage, or why it cannot be opened."""
-    try:
-        from trainables.storage.store import Store
+def _store(uri: str) -> Any:
+    from trainables.storage.store import Store
 
-        return Store(uri)
-    except Exception as error:  # an old release may raise anything
-        return _line(error)
+    return Store(uri)
 
 
 def _line(error: Exception) -> str:

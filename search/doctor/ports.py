@@ -177,12 +177,7 @@ def auth_modes(node: RayNode) -> dict[str, str | None]:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine reaches an address.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
-        (True, True, False)
-    """
+    """Tell whether only this machine reaches an address."""
     return ipaddress.ip_address(address).is_loopback
 
 
@@ -202,9 +197,7 @@ def ask_port(holder: str, host: str, port: int) -> PortAnswers:
 def _ask_http(host: str, port: int, token: str | None) -> tuple[str, Answer | None]:
     """Ask for a page: Ray looks at the token before it looks whether there is one.
 
-    Returns:
-        What listens there (``http``, or ``metrics`` if it tells those; empty if it does not speak
-        HTTP), and its answer.
+    Return ``http``, ``metrics`` if it tells those, or "" if it speaks no HTTP; and its answer.
     """
     connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
     try:

@@ -1,6 +1,6 @@
 """Which versions a machine needs: what our own distribution declares, and no second list."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -18,26 +18,19 @@ INSTALL = (
 
 
 def declared_bounds() -> dict[str, SpecifierSet]:
-    """Return what the installed distribution asks of its packages; empty if there is none."""
+    """Return what the installed distribution asks of its packages, but for those of extras.
+
+    Empty if there is none.
+    """
     try:
-        return _bounds_of(metadata.requires(OURS) or [])
+        requirements = [Requirement(line) for line in metadata.requires(OURS) or []]
     except metadata.PackageNotFoundError:
         return {}
-
-
-def _bounds_of(required: Iterable[str]) -> dict[str, SpecifierSet]:
-    """Return the bounds of requirements by package; those of extras are left out."""
-    requirements = [Requirement(line) for line in required]
     return {one.name.lower(): one.specifier for one in requirements if one.marker is None}
 
 
 def _is_older(version: str, other: str) -> bool:
-    """Tell whether a version comes before another; what is no version comes before all.
-
-    Example:
-        >>> _is_older("3.9", "3.15.1"), _is_older("2.60.0", "2.60"), _is_older("2.61.0rc1", "2.61")
-        (True, False, True)
-    """
+    """Tell whether a version comes before another; what is no version comes before all."""
     try:
         return Version(version) < Version(other)
     except InvalidVersion:

@@ -56,8 +56,7 @@ class Connection:
         if self._tunnel is None:
             self.address = _dashboard_url(said, has_token=bool(self._token))
         else:
-            self._tunnel.open()
-            self.address = self._tunnel.address
+            self.address = self._tunnel.open()
         try:
             answer = self.json("GET", "/api/version")
             if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
@@ -100,8 +99,7 @@ class Connection:
         except Unreachable:
             if self._tunnel is None or self._tunnel.is_open:
                 raise
-        self._tunnel.open()
-        self.address = self._tunnel.address
+        self.address = self._tunnel.open()
         return self._send(method, path, body, seconds)
 
     def error(self, method: str, path: str, status: int, content: bytes) -> ClusterError:
@@ -210,63 +208,61 @@ class _Tunnel:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: IO[bytes] | None = None
-        self._port = 0
-
-    @property
-    def address(self) -> str:
-        """What the dashboard answers to."""
-        return f"http://127.0.0.1:{self._port}"
 
     @property
     def is_open(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def open(self) -> None:
-        """Make the tunnel, anew if there was one; raise `Unreachable` if it leads nowhere."""
+    def open(self) -> str:
+        """Make the tunnel, anew if there was one, and return the URL that it leads from.
+
+        Raise `Unreachable` if it leads nowhere.
+        """
         self.close()
-        self._port = _free_port()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._process = subprocess.Popen(
-            [*RAY, "dashboard", str(self._file), "--port", str(self._port)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
-            start_new_session=True,  # nobody is asked for a passphrase, and all of it can be ended
-        )
-        end = time.monotonic() + OPEN_SECONDS
-        try:
-            while not _leads_somewhere(self._port):
-                if not self.is_open:
-                    raise self._failed("")
-                if time.monotonic() >= end:
-                    raise self._failed(f"nothing answered within {OPEN_SECONDS:g} s; ")
-                time.sleep(LOOK_SECONDS)
-        except BaseException:
-            self.close()
-            raise
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                [*RAY, "dashboard", str(self._file), "--port", str(port)],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+                start_new_session=True,  # nobody is asked for a passphrase; all of it can be ended
+            )
+            try:
+                self._wait(port, said)
+            except BaseException:
+                self.close()
+                raise
+        return f"http://127.0.0.1:{port}"
 
     def close(self) -> None:
         """End the tunnel; a second call does nothing."""
         process, self._process = self._process, None
         if process is not None:
             _end(process)
-        if self._said is not None:
-            self._said.close()
-            self._said = None
 
-    def _failed(self, why: str) -> Unreachable:
+    def _wait(self, port: int, said: IO[bytes]) -> None:
+        """Wait until it leads to a dashboard; ``said`` is what its process prints to."""
+        end = time.monotonic() + OPEN_SECONDS
+        while not _leads_somewhere(port):
+            if not self.is_open:
+                raise self._failed(said, "")
+            if time.monotonic() >= end:
+                raise self._failed(said, f"nothing answered within {OPEN_SECONDS:g} s; ")
+            time.sleep(LOOK_SECONDS)
+
+    def _failed(self, said: IO[bytes], why: str) -> Unreachable:
         """Return the error with the last lines of what the tunnel's process printed."""
-        assert self._said is not None
-        self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").splitlines()
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").splitlines()
         last = [" ".join(line.split()) for line in lines if line.strip()][-3:]
-        said = clean("it said: " + " / ".join(last)) if last else "it said nothing"
+        told = clean("it said: " + " / ".join(last)) if last else "it said nothing"
         return Unreachable(
             f"no tunnel to the cluster of {self._file}: is it up (`ray up {self._file}`)? "
-            f"{why}{said}"
+            f"{why}{told}"
         )
 
 
@@ -289,9 +285,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(CLOSE_SECONDS)
             break
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

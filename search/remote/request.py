@@ -4,7 +4,6 @@ import json
 import os
 import socket
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from search.results.load import load
 from search.study.digits_study import data_in, with_moved_data
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
+from search.text import our_version
 from trainables.model.user_modules import JOB
 from trainables.spec.plain_values import plain
 
@@ -26,14 +26,6 @@ CODE_FOLDER = "own-code"
 """The user's modules, among the files of their job; no name that Python could import."""
 STORAGE = "TWOHEAD_STORAGE"
 """On the nodes: where studies lie that do not say it themselves."""
-
-
-def our_version() -> str:
-    """Return the version of this program."""
-    try:
-        return version("twohead-search")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

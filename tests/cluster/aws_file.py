@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from search.remote.cluster_yaml import cluster_yaml
+from search.cli.local import _shipped_yaml
 from tests.cluster.cloud import CREDENTIALS
 from tests.cluster.cluster_file import OBJECT_STORE, changed
 from tests.cluster.namespaces import REPOSITORY
@@ -25,7 +25,7 @@ def aws_file(*, storage: str, environment: Mapping[str, str], **changes: Any) ->
         environment: More variables for ``ray start``, and so for all that runs on the nodes.
         **changes: Of keys at the top of the file.
     """
-    text = changed(cluster_yaml("aws"), r"(export TWOHEAD_STORAGE=)\S+", storage)
+    text = changed(_shipped_yaml("aws"), r"(export TWOHEAD_STORAGE=)\S+", storage)
     values: dict[str, Any] = yaml.safe_load(text)
     values["provider"]["use_internal_ips"] = True
     values["auth"]["ssh_user"] = "root"

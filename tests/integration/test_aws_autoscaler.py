@@ -11,7 +11,7 @@ from ray.autoscaler._private import commands
 from ray.autoscaler._private.aws import node_provider
 from ray.core.generated import autoscaler_pb2 as messages
 
-from search.remote.cluster_yaml import cluster_yaml
+from search.cli.local import _shipped_yaml
 from tests.integration.aws_account import aws_account
 from tests.integration.launched_cluster import HEAD_ID, Head, bought, launch
 
@@ -28,7 +28,7 @@ def account(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def launched(account):
-    return launch(account, "twohead", cluster_yaml("aws"))
+    return launch(account, "twohead", _shipped_yaml("aws"))
 
 
 @pytest.fixture

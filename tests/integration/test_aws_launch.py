@@ -8,7 +8,7 @@ import boto3
 import pytest
 import yaml
 
-from search.remote.cluster_yaml import cluster_yaml
+from search.cli.local import _shipped_yaml
 from tests.integration.aws_account import TOKEN, aws_account
 from tests.integration.launched_cluster import launch
 
@@ -29,7 +29,7 @@ def account(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def launched(account):
-    return launch(account, "twohead", cluster_yaml("aws"))
+    return launch(account, "twohead", _shipped_yaml("aws"))
 
 
 def world_open(group_ids):
@@ -93,7 +93,7 @@ def test_ssh_is_the_only_port_that_is_open_to_the_world(launched):
 
 def test_a_group_of_ones_own_leaves_nothing_open_to_the_world(account, launched):
     group = boto3.client("ec2").create_security_group(GroupName="mine", Description="mine")
-    config = yaml.safe_load(cluster_yaml("aws")) | {"cluster_name": "narrow"}
+    config = yaml.safe_load(_shipped_yaml("aws")) | {"cluster_name": "narrow"}
     for kind in config["available_node_types"].values():
         kind["node_config"]["SecurityGroupIds"] = [group["GroupId"]]
     account.forget()
@@ -108,7 +108,7 @@ def test_a_group_of_ones_own_leaves_nothing_open_to_the_world(account, launched)
 
 
 def test_the_head_is_set_up_with_the_commands_of_the_file_and_no_others(launched):
-    config = yaml.safe_load(cluster_yaml("aws"))
+    config = yaml.safe_load(_shipped_yaml("aws"))
     given = launched.updater
     stop, start = given["ray_start_commands"]
 

@@ -124,10 +124,9 @@ def test_a_signal_in_a_pause_ends_it(begun):
 
 def test_a_driver_does_not_outlive_who_watches_over_it(tmp_path):
     code = (
-        "import pathlib, time\n"
-        "from search.cli.job import _end_with_parent\n"
-        "_end_with_parent()\n"
-        "import os\n"
+        "import os, pathlib, signal, time\n"
+        "from search.cli.supervisor import ends_with\n"
+        "assert ends_with(os.getppid(), signal.SIGTERM)\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "time.sleep(600)\n"
     )
@@ -167,7 +166,7 @@ def test_what_goes_wrong_in_a_driver_is_said_and_told_apart(
         raise error
 
     monkeypatch.setattr(JobRequest, "read", fail)
-    monkeypatch.setattr(job_run, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(job_run, "ends_with", lambda *_: True)
 
     assert job_run.drive(tmp_path / "study.json") == status
     assert capsys.readouterr().err.startswith(said)

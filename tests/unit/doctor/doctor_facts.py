@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from packaging.specifiers import SpecifierSet
+
 from search.doctor.facts import (
     ClusterFacts,
     DiskRoom,
@@ -13,11 +15,10 @@ from search.doctor.facts import (
     StorageFacts,
     TokenFacts,
 )
-from search.doctor.versions import _bounds_of
 
 GIB = 2**30
 VERSIONS = {"twohead-search": "0.1.0", "ray": "2.60.0", "keras": "3.15.1"}
-BOUNDS = _bounds_of(["ray>=2.60,<2.61", "keras>=3.15.1,<3.17"])
+BOUNDS = {"ray": SpecifierSet(">=2.60,<2.61"), "keras": SpecifierSet(">=3.15.1,<3.17")}
 REFUSED = PortAnswers(by="http", none="refused", wrong="refused", right="answered")
 GRPC = replace(REFUSED, by="grpc")
 

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from search.doctor import doctor
+from search.doctor import doctor, node
 from search.doctor.checks import WAY
 from search.doctor.doctor import _way_facts
 from search.doctor.facts import PortAnswers
@@ -76,7 +76,7 @@ def way(token, **options):
 
 
 def test_a_guarded_cluster_with_our_token_and_our_ray_is_well_reached(monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda name: "2.60.0")
+    monkeypatch.setattr(node, "version_of", lambda name: "2.60.0")
 
     found = way(TOKEN)
 
@@ -98,7 +98,7 @@ def test_a_cluster_that_refuses_our_token_fails_with_where_to_put_the_right_one(
 
 
 def test_another_ray_here_than_there_fails_with_the_command_that_brings_it(monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda name: "2.60.0")
+    monkeypatch.setattr(node, "version_of", lambda name: "2.60.0")
 
     found = way(TOKEN, version="2.59.0")["Ray"]
 

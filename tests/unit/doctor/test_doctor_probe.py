@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from search.doctor import doctor, node
+from search.doctor import node
 from search.doctor.checks import ALONE, MACHINE, STORAGE
 from search.doctor.cluster import _let_travel
 from search.doctor.doctor import _machine_facts
@@ -161,7 +161,7 @@ def test_an_nvidia_device_is_seen_without_loading_anything(tmp_path):
 
 
 def test_a_machine_alone_is_examined_without_ray(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "has_nvidia", lambda: False)
+    monkeypatch.setattr(node, "has_nvidia", lambda: False)
     monkeypatch.chdir(tmp_path)
 
     found = here(ALONE, str(tmp_path))
@@ -174,8 +174,8 @@ def test_a_machine_alone_is_examined_without_ray(tmp_path, monkeypatch):
 
 
 def test_a_device_that_tensorflow_does_not_see_fails(monkeypatch):
-    monkeypatch.setattr(doctor, "has_nvidia", lambda: True)
-    monkeypatch.setattr(doctor, "gpu_facts", lambda seconds: GpuFacts(seen=0))
+    monkeypatch.setattr(node, "has_nvidia", lambda: True)
+    monkeypatch.setattr(node, "gpu_facts", lambda seconds: GpuFacts(seen=0))
 
     found = here()["GPUs"]
 

@@ -5,7 +5,7 @@ import pytest
 from search.doctor.checks import VERSIONS
 from search.doctor.findings import judge
 from search.doctor.node import PACKAGES, _code_digest, version_of
-from search.doctor.versions import _bounds_of, _is_older, declared_bounds
+from search.doctor.versions import _is_older, declared_bounds
 from tests.unit.doctor.doctor_facts import healthy, with_last_saying
 
 
@@ -49,8 +49,10 @@ def test_the_floors_are_those_that_our_own_distribution_declares():
         pytest.param('torch>=2.6; extra == "gp"', {}, id="of_an_extra"),
     ],
 )
-def test_requirements_are_read_as_they_stand_in_the_metadata(requirement, expected):
-    assert {name: str(bounds) for name, bounds in _bounds_of([requirement]).items()} == expected
+def test_requirements_are_read_as_they_stand_in_the_metadata(requirement, expected, monkeypatch):
+    monkeypatch.setattr("search.doctor.versions.metadata.requires", lambda name: [requirement])
+
+    assert {name: str(bounds) for name, bounds in declared_bounds().items()} == expected
 
 
 @pytest.mark.parametrize(

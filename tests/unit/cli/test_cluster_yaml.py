@@ -11,9 +11,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from search.cli.local import _shipped_yaml
 from search.cli.main import main
-from search.errors import InputError
-from search.remote.cluster_yaml import cluster_yaml, write_cluster_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PROVIDERS = ("aws", "local")
@@ -31,7 +30,7 @@ def home(tmp_path, monkeypatch):
 
 
 def shipped(provider):
-    return yaml.safe_load(cluster_yaml(provider))
+    return yaml.safe_load(_shipped_yaml(provider))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -54,7 +53,7 @@ def test_ray_is_started_anew_with_a_token_and_its_dashboard_on_loopback(provider
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_file_brings_the_token_of_its_user_and_no_secret_of_its_own(provider):
     assert shipped(provider)["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
-    assert re.findall(SECRET, cluster_yaml(provider)) == []
+    assert re.findall(SECRET, _shipped_yaml(provider)) == []
 
 
 def test_no_port_but_that_of_ssh_is_opened_and_nothing_that_costs_is_kept():
@@ -69,14 +68,14 @@ def test_no_port_but_that_of_ssh_is_opened_and_nothing_that_costs_is_kept():
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_user_changes_at_most_three_values(provider):
-    marked = [line for line in cluster_yaml(provider).splitlines() if "# CHANGE" in line]
+    marked = [line for line in _shipped_yaml(provider).splitlines() if "# CHANGE" in line]
 
     assert len(marked) == 3
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_file_says_in_about_ten_lines_what_it_costs_or_needs(provider):
-    lines = cluster_yaml(provider).splitlines()
+    lines = _shipped_yaml(provider).splitlines()
     header = next(i for i, line in enumerate(lines) if not line.startswith("#"))
 
     assert 5 <= header <= 12
@@ -92,13 +91,13 @@ def test_the_head_has_no_processors_for_trials_and_gpus_start_from_none():
 
 
 def test_the_file_in_the_package_is_the_one_at_the_top():
-    assert cluster_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    assert _shipped_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
 
 def test_a_copy_of_a_checkout_without_links_has_the_file_too(monkeypatch, tmp_path):
-    monkeypatch.setattr("search.remote.cluster_yaml.files", lambda package: tmp_path)
+    monkeypatch.setattr("search.cli.local.files", lambda package: tmp_path)
 
-    assert cluster_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    assert _shipped_yaml("aws") == (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
 
 def test_both_files_are_data_of_the_package():
@@ -174,7 +173,7 @@ def test_ray_is_never_started_where_the_environment_could_not_be_read(provider, 
 def test_the_command_prints_a_file_as_it_is(provider, capsys):
     assert main(["cluster-yaml", "--provider", provider]) == 0
 
-    assert capsys.readouterr().out == cluster_yaml(provider)
+    assert capsys.readouterr().out == _shipped_yaml(provider)
 
 
 def test_the_command_writes_a_new_file(tmp_path, capsys):
@@ -182,7 +181,7 @@ def test_the_command_writes_a_new_file(tmp_path, capsys):
 
     assert main(["cluster-yaml", "--provider", "local", str(out)]) == 0
 
-    assert out.read_text(encoding="utf-8") == cluster_yaml("local")
+    assert out.read_text(encoding="utf-8") == _shipped_yaml("local")
     assert "mine.yaml" in capsys.readouterr().out.replace("\n", "")
 
 
@@ -196,14 +195,16 @@ def test_the_command_never_overwrites(tmp_path, capsys):
     assert "OUT needs a new file" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match="OUT needs a file that can be written"):
-        write_cluster_yaml(str(tmp_path / "nowhere/mine.yaml"), "")
+def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
+    assert main(["cluster-yaml", str(tmp_path / "nowhere/mine.yaml")]) == 2
+
+    assert "OUT needs a file that can be written" in capsys.readouterr().err
 
 
-def test_a_provider_without_a_file_is_refused():
-    with pytest.raises(InputError, match=r"one of \['aws', 'local'\], got 'gcp'"):
-        cluster_yaml("gcp")
+def test_a_provider_without_a_file_is_refused(capsys):
+    assert main(["cluster-yaml", "--provider", "gcp"]) == 2
+
+    assert "invalid choice: 'gcp' (choose from 'aws', 'local')" in capsys.readouterr().err
 
 
 def test_the_policy_names_no_bucket_of_ours_and_gives_no_rights_without_bounds():
