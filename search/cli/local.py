@@ -233,16 +233,11 @@ def _load(folder: str) -> StudyResult | str:
 
 def _policy_options(args: Namespace) -> dict[str, Any]:
     """Return what the arguments say of how the best is chosen."""
-    options: dict[str, Any] = {}
-    if args.head is not None:
-        if args.policy not in (None, "head"):
-            raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
-        options["head"] = args.head
-    if args.policy is not None:
-        options["policy"] = args.policy
-    if args.exponents is not None:
-        options["exponents"] = _read_exponents(args.exponents)
-    return options
+    if args.head is not None and args.policy not in (None, "head"):
+        raise InputError(f"--head needs no --policy but 'head', got {args.policy!r}")
+    exponents = None if args.exponents is None else _read_exponents(args.exponents)
+    options = {"head": args.head, "policy": args.policy, "exponents": exponents}
+    return {name: given for name, given in options.items() if given is not None}
 
 
 def _print_json(console: Console, values: dict[str, Any]) -> None:

@@ -148,16 +148,16 @@ def _storage(nodes: Sequence[Node], uri: str) -> Mapping[Node, StorageFacts]:
         node: StorageFacts(errors={"write": told.reason}) if isinstance(told, Failed) else told
         for node, told in _ask(nodes, doctor_node.write_probe, uri, run).items()
     }
-    able = {node: node.title for node, told in facts.items() if "write" not in told.errors}
-    titles = {node.id: title for node, title in able.items()}
-    for node, unseen in _ask([*able], doctor_node.unseen_probes, uri, run, [*titles]).items():
+    able = [node for node, told in facts.items() if "write" not in told.errors]
+    titles = {node.id: node.title for node in able}
+    for node, unseen in _ask(able, doctor_node.unseen_probes, uri, run, [*titles]).items():
         if isinstance(unseen, Failed):
             errors = {**facts[node].errors, "read": unseen.reason}
             facts[node] = replace(facts[node], errors=errors)
         else:
             facts[node] = replace(facts[node], unseen=[titles[name] for name in unseen])
     made = [node.id for node in able if facts[node].made]
-    for node, error in _ask([*able], doctor_node.remove_probe, uri, run, made).items():
+    for node, error in _ask(able, doctor_node.remove_probe, uri, run, made).items():
         if error is not None:
             why = error.reason if isinstance(error, Failed) else error
             facts[node] = replace(facts[node], errors={**facts[node].errors, "delete": why})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Generic, Literal, TypeVar
 
 from search.doctor.facts import ClusterFacts, Machine
@@ -23,7 +24,7 @@ class Finding:
     """What to do, each an imperative sentence; none if all is well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong, on one machine or as a whole; equal ones of several machines are one."""
 
@@ -34,14 +35,10 @@ class Fault:
     """The machine's title."""
 
 
-def fail(what: str, cure: str) -> Fault:
-    """Return a fault that makes a cluster unfit."""
-    return Fault(what=what, cure=cure, state="FAIL")
-
-
-def warn(what: str, cure: str) -> Fault:
-    """Return a fault that leaves it fit."""
-    return Fault(what=what, cure=cure, state="warn")
+fail = partial(Fault, state="FAIL")
+"""Makes the fault that leaves a cluster unfit, of ``what`` is wrong and its ``cure``."""
+warn = partial(Fault, state="warn")
+"""Makes one that leaves it fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Studies on a cluster, from a machine that need not reach its storage; `search.connect`."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, final
 
-from search.errors import InputError, SearchError
+from search.errors import ClusterError, InputError, SearchError
 from search.remote.connection import Connection
 from search.remote.jobs import Jobs
 from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask, read_answer
@@ -23,6 +24,7 @@ from search.study.study import Study
 from trainables.storage.retry import within
 from trainables.storage.uri_keys import check_no_key
 
+FOLLOW_SECONDS = 1.0
 READ_SECONDS = 20.0
 """So long a study may take to be read before the cluster is asked: it is nearer to its storage."""
 TEST_SECONDS = 1800.0
@@ -153,7 +155,17 @@ class Client:
         Raises:
             InputError: If there is no job.
         """
-        return self._jobs.lines(name, follow=follow)
+        job, seen = self._jobs.of_study(name), 0
+        while True:
+            now = self._jobs.job(job.id)
+            log = self._jobs.logs(job.id)
+            is_last = not follow or now is None or now.has_ended
+            end = len(log) if is_last else max(seen, log.rfind("\n") + 1)
+            yield from log[seen:end].splitlines()
+            seen = end
+            if is_last:
+                return
+            time.sleep(FOLLOW_SECONDS)
 
     def wait(self, name: str, *, seconds: float | None = None) -> StudyStatus:
         """Wait for a study's newest job to end, and return where the study stands then.
@@ -166,7 +178,12 @@ class Client:
             InputError: If there is no job.
             ClusterError: If it does not end in time.
         """
-        self._jobs.wait(name, seconds=seconds)
+        job = self._jobs.of_study(name)
+        end = None if seconds is None else time.monotonic() + seconds
+        while (now := self._jobs.job(job.id)) is not None and not now.has_ended:
+            if end is not None and time.monotonic() >= end:
+                raise ClusterError(f"study {name!r} (job {job.id}) still runs after {seconds:g} s")
+            time.sleep(FOLLOW_SECONDS)
         return self.status(name)
 
     def stop(self, name: str) -> StudyStatus:

@@ -1,18 +1,16 @@
 """Ray's Jobs API: the jobs of one cluster, and the packages of files that they are given."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, final
 from urllib.parse import quote, urlsplit
 
-from search.errors import ClusterError, InputError
+from search.errors import InputError
 from search.remote.connection import Connection
 from search.text import clean
 
 UPLOAD_SECONDS = 600.0
-FOLLOW_SECONDS = 1.0
 
 KIND = "twohead"
 """The key of a job's metadata that says what it is to us."""
@@ -147,20 +145,6 @@ class Jobs:
             )
         return known[name]
 
-    def lines(self, name: str, *, follow: bool) -> Iterator[str]:
-        """Yield what a study's newest job has printed, line by line."""
-        job, seen = self.of_study(name), 0
-        while True:
-            now = self.job(job.id)
-            log = self.logs(job.id)
-            is_last = not follow or now is None or now.has_ended
-            end = len(log) if is_last else max(seen, log.rfind("\n") + 1)
-            yield from log[seen:end].splitlines()
-            seen = end
-            if is_last:
-                return
-            time.sleep(FOLLOW_SECONDS)
-
     def last_words(self, job: Job) -> str:
         """Return the last line that a job has printed with all that is indented below it.
 
@@ -171,15 +155,3 @@ class Jobs:
         begins = [at for at, line in enumerate(lines) if not line.startswith(" ")]
         last = lines[begins[-1] if begins else -1 :]
         return " ".join(" ".join(last).split())[:500]
-
-    def wait(self, name: str, *, seconds: float | None) -> None:
-        """Wait for a study's newest job to end."""
-        job = self.of_study(name)
-        end = None if seconds is None else time.monotonic() + seconds
-        while True:
-            now = self.job(job.id)
-            if now is None or now.has_ended:
-                return
-            if end is not None and time.monotonic() >= end:
-                raise ClusterError(f"study {name!r} (job {job.id}) still runs after {seconds:g} s")
-            time.sleep(FOLLOW_SECONDS)

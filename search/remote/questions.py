@@ -47,7 +47,6 @@ ERRORS: Mapping[str, type[SearchError]] = {
     for kind in (InputError, NoCandidate, StorageError, StudyDiffers, StudyLocked)
 }
 
-ACTIVE = {"PENDING": "pending", "RUNNING": "running"}
 INTERRUPTED = 130
 """Exit status of a driver that was told to end."""
 
@@ -95,7 +94,7 @@ class StudyStatus:
             return known
         state = self.state
         if not job.has_ended:
-            state = ACTIVE[job.status]
+            state = job.status.lower()
         elif job.status == "FAILED" and job.exit_status != INTERRUPTED:
             state = state if state in {"finished", "running"} else "failed"
         return replace(known, state=state, job_id=job.id, node=job.node, since=job.began)

@@ -119,12 +119,7 @@ def folder_here(said: str, name: str) -> str:
 
 
 def place_and_name(said: str) -> tuple[str, str]:
-    """Return the storage and the name of a study, of its folder or its name; "" for no storage.
-
-    Example:
-        >>> place_and_name("s3://bucket/studies/digits")
-        ('s3://bucket/studies', 'digits')
-    """
+    """Return the storage and the name of a study, of its folder or its name; "" for no storage."""
     if not isinstance(said, str) or not is_place(said):
         _check_name(said)
         return "", said
