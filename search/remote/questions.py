@@ -40,8 +40,6 @@ ANSWER_SECONDS = 300.0
 LOOK_SECONDS = 0.25
 
 MARK = "twohead-answer"
-WIDTH = 4096
-"""Characters of a line of an answer."""
 ERRORS: Mapping[str, type[SearchError]] = {
     kind.__name__: kind
     for kind in (InputError, NoCandidate, StorageError, StudyDiffers, StudyLocked)
@@ -199,9 +197,9 @@ def to_log(answer: Mapping[str, Any], question: str) -> str:
     ``question`` is made of letters that nobody else knows: whatever a study's names and reasons
     say, they cannot forge a mark.
     """
-    packed = base64.b64encode(zlib.compress(json.dumps(answer, default=asdict).encode())).decode()
-    lines = [packed[at : at + WIDTH] for at in range(0, len(packed), WIDTH)]
-    return "\n".join([f"{MARK} {question} begins", *lines, f"{MARK} {question} ends", ""])
+    packed = zlib.compress(json.dumps(answer, default=asdict).encode())
+    lines = base64.encodebytes(packed).decode()
+    return f"{MARK} {question} begins\n{lines}{MARK} {question} ends\n"
 
 
 def _from_log(log: str, question: str) -> dict[str, Any] | None:
