@@ -123,10 +123,6 @@ class DrawContext:
         """Return a key that names a number for all parameters as the config that it stands for."""
         return prune(self.kinds, self.gates, key)
 
-    def sub_seed(self, draw: int = 0) -> int:
-        """Return the seed of one draw, 32 bits, unrelated to that of any other."""
-        return sub_seed(self.seed, self.number, draw)
-
     def rng(self, draw: int = 0) -> np.random.Generator:
         """Return the generator of one draw."""
         return rng_of(self.seed, self.number, draw)
