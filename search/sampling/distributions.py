@@ -68,12 +68,9 @@ def _distribution(kind: Parameter) -> BaseDistribution:
 
 
 def parameter_of(distribution: BaseDistribution) -> Parameter:
-    """Return the parameter that a distribution of somebody's Optuna study draws.
-
-    Of a categorical one the places of its choices count: they have no order, and may be anything.
-    """
+    """Return the parameter that a distribution draws, perhaps of somebody's own Optuna study."""
     match distribution:
-        case CategoricalDistribution():
+        case CategoricalDistribution():  # its choices have no order, and may be anything
             return Choice(values=tuple(f"choice {i}" for i in range(len(distribution.choices))))
         case IntDistribution(low=low, high=high, log=log, step=step):
             return Int(low=low, high=high, log=log, step=step)

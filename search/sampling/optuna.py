@@ -152,8 +152,7 @@ def _newest(trials: Sequence[Seen]) -> list[Seen]:
 def _generations(trials: Sequence[Seen], attribute: str) -> tuple[list[Seen], int]:
     """Return what a sampler by generations is shown, and how many generations it does not know.
 
-    Running trials it does not look at. Of a long study it sees the newest two generations, and
-    the best of all before as the one that those come from.
+    Of a long study the newest two, and the best before as the one that those come from.
     """
     bred = [pair for pair in trials if pair[0].point is not None]
     if len(bred) <= MOST_SHOWN:
@@ -290,12 +289,9 @@ class AskedSampler:
         return study
 
     def _as_told(self, trial: RecordedTrial, key: Key, context: DrawContext) -> _ToldTrial:
-        """Return a trial as Optuna is to see it, without what does not count in it.
-
-        For samplers by generations that is a gene which lies idle: drawn once for its trial, and
-        inherited as any other.
-        """
+        """Return a trial as Optuna is to see it, without what does not count in it."""
         if self._manner.generation is not None and None in key:
+            # To samplers by generations that is an idle gene, inherited as any other.
             key = fill(context.kinds, key, rng_of(context.seed, trial.number, IDLE))
         pairs = zip(context.kinds, key, strict=True)
         params = {name: number for name, number in pairs if number is not None}

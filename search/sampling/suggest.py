@@ -4,13 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from search.errors import InputError
-from search.sampling.trials import (
-    Continue,
-    DrawContext,
-    RecordedTrial,
-    SeenTrials,
-    Suggestion,
-)
+from search.sampling.trials import Continue, DrawContext, RecordedTrial, SeenTrials, Suggestion
 from search.space.encoding import decode, untried_neighbour
 from search.space.parameters import Float
 from search.space.space import SearchSpace, idle_in

@@ -147,8 +147,7 @@ Seen = tuple[RecordedTrial, Key]
 class SeenTrials:
     """The trials that lie in a space, each with its key, in the order of their numbers.
 
-    A key takes 25 microseconds, and a study of 10,000 trials asks 10,000 times: a trial is looked
-    at when it is put in, and its config once.
+    A key takes 25 microseconds, and 10,000 trials ask 10,000 times: each is worked out once.
     """
 
     def __init__(self, space: SearchSpace, num_objectives: int) -> None:
