@@ -102,11 +102,10 @@ def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
 
 
 def kept_points(trial: TrialRecord) -> tuple[Measurement, ...]:
-    """Return the points of a trial whose weights are still there, by epoch.
+    """Return the points of a trial whose weights are still there, by epoch; none of a failed one.
 
-    The actor keeps the newest checkpoint and those on the trial's own front
-    (``trainables.trial.attempt``); of a failed trial none is a candidate. It is the front of all
-    heads, which holds the best of any objective (see ``Objective.values``).
+    The actor keeps those on the trial's own front of all heads, which holds the best of any
+    objective (see ``Objective.values``).
     """
     return () if trial.state == "failed" else front_points(trial)
 
