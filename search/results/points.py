@@ -11,7 +11,7 @@ import numpy as np
 from search.record.history import TrialRecord, TrialState
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
-from search.study.objective import Objective, every_head
+from search.study.objective import Objective
 from search.text import count, one_line
 from trainables.trial.measurement import Measurement
 
@@ -142,18 +142,16 @@ def log_curve(
 
 
 def best_log_skills(
-    trial: TrialRecord, baselines: Losses, objective: Objective | None = None
+    trial: TrialRecord, baselines: Losses, objective: Objective
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 
     It is the measured point with the smallest mean of log skills (the default policy), the
-    earliest of equal ones; (None, 0) without any finite point. Without an objective each head
-    of ``baselines`` counts.
+    earliest of equal ones; (None, 0) without any finite point.
     """
     finite = [m for m in trial.measurements if is_finite(m)]
     if not finite:
         return None, 0
-    objective = objective or every_head(tuple(baselines))
     skills = log_skills_of((m.losses for m in finite), baselines, objective)
     best = int(np.argmin(skills.mean(axis=1)))
     return tuple(np.round(skills[best], SAME_DIGITS).tolist()), finite[best].epoch

@@ -117,10 +117,7 @@ class StudyResult:
         )
         over = self._history.is_closed and self._history.close_reason == DONE
         is_whole = ended >= self.study.budget.trials
-        if grown or over or not is_whole:
-            return over and not grown
-        is_tested = self.has_begun and self.has_test_split
-        return not is_tested or all(point.test is not None for point in self.points_to_test())
+        return not grown and (over or (is_whole and not self._lacks_test_figures()))
 
     @property
     def prepared(self) -> Prepared:
@@ -360,6 +357,10 @@ class StudyResult:
         """The loss of the best constant prediction, by head."""
         baselines = self.prepared.data.baselines
         return {head: baselines[head] for head in self.heads}
+
+    def _lacks_test_figures(self) -> bool:
+        is_known = self.has_begun and self.has_test_split
+        return is_known and any(point.test is None for point in self.points_to_test())
 
     def _why_none(self) -> str:
         counts = Counter(trial.state for trial in self.trials)

@@ -1,7 +1,6 @@
 """Parameters as Optuna's distributions, and back; of ours the numbers of a key are drawn."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -10,7 +9,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.encoding import Number, grid_value
+from search.space.encoding import grid_value
 from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
@@ -77,9 +76,3 @@ def parameter_of(distribution: BaseDistribution) -> Parameter:
         case _:
             low, high, step = distribution.low, distribution.high, distribution.step
             return Float(low=low, high=high, log=distribution.log, step=step)
-
-
-def number_of(distribution: BaseDistribution, value: Any) -> Number:
-    """Return the number that stands for a value of an Optuna trial."""
-    number: float = distribution.to_internal_repr(value)
-    return number if isinstance(distribution, FloatDistribution) else int(number)

@@ -232,7 +232,7 @@ class AskedSampler:
         trial with the user attribute ``twohead:may_continue``; by None it wants a new config.
         """
         with _failing_as(self._name), warnings.catch_warnings():
-            # What conditional parameters take is; it is bounded by version, and tested.
+            # What conditional parameters take is experimental: bounded by version, and tested.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             chosen, past = self._manner.select(trials), 0
             if self._manner.generation is not None:

@@ -12,7 +12,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.distributions import Distributions, distributions_of, number_of, parameter_of
+from search.sampling.distributions import Distributions, distributions_of, parameter_of
 from search.sampling.trials import DrawContext, Seen, rng_of
 from search.space.encoding import Key, number_at
 
@@ -98,4 +98,4 @@ def _key_in(space: Distributions, trial: FrozenTrial) -> Key | None:
     """Return a trial's key, None where it lacks a parameter or drew from another range."""
     if any(trial.distributions.get(name) != one for name, one in space.items()):
         return None
-    return tuple(number_of(one, trial.params[name]) for name, one in sorted(space.items()))
+    return tuple(one.to_internal_repr(trial.params[name]) for name, one in sorted(space.items()))

@@ -162,11 +162,7 @@ class SeenTrials:
         self._tried: Counter[Key] = Counter()
 
     def put(self, trial: RecordedTrial) -> None:
-        """Take in a trial, or what has become of it.
-
-        Raises:
-            ValueError: If it lies in the space and its point has another length.
-        """
+        """Take in a trial, or what has become of it; `ValueError` of a point of another length."""
         place = bisect_left(self._numbers, trial.number)
         if self._numbers[place : place + 1] == [trial.number]:
             before, found = self._trials[place], self._inside[place]
