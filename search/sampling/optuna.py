@@ -39,7 +39,7 @@ from search.sampling.trials import (
     stacked,
     sub_seed,
 )
-from search.space.encoding import Key, clamp, fill
+from search.space.encoding import Key, clamp, fill, nth_number
 from search.space.parameters import Parameter
 from search.study.samplers import SamplerSetting, class_of, keeps_state, name_of
 
@@ -234,6 +234,8 @@ class AskedSampler:
         with _failing_as(self._name), warnings.catch_warnings():
             # What conditional parameters take is experimental: bounded by version, and tested.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self._class is optuna.samplers.RandomSampler:
+                return self._at_random(context), {}
             chosen, past = self._manner.select(trials), 0
             if self._manner.generation is not None:
                 chosen, past = _generations(trials, self._manner.generation)
@@ -254,6 +256,22 @@ class AskedSampler:
                 self._kept.keep(study, context.number)
                 return key, {}
             return key, self._to_record(drawn, past)
+
+    def _at_random(self, context: DrawContext) -> Key:
+        """Return what Optuna draws at random, in half the time: no study has a say in it."""
+        for redraw in range(1 + REDRAWS):
+            sampler, numbers = self._sampler(context, redraw), []
+            for name, kind in context.kinds.items():
+                one = self._distributions[name]
+                # Of a single value Optuna asks no sampler.
+                value = nth_number(kind, 0)
+                if not one.single():
+                    value = sampler.sample_independent(None, None, name, one)
+                numbers.append(clamp(kind, value))
+            key = context.prune(tuple(numbers))
+            if key not in context.tried:
+                break
+        return key
 
     def _sampler(self, context: DrawContext, redraw: int) -> BaseSampler:
         if self._kept is not None and self._kept.sampler is not None:
