@@ -10,14 +10,7 @@ from search.errors import InputError
 from search.record.metrics import HasFigures
 from search.results.pareto import Array, front_mask
 from search.results.points import Point, log_skills_of, values_of
-from search.results.policies import (
-    DEFAULT_POLICY,
-    HEAD,
-    LARGEST_LOG,
-    POLICIES,
-    choose,
-    reason,
-)
+from search.results.policies import DEFAULT_POLICY, HEAD, LARGEST_LOG, POLICIES, choose, reason
 from search.study.objective import Objective
 
 

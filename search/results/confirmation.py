@@ -199,12 +199,38 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """Whether the study's choice has survived its luck, in one sentence."""
-        return _verdict(self)
+        leader, first = self.leader, self.first
+        if not leader.trained:
+            num = sum(len(one.failed) for one in self.candidates)
+            why = leader.failed[0].failure if leader.failed else "none has ended"
+            return clean(f"nothing is confirmed: {count(num, 'training')} failed (first: {why})")
+        if leader is first:
+            rival = next((one for one in self.candidates[1:] if one.trained), None)
+            if rival is None:
+                return _alone(self, leader)
+            if rival.failed and not leader.failed:
+                return f"{leader.name} keeps its lead: {_failed(rival)}"
+            return _kept(leader.name, rival.name, _compare(self, leader, rival))
+        if first.failed and not leader.failed:
+            return f"{leader.name} leads after confirmation: {_failed(first)}"
+        return _changed(leader.name, first.name, _compare(self, leader, first))
 
     @property
     def gain(self) -> str:
         """How far the leader is ahead of the reference trial; empty where that says nothing."""
-        return _gain(self)
+        leader, reference = self.leader, self.reference
+        if reference is None or reference is leader:
+            return ""
+        found = _compare(self, leader, reference)
+        if not found.num:
+            return ""
+        before = self.score(reference.point) - self.score(leader.point)
+        names = self.chooser.objective.names
+        measure = "geometric mean of skills" if len(names) > 1 else f"loss {names[0]}"
+        return (
+            f"{leader.name} is {_ahead(found.ahead)} the reference trial in the {measure}"
+            f"{_with_spread(found)}; in the study it was {_ahead(before)} it"
+        )
 
     def skill(self, candidate: Candidate) -> Spread | None:
         """Return the geometric mean of a candidate's skills over the seeds.
@@ -229,9 +255,18 @@ class Confirmation:
         return _exp(self.score(candidate.point))
 
     def score(self, figures: HasFigures) -> float:
-        """Return the logarithm of a point's geometric mean of skills."""
-        logs = self.chooser.log_skills([figures])[0]
-        return float(logs @ self._weights())
+        """Return the logarithm of a point's geometric mean of skills.
+
+        ``ideal_point`` and ``lexicographic`` have no weights; there all values count the same.
+        """
+        names = self.chooser.objective.names
+        weights = np.ones(len(names))
+        if self.policy == "geometric_mean":
+            weights = Options(heads=names, **self.options).weights
+        elif self.policy == "head":
+            head = self.options.get("head", names[0])
+            weights = np.array([float(name == head) for name in names])
+        return float(self.chooser.log_skills([figures])[0] @ (weights / weights.sum()))
 
     def ranked(self) -> "Confirmation":
         """Return the same with the candidates, given as they ranked in the study, by rank now."""
@@ -252,20 +287,6 @@ class Confirmation:
             baselines=dict.fromkeys(names, 1.0),
             **self.options,
         )
-
-    def _weights(self) -> Array:
-        """Return how much each value counts in one figure for all: its share, summing to 1.
-
-        ``ideal_point`` and ``lexicographic`` have no such figure; there all count the same.
-        """
-        names = self.chooser.objective.names
-        shares = np.ones(len(names))
-        if self.policy == "geometric_mean":
-            shares = Options(heads=names, **self.options).weights
-        elif self.policy == "head":
-            head = self.options.get("head", names[0])
-            shares = np.array([float(name == head) for name in names])
-        return np.asarray(shares / shares.sum())
 
     def _by_policy(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         left = sorted(candidates, key=lambda one: (one.point.is_reference, one.was))
@@ -320,11 +341,11 @@ class Comparison:
 
 def _compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Comparison:
     """Compare two candidates, seed by seed."""
+    theirs = {repeat.seed: repeat.figures for repeat in other.trained}
     pairs = [
-        (mine.figures, its.figures)
+        (mine.figures, its)
         for mine in one.trained
-        for its in other.trained
-        if mine.seed == its.seed and mine.figures and its.figures
+        if mine.figures and (its := theirs.get(mine.seed))
     ]
     differences = [confirmed.score(its) - confirmed.score(mine) for mine, its in pairs]
     wins = [confirmed.chosen(confirmed.chooser.log_skills(two)) == 0 for two in pairs]
@@ -350,40 +371,6 @@ def percent(share: float) -> str:
     hundredfold = 100 * share
     digits = 0 if hundredfold >= 10 or round(hundredfold, 1) == 0 else 1
     return f"{hundredfold:.{digits}f} %"
-
-
-def _verdict(confirmed: Confirmation) -> str:
-    leader, first = confirmed.leader, confirmed.first
-    if not leader.trained:
-        num = sum(len(one.failed) for one in confirmed.candidates)
-        why = leader.failed[0].failure if leader.failed else "none has ended"
-        return clean(f"nothing is confirmed: {count(num, 'training')} failed (first: {why})")
-    if leader is first:
-        rival = next((one for one in confirmed.candidates[1:] if one.trained), None)
-        if rival is None:
-            return _alone(confirmed, leader)
-        if rival.failed and not leader.failed:
-            return f"{leader.name} keeps its lead: {_failed(rival)}"
-        return _kept(leader.name, rival.name, _compare(confirmed, leader, rival))
-    if first.failed and not leader.failed:
-        return f"{leader.name} leads after confirmation: {_failed(first)}"
-    return _changed(leader.name, first.name, _compare(confirmed, leader, first))
-
-
-def _gain(confirmed: Confirmation) -> str:
-    leader, reference = confirmed.leader, confirmed.reference
-    if reference is None or reference is leader or not reference.trained or not leader.trained:
-        return ""
-    found = _compare(confirmed, leader, reference)
-    if not found.num:
-        return ""
-    before = confirmed.score(reference.point) - confirmed.score(leader.point)
-    names = confirmed.chooser.objective.names
-    measure = "geometric mean of skills" if len(names) > 1 else f"loss {names[0]}"
-    return (
-        f"{leader.name} is {_ahead(found.ahead)} the reference trial in the {measure}"
-        f"{_with_spread(found)}; in the study it was {_ahead(before)} it"
-    )
 
 
 def _kept(one: str, other: str, found: Comparison) -> str:

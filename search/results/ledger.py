@@ -82,11 +82,11 @@ def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
     overheads = _trial_overheads(trials, runs)
     return Ledger(
         parts=_sum_parts(trials, None),
-        wall_seconds=_sum(runs, "wall_seconds") if runs else None,
-        slot_seconds=sum(float(run["wall_seconds"]) * int(run["slots"]) for run in runs),
-        startup_seconds=_sum(runs, "startup_seconds") + (imports if runs else 0.0),
-        idle_seconds=_sum(runs, "idle_seconds"),
-        num_trials=sum(int(run["trials"]) for run in runs),
+        wall_seconds=sum(run["wall_seconds"] for run in runs) if runs else None,
+        slot_seconds=sum(run["wall_seconds"] * run["slots"] for run in runs),
+        startup_seconds=sum(run["startup_seconds"] for run in runs) + (imports if runs else 0.0),
+        idle_seconds=sum(run["idle_seconds"] for run in runs),
+        num_trials=sum(run["trials"] for run in runs),
         work_seconds=sum(counted.get(part, 0.0) for part in WORK),
         typical_overhead_seconds=median(overheads) if overheads else None,
     )
@@ -98,8 +98,7 @@ def _trial_overheads(
     """Return the seconds that each trial that ended took of its slot, besides work and imports.
 
     From the end of the trial before it in the same process to its own, as the driver heard of
-    them; so what a trial's results, its record, the next suggestion and its way to the process
-    took is all there.
+    them; so its results, its record, the next suggestion and its way to the process are in it.
     """
     work: dict[tuple[int, int, int], float] = {}
     for trial in trials:
@@ -112,10 +111,6 @@ def _trial_overheads(
         for run in runs
         for number, attempt, seconds in run.get("trial_seconds", ())
     ]
-
-
-def _sum(runs: Sequence[Mapping[str, Any]], name: str) -> float:
-    return sum(float(run[name]) for run in runs)
 
 
 def _sum_parts(trials: Sequence[TrialRecord], generations: set[int] | None) -> dict[str, float]:

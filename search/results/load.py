@@ -73,24 +73,18 @@ def given_study(given: Any) -> Study:
 
 
 def _find_study(said: str) -> str | None:
-    """Return the folder of the study that a path or a name means; None if there is none.
-
-    Whether one lies at a URI is not looked for: it is taken for a study's folder.
-    """
+    """Return the folder of the study that a path or a name means; a URI is taken for one."""
     if "://" in said:
         return said
-    return next((place for place in _places(said) if _is_of_study(place)), None)
+    marks = "study.json", StudyFolder.LOG  # the log may be all that is left of a study
+    for place in _places(said):
+        if any(os.path.lexists(os.path.join(place, mark)) for mark in marks):
+            return place
+    return None
 
 
 def _places(said: str) -> tuple[str, ...]:
     return (said, os.path.join(DEFAULT_STORAGE, said)) if NAME.fullmatch(said) else (said,)
-
-
-def _is_of_study(folder: str) -> bool:
-    """Tell whether a folder holds a study, or what is left of one."""
-    return any(
-        os.path.lexists(os.path.join(folder, name)) for name in ("study.json", StudyFolder.LOG)
-    )
 
 
 def read(reader: StudyReader) -> StudyResult:
@@ -111,13 +105,9 @@ def list_studies(storage: str) -> Iterator[str]:
     """Yield the folder of every study in a storage, by name; also of what is left of one."""
     store = Store(storage)
     for name in store.folders():
-        if _may_be_study(store, name):
+        try:
+            is_study = store.exists(f"{name}/study.json") or has_log(store.child(name))
+        except StorageError:
+            is_study = True  # whoever reads it is told why it cannot be seen
+        if is_study:
             yield store.child(name).uri
-
-
-def _may_be_study(store: Store, name: str) -> bool:
-    """Tell whether a folder holds a study; also if that cannot be seen, which its reader says."""
-    try:
-        return store.exists(f"{name}/study.json") or has_log(store.child(name))
-    except StorageError:
-        return True

@@ -71,19 +71,14 @@ def front_ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
     ordered = losses[order]
     is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     rows = ordered[is_new]
-    if rows.shape[1] == 1:
-        ranks = np.arange(len(rows))
-    elif rows.shape[1] == 2:
-        ranks = _two_heads(rows[:, 1].tolist())
-    else:
-        ranks = _more_heads(rows)
+    ranks = _two_heads(rows[:, -1].tolist()) if rows.shape[1] <= 2 else _more_heads(rows)
     found = np.empty(len(losses), dtype=np.int64)
     found[order] = ranks[np.cumsum(is_new) - 1]
     return found
 
 
 def _two_heads(seconds: list[float]) -> NDArray[np.int64]:
-    """Rank points by their second losses, given in the order of their first."""
+    """Rank points by their last of one or two losses, given in the order of their first."""
     smallest: list[float] = []  # of each front so far; ascending
     ranks = []
     for second in seconds:

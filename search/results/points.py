@@ -11,7 +11,7 @@ import numpy as np
 from search.record.history import TrialRecord, TrialState
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
-from search.study.objective import Objective, every_head
+from search.study.objective import Objective
 from search.text import count, one_line
 from trainables.trial.measurement import Measurement
 
@@ -102,11 +102,10 @@ def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
 
 
 def kept_points(trial: TrialRecord) -> tuple[Measurement, ...]:
-    """Return the points of a trial whose weights are still there, by epoch.
+    """Return the points of a trial whose weights are still there, by epoch; none of a failed one.
 
-    The actor keeps the newest checkpoint and those on the trial's own front
-    (``trainables.trial.attempt``); of a failed trial none is a candidate. It is the front of all
-    heads, which holds the best of any objective (see ``Objective.values``).
+    The actor keeps those on the trial's own front of all heads, which holds the best of any
+    objective (see ``Objective.values``).
     """
     return () if trial.state == "failed" else front_points(trial)
 
@@ -143,18 +142,16 @@ def log_curve(
 
 
 def best_log_skills(
-    trial: TrialRecord, baselines: Losses, objective: Objective | None = None
+    trial: TrialRecord, baselines: Losses, objective: Objective
 ) -> tuple[tuple[float, ...] | None, int]:
     """Return the log skills and the epoch of the point that a trial is known by.
 
     It is the measured point with the smallest mean of log skills (the default policy), the
-    earliest of equal ones; (None, 0) without any finite point. Without an objective each head
-    of ``baselines`` counts.
+    earliest of equal ones; (None, 0) without any finite point.
     """
     finite = [m for m in trial.measurements if is_finite(m)]
     if not finite:
         return None, 0
-    objective = objective or every_head(tuple(baselines))
     skills = log_skills_of((m.losses for m in finite), baselines, objective)
     best = int(np.argmin(skills.mean(axis=1)))
     return tuple(np.round(skills[best], SAME_DIGITS).tolist()), finite[best].epoch

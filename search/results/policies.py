@@ -10,6 +10,7 @@ import numpy as np
 from search.errors import InputError
 from search.results.pareto import SKILL_FLOOR, Array, log_skill
 from trainables.spec.plain_values import make_plain
+from trainables.spec.rules import is_number
 
 TOLERANCE_PERCENT = 5.0
 """Within this of the best, points count as equal on a head in ``lexicographic``."""
@@ -63,14 +64,9 @@ class Options:
         exponents = np.array(self._exponents(), dtype=np.float64)
         return np.asarray(exponents / exponents.max())
 
-    def indices(self, heads: Sequence[str]) -> list[int]:
-        """Return where these heads stand."""
-        return [self.heads.index(head) for head in heads]
 
-
-def _is_at_least_zero(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value < math.inf  # type: ignore[operator]
+def _is_at_least_zero(value: Any) -> bool:
+    return is_number(value) and 0 <= value < math.inf
 
 
 def _geometric_mean(skills: Array, options: Options) -> Array:
@@ -97,7 +93,7 @@ def _lexicographic(skills: Array, options: Options) -> Array:
 
     Points within the tolerance of the best on a head are equal on it, and the next head decides.
     """
-    order = options.indices(options.order or options.heads)
+    order = [options.heads.index(head) for head in options.order or options.heads]
     slack = math.log1p(options.tolerance_percent / 100) + 10.0**-SAME_DIGITS
     left = np.ones(len(skills), dtype=bool)
     for index in order[:-1]:
@@ -111,7 +107,7 @@ def _head(skills: Array, options: Options) -> Array:
     It is the epsilon-constraint method (Haimes, Lasdon and Wismer 1971,
     doi:10.1109/TSMC.1971.4308298) with no bound on the other heads.
     """
-    return skills[:, options.indices([options.head or options.heads[0]])[0]]
+    return skills[:, options.heads.index(options.head or options.heads[0])]
 
 
 def _of_geometric_mean(skills: Mapping[str, float], options: Options) -> str:
@@ -119,15 +115,7 @@ def _of_geometric_mean(skills: Mapping[str, float], options: Options) -> str:
     mean = math.exp(float(np.array(logs) @ options.weights) / float(options.weights.sum()))
     told = ", ".join(f"{h} {options.exponents.get(h, 1.0):g}" for h in options.heads)
     by = f" with exponents {told}" if options.exponents else ""
-    return f"smallest geometric mean of skills{by}, {_short(mean)}"
-
-
-def _of_ideal_point(skills: Mapping[str, float], options: Options) -> str:
-    return "nearest in log skill to the best of every head at once"
-
-
-def _of_head(skills: Mapping[str, float], options: Options) -> str:
-    return f"smallest {options.head or options.heads[0]} loss"
+    return f"smallest geometric mean of skills{by}, {mean:.3g}"
 
 
 def _of_lexicographic(skills: Mapping[str, float], options: Options) -> str:
@@ -136,10 +124,6 @@ def _of_lexicographic(skills: Mapping[str, float], options: Options) -> str:
         f" within {options.tolerance_percent:g} % of the best {head}" for head in reversed(before)
     )
     return f"smallest {last} loss{within}"
-
-
-def _short(skill: float) -> str:
-    return f"{skill:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +145,18 @@ POLICIES: Mapping[str, _Policy] = {
     DEFAULT_POLICY: _Policy(
         score=_geometric_mean, words=_of_geometric_mean, options=("exponents",)
     ),
-    "ideal_point": _Policy(score=_ideal_point, words=_of_ideal_point),
+    "ideal_point": _Policy(
+        score=_ideal_point,
+        words=lambda skills, options: "nearest in log skill to the best of every head at once",
+    ),
     "lexicographic": _Policy(
         score=_lexicographic, words=_of_lexicographic, options=("order", "tolerance_percent")
     ),
-    HEAD: _Policy(score=_head, words=_of_head, options=("head",)),
+    HEAD: _Policy(
+        score=_head,
+        words=lambda skills, options: f"smallest {options.head or options.heads[0]} loss",
+        options=("head",),
+    ),
 }
 """Every policy by name, each with its source in the docstring of its score."""
 TIE_BREAKERS = (DEFAULT_POLICY, "ideal_point")
@@ -227,10 +218,10 @@ def reason(policy: str, skills: Mapping[str, float], *, num_points: int, **optio
         "smallest geometric mean of skills, 0.1: c 0.2, r 0.05 of the baseline's loss"
     """
     given = _options(policy, tuple(skills), options)
-    figures = ", ".join(f"{head} {_short(skill)}" for head, skill in skills.items())
+    figures = ", ".join(f"{head} {skill:.3g}" for head, skill in skills.items())
     if len(skills) == 1:
         why = f"smallest {given.heads[0]} loss"
-        figures = _short(skills[given.heads[0]])
+        figures = f"{skills[given.heads[0]]:.3g}"
     elif num_points == 1 and policy != HEAD:
         why = "at least as good as any other point on every head"
     else:

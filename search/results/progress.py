@@ -39,24 +39,20 @@ class Running(Protocol):
         """What is trained again to confirm a study, by number; empty where it is run."""
 
 
-class Watcher(Protocol):
+class Watcher:
     """Someone who looks on while a study is run or confirmed; does nothing where it is silent."""
 
     def preparing(self, what: str) -> None:
         """Hear what is being done before the first trial and after the last."""
-        return None
 
     def told(self, line: str) -> None:
         """Hear what a person should still see when the study is over."""
-        return None
 
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Get to know the study; the conductor may be read at any time from now on."""
-        return None
 
     def changed(self) -> None:
         """Hear that the conductor took in or handed out something."""
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +170,8 @@ class Tracker:
         self._all_epochs += epochs - self._epochs.get(number, 0)
         self._epochs[number] = epochs
         (self._open.discard if trial.has_ended else self._open.add)(number)
-        finite = (one for _, one in sorted(measured.items()) if is_finite(one))
-        points = {
-            (number, one.epoch, *one.losses.values()): point_of(trial, one) for one in finite
-        }
+        finite = (point_of(trial, measured[epoch]) for epoch in sorted(measured))
+        points = {_key(point): point for point in finite if is_finite(point)}
         self._points[number] = points
         if trial.is_reference:
             self._reference = self._choose(points.values())

@@ -17,11 +17,11 @@ from search.results.points import Figures, Point, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
-from search.study.shares import threads_of
+from search.study.shares import MeasuredShares, read_shares, threads_of
 from search.study.study import Study
 from search.text import count, one_line
 from trainables.spec.plain_values import plain
-from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.trial.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class StudyResult:
     ) -> None:
         self.folder = folder
         """Where the study lies."""
+        self.store = StudyFolder(folder)
         self.study = study
         """What was searched, with the budget in force."""
         self.is_running = is_running
@@ -135,9 +136,7 @@ class StudyResult:
 
     @cached_property
     def _points(self) -> tuple[Point, ...]:
-        return tuple(
-            point_of(trial, measured) for trial in self.trials for measured in kept_points(trial)
-        )
+        return tuple(point_of(trial, one) for trial in self.trials for one in kept_points(trial))
 
     def pareto(self) -> tuple[Point, ...]:
         """Return the front: what no other point beats on all of the study's objective.
@@ -307,7 +306,7 @@ class StudyResult:
 
         settings = shared_settings(self.study, self.prepared)
         chosen = self.best() if point is None else point
-        model = restore_model(Store(self.folder), settings, self.to_restore(chosen))
+        model = restore_model(self.store, settings, self.to_restore(chosen))
         attach_signature(model, self.signature)
         return model
 
@@ -341,12 +340,17 @@ class StudyResult:
 
     def checkpoint_uri(self, point: Point) -> str:
         """Return where a point's weights lie: an absolute path or a URI."""
-        return Store(self.folder).child(point.checkpoint).uri
+        return self.store.child(point.checkpoint).uri
 
     @property
     def chooser(self) -> Chooser:
         """What chooses among points, by the study's objective."""
         return Chooser(objective=objective_of(self.study), baselines=self.baselines)
+
+    @property
+    def shares(self) -> MeasuredShares | None:
+        """What was measured for the trials; None where their shares are fixed, or not yet."""
+        return read_shares(self.store) if self.study.resources.is_open else None
 
     @property
     def baselines(self) -> dict[str, float]:
@@ -355,7 +359,7 @@ class StudyResult:
         return {head: baselines[head] for head in self.heads}
 
     def _lacks_test_figures(self) -> bool:
-        is_known = self._prepared is not None and self.has_test_split
+        is_known = self.has_begun and self.has_test_split
         return is_known and any(point.test is None for point in self.points_to_test())
 
     def _why_none(self) -> str:
@@ -374,16 +378,14 @@ NUM_LEADING = 4
 
 
 def _study_table(trials: Sequence[TrialRecord], heads: Sequence[str]) -> "pa.Table":
-    """Return the table that `search.results.result.StudyResult.table` describes."""
+    import pyarrow as pa
+
     rows = [_row(trial, m, heads) for trial in trials for m in trial.measurements]
     # Of all configs: the first may have fewer blocks than others, whose filters are null there.
     configs = [name for trial in trials for name in trial.config if rows]
     first = [*rows[0]][:NUM_LEADING] if rows else []
     names = list(dict.fromkeys([*first, *configs, *(name for row in rows for name in row)]))
-    last = [name for name in names if name.startswith("seconds")]
-    names = [name for name in names if name not in last] + last
-    import pyarrow as pa
-
+    names.sort(key=lambda name: name.startswith("seconds"))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 

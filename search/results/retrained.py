@@ -1,12 +1,11 @@
 """The record of a study's confirmation: which points are trained again, and what that gave."""
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from search.errors import InputError, SearchError, StudyWarning
+from search.errors import SearchError, StudyWarning
 from search.record.decisions import DONE
 from search.record.history import History, TrialRecord
 from search.record.reader import StudyReader
@@ -14,12 +13,12 @@ from search.record.segments import has_log
 from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
-from trainables.spec.rules import LARGEST_SEED
+from trainables.spec.rules import LARGEST_SEED, whole
 from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.study_folder import StudyFolder
 
-MOST_SEEDS = 100
-MOST_TOP = 100
+EXTENT = whole(1, 100)
+"""How many seeds, and how many points, a confirmation may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +37,6 @@ class Training:
     def to_list(self) -> list[int]:
         """Return what is recorded besides the config: number, epoch and seed."""
         return [self.number, self.epoch, self.seed]
-
-
-def check_extent(seeds: object, top: object) -> None:
-    """Raise `InputError` of a number of seeds or of points that cannot be."""
-    for name, given, most in (("seeds", seeds, MOST_SEEDS), ("top", top, MOST_TOP)):
-        is_whole = isinstance(given, int) and not isinstance(given, bool)
-        if not is_whole or not 1 <= given <= most:  # type: ignore[operator]
-            raise InputError(f"{name} needs a whole number from 1 to {most}, got {given!r}")
 
 
 def fresh_seeds(seed: int, num: int) -> tuple[int, ...]:
@@ -86,13 +77,9 @@ def leading_points(
 def _is_taken(point: Point, chosen: Sequence[Point]) -> bool:
     return any(
         point.number == one.number
-        or (point.is_reference, _key(point)) == (one.is_reference, _key(one))
+        or (point.is_reference, dict(point.config)) == (one.is_reference, dict(one.config))
         for one in chosen
     )
-
-
-def _key(point: Point) -> str:
-    return json.dumps(dict(point.config), sort_keys=True)
 
 
 def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Training, ...]:
@@ -104,13 +91,13 @@ def trainings_of(points: Sequence[Point], seeds: Sequence[int]) -> tuple[Trainin
     )
 
 
-def recorded_trainings(
-    budget: Mapping[str, Any], trials: Sequence[TrialRecord]
-) -> tuple[Training, ...]:
+def recorded_trainings(history: History) -> tuple[Training, ...]:
     """Return what was begun, in the order of its numbers in the record."""
     return tuple(
         Training(*numbers, is_reference=trial.is_reference, config=trial.config)
-        for trial, numbers in zip(trials, budget.get("trainings", ()), strict=False)
+        for trial, numbers in zip(
+            history.trials, history.budget.get("trainings", ()), strict=False
+        )
     )
 
 
@@ -119,17 +106,13 @@ def to_train(begun: Sequence[Training], wanted: Sequence[Training]) -> tuple[Tra
     return (*begun, *(training for training in wanted if training not in begun))
 
 
-def record_of(folder: str) -> StudyFolder:
-    """Return the place of a study's confirmation."""
-    return StudyFolder(folder).confirmation
-
-
 def is_done(store: StudyFolder, wanted: Iterable[Training]) -> bool:
     """Tell whether all that is wanted was trained, and the last run ended in order."""
     history = _history(store)
     if history is None or not history.is_closed or history.close_reason != DONE:
         return False
-    ended = [training for training, trial in _pairs(history) if trial.has_ended]
+    begun = zip(recorded_trainings(history), history.trials, strict=True)
+    ended = [training for training, trial in begun if trial.has_ended]
     return all(training in ended for training in wanted)
 
 
@@ -142,7 +125,7 @@ def read_confirmation(
     options: Mapping[str, Any],
 ) -> Confirmation:
     """Return what the record says of a study's leading points with these seeds."""
-    history = _history(record_of(result.folder))
+    history = _history(result.store.confirmation)
     return Confirmation(
         name=result.study.name,
         folder=result.folder,
@@ -164,7 +147,7 @@ def confirmed_point(result: StudyResult, point: Point) -> Candidate | None:
     ``StudyWarning``.
     """
     try:
-        history = _history(record_of(result.folder))
+        history = _history(result.store.confirmation)
     except SearchError as error:
         said = f"what confirms the point is left out, as it cannot be read: {error}"
         warnings.warn(StudyWarning(said), stacklevel=3)
@@ -177,35 +160,28 @@ def _history(store: StudyFolder) -> History | None:
     if not store.has("study") and not has_log(store):
         return None
     history, _ = StudyReader(store).read_whole()
-    if len(recorded_trainings(history.budget, history.trials)) < len(history.trials):
+    if len(recorded_trainings(history)) < len(history.trials):
         raise DamagedRecord(
             f"the log of {store!r} does not say what was trained; restore it from a copy"
         )
     return history
 
 
-def _pairs(history: History) -> list[tuple[Training, TrialRecord]]:
-    begun = recorded_trainings(history.budget, history.trials)
-    return list(zip(begun, history.trials, strict=True))
-
-
 def _repeats(
     history: History | None, point: Point, seeds: Sequence[int] | None
 ) -> tuple[Repeat, ...]:
     """Return the trainings of a point that have ended; of all seeds if none are named."""
+    if history is None:
+        return ()
     found = {
         training.seed: _repeat(training, trial)
-        for training, trial in (_pairs(history) if history else ())
-        if trial.has_ended and _is_of(training, point)
+        for training, trial in zip(recorded_trainings(history), history.trials, strict=True)
+        if trial.has_ended
+        and (training.number, training.epoch) == (point.number, point.epoch)
+        and dict(training.config) == dict(point.config)
     }
     order = sorted(found) if seeds is None else [seed for seed in seeds if seed in found]
     return tuple(found[seed] for seed in order)
-
-
-def _is_of(training: Training, point: Point) -> bool:
-    return (training.number, training.epoch) == (point.number, point.epoch) and (
-        dict(training.config) == dict(point.config)
-    )
 
 
 def _repeat(training: Training, trial: TrialRecord) -> Repeat:

@@ -13,10 +13,10 @@ from search.errors import InputError, StorageError, StudyWarning
 from trainables.spec.problems import shown
 from trainables.storage.sealed_json import convert, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "runs"
 KIND = "run"
-_NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
+_NAME = re.compile(rf"{StudyFolder.RUNS}/(\d{{6,}})\.json")
 
 
 class _RunFigures(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,6 @@ class Usage:
         self._slots = slots
         self._now = now
         self._started = now()
-        self._closed = self._started
         self._began: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
         self._trials: list[tuple[int, int, float]] = []
@@ -56,32 +55,28 @@ class Usage:
         self._trials.append((number, attempt, round(now - since, 6)))
         self._last_end[process] = now
 
-    def close(self) -> None:
-        """Note that the run is over."""
-        self._closed = self._now()
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures, in seconds, each summed over the slots but for the wall time.
+        """Return the figures of a run that is over now, in seconds.
+
+        Each is summed over the slots but for the wall time.
 
         ``startup_seconds``: until each slot's first process began its first trial.
         ``idle_seconds``: from each process' last trial to the end, when none was left for it.
         ``trial_seconds``: number, attempt and seconds of a slot of each trial that ended.
         """
         began = sorted(self._began.values())[: self._slots]
+        ended = sorted(self._last_end.values(), reverse=True)[: self._slots]
         unused = self._slots - len(began)
-        wall = self._closed - self._started
+        now = self._now()
+        wall = now - self._started
         return {
             "wall_seconds": wall,
             "slots": self._slots,
             "startup_seconds": sum(max(0.0, b - self._started) for b in began) + unused * wall,
-            "idle_seconds": sum(max(0.0, self._closed - end) for end in self._ends()),
+            "idle_seconds": sum(max(0.0, now - end) for end in ended),
             "trials": len(self._trials),
             "trial_seconds": [list(trial) for trial in self._trials],
         }
-
-    def _ends(self) -> list[float]:
-        """Return when each slot ended its last trial."""
-        return sorted(self._last_end.values(), reverse=True)[: self._slots]
 
 
 @contextmanager
@@ -94,24 +89,22 @@ def recorded(usage: Usage, store: Store, generation: int) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(Exception):
-            usage.close()
             _write_run(store, generation, usage.to_dict())
         raise
-    usage.close()
     _write_run(store, generation, usage.to_dict())
 
 
 def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
     """Return the figures of every run of a study, oldest first.
 
-    No result depends on them: those of a run that cannot be read are left out, with a
-    ``StudyWarning``. Files of other names are other programs'.
+    No result depends on them: what cannot be read is left out, with a ``StudyWarning``.
     """
     try:
-        paths = store.list(FOLDER)
+        paths = store.list(StudyFolder.RUNS)
     except StorageError as error:
         _warn(error)
         return ()
+    # Files of other names are other programs'.
     found = (_read(store, path, int(m[1])) for path in paths if (m := _NAME.fullmatch(path)))
     return tuple(figures for figures in found if figures is not None)
 
@@ -119,12 +112,16 @@ def read_runs(store: Store) -> tuple[Mapping[str, Any], ...]:
 def _write_run(store: Store, generation: int, figures: Mapping[str, Any]) -> None:
     """Write the figures of a run; raises `StorageError`."""
     body = {"generation": generation, **figures}
-    store.put(f"{FOLDER}/{generation:06d}.json", seal(KIND, body))
+    store.put(f"{StudyFolder.RUNS}/{generation:06d}.json", seal(KIND, body))
 
 
 def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
     try:
-        figures = {"generation": generation, **_figures(store.get(path), path)}
+        figures = {"generation": generation, **unseal(KIND, store.get(path), path)}
+        try:
+            convert(figures, _RunFigures)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         if figures["generation"] != generation:
             raise InputError(f"{path} holds the figures of run {shown(figures['generation'])}")
     except FileNotFoundError:
@@ -133,15 +130,6 @@ def _read(store: Store, path: str, generation: int) -> Mapping[str, Any] | None:
         _warn(error)
         return None
     return figures
-
-
-def _figures(data: bytes, path: str) -> dict[str, Any]:
-    plain = unseal(KIND, data, path)
-    try:
-        convert(plain, _RunFigures)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return plain
 
 
 def _warn(error: Exception) -> None:

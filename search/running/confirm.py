@@ -14,13 +14,12 @@ from search.results.policies import DEFAULT_POLICY
 from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.retrained import (
+    EXTENT,
     Training,
-    check_extent,
     fresh_seeds,
     is_done,
     leading_points,
     read_confirmation,
-    record_of,
     recorded_trainings,
     to_train,
     trainings_of,
@@ -32,7 +31,6 @@ from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.data.check import check_dataset
 from trainables.spec.plain_values import plain
-from trainables.storage.store import Store
 
 
 def confirm(
@@ -66,8 +64,7 @@ def confirm(
         StorageError: If a record is damaged or cannot be written.
         Interrupted: On SIGINT, SIGTERM or SIGHUP.
     """
-    seeds, top = plain(seeds), plain(top)
-    check_extent(seeds, top)
+    seeds, top = EXTENT(seeds, what="seeds"), EXTENT(top, what="top")
     options = {name: plain(value) for name, value in policy.items() if value is not None}
     named = options.pop("policy", DEFAULT_POLICY)
     named = "head" if "head" in options else named
@@ -77,13 +74,13 @@ def confirm(
     points = leading_points(result, top=top, policy=named, options=options)
     chosen = fresh_seeds(result.study.seed, seeds)
     wanted = trainings_of(points, chosen)
-    if not is_done(record_of(result.folder), wanted):
+    if not is_done(result.store.confirmation, wanted):
         _train(result, wanted, watcher, factory)
     return read_confirmation(result, points, seeds=chosen, policy=named, options=options)
 
 
 def _refuse_running(result: StudyResult) -> NoReturn:
-    who = holder(Store(result.folder)) or "another process"
+    who = holder(result.store) or "another process"
     raise StudyLocked(
         f"study {result.study.name!r} is being run by {who}; confirm it when that has ended"
     )
@@ -98,17 +95,16 @@ def _train(
     from search.running.run import KERAS, Run, Silent, driving
 
     study, prepared = with_moved_data(result.study), result.prepared
-    store = record_of(result.folder)
+    store = result.store.confirmation
     try:
         with driving(study, watcher or Silent(), factory or KERAS) as driver:
             _check_data(study, prepared, driver.watcher)
             # The study, too, whose run would sweep away what is being written below.
-            with claim(Store(result.folder)), claim(store) as ownership:
+            with claim(result.store), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": prepared.data.fingerprint})
                 with driver.on_ray(prepared.data) as (joined, decoded):
                     history = StudyLog.read(store)
-                    begun = recorded_trainings(history.budget, history.trials)
-                    trainings = to_train(begun, wanted)
+                    trainings = to_train(recorded_trainings(history), wanted)
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)
                     room = settled_room(study, prepared, joined, driver.watcher)

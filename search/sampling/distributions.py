@@ -1,7 +1,6 @@
 """Parameters as Optuna's distributions, and back; of ours the numbers of a key are drawn."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -10,7 +9,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.encoding import Number, grid_value
+from search.space.encoding import grid_value
 from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
@@ -68,21 +67,12 @@ def _distribution(kind: Parameter) -> BaseDistribution:
 
 
 def parameter_of(distribution: BaseDistribution) -> Parameter:
-    """Return the parameter that a distribution of somebody's Optuna study draws.
-
-    Of a categorical one the places of its choices count: they have no order, and may be anything.
-    """
+    """Return the parameter that a distribution draws, perhaps of somebody's own Optuna study."""
     match distribution:
-        case CategoricalDistribution():
+        case CategoricalDistribution():  # its choices have no order, and may be anything
             return Choice(values=tuple(f"choice {i}" for i in range(len(distribution.choices))))
         case IntDistribution(low=low, high=high, log=log, step=step):
             return Int(low=low, high=high, log=log, step=step)
         case _:
             low, high, step = distribution.low, distribution.high, distribution.step
             return Float(low=low, high=high, log=distribution.log, step=step)
-
-
-def number_of(distribution: BaseDistribution, value: Any) -> Number:
-    """Return the number that stands for a value of an Optuna trial."""
-    number: float = distribution.to_internal_repr(value)
-    return number if isinstance(distribution, FloatDistribution) else int(number)

@@ -21,13 +21,11 @@ from optuna.trial import TrialState
 from threadpoolctl import ThreadpoolController
 
 from search.sampling.distributions import distributions_of
-from search.sampling.gaussian import Observations, Process, at_end, fit
+from search.sampling.gaussian import Array, Observations, Process, at_end, fit
 from search.sampling.space_sampler import SpaceSampler, Told
 from search.sampling.trials import CURVE, MAY_CONTINUE, NUMBER, DrawContext, Point, Seen, shown
 from search.sampling.unit_cube import Cube, cube_of
 from search.space.encoding import Key
-
-Array = NDArray[np.float64]
 
 FEWEST_POINTS = 3
 """Trials with a point that it takes to model anything."""
@@ -74,6 +72,11 @@ class _Evidence:
     """The same shape: what has no finite point and never will."""
     waiting: Array
     """Shape ``(more trials, coordinates)``: where those run that have shown nothing yet."""
+
+    @property
+    def by_value(self) -> list[int]:
+        """The rows, what is expected to end best first."""
+        return list(np.argsort(self.values.mean(axis=1), kind="stable").tolist())
 
 
 @final
@@ -128,10 +131,7 @@ class EHVISampler(SpaceSampler):
         return [trials[place] for place in sorted(places)]
 
     def take_up(self, study: Study) -> int | None:
-        """Return the number of the stopped trial that promises more than any new config.
-
-        What is asked for next is else the config that promises most.
-        """
+        """Return the stopped trial that promises more than any new config; else prepare that."""
         assert self._context is not None
         told = self._told(study, distributions_of(self._context.kinds))
         answer = self._best_of_all(self._context, told, study)
@@ -152,7 +152,9 @@ class EHVISampler(SpaceSampler):
         """
         with _blas().limit(limits=1, user_api="blas"):
             cube = cube_of(context.kinds, context.gates)
-            points = _points(told) if self._context else _scores(told, study.directions)
+            points: Sequence[Point | None] = [trial.values for trial, _ in told]
+            if self._context is None:
+                points = _scores(told, study.directions)
             evidence = _evidence(told, points, cube, context.epochs, len(study.directions))
             rng = context.rng(_EXPLORE)
             num_points = int((~evidence.has_failed).sum())
@@ -168,11 +170,6 @@ class EHVISampler(SpaceSampler):
 def _blas() -> ThreadpoolController:
     """Find the libraries that have threads, once: it takes milliseconds."""
     return ThreadpoolController()
-
-
-def _points(told: Told) -> list[Point | None]:
-    """Return the values of the complete trials as they are."""
-    return [trial.values if trial.state == TrialState.COMPLETE else None for trial, _ in told]
 
 
 def _scores(told: Told, directions: Sequence[StudyDirection]) -> list[Point | None]:
@@ -197,8 +194,7 @@ def _normal_scores(values: Array) -> Array:
 def _spread(context: DrawContext, cube: Cube, num: int) -> Key:
     """Return this trial's config of a Latin hypercube (McKay et al. 1979, doi:10.2307/1268522).
 
-    Any ``num`` trials in a row, from a multiple of it on, have of every parameter one value from
-    each of as many equal parts of its range.
+    Every ``num`` trials have of each parameter one value from each of as many parts of its range.
     """
     block, place = divmod(context.number, num)
     rng = np.random.default_rng(np.random.SeedSequence(context.seed, spawn_key=(block, _LATIN)))
@@ -209,11 +205,9 @@ def _spread(context: DrawContext, cube: Cube, num: int) -> Key:
 
 def _untried(context: DrawContext, cube: Cube, rng: np.random.Generator) -> Key:
     left = [key for key in cube.every_key if key not in context.tried]
-    return (
-        left[int(rng.integers(len(left)))]
-        if left
-        else cube.key(rng.random(len(context.kinds)).tolist())
-    )
+    if left:
+        return left[int(rng.integers(len(left)))]
+    return cube.key(rng.random(len(context.kinds)).tolist())
 
 
 def _evidence(
@@ -253,7 +247,7 @@ def _best(context: DrawContext, cube: Cube, evidence: _Evidence) -> Key | int:
     """Return the candidate with the largest expected improvement."""
     rng = context.rng(_MODEL)
     key_of, places = _candidates(context, cube, evidence, rng)
-    stopped = _promising(evidence)
+    stopped = [row for row in evidence.by_value if evidence.is_stopped[row]][:MOST_STOPPED]
     sampled = _sample(cube, len(context.kinds), rng)
     everywhere = np.vstack([places, evidence.places[stopped]])
     gain = _gain(evidence, everywhere, sampled, rng)
@@ -272,16 +266,14 @@ def _candidates(
 ) -> tuple[Callable[[int], Key], Array]:
     """Return where new configs could lie, and how to get the key of each.
 
-    Of a small space all that are untried, or many of them; of a large one random ones, and some
-    near the best.
+    Of a small space those that are untried; of a large one random ones, and some near the best.
     """
     if every := cube.every_key:
         rows = [row for row, key in enumerate(every) if key not in context.tried]
         if len(rows) > MOST_CANDIDATES:
             rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False)).tolist()
         return lambda row: every[rows[row]], cube.every_place[rows]
-    order = np.argsort(evidence.values.mean(axis=1), kind="stable")[:NUM_ROOTS]
-    roots = [evidence.keys[row] for row in order]
+    roots = [evidence.keys[row] for row in evidence.by_value[:NUM_ROOTS]]
     random = rng.random((NUM_RANDOM, len(context.kinds)))
     shares = np.vstack([random, cube.near(roots, NUM_NEAR, SPREAD, rng)])
 
@@ -290,12 +282,6 @@ def _candidates(
         return cube.key(shares[row].tolist(), root)
 
     return key_of, cube.at(shares)
-
-
-def _promising(evidence: _Evidence) -> list[int]:
-    """Return the rows of the stopped trials that are expected to end best."""
-    order = np.argsort(evidence.values.mean(axis=1), kind="stable")
-    return [int(row) for row in order if evidence.is_stopped[row]][:MOST_STOPPED]
 
 
 def _sample(cube: Cube, num_parameters: int, rng: np.random.Generator) -> Array:
@@ -402,8 +388,8 @@ def _volume(points: Array, rays: Array, there: Array) -> Array:
 def _reach(points: Array, rays: Array) -> Array:
     """Return how far points reach along each direction, shape ``(..., directions)``.
 
-    Points, of shape ``(..., heads)``, say by how much they are better than the reference: what is
-    not above 0 everywhere reaches nowhere. Rays say what a unit of each head is worth along each.
+    Points, ``(..., heads)``, are how much better than the reference: what is not above 0
+    everywhere reaches nowhere. Rays say what a unit of each head is worth along each direction.
     """
     least = points[..., 0, None] * rays[:, 0]
     for head in range(1, len(rays[0])):

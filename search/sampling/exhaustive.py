@@ -3,8 +3,8 @@
 import math
 import threading
 import warnings
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from optuna.study import Study
@@ -14,12 +14,15 @@ from search.sampling.distributions import Distributions, parameter_of
 from search.sampling.space_sampler import SpaceSampler, Told
 from search.sampling.trials import DrawContext
 from search.space.encoding import Key, Number, decode, nth_number, number_at
+from search.space.parameters import Parameter
 from search.space.space import idle_in
 from trainables.spec.parameters import DEPTH
 
 ROUNDS = 4
 """Of the cipher that shuffles; with four no order can be told from a random one (Luby and
 Rackoff 1988, doi:10.1137/0217022)."""
+
+_Depth = tuple[Number | None, Mapping[str, Parameter]]
 
 _one_engine = threading.Lock()
 """SciPy's engines share what they are initialised from."""
@@ -58,25 +61,18 @@ class ShuffledGridSampler(SpaceSampler):
     Optuna a real number without a step is drawn at random.
     """
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: Distributions
-    ) -> dict[str, Any]:
-        """Return the next untried config."""
-        sizes = {name: parameter_of(one).size for name, one in search_space.items()}
-        finite = {name: one for name, one in search_space.items() if sizes[name] is not None}
-        values = super().sample_relative(study, trial, finite)
-        return values | {
-            name: self.sample_independent(study, trial, name, one)
-            for name, one in search_space.items()
-            if name not in finite
-        }
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
+        """Return what has finitely many values."""
+        space = super().infer_relative_search_space(study, trial)
+        return {name: one for name, one in space.items() if parameter_of(one).size is not None}
 
     def draw(self, context: DrawContext, told: Told, study: Study) -> Key:
         """Return the config at the place ``number``, or the next that was not tried."""
-        size = sum(count for _, count in _sizes(context))
+        depths = _by_depth(context)
+        size = sum(_size(kinds) for _, kinds in depths)
         for step in range(len(context.tried) + 1):
             place = _shuffled((context.number + step) % size, size, context.seed)
-            key = _key(context, place)
+            key = _key(context, depths, place)
             if key not in context.tried:
                 break
         return key
@@ -96,56 +92,38 @@ def _shuffled(place: int, size: int, seed: int) -> int:
     while True:
         left, right = divmod(place, 1 << half)
         for turn in range(ROUNDS):
-            left, right = right, left ^ (_mixed(seed, turn, right) % (1 << half))
+            text = f"{seed} {turn} {right}".encode()
+            mixed = int.from_bytes(blake2b(text, digest_size=32).digest(), "big")
+            left, right = right, left ^ (mixed % (1 << half))
         place = (left << half) + right
         if place < size:
             return place
 
 
-def _mixed(seed: int, turn: int, value: int) -> int:
-    text = f"{seed} {turn} {value}".encode()
-    return int.from_bytes(blake2b(text, digest_size=32).digest(), "big")
-
-
-def _key(context: DrawContext, place: int) -> Key:
+def _key(context: DrawContext, depths: Sequence[_Depth], place: int) -> Key:
     """Return the config at a place of the order in which depths and numbers are counted up."""
-    depth, place = _depth_at(context, place)
-    kinds = dict(context.kinds)
-    numbers: dict[str, Number | None] = {}
-    if depth is not None:
-        del kinds[DEPTH]
+    for depth, kinds in depths:
         numbers = {DEPTH: depth}
-    idle = _idle(context, depth)
+        if place < (size := _size(kinds)):
+            break
+        place -= size
     for name, kind in kinds.items():
-        if name not in idle:
-            place, digit = divmod(place, kind.size or 1)
-            numbers[name] = nth_number(kind, digit)
+        place, digit = divmod(place, kind.size or 1)
+        numbers[name] = nth_number(kind, digit)
     return tuple(numbers.get(name) for name in context.kinds)
 
 
-def _depth_at(context: DrawContext, place: int) -> tuple[Number | None, int]:
-    """Return the depth of the config at a place, and the place among those of that depth."""
-    for depth, count in _sizes(context):
-        if place < count:
-            return depth, place
-        place -= count
-    raise IndexError(place)
+def _by_depth(context: DrawContext) -> list[_Depth]:
+    """Return what else varies at each depth; all of None where nothing depends on it."""
+    if not context.gates:
+        return [(None, context.kinds)]
+    kind = context.kinds[DEPTH]
+    found: list[_Depth] = []
+    for depth in (nth_number(kind, place) for place in range(kind.size or 0)):
+        idle = idle_in(context.gates, {DEPTH: decode(kind, depth)}) | {DEPTH}
+        found.append((depth, {n: one for n, one in context.kinds.items() if n not in idle}))
+    return found
 
 
-def _sizes(context: DrawContext) -> list[tuple[Number | None, int]]:
-    """Return how many configs there are of each depth; None: it shapes no other parameter."""
-    kind = context.kinds[DEPTH] if context.gates else None
-    depths = [nth_number(kind, i) for i in range(kind.size or 0)] if kind else [None]
-    return [(depth, _size(context, depth)) for depth in depths]
-
-
-def _size(context: DrawContext, depth: Number | None) -> int:
-    left_out = _idle(context, depth) | ({DEPTH} if depth is not None else set())
-    kinds = [kind for name, kind in context.kinds.items() if name not in left_out]
-    return math.prod(kind.size or 1 for kind in kinds)
-
-
-def _idle(context: DrawContext, depth: Number | None) -> set[str]:
-    if depth is None:
-        return set()
-    return idle_in(context.gates, {DEPTH: decode(context.kinds[DEPTH], depth)})
+def _size(kinds: Mapping[str, Parameter]) -> int:
+    return math.prod(kind.size or 1 for kind in kinds.values())

@@ -122,9 +122,8 @@ def fit(seen: Observations, rng: np.random.Generator) -> Kernel:
 def _likelihood(at: Array, squares: Array, values: Array, known: Array) -> tuple[float, Array]:
     """Return the negative log marginal likelihood and its gradient.
 
-    ``at`` has the logarithms of the length scales and of the noise, ``squares``, of shape
-    ``(parameters, points * points)``, the squared distances along each parameter, ``known`` the
-    covariances that do not depend on ``at``.
+    ``at``: logarithms of length scales and noise; ``squares``, ``(parameters, points * points)``:
+    squared distances along each; ``known``: the covariances that do not depend on ``at``.
     """
     num = len(squares)
     shrunk, noise = np.exp(-2 * at[:num]), math.exp(at[num])
@@ -168,10 +167,9 @@ RIDGE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveStep:
-    """What an epoch is expected to gain of one head's log skill.
+    """What an epoch is expected to gain of one head's log skill, by level and config.
 
-    By the level before it and by the config: a trial with much dropout, or a small learning
-    rate, starts late and goes on for long, and by its level alone it would be taken for a bad one.
+    With much dropout or a small learning rate a trial starts late and goes on for long.
     """
 
     centre: Array
@@ -192,9 +190,8 @@ class CurveStep:
 def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, Array]:
     """Return the log skills that trials will have at their end, and how uncertain they are.
 
-    From each epoch to the next a ridge regression is fitted to all curves that have both, so
-    those that were stopped early teach the first steps; the steps are taken one after the
-    other. Of a whole curve it is the epoch with the smallest mean, as the default policy chooses.
+    From each epoch to the next by a ridge regression on all curves that have both. Of a whole
+    curve it is the epoch with the smallest mean, as the default policy chooses.
     """
     lengths = np.array([min(len(curve), epochs) for curve in curves])
     values = np.array([curve[length - 1] for curve, length in zip(curves, lengths, strict=True)])
@@ -217,10 +214,7 @@ def at_end(curves: Sequence[Array], places: Array, epochs: int) -> tuple[Array, 
 
 
 def _fit_step(pairs: Array, places: Array, epoch: int) -> CurveStep:
-    """Fit what follows an epoch, counted from 1, towards what is expected before any was seen.
-
-    ``pairs``, of shape ``(trials, 2)``, are one head's log skills after this epoch and the next.
-    """
+    """Fit one head's log skills after an epoch and the next, ``(trials, 2)``, towards a prior."""
     num = len(pairs)
     features = np.column_stack([pairs[:, 0], places])
     gains = pairs[:, 1] - pairs[:, 0]

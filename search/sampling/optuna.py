@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import inf
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import numpy as np
 import optuna
@@ -36,10 +37,10 @@ from search.sampling.trials import (
     rng_of,
     shown,
     stacked,
+    sub_seed,
 )
-from search.space.encoding import Key, clamp, fill
-from search.space.parameters import Float, Parameter
-from search.space.space import SearchSpace
+from search.space.encoding import Key, clamp, fill, nth_number
+from search.space.parameters import Parameter
 from search.study.samplers import SamplerSetting, class_of, keeps_state, name_of
 
 REDRAWS = 20
@@ -55,7 +56,13 @@ IDLE = 22
 """The draw of what lies idle in a trial; those before it are taken."""
 RACE_ATTRIBUTES = ("tpe:relative_params", "gp:relative_params")
 """Prefixes of a copy of a running trial's params, for processes that share a database."""
-STUDY = "ours"
+STUDY = "twohead:study"
+
+logging.getLogger("optuna.storages._in_memory").addFilter(
+    # A line for each study that is made, at each ask. The level would be somebody else's, and
+    # to set it takes longer than to draw a config at random.
+    lambda line: not line.getMessage().endswith(STUDY)
+)
 
 Select = Callable[[Sequence[Seen]], Sequence[Seen]]
 _NEVER = datetime(1970, 1, 1)
@@ -99,18 +106,6 @@ class UntriedTPESampler(optuna.samplers.TPESampler):  # type: ignore[misc] # as 
             ]
             values = np.where([key in tried for key in zip(*columns, strict=True)], -inf, values)
         return values
-
-
-@runtime_checkable
-class _TakesUp(Protocol):
-    """A sampler that may go on with a stopped trial rather than try a new config."""
-
-    def take_up(self, study: Study) -> int | None:
-        """Return the number of a stopped trial, or None; asked before each new config.
-
-        Of the trials that have the user attribute ``twohead:may_continue`` it is one's
-        ``twohead:number``.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +152,7 @@ def _newest(trials: Sequence[Seen]) -> list[Seen]:
 def _generations(trials: Sequence[Seen], attribute: str) -> tuple[list[Seen], int]:
     """Return what a sampler by generations is shown, and how many generations it does not know.
 
-    Running trials it does not look at. Of a long study it sees the newest two generations, and
-    the best of all before as the one that those come from.
+    Of a long study the newest two, and the best before as the one that those come from.
     """
     bred = [pair for pair in trials if pair[0].point is not None]
     if len(bred) <= MOST_SHOWN:
@@ -186,25 +180,21 @@ class _KeptState:
         """Tell whether the sampler asked for a trial and has not been told how it ended."""
         return trial.number in self.untold and trial.point is not None
 
-    def restore(self, storage: InMemoryStorage, study: Study, chosen: Sequence[Seen]) -> None:
+    def restore(self, study: Study, chosen: Sequence[Seen]) -> None:
         """Bring a new Optuna study to where the last one was, and tell what has ended since."""
         for name, value in self.of_study.items():
-            storage.set_study_system_attr(_study_id(storage), name, value)
+            study._storage.set_study_system_attr(study._study_id, name, value)
         for place, (trial, _) in enumerate(chosen):
             if self.is_due(trial):
                 study.tell(place, trial.point)
                 self.untold.remove(trial.number)
 
-    def keep(self, storage: InMemoryStorage, number: int) -> None:
+    def keep(self, study: Study, number: int) -> None:
         """Take note of what the sampler has written by when it has answered for a trial."""
         self.untold.add(number)
-        self.of_study = storage.get_study_system_attrs(_study_id(storage))
-        for trial in storage.get_all_trials(_study_id(storage), deepcopy=False):
+        self.of_study = study._storage.get_study_system_attrs(study._study_id)
+        for trial in study.get_trials(deepcopy=False):
             self.of_trials[trial.user_attrs.get(NUMBER, number)] = trial.system_attrs
-
-
-def _study_id(storage: InMemoryStorage) -> int:
-    return int(storage.get_study_id_from_name(STUDY))
 
 
 @final
@@ -236,20 +226,26 @@ class AskedSampler:
     def ask(
         self, trials: Sequence[Seen], context: DrawContext
     ) -> tuple[Key, dict[str, Any]] | Continue:
-        """Return a config's key and what is to be recorded with it, or a trial to take up."""
-        with _quiet(), _failing_as(self._name):
+        """Return a config's key and what is to be recorded with it, or a trial to take up.
+
+        A sampler with a method ``take_up(study)`` is asked first for the ``twohead:number`` of a
+        trial with the user attribute ``twohead:may_continue``; by None it wants a new config.
+        """
+        with _failing_as(self._name), warnings.catch_warnings():
+            # What conditional parameters take is experimental: bounded by version, and tested.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self._class is optuna.samplers.RandomSampler:
+                return self._at_random(context), {}
             chosen, past = self._manner.select(trials), 0
             if self._manner.generation is not None:
                 chosen, past = _generations(trials, self._manner.generation)
-            storage = InMemoryStorage()
-            study = self._study(storage, chosen, past, context)
+            study = self._study(chosen, past, context)
             for redraw in range(1 + self._manner.redraws):
                 if redraw:  # the repeated one stays in the study as a running trial
                     study.sampler = self._sampler(context, redraw)
-                if isinstance(study.sampler, _TakesUp):
-                    number = study.sampler.take_up(study)
-                    if number is not None:
-                        return _taken_up(number, trials)
+                take_up = getattr(study.sampler, "take_up", None)
+                if take_up is not None and (number := take_up(study)) is not None:
+                    return _taken_up(number, trials)
                 place = study.ask(self._distributions).number
                 drawn = study.get_trials(deepcopy=False)[place]
                 numbers = (clamp(kind, drawn.params[name]) for name, kind in context.kinds.items())
@@ -257,31 +253,45 @@ class AskedSampler:
                 if key not in context.tried:
                     break
             if self._kept is not None:
-                self._kept.keep(storage, context.number)
+                self._kept.keep(study, context.number)
                 return key, {}
             return key, self._to_record(drawn, past)
+
+    def _at_random(self, context: DrawContext) -> Key:
+        """Return what Optuna draws at random, in half the time: no study has a say in it."""
+        for redraw in range(1 + REDRAWS):
+            sampler, numbers = self._sampler(context, redraw), []
+            for name, kind in context.kinds.items():
+                one = self._distributions[name]
+                # Of a single value Optuna asks no sampler.
+                value = nth_number(kind, 0)
+                if not one.single():
+                    value = sampler.sample_independent(None, None, name, one)
+                numbers.append(clamp(kind, value))
+            key = context.prune(tuple(numbers))
+            if key not in context.tried:
+                break
+        return key
 
     def _sampler(self, context: DrawContext, redraw: int) -> BaseSampler:
         if self._kept is not None and self._kept.sampler is not None:
             return self._kept.sampler
-        given = {"seed": context.sub_seed(redraw), "context": context}
+        seed = sub_seed(context.seed, context.number, redraw)
+        given = {"seed": seed, "context": context}
         sampler = self._class(**{name: given[name] for name in self._takes}, **self._options)
         if self._kept is not None:
             self._kept.sampler = sampler
         return sampler
 
-    def _study(
-        self, storage: InMemoryStorage, chosen: Sequence[Seen], past: int, context: DrawContext
-    ) -> Study:
+    def _study(self, chosen: Sequence[Seen], past: int, context: DrawContext) -> Study:
         """Return an Optuna study that has the chosen trials."""
         study = optuna.create_study(
-            storage=storage,
+            storage=InMemoryStorage(),
             study_name=STUDY,
             directions=self._directions,
             sampler=self._sampler(context, 0),
         )
         study.stop = lambda: None  # some samplers end a study; when ours ends, its budget says
-        study_id = _study_id(storage)
         before, self._told = self._told, {}
         for trial, key in chosen:
             known, told = before.get(trial.number, (None, None))
@@ -291,23 +301,18 @@ class AskedSampler:
                 generation = int(trial.system_attrs.get(self._manner.generation, 0))
                 told.system_attrs = {self._manner.generation: max(generation - past, 0)}
             self._told[trial.number] = trial, told
-            storage.create_new_trial(study_id, told)
+            study._storage.create_new_trial(study._study_id, told)
         if self._kept is not None:
-            self._kept.restore(storage, study, chosen)
+            self._kept.restore(study, chosen)
         return study
 
     def _as_told(self, trial: RecordedTrial, key: Key, context: DrawContext) -> _ToldTrial:
-        """Return a trial as Optuna is to see it, without what does not count in it.
-
-        For samplers by generations that is a gene which lies idle: drawn once for its trial, and
-        inherited as any other.
-        """
+        """Return a trial as Optuna is to see it, without what does not count in it."""
         if self._manner.generation is not None and None in key:
+            # To samplers by generations that is an idle gene, inherited as any other.
             key = fill(context.kinds, key, rng_of(context.seed, trial.number, IDLE))
-        params = {
-            n: number for n, number in zip(context.kinds, key, strict=True) if number is not None
-        }
-        is_whole = len(params) == len(self._distributions)
+        pairs = zip(context.kinds, key, strict=True)
+        params = {name: number for name, number in pairs if number is not None}
         is_due = self._kept is not None and self._kept.is_due(trial)
         point = None if is_due else trial.point
         state = TrialState.RUNNING if is_due or trial.is_pending else TrialState.FAIL
@@ -320,9 +325,7 @@ class AskedSampler:
             datetime_start=_NEVER,
             datetime_complete=_NEVER,
             params=params,
-            distributions=self._distributions
-            if is_whole
-            else {n: self._distributions[n] for n in params},
+            distributions={name: self._distributions[name] for name in params},
             user_attrs={
                 NUMBER: trial.number,
                 CURVE: trial.curve,
@@ -339,25 +342,6 @@ class AskedSampler:
         if self._manner.generation in attributes:  # not where every parameter has one value
             attributes[self._manner.generation] += past
         return attributes
-
-
-def try_sampler(sampler: SamplerSetting, space: SearchSpace, num_objectives: int) -> None:
-    """Ask a sampler for three configs: what cannot be used is refused before a study begins."""
-    kinds = dict(sorted(space.searched)) or {"x": Float(low=0.0, high=1.0)}
-    asked, seen = AskedSampler(sampler, kinds, num_objectives), list[Seen]()
-    for number in range(3):
-        context = DrawContext(kinds=kinds, tried=set(), seed=0, number=number, gates=space.gates)
-        answer = asked.ask(seen, context)
-        assert not isinstance(answer, Continue)  # nothing was stopped
-        key, system_attrs = answer
-        trial = RecordedTrial(
-            number=number,
-            config={},
-            state="complete",
-            log_skills=(float(number),) * num_objectives,
-            system_attrs=system_attrs,
-        )
-        seen.append((trial, key))
 
 
 def _taken_up(number: Any, trials: Sequence[Seen]) -> Continue:
@@ -399,20 +383,3 @@ def _failing_as(name: str) -> Iterator[None]:
             raise
         what = f"{type(error).__name__}: {error}"
         raise InputError(f"sampler {name!r} cannot suggest a config: {what}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from logging each study that is made, and only here.
-
-    And from warning that what conditional parameters take is experimental: it is bounded by
-    version, and tested.
-    """
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

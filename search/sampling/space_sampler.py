@@ -12,12 +12,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.distributions import (
-    Distributions,
-    distributions_of,
-    number_of,
-    parameter_of,
-)
+from search.sampling.distributions import Distributions, distributions_of, parameter_of
 from search.sampling.trials import DrawContext, Seen, rng_of
 from search.space.encoding import Key, number_at
 
@@ -43,13 +38,7 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
 
     @abc.abstractmethod
     def draw(self, context: DrawContext, told: Told, study: Study) -> Key:
-        """Return the config of the trial ``context.number``.
-
-        Args:
-            context: The space and what was tried.
-            told: The other trials, in the order of their numbers.
-            study: For its directions.
-        """
+        """Return the config of a trial; ``told`` are the others in the order of their numbers."""
 
     @classmethod
     def shown(cls, trials: Sequence[Seen]) -> Sequence[Seen]:
@@ -72,7 +61,12 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
         key, self._prepared = self._prepared, None
         if key is None:
             told = self._told(study, search_space, but=trial.number)
-            context = self._context or self._outside(search_space, told, trial.number)
+            context = self._context or DrawContext(
+                kinds={name: parameter_of(one) for name, one in sorted(search_space.items())},
+                tried={key for _, key in told},
+                seed=self._seed,
+                number=trial.number,
+            )
             key = self.draw(context, told, study)
         return {
             name: search_space[name].to_external_repr(number)
@@ -99,17 +93,9 @@ class SpaceSampler(BaseSampler, abc.ABC):  # type: ignore[misc] # Optuna's types
         others = [t for t in trials if t.number != but and t.state != TrialState.WAITING]
         return [(t, key) for t in others if (key := _key_in(space, t)) is not None]
 
-    def _outside(self, space: Distributions, told: Told, number: int) -> DrawContext:
-        return DrawContext(
-            kinds={name: parameter_of(one) for name, one in sorted(space.items())},
-            tried={key for _, key in told},
-            seed=self._seed,
-            number=number,
-        )
-
 
 def _key_in(space: Distributions, trial: FrozenTrial) -> Key | None:
     """Return a trial's key, None where it lacks a parameter or drew from another range."""
     if any(trial.distributions.get(name) != one for name, one in space.items()):
         return None
-    return tuple(number_of(one, trial.params[name]) for name, one in sorted(space.items()))
+    return tuple(one.to_internal_repr(trial.params[name]) for name, one in sorted(space.items()))

@@ -4,14 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from search.errors import InputError
-from search.sampling.trials import (
-    Continue,
-    DrawContext,
-    RecordedTrial,
-    SeenTrials,
-    Suggestion,
-)
+from search.sampling.trials import Continue, DrawContext, RecordedTrial, SeenTrials, Suggestion
 from search.space.encoding import decode, untried_neighbour
+from search.space.parameters import Float
 from search.space.space import SearchSpace, idle_in
 from search.study.samplers import check_installed, misfit
 
@@ -90,7 +85,11 @@ class Suggester:
             epochs=self._epochs,
             gates=trials.gates,
         )
-        answer = self._ask(context)
+        if self._asked is None:
+            from search.sampling.optuna import AskedSampler  # only now import Optuna
+
+            self._asked = AskedSampler(self._sampler, trials.kinds, self._num_objectives)
+        answer = self._asked.ask(trials.inside, context)
         if isinstance(answer, Continue):
             return answer
         key, attributes = answer
@@ -104,14 +103,6 @@ class Suggester:
             if number is not None
         }
         return Suggestion(config=self._config(values), system_attrs=attributes)
-
-    def _ask(self, context: DrawContext) -> Any:
-        if self._asked is None:
-            from search.sampling.optuna import AskedSampler  # only now import Optuna
-
-            kinds = self._trials.kinds
-            self._asked = AskedSampler(self._sampler, kinds, self._num_objectives)
-        return self._asked.ask(self._trials.inside, context)
 
     def _config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a whole config in the order of the space, without what does not count in it."""
@@ -129,7 +120,19 @@ def check_sampler(
         InputError: With the command that installs it, or why it cannot be used.
     """
     check_installed(sampler)
-    if not isinstance(sampler, str) or ":" in sampler:
-        from search.sampling.optuna import try_sampler
-
-        try_sampler(sampler, space, num_objectives)
+    if isinstance(sampler, str) and ":" not in sampler:
+        return
+    if not space.searched:
+        space = SearchSpace(parameters=(("x", Float(low=0.0, high=1.0)),))
+    suggester = Suggester(sampler, space, seed=0, num_objectives=num_objectives, epochs=1)
+    for number in range(3):
+        found = suggester.suggest(number)
+        assert isinstance(found, Suggestion)  # nothing was stopped
+        trial = RecordedTrial(
+            number=number,
+            config=found.config,
+            state="complete",
+            log_skills=(float(number),) * num_objectives,
+            system_attrs=found.system_attrs,
+        )
+        suggester.put(trial)

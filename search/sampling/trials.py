@@ -123,10 +123,6 @@ class DrawContext:
         """Return a key that names a number for all parameters as the config that it stands for."""
         return prune(self.kinds, self.gates, key)
 
-    def sub_seed(self, draw: int = 0) -> int:
-        """Return the seed of one draw, 32 bits, unrelated to that of any other."""
-        return sub_seed(self.seed, self.number, draw)
-
     def rng(self, draw: int = 0) -> np.random.Generator:
         """Return the generator of one draw."""
         return rng_of(self.seed, self.number, draw)
@@ -151,8 +147,7 @@ Seen = tuple[RecordedTrial, Key]
 class SeenTrials:
     """The trials that lie in a space, each with its key, in the order of their numbers.
 
-    A key takes 25 microseconds, and a study of 10,000 trials asks 10,000 times: a trial is looked
-    at when it is put in, and its config once.
+    A key takes 25 microseconds, and 10,000 trials ask 10,000 times: each is worked out once.
     """
 
     def __init__(self, space: SearchSpace, num_objectives: int) -> None:
@@ -167,11 +162,7 @@ class SeenTrials:
         self._tried: Counter[Key] = Counter()
 
     def put(self, trial: RecordedTrial) -> None:
-        """Take in a trial, or what has become of it.
-
-        Raises:
-            ValueError: If it lies in the space and its point has another length.
-        """
+        """Take in a trial, or what has become of it; `ValueError` of a point of another length."""
         place = bisect_left(self._numbers, trial.number)
         if self._numbers[place : place + 1] == [trial.number]:
             before, found = self._trials[place], self._inside[place]

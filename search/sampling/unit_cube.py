@@ -9,15 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from search.space.encoding import (
-    Key,
-    Number,
-    decode,
-    log_ends,
-    nth_number,
-    number_at,
-    prune,
-)
+from search.space.encoding import Key, Number, decode, log_ends, nth_number, number_at, prune
 from search.space.parameters import Choice, Parameter
 from trainables.spec.parameters import DEPTH
 
@@ -107,7 +99,8 @@ class Cube:
         columns = [axis.places(column) for axis, column in zip(self._axes, shares.T, strict=True)]
         if self._gates:
             names = list(self._kinds)
-            depth = self._axes[names.index(DEPTH)].values(shares[:, names.index(DEPTH)])
+            kind, drawn = self._kinds[DEPTH], shares[:, names.index(DEPTH)].tolist()
+            depth = np.array([decode(kind, number_at(kind, share)) for share in drawn])
             for name, block in self._gates.items():
                 if name in self._kinds:
                     column = names.index(name)
@@ -117,10 +110,9 @@ class Cube:
     def near(
         self, keys: Sequence[Key], count: int, spread: float, rng: np.random.Generator
     ) -> Array:
-        """Return shares of configs that differ from some in one to three parameters.
+        """Return shares of configs that differ from some, in turn, in one to three parameters.
 
-        It starts from each key in turn; ``spread`` is the standard deviation of a change, as a
-        share, and larger on a coarse grid.
+        ``spread``: standard deviation of a change, as a share; larger on a coarse grid.
         """
         fresh = rng.random((count, len(self._axes)))
         start = np.array([[a.share(n) for a, n in zip(self._axes, k, strict=True)] for k in keys])
@@ -185,10 +177,6 @@ class Axis:
         if self._num:
             return (round((number - kind.low) / (kind.step or 1)) + 0.5) / self._num
         return (number - kind.low) / (kind.high - kind.low) if kind.high > kind.low else 0.5
-
-    def values(self, shares: Array) -> Array:
-        """Return the values of an axis of numbers at some shares."""
-        return np.array([decode(self._kind, self.number(share)) for share in shares.tolist()])
 
     def places(self, shares: Array) -> Array:
         """Return the coordinates at some shares, shape ``(shares, width)``."""

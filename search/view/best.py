@@ -153,10 +153,7 @@ def _print_config(
 
 
 def _figures_table(result: StudyResult, point: Point, beside: Point | None) -> Table:
-    """Return a row per head: on the validation split, then on the test split if measured.
-
-    Each begins with the head's own metric, its loss beside it.
-    """
+    """Return a row per head: on the validation split, then on the test split if measured."""
     compared = ("reference", "loss", "reference", "change", "skill")
     names = ("loss", "skill") if beside is None else compared
     table = new_table(

@@ -61,8 +61,7 @@ def confirmed_line(result: StudyResult, point: Point) -> str:
 def _figures_table(confirmed: Confirmation, width: int) -> Table:
     """Return the rows of each candidate: in the study, and again with fresh seeds.
 
-    Below ``WIDE`` columns a candidate's name has a row of its own, and the least and the most
-    give way to the test split.
+    Below ``WIDE`` columns its name has a row of its own, and the range gives way to the test.
     """
     is_wide, has_test = width >= WIDE, any(one.test for one in confirmed.candidates)
     headings = ["in the study", "again"]

@@ -14,8 +14,6 @@ from search.results.points import Figures, Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
-from search.study.shares import read_shares
-from trainables.storage.store import Store
 
 
 def to_text(values: Mapping[str, Any]) -> str:
@@ -59,7 +57,7 @@ def study_to_dict(result: StudyResult) -> dict[str, Any]:
         "study": result.study.to_dict(),
         "warnings": list(study_warnings(result.study)),
         "prepared": result.prepared.to_dict() if result.has_begun else None,
-        "shares": _shares(result),
+        "shares": None if (shares := result.shares) is None else shares.to_dict(),
         "trials": [_trial(trial) for trial in result.trials],
         "front": [_point(result, point) for point in result.pareto()],
         "best": best,
@@ -130,12 +128,6 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
             for m in trial.measurements
         ],
     }
-
-
-def _shares(result: StudyResult) -> dict[str, Any] | None:
-    """Return what was measured for the trials; None where their shares are fixed."""
-    shares = read_shares(Store(result.folder)) if result.study.resources.is_open else None
-    return None if shares is None else shares.to_dict()
 
 
 def _again(candidate: Candidate) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from search.study.objective import objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 from search.text import count, duration
-from search.view.panel import View, render
+from search.view.panel import MOST_NEWS, View, render
 from search.view.tables import say
 
 REFRESHES_PER_SECOND = 2.0
@@ -114,8 +114,7 @@ class PlainWatcher(StudyWatcher):
 class LiveWatcher(StudyWatcher):
     """Draws a panel on a terminal that is renewed in place and gone at the end.
 
-    The study is looked at only in the calls of the runner; the thread that draws sees frozen
-    pictures.
+    The study is looked at only in the calls of the runner; who draws sees frozen pictures.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -141,7 +140,8 @@ class LiveWatcher(StudyWatcher):
 
     def preparing(self, what: str) -> None:
         """Show what is being done."""
-        self._view = self._view.with_phase(what, self._clock())
+        view = self._view
+        self._view = replace(view, phases=(*view.phases, (what, self._clock())))
 
     def _open(self, story: "Story") -> None:
         """Show the study from now on; the phases before are over."""
@@ -163,7 +163,8 @@ class LiveWatcher(StudyWatcher):
             for line in news:
                 self.told(line)
             news = []
-        self._view = self._view.with_progress(progress, news)
+        last = (*self._view.news, *news)[-MOST_NEWS:]
+        self._view = replace(self._view, progress=progress, news=last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The live panel: a frozen view of a running study, drawn for a terminal of some width."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -54,14 +54,6 @@ class View:
     news: tuple[str, ...] = ()
     """How the last trials ended, newest last."""
 
-    def with_phase(self, what: str, now: float) -> "View":
-        """Return the view in a new phase."""
-        return replace(self, phases=(*self.phases, (what, now)))
-
-    def with_progress(self, progress: StudyProgress, news: Sequence[str]) -> "View":
-        """Return the view with a new picture."""
-        return replace(self, progress=progress, news=(*self.news, *news)[-MOST_NEWS:])
-
 
 def render(view: View, width: int, now: float) -> RenderableType:
     """Draw the panel for a terminal of this width; ``now`` is on the clock of the phases."""
@@ -112,8 +104,7 @@ def _progress(view: View, progress: StudyProgress, width: int) -> list[Renderabl
 def _front(progress: StudyProgress, heads: tuple[str, ...], width: int) -> RenderableType:
     """Draw the points of the front, and the reference trial below.
 
-    Each head takes its own metric and its loss; where there is room for all heads, the change of
-    the loss against the reference's, too.
+    The change of a loss against the reference's is shown where there is room for all heads.
     """
     room = width - BESIDE_HEADS
     has_change = len(heads) * (HEAD_WIDTH + CHANGE_WIDTH) <= room

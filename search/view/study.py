@@ -1,6 +1,7 @@
 """What is printed of whole studies: one with its trials and seconds, or many, a line each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -16,7 +17,6 @@ from search.results.points import Point
 from search.results.result import StudyResult
 from search.study.objective import HEADS, objective_of
 from search.study.samplers import state_note, words_of
-from search.study.shares import read_shares
 from search.text import clean, count, number, value
 from search.view.best import best_line, counts_text
 from search.view.tables import (
@@ -31,7 +31,6 @@ from search.view.tables import (
     side_by_side,
     text_column,
 )
-from trainables.storage.store import Store
 
 
 def print_show(console: Console, result: StudyResult) -> None:
@@ -43,9 +42,8 @@ def print_show(console: Console, result: StudyResult) -> None:
     for table in _trial_tables(result, _best_points(result), console.width):
         console.print()
         console.print(table)
-    for line in (_taken_up_line(result), _lost_line(result)):
-        if line:
-            say(console, line, "dim")
+    for line in _history_lines(result.trials):
+        say(console, line, "dim")
     for trial in result.trials:
         if trial.reason:
             line = f"trial {trial.number} {trial.state}: {trial.reason}"
@@ -109,7 +107,7 @@ def _head_lines(result: StudyResult) -> list[str]:
             f"rows     {rows}; images {shape}, {result.prepared.precision}",
             f"baseline {baselines} (the best constant prediction)",
         ]
-    if study.resources.is_open and (shares := read_shares(Store(result.folder))) is not None:
+    if (shares := result.shares) is not None:
         lines += [f"shares   {line}" for line in shares.lines(study.resources)]
     return lines
 
@@ -124,26 +122,23 @@ def _reference_words(result: StudyResult) -> str:
 
 def _best_points(result: StudyResult) -> dict[int, Point]:
     """Return the best point of each trial that has one: the smallest product of skills."""
-    best: dict[int, tuple[float, Point]] = {}
+    best: dict[int, Point] = {}
     for point in result.points() if result.has_begun else ():
-        score = _product(result, point)
-        if point.number not in best or score < best[point.number][0]:
-            best[point.number] = (score, point)
-    return {number: point for number, (_, point) in best.items()}
+        before = best.get(point.number, point)
+        best[point.number] = min(before, point, key=lambda one: _product(result, one))
+    return best
 
 
 def _product(result: StudyResult, point: Point) -> float:
-    product = 1.0
-    for skill in result.chooser.skills(point).values():
-        product *= max(skill, SKILL_FLOOR)
-    return product
+    return math.prod(max(skill, SKILL_FLOOR) for skill in result.chooser.skills(point).values())
 
 
 def _trial_tables(result: StudyResult, points: Mapping[int, Point], width: int) -> list[Group]:
     """Return the trials as one table, or as several if the terminal is narrow."""
     first = _trial_columns(result, points)
     names = result.searched if result.has_begun else ()
-    configs = [_config_column(name, result.trials) for name in names]
+    given = {name: [trial.config.get(name, "-") for trial in result.trials] for name in names}
+    configs = [LongColumn(_folded(name), [*map(value, cells)]) for name, cells in given.items()]
     for gap in (2, 1):
         if sum(column.width + gap for column in [*first, *configs]) <= width + gap:
             return [side_by_side([*first, *configs], gap)]
@@ -187,14 +182,8 @@ def _head_columns(head: str, points: Sequence[Point | None]) -> list[LongColumn]
 
 def _skill(result: StudyResult, point: Point | None) -> str:
     """Return the geometric mean of a point's skills."""
-    if point is None:
-        return "-"
-    return f"{_product(result, point) ** (1 / len(result.chooser.objective.names)):.3f}"
-
-
-def _config_column(name: str, trials: Sequence[TrialRecord]) -> LongColumn:
-    cells = [value(t.config[name]) if name in t.config else "-" for t in trials]
-    return LongColumn(_folded(name), cells)
+    num = len(result.chooser.objective.names)
+    return "-" if point is None else f"{_product(result, point) ** (1 / num):.3f}"
 
 
 def _folded(name: str) -> str:
@@ -202,25 +191,23 @@ def _folded(name: str) -> str:
     return clean(name).replace("_", "_\n")
 
 
-def _taken_up_line(result: StudyResult) -> str:
-    """Return which trials had ended and then went on, and when; empty if none did."""
+def _history_lines(trials: Sequence[TrialRecord]) -> Iterator[str]:
+    """Yield which trials had ended and then went on, and which attempts were lost."""
     again = [
         f"trial {trial.number} after {count(trial.taken_up_after, 'epoch')}"
-        for trial in result.trials
+        for trial in trials
         if trial.taken_up_after
     ]
-    return f"taken up again: {', '.join(again)}" if again else ""
-
-
-def _lost_line(result: StudyResult) -> str:
-    """Return which attempts were lost, and why; empty if none was."""
+    if again:
+        yield f"taken up again: {', '.join(again)}"
     lost = [
         f"trial {trial.number} ({WORDS[one.cause]}{'' if one.charged else ', not charged'})"
-        for trial in result.trials
+        for trial in trials
         for one in trial.releases
         if one.cause in LOST
     ]
-    return f"attempts lost: {', '.join(lost)}" if lost else ""
+    if lost:
+        yield f"attempts lost: {', '.join(lost)}"
 
 
 def _print_front(console: Console, result: StudyResult) -> None:
@@ -256,10 +243,7 @@ def _best_words(result: StudyResult) -> str:
 
 
 def _ledger_table(ledger: Ledger, *, is_any_again: bool) -> Table:
-    """Return where the time went, each line with what it means.
-
-    ``is_any_again``: whether a trial that was taken up again counts there more than once.
-    """
+    """Return where the time went; ``is_any_again``: whether some trial counts more than once."""
     what = text_column("what it is", ratio=1)
     table = new_table(mark_column("seconds"), figure_column("sum"), what)
     for part, seconds in ledger.parts.items():

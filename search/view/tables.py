@@ -67,11 +67,6 @@ def figure_column(heading: str, **options: Any) -> TableColumn:
     return TableColumn(_heading(heading), justify="right", no_wrap=True, **options)
 
 
-def _value_column(heading: str) -> TableColumn:
-    """Return a column of parameters' values, which may be long."""
-    return TableColumn(_heading(heading), justify="right", overflow="fold")
-
-
 def add_row(table: Table, *cells: Cell, style: str = "") -> None:
     """Add a row; text without a style of its own is cleaned here."""
     table.add_row(*(_cell(cell) for cell in cells), style=style)
@@ -87,7 +82,8 @@ def config_table(
     heading: str, names: Iterable[str], configs: Sequence[tuple[str, Mapping[str, Any], str]]
 ) -> Table:
     """Return a row per parameter and a column per config, each with its heading and style."""
-    table = new_table(text_column(heading), *(_value_column(title) for title, _, _ in configs))
+    titles = (text_column(title, justify="right") for title, _, _ in configs)
+    table = new_table(text_column(heading), *titles)
     for name in names:
         values = [Text(value(given.get(name, "-")), style=style) for _, given, style in configs]
         add_row(table, name, *values)
@@ -133,7 +129,7 @@ def fit(first: int, columns: Sequence[LongColumn], width: int) -> list[list[Long
 
 
 def side_by_side(columns: Sequence[LongColumn], gap: int = GAP) -> Group:
-    """Return columns side by side; each line is cut where the terminal ends.
+    """Return columns side by side, cut where the terminal ends.
 
     Line by line: for a row of its own tables rich takes a millisecond.
     """

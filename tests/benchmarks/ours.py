@@ -70,7 +70,8 @@ class Twohead:
     def _put(self, number: int, state: Any) -> None:
         trial = self._trials[number]
         baselines = self._problem.baselines
-        skills, epoch = best_log_skills(trial, baselines)  # type: ignore[arg-type]
+        objective = every_head(self._problem.heads)
+        skills, epoch = best_log_skills(trial, baselines, objective)  # type: ignore[arg-type]
         measured = [one.losses for one in trial.measurements]
         trial_now = RecordedTrial(
             number=number,
@@ -78,7 +79,7 @@ class Twohead:
             state=state,
             log_skills=skills,
             epoch=epoch,
-            curve=log_curve(measured, baselines, every_head(self._problem.heads)),
+            curve=log_curve(measured, baselines, objective),
             system_attrs=trial.system,
         )
         self._suggester.put(trial_now)

@@ -80,7 +80,7 @@ def suggested(study, result, earlier, number):
         for index, trial in enumerate(inside)
     ]
     for trial in trials_of(study)[:number]:
-        skills, epoch = best_log_skills(trial, result.baselines)
+        skills, epoch = best_log_skills(trial, result.baselines, result.chooser.objective)
         shown.append(
             RecordedTrial(
                 number=trial.number,

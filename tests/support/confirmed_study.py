@@ -10,7 +10,7 @@ from search.results.chooser import Chooser
 from search.results.confirmation import Candidate, Confirmation, Repeat
 from search.results.points import Figures, Point
 from search.results.result import StudyResult
-from search.results.retrained import Training, record_of, trainings_of
+from search.results.retrained import Training, trainings_of
 from search.study.objective import Objective, every_head
 from tests.support.finished_study import measurement
 from trainables.trial.measurement import write
@@ -30,7 +30,7 @@ def write_confirmation(
 
     Those of these points and seeds that are not named were never begun.
     """
-    store = record_of(result.folder)
+    store = result.store.confirmation
     seeds = tuple(dict.fromkeys(seed for _, seed in again))
     wanted = [one for one in trainings_of(points, seeds) if (one.number, one.seed) in again]
     with claim(store) as ownership:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import search
 from search.errors import InputError, NoCandidate, StudyWarning
 from search.record.decisions import Opened
 from search.record.segments import encode_segment, segment_path
@@ -13,11 +14,9 @@ from search.results.load import load
 from search.results.policies import POLICIES
 from search.results.retrained import (
     Training,
-    check_extent,
     confirmed_point,
     fresh_seeds,
     leading_points,
-    record_of,
     to_train,
     trainings_of,
 )
@@ -143,9 +142,9 @@ def test_an_unknown_policy_or_option_is_refused(result, options, message):
         pytest.param(True, 3, "seeds needs a whole number from 1 to 100, got True", id="bool"),
     ],
 )
-def test_numbers_out_of_range_are_refused(seeds, top, message):
+def test_numbers_out_of_range_are_refused(result, seeds, top, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        check_extent(seeds, top)
+        search.confirm(result, seeds=seeds, top=top, progress=False)
 
 
 def test_each_point_is_trained_for_its_own_epochs_with_every_seed(result):
@@ -191,7 +190,7 @@ def test_a_confirmation_that_does_not_say_what_was_trained_is_left_out(tmp_path)
     result = load(write_study(tmp_path).folder)
     best = result.best()
     write_confirmation(result, [best], {(best.number, 7): (0.4, 0.3)})
-    store = record_of(result.folder)
+    store = result.store.confirmation
     store.put(segment_path(1, 0), encode_segment(1, 0, [Opened(budget={})]))
 
     with pytest.warns(StudyWarning, match="does not say what was trained; restore it"):

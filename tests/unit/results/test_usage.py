@@ -38,7 +38,6 @@ def test_startup_and_idle_time_are_summed_over_the_slots():
     clock.now = 127.0
     usage.ended("b", 2, 1)
     clock.now = 130.0
-    usage.close()
 
     assert usage.to_dict() == {
         "wall_seconds": 30.0,
@@ -68,7 +67,6 @@ def test_a_slot_that_never_trained_only_started():
     usage.seen("a", 104.0)
     clock.now = 130.0
     usage.ended("a", 3, 1)
-    usage.close()
 
     assert usage.to_dict()["startup_seconds"] == pytest.approx(34.0)
 
@@ -82,7 +80,6 @@ def test_processes_that_replaced_others_are_no_slots_of_their_own():
     usage.seen("b", 112.0)
     clock.now = 120.0
     usage.ended("b", 5, 1)
-    usage.close()
 
     assert usage.to_dict()["startup_seconds"] == pytest.approx(4.0)
     assert usage.to_dict()["idle_seconds"] == pytest.approx(0.0)

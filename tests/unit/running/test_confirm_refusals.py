@@ -12,11 +12,12 @@ from search.cli.main import main
 from search.errors import StorageError, StudyDiffers, StudyLocked
 from search.record.ownership import claim
 from search.results.load import load
-from search.results.retrained import leading_points, record_of
+from search.results.retrained import leading_points
 from tests.support.confirmed_study import write_confirmation
 from tests.support.finished_study import Script, make_study, write_study
 from trainables.data.digits import write_digits
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
 FAILED = (Script("failed", ((0.1, 0.1),), "val_c_output_loss became NaN in epoch 2"),)
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,7 +88,7 @@ def test_a_damaged_record_of_a_confirmation_is_refused(folder):
     result = load(folder)
     points = leading_points(result, top=3, policy="geometric_mean", options={})
     write_confirmation(result, points, {(4, 1): (0.4, 0.003)})
-    record_of(folder).put("study.json", b"garbled")
+    result.store.confirmation.put("study.json", b"garbled")
 
     with pytest.raises(StorageError, match=r"confirm/study\.json"):
         search.confirm(folder, progress=False)
@@ -100,7 +101,7 @@ def test_another_data_set_than_the_studys_is_refused(tmp_path):
     with pytest.raises(StudyDiffers, match=r"only on the data set it was run on, but what lies"):
         search.confirm(study.folder, progress=False)
 
-    assert not record_of(study.folder).exists("study.json")
+    assert not StudyFolder(study.folder).confirmation.exists("study.json")
 
 
 def test_data_that_are_gone_are_bad_input(tmp_path, capsys):

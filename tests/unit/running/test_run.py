@@ -13,12 +13,13 @@ from search.cluster.nodes import Node
 from search.errors import Interrupted, StudyLocked
 from search.record.log import StudyLog
 from search.record.ownership import claim
-from search.results.retrained import confirmed_point, record_of
+from search.results.retrained import confirmed_point
 from search.running.confirm import confirm
 from search.running.run import Run, Silent, run
 from tests.support import stub_run
 from tests.support.stub_study import numbered, stub_study, table
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.trial.attempt import Attempt, Envelope
 
 FIVE = {
@@ -117,7 +118,7 @@ def test_a_study_is_run_and_its_leading_points_are_trained_again_by_the_same_run
     assert ("stub", 0, 4) in confirming.seen  # two points, among them the reference's
     seeds = [[one.seed for one in candidate.repeats] for candidate in found.candidates]
     assert seeds == [[1, 2]] * 2
-    again = StudyLog.read(record_of(study.folder))
+    again = StudyLog.read(StudyFolder(study.folder).confirmation)
     assert (again.is_closed, again.close_reason) == (True, "done")
     assert [len(trial.measurements) for trial in again.trials] == [
         epoch for _, epoch, _ in again.budget["trainings"]
@@ -178,7 +179,10 @@ def test_a_study_that_goes_on_keeps_its_confirmation_and_what_it_trained(study):
 
 
 def test_only_one_confirms_a_study_at_a_time(study):
-    with claim(record_of(study.folder)), pytest.raises(StudyLocked, match="is being run by proc"):
+    with (
+        claim(StudyFolder(study.folder).confirmation),
+        pytest.raises(StudyLocked, match="is being run by proc"),
+    ):
         confirmed(study)
 
     with claim(Store(study.folder)):

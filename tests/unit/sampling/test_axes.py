@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from hypothesis import example, given
-from hypothesis import strategies as st
 
 from search.sampling.unit_cube import Axis
 from search.space.encoding import decode, encode, grid_value, num_steps
@@ -76,15 +75,6 @@ def test_a_share_lies_where_its_number_lies(kind, share):
     assert place.shape == (1, axis.width)
     assert ((place >= 0) & (place <= 1)).all()
     assert place == pytest.approx(axis.places_of_numbers([axis.number(share)]), abs=1e-11)
-
-
-@given(kind=kinds(), column=st.lists(shares(), max_size=9))
-def test_the_values_at_some_shares_are_those_of_their_numbers(kind, column):
-    axis = Axis(kind)
-
-    found = axis.values(np.array(column))
-
-    assert found.tolist() == [decode(kind, axis.number(share)) for share in column]
 
 
 @pytest.mark.parametrize(

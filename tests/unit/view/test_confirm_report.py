@@ -15,7 +15,6 @@ from search.results.retrained import (
     is_done,
     leading_points,
     read_confirmation,
-    record_of,
     trainings_of,
 )
 from search.view.best import print_best
@@ -134,7 +133,7 @@ def test_best_says_nothing_of_a_point_that_was_not_confirmed(result):
 def test_best_is_there_whatever_became_of_the_record_of_its_confirmation(tmp_path):
     result = load(write_study(tmp_path).folder)
     write_confirmation(result, points_of(result), AGAIN)
-    record_of(result.folder).put("study.json", b"garbled")
+    result.store.confirmation.put("study.json", b"garbled")
 
     with pytest.warns(StudyWarning, match="what confirms the point is left out"):
         assert confirmed_point(result, result.best()) is None
@@ -145,7 +144,7 @@ def test_best_is_there_whatever_became_of_the_record_of_its_confirmation(tmp_pat
 def test_a_confirmation_that_lost_what_it_is_of_is_said(tmp_path):
     result = load(write_study(tmp_path).folder)
     write_confirmation(result, points_of(result), AGAIN)
-    record_of(result.folder).delete("study.json")
+    result.store.confirmation.delete("study.json")
 
     with pytest.warns(StudyWarning, match=r"confirm/study.json is missing"):
         assert confirmed_point(result, result.best()) is None
@@ -163,7 +162,7 @@ def test_what_is_recorded_is_found_again_after_the_study_has_moved(result, tmp_p
     moved = load(str(tmp_path / "elsewhere" / "renamed"))
 
     assert read(moved).verdict == read(result).verdict
-    assert is_done(record_of(moved.folder), trainings_of(points_of(moved), (1, 2)))
+    assert is_done(moved.store.confirmation, trainings_of(points_of(moved), (1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_there_is_more_to_do_until_all_that_is_wanted_has_ended(tmp_path, seeds,
     result = load(write_study(tmp_path).folder)
     write_confirmation(result, points_of(result), AGAIN, closed=closed)
 
-    assert not is_done(record_of(result.folder), trainings_of(points_of(result, top), seeds))
+    assert not is_done(result.store.confirmation, trainings_of(points_of(result, top), seeds))
 
 
 def test_fewer_seeds_than_were_trained_are_taken_alone(result):

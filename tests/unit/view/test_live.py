@@ -13,7 +13,7 @@ from search.results.chooser import Chooser
 from search.results.load import load
 from search.results.points import Point
 from search.results.progress import StudyProgress, TimeLeft, Tracker
-from search.results.retrained import leading_points, record_of, trainings_of
+from search.results.retrained import leading_points, trainings_of
 from search.study.objective import _weighted_total, every_head
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
 from search.view.panel import MOST_FRONT, _choose_rows
@@ -390,7 +390,7 @@ def retrained(tmp_path_factory):
     result = load(write_study(tmp_path_factory.mktemp("finished")).folder)
     points = leading_points(result, top=1, policy="geometric_mean", options={})
     write_confirmation(result, points, AGAIN)
-    return trainings_of(points, (1, 2)), StudyLog.read(record_of(result.folder)).trials
+    return trainings_of(points, (1, 2)), StudyLog.read(result.store.confirmation).trials
 
 
 def replay_trainings(watcher, study, retrained, *, before=0, changed=lambda: None):
