@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import to_builtins
 
 from search.space.completion import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
@@ -220,16 +222,10 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain JSON values, which `from_dict` reads."""
-        values = {name: getattr(self, name) for name in READERS}
-        for name in ("validation", "budget", "resources"):
-            values[name] = asdict(values[name])
-        values["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
-        values["space"] = None if self.space is None else self.space.to_mapping()
-        values["image_size"] = None if self.image_size is None else list(self.image_size)
-        values["start_with"] = [dict(config) for config in self.start_with]
-        values["warm_start"] = list(self.warm_start)
-        if not isinstance(self.objective, str):
-            values["objective"] = list(self.objective)
+        fields = {name: getattr(self, name) for name in READERS}
+        fields["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
+        fields["space"] = None if self.space is None else self.space.to_mapping()
+        values: dict[str, Any] = to_builtins(fields)
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
