@@ -19,7 +19,7 @@ from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
 from search.record.reader import StudyReader, read_study
 from search.record.replay import Replay
-from search.record.segments import encode_segment, segment_path
+from search.record.segments import encode_segments, segment_path
 from trainables.storage.sealed_json import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -49,7 +49,8 @@ class StudyLog:
         self.reader = reader
         """Reads the same study, and knows what this writes."""
         self._store = reader.store
-        self._ownership = ownership
+        self.ownership = ownership
+        """The right to write."""
         self._replay = replay
         """After all that is logged."""
         self._ahead: Replay | None = None
@@ -60,18 +61,13 @@ class StudyLog:
 
     @classmethod
     def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
-        """Write down what the study is, once and for all.
-
-        Args:
-            store: The study's folder.
-            study: Plain JSON values.
+        """Write down what the study is, as plain JSON values, once and for all.
 
         Returns:
             Whether this call created it; False if the same study is there already.
 
         Raises:
             StudyDiffers: If another study is there.
-            StorageFull: If there is no room.
             StorageError: If the storage refuses, or what is there is damaged.
         """
         data = seal("study", study)
@@ -96,13 +92,12 @@ class StudyLog:
 
         Args:
             store: The study's folder.
-            ownership: The claim on it; must be held until the log is not used any more.
+            ownership: The claim on it, held for as long as the log is used.
             budget: The budget from now on; None keeps the one in force.
             reader: What has read the study before, so that nothing is parsed twice.
 
         Raises:
             StudyLocked: If the study was taken over meanwhile.
-            StorageFull: If there is no room.
             StorageError: If the storage refuses, or a record is damaged.
         """
         # A killed process leaves names that are seen but not durable; this owner builds on them.
@@ -133,20 +128,11 @@ class StudyLog:
     @property
     def generation(self) -> int:
         """The generation in which this log writes; attempts started under it carry it."""
-        return self._ownership.generation
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether another process has been seen to have taken over."""
-        return self._ownership.is_lost
-
-    def ensure(self) -> None:
-        """Make sure that what is decided without a record is still this process' to decide."""
-        self._ownership.ensure()
+        return self.ownership.generation
 
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Write down what was found out about the data; raises `StorageError`."""
-        self._ownership.check()
+        self.ownership.check()
         self._store.write("prepared", prepared)
 
     def record(self, *decisions: Decision) -> tuple[Decision, ...]:
@@ -163,10 +149,9 @@ class StudyLog:
             InputError: If one contradicts what was decided or measured before; then none of
                 them is logged.
             StudyLocked: If another process writes to this study.
-            StorageFull: If there is no room.
             StorageError: If the storage refuses.
         """
-        self._ownership.ensure()
+        self.ownership.ensure()
         if not decisions:
             return ()
         uncertain = self._uncertain
@@ -202,7 +187,7 @@ class StudyLog:
 
         Loses nothing wherever it is interrupted. An error leaves work for the next call.
         """
-        self._ownership.check()
+        self.ownership.check()
         self.reader.epochs.fold(self._replay.trials, self.generation)
         self.reader.segments.pack(self.generation, whole=False, by=self.generation)
 
@@ -226,7 +211,7 @@ class StudyLog:
                 logged.append(self._complete(as_logged(decision), ahead))
                 ahead.apply(logged[-1], self.generation)
         except (DamagedRecord, InputError):
-            self._ownership.check()  # a newer owner may have tidied away what was looked for
+            self.ownership.check()  # a newer owner may have tidied away what was looked for
             raise
         return tuple(logged)
 
@@ -240,12 +225,12 @@ class StudyLog:
 
     def _write(self, draft: "_Draft") -> None:
         path = segment_path(self.generation, self._sequence)
-        data = encode_segment(self.generation, self._sequence, draft.logged)
+        data = encode_segments(self.generation, self._sequence, [draft.logged])
         try:
             if not self._store.put_new(path, data):
                 raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
             # A new owner reads after it has claimed: what is here without a newer claim, it sees.
-            self._ownership.check()
+            self.ownership.check()
         except StorageError:
             self._uncertain = draft
             raise
@@ -262,10 +247,10 @@ class StudyLog:
         except FileNotFoundError:
             self._uncertain = None
             return False
-        if found != encode_segment(self.generation, self._sequence, logged):
+        if found != encode_segments(self.generation, self._sequence, [logged]):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._store.settle(self._store.LOG)
-        self._ownership.check()
+        self.ownership.check()
         self._uncertain = None
         self._advance(logged)
         return True
@@ -273,7 +258,7 @@ class StudyLog:
     def _advance(self, logged: tuple[Decision, ...]) -> None:
         self.reader.segments.add(self.generation, self._sequence, logged)
         self._sequence += 1
-        self._ownership.logged = self._sequence
+        self.ownership.logged = self._sequence
         self._replay.apply_all(logged, self.generation)
 
 

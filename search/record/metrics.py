@@ -35,12 +35,7 @@ class Metric:
     goal: Literal["max", "min"]
 
     def in_digits(self, figure: float) -> str:
-        """Return a figure of it: three decimals of a share, four digits of an error.
-
-        Example:
-            >>> OWN[0].in_digits(0.91234), OWN[2].in_digits(1234.567)
-            ('0.912', '1235')
-        """
+        """Return a figure of it: three decimals of a share, four digits of an error."""
         return f"{figure:.3f}" if self.goal == "max" else number(figure)
 
 
@@ -81,24 +76,13 @@ def metric_digits(metrics: Mapping[str, float], head: str) -> str:
 
 
 def metric_words(metrics: Mapping[str, float], head: str) -> str:
-    """Return a head's own metric in words; empty where none was recorded.
-
-    Example:
-        >>> metric_words({"val_c_output_accuracy": 0.91234}, "c_output")
-        'accuracy 0.912'
-    """
+    """Return a head's own metric as ``accuracy 0.912``; empty where none was recorded."""
     found = own_metric(metrics, head)
     return "" if found is None else f"{found[0].label} {found[0].in_digits(found[1])}"
 
 
 def short_words(point: HasFigures) -> str:
-    """Return the own metric of every head at a point, where the losses are told elsewhere.
-
-    Example:
-        >>> from search.results.points import Figures
-        >>> short_words(Figures(losses={"c": 0.3, "r": 0.1}, metrics={"c_accuracy": 0.912}))
-        'c accuracy 0.912, r loss 0.1'
-    """
+    """Return the own metric of every head at a point, else its loss, in one line."""
     return ", ".join(
         clean(f"{head} {metric_words(point.metrics, head) or f'loss {number(loss)}'}")
         for head, loss in point.losses.items()

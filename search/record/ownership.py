@@ -87,7 +87,8 @@ def holder(
     now = (pace or Pace()).wall()
     standing = standing or look(store, newest_claim(store))
     for found in standing.signs:
-        if found.generation >= standing.claimed and found.is_held(now, _tokens):
+        is_newest = found.generation >= standing.claimed
+        if is_newest and found.is_fresh(now) and found.may_live(_tokens):
             return found.describe(now)
     return None
 

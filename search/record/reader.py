@@ -81,8 +81,7 @@ class StudyReader:
         replay = Replay()
         for generation, segment in self.segments.read():
             try:
-                for decision in segment:
-                    replay.apply(decision, generation)
+                replay.apply_all(segment, generation)
             except InputError as error:
                 raise DamagedRecord(
                     f"the log of {self.store!r} contradicts itself in generation {generation}: "

@@ -241,7 +241,7 @@ class Run:
         pool = TunePool(
             conductor,
             self.room,
-            is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
+            is_interrupted=lambda: flag.look() or conductor.is_over() or log.ownership.is_lost,
             changed=self.driver.watcher.changed,
             last=lambda process: self._test(self._in(process)),
         )

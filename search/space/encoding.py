@@ -57,13 +57,7 @@ def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int |
 
 
 def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) -> Key:
-    """Return the key with None for what does not count at its depth.
-
-    Example:
-        >>> depth = Int(low=1, high=2)
-        >>> prune({"conv2_filters": depth, DEPTH: depth}, {"conv2_filters": 2}, (2, 1))
-        (None, 1)
-    """
+    """Return the key with None for what does not count at its depth."""
     if not gates:
         return key
     coded = dict(zip(kinds, key, strict=True))
@@ -190,12 +184,7 @@ def _any_number(kind: Parameter, rng: np.random.Generator) -> Number:
 
 
 def number_at(kind: Parameter, share: float) -> Number:
-    """Return the number at a share, in [0, 1), of the way from the first to the last.
-
-    Example:
-        >>> number_at(Int(low=1, high=4), 0.5), number_at(Float(low=0, high=100), 0.5)
-        (3, 50.0)
-    """
+    """Return the number at a share, in [0, 1), of the way from the first to the last."""
     if isinstance(kind, Choice):
         return int(share * len(kind.values))
     if kind.log:

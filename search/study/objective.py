@@ -68,12 +68,7 @@ class Objective:
         return Objective(parts=(*self.parts, *more))
 
     def in_words(self) -> str:
-        """Return what is minimised, for people.
-
-        Example:
-            >>> _weighted_total({"c": 1.0, "r": 2.5}).in_words()
-            'total (1 x c + 2.5 x r)'
-        """
+        """Return what is minimised, for people: ``total (1 x c + 2.5 x r)``."""
         return ", ".join(
             f"{name} ({' + '.join(f'{weight:g} x {head}' for head, weight in terms)})"
             if terms != ((name, 1.0),)

@@ -231,7 +231,7 @@ def open_log(store: Store, **budget: Any) -> StudyLog:
 
 def reopen(log: StudyLog) -> StudyLog:
     """Take over from an owner that was killed."""
-    log._ownership.release()
+    log.ownership.release()
     return StudyLog.open_for_writing(log._store, claim(log._store))
 
 

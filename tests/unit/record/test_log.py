@@ -201,7 +201,9 @@ def test_what_a_stale_owner_logs_is_never_read(store: Store) -> None:
     log = open_log(store)
     ask(log, 0)
     taken_over = reopen(log)
-    stale = search.record.segments.encode_segment(1, 2, [Ended(number=0, state="failed", epoch=0)])
+    stale = search.record.segments.encode_segments(
+        1, 2, [[Ended(number=0, state="failed", epoch=0)]]
+    )
     store.put("log/000001-000002.json", stale)
 
     assert StudyLog.read(store).trials[0].state == "running"
@@ -221,7 +223,7 @@ def test_two_writers_of_one_generation_collide(store: Store) -> None:
 def test_an_older_owner_without_a_segment_leaves_no_gap(store: Store) -> None:
     log = open_log(store)
     ask(log, 0)
-    log._ownership.release()
+    log.ownership.release()
     claim(store).release()  # killed before it wrote anything
 
     third = StudyLog.open_for_writing(store, claim(store))

@@ -131,17 +131,17 @@ def test_a_missing_record_is_named(
         pytest.param("log/000001-000001.json", seal("segment", {}), id="empty"),
         pytest.param(
             "log/000001-000001.json",
-            search.record.segments.encode_segment(1, 2, [Closed()]),
+            search.record.segments.encode_segments(1, 2, [[Closed()]]),
             id="of_another_place",
         ),
         pytest.param(
             "log/000001-000001.json",
-            search.record.segments.encode_segment(1, 1, [Attempted(number=0, attempt=2)]),
+            search.record.segments.encode_segments(1, 1, [[Attempted(number=0, attempt=2)]]),
             id="contradiction",
         ),
         pytest.param(
             "log/000002-000000.json",
-            search.record.segments.encode_segment(2, 0, [Closed()]),
+            search.record.segments.encode_segments(2, 0, [[Closed()]]),
             id="does_not_begin_with_opened",
         ),
     ],

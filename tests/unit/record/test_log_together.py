@@ -25,7 +25,7 @@ def log_of_one_trial(store: Store) -> Iterator[StudyLog]:
     ask(log, 0)
     measure(log, 0, 1, 1, 2)
     yield log
-    log._ownership.release()
+    log.ownership.release()
 
 
 def kinds(log: StudyLog) -> list[list[str]]:
