@@ -7,14 +7,7 @@ from typing import Any, NamedTuple, final
 from msgspec.structs import replace
 
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
-from search.record.decisions import (
-    Accepted,
-    Decision,
-    Ended,
-    Opened,
-    Released,
-    as_logged,
-)
+from search.record.decisions import Accepted, Decision, Ended, Opened, Released, as_logged
 from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
 from search.record.reader import StudyReader, read_study
@@ -63,12 +56,7 @@ class StudyLog:
     def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
         """Write down what the study is, as plain JSON values, once and for all.
 
-        Returns:
-            Whether this call created it; False if the same study is there already.
-
-        Raises:
-            StudyDiffers: If another study is there.
-            StorageError: If the storage refuses, or what is there is damaged.
+        False if the same study is there already, `StudyDiffers` if another one is.
         """
         data = seal("study", study)
         if store.put_new("study.json", data):
@@ -90,15 +78,9 @@ class StudyLog:
     ) -> "StudyLog":
         """Take the study over: settle what the older owners left, and begin a generation.
 
-        Args:
-            store: The study's folder.
-            ownership: The claim on it, held for as long as the log is used.
-            budget: The budget from now on; None keeps the one in force.
-            reader: What has read the study before, so that nothing is parsed twice.
-
-        Raises:
-            StudyLocked: If the study was taken over meanwhile.
-            StorageError: If the storage refuses, or a record is damaged.
+        The ownership must be held for as long as the log is used. A budget of None keeps the one
+        in force; a reader that has read the study before spares parsing it again. `StudyLocked`
+        if the study was taken over meanwhile.
         """
         # A killed process leaves names that are seen but not durable; this owner builds on them.
         for folder in StudyFolder.WRITTEN:
@@ -142,14 +124,8 @@ class StudyLog:
         After a `StorageError` the decisions may or may not be in the log; calling again with
         the same ones is right in both cases.
 
-        Returns:
-            The decisions as they were logged.
-
-        Raises:
-            InputError: If one contradicts what was decided or measured before; then none of
-                them is logged.
-            StudyLocked: If another process writes to this study.
-            StorageError: If the storage refuses.
+        Returns the decisions as they were logged. `InputError` if one contradicts what was
+        decided or measured before; then none is logged. `StudyLocked` if another process writes.
         """
         self.ownership.ensure()
         if not decisions:
@@ -197,15 +173,11 @@ class StudyLog:
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
-        return self.reader.epochs.of_trial(self._now.trials[number])
-
-    @property
-    def _now(self) -> Replay:
-        return self._replay if self._ahead is None else self._ahead
+        return self.reader.epochs.of_trial((self._ahead or self._replay).trials[number])
 
     def _as_to_log(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         """Return decisions as they are to be logged, once they were tried on a preview."""
-        ahead, logged = self._now.preview(), []
+        ahead, logged = (self._ahead or self._replay).preview(), []
         try:
             for decision in decisions:
                 logged.append(self._complete(as_logged(decision), ahead))

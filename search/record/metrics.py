@@ -16,12 +16,10 @@ class HasFigures(Protocol):
     @property
     def losses(self) -> Mapping[str, float]:
         """By head name."""
-        ...
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """By ``<head>_<metric>``, perhaps after ``val_``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +51,6 @@ def own_metric(metrics: Mapping[str, Value], head: str) -> tuple[Metric, Value] 
     """Return a head's own metric and its value; None where none was recorded.
 
     Metrics are named ``<head>_<metric>``, or ``val_<head>_<metric>``.
-
-    Example:
-        >>> metric, figure = own_metric({"val_r_output_iou": 0.8}, "r_output")
-        >>> metric.label, metric.goal, figure
-        ('IoU', 'max', 0.8)
     """
     found = ((metric, recorded(metrics, head, metric)) for metric in OWN)
     return next(((metric, figure) for metric, figure in found if figure is not None), None)

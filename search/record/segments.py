@@ -73,11 +73,6 @@ class SegmentFiles:
         counted = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
         return [(g, self._segment(places, g, sequence)) for g, sequence in counted]
 
-    def check_length(self, generation: int, length: int) -> None:
-        """Raise `Moved` if the last `read` found fewer segments of a generation."""
-        if self.lengths.get(generation, 0) < length:
-            raise Moved.of(segment_path(generation, length - 1))
-
     def add(self, generation: int, sequence: int, segment: Segment) -> None:
         """Remember a segment that this process wrote."""
         self._known[generation, sequence] = segment

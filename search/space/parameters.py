@@ -158,7 +158,6 @@ def from_plain(value: Any) -> Parameter | Constant:
         raise InputError(f"{kind} has no option {shown(unknown)}; it takes {allowed}")
     if kind == Choice.kind:
         return Choice(values=value[kind])
-    FLAG(options.get("log", False), what=f"{kind}'s log")
     bounds = value[kind]
     if not isinstance(bounds, Sequence) or isinstance(bounds, str | bytes) or len(bounds) != 2:
         raise InputError(f"{kind} needs [low, high], got {shown(bounds)}")
@@ -198,10 +197,6 @@ def middle(parameter: Parameter | Constant) -> Constant:
     """Return the value half way between the ends, by orders of magnitude on a log scale.
 
     On the parameter's steps; of a choice the first value.
-
-    Example:
-        >>> middle(Int(low=8, high=128, log=True)), middle(Float(low=0.0, high=0.5)), middle(3)
-        (32, 0.25, 3)
     """
     if isinstance(parameter, Choice):
         return parameter.values[0]

@@ -139,15 +139,10 @@ class SearchSpace:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "SearchSpace":
-        """Read a space in the form of the study file; all problems at once.
+        """Read a space in the form of the study file.
 
         Raises:
             InputError: With every problem found, each with the path of its key.
-
-        Example:
-            >>> space = SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}, "l2": 0.0})
-            >>> space.searched
-            (('dropout', Float(low=0.0, high=0.5, log=False, step=None)),)
         """
         such_as = "{learning_rate: {float: [0.001, 0.01]}}"
         given: Any = check_mapping(plain(values), ("space",), such_as)

@@ -12,7 +12,6 @@ from search.study.samplers import read_sampler
 from search.study.settings import Budget, Resources, Validation, read_value
 from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.spec.heads import KINDS, DeclaredHead, HeadKind
-from trainables.spec.plain_values import plain
 from trainables.spec.problems import (
     Path,
     Problem,
@@ -172,7 +171,7 @@ def _read_list(
     return tuple(found)
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {
+READERS: dict[str, Callable[[Any], Any]] = {
     "name": _NAME,
     "data": lambda value: _read_place(value, ("data",)),
     "heads": _read_heads,
@@ -195,11 +194,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
         None if value is None else _read_place(value, ("module_folder",))
     ),
 }
-
-
-def _of_plain(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: read(plain(value))
-
-
-READERS = {name: _of_plain(read) for name, read in _READERS.items()}
-"""Of each field: from what was given to its value; raises an `InputError`."""
+"""Of each field: from what was given, made plain, to its value; raises an `InputError`."""

@@ -38,11 +38,6 @@ class Objective:
 
     The values are what the scheduler ranks, what the sampler is shown, and what fronts,
     hypervolume and policies are about. All heads are measured and recorded whatever it is.
-
-    Example:
-        >>> total = _weighted_total({"c": 1.0, "r": 2.0})
-        >>> total.values({"c": 0.5, "r": 0.25}), every_head(("c", "r")).names
-        ({'total': 1.0}, ('c', 'r'))
     """
 
     parts: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]

@@ -24,6 +24,7 @@ from search.study.settings import (
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
+from trainables.spec.plain_values import plain
 from trainables.spec.problems import Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
@@ -33,10 +34,8 @@ DEFAULT_STORAGE = "studies"
 """Where studies lie that do not say it, in the current folder."""
 NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
-NO_DIFFERENCE = ("budget", "storage", "module_folder")
-"""Fields that may change between two runs; of the budget nothing may shrink."""
-PATIENCE = "resources.wait_minutes"
-"""May change, too: it has no effect on any trial."""
+NO_DIFFERENCE = ("budget", "storage", "module_folder", "resources.wait_minutes")
+"""What may change between two runs: no trial depends on it. Of the budget nothing may shrink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False)
@@ -150,7 +149,7 @@ class Study:
         for field_name, read in READERS.items():
             _set(self, **{field_name: given[field_name]})
             with problems.at(field_name):
-                _set(self, **{field_name: read(given[field_name])})
+                _set(self, **{field_name: read(plain(given[field_name]))})
         if not problems.is_at("heads", "model", "space", "start_with"):
             _read_together(self, problems)
         if not problems.is_at("heads", "model", "space", "start_with", "objective"):
@@ -213,7 +212,7 @@ class Study:
         if missing:
             for name, value in given.items():
                 with problems.at(name):
-                    READERS[name](value)
+                    READERS[name](plain(value))
             problems.refuse_any()
         with problems.at():
             study = cls(**given)
@@ -240,7 +239,7 @@ class Study:
             for key in here
             if key not in NO_DIFFERENCE
             for difference in _differences(key, here[key], there[key])
-            if difference[0] != PATIENCE
+            if difference[0] not in NO_DIFFERENCE
         ]
         for name in self.budget.less_than(other.budget):
             key = f"budget.{name}"
@@ -248,11 +247,7 @@ class Study:
         return found
 
     def with_budget(
-        self,
-        *,
-        trials: int | None = None,
-        epochs: int | None = None,
-        hours: float | None = None,
+        self, *, trials: int | None = None, epochs: int | None = None, hours: float | None = None
     ) -> "Study":
         """Return the study with another budget; None leaves a field as it is."""
         changes = {"trials": trials, "epochs": epochs, "hours": hours}

@@ -11,7 +11,7 @@ from pyarrow import fs
 import search.record.epochs
 import search.record.segments
 from search.errors import StudyLocked
-from search.record.decisions import Attempted, Closed, Ended, Extended, Released, Stopped
+from search.record.decisions import Attempted, Closed, Ended, Released, Stopped
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from tests.support.clocks import an_hour_later
@@ -232,14 +232,15 @@ def test_an_older_owner_without_a_segment_leaves_no_gap(store: Store) -> None:
     assert len(StudyLog.read(store).trials) == 1
 
 
-def test_the_budget_is_kept_replaced_and_extended(store: Store) -> None:
+def test_the_budget_is_kept_or_replaced(store: Store) -> None:
     log = open_log(store, trials=3)
     assert log.history().budget == {"trials": 3}
 
     log = reopen(log)
     assert log.history().budget == {"trials": 3}
 
-    log.record(Extended(budget={"trials": 9}))
+    log.ownership.release()
+    StudyLog.open_for_writing(store, claim(store), budget={"trials": 9})
     assert StudyLog.read(store).budget == {"trials": 9}
 
 

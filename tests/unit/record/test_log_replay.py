@@ -18,7 +18,6 @@ from search.record.decisions import (
     Attempted,
     Decision,
     Ended,
-    Extended,
     Released,
     Stopped,
     Tested,
@@ -82,7 +81,6 @@ step = st.tuples(
             "end",
             "fold",
             "reopen",
-            "extend",
             "test",
         ]
     ),
@@ -123,7 +121,6 @@ def take(
         "release": lambda: Released(
             number=number, attempt=attempt, cause="lost", charged=True, epoch=epoch
         ),
-        "extend": lambda: Extended(budget={"trials": number}),
         "test": lambda: Tested(number=number, epoch=1, losses={"a": 1.0}, metrics={}),
     }
     if name == "reopen":
