@@ -173,4 +173,4 @@ def _without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """Return epochs 1, 2, ... up to the first one missing, each by its newest attempt."""
     newest = {one.epoch: one for one in sorted(counting, key=attrgetter("attempt"))}
     whole = itertools.takewhile(newest.__contains__, itertools.count(1))
-    return tuple(newest[epoch] for epoch in whole)
+    return tuple(map(newest.__getitem__, whole))

@@ -20,23 +20,7 @@ from trainables.storage.study_folder import StudyFolder
 
 @final
 class StudyLog:
-    """The writing end of a study's record; made by `open_for_writing`, one at a time.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> from search.record.decisions import Asked, Closed
-        >>> from search.record.ownership import claim
-        >>> store = StudyFolder(mkdtemp())
-        >>> StudyLog.create(store, {"name": "digits"})
-        True
-        >>> with claim(store) as ownership:
-        ...     log = StudyLog.open_for_writing(store, ownership, budget={"trials": 1})
-        ...     _ = log.record(Asked(number=0, config={"dropout": 0.1}))
-        ...     _ = log.record(Ended(number=0, state="failed", reason="loss became NaN"))
-        ...     _ = log.record(Closed(reason="done"))
-        >>> [(trial.state, trial.reason) for trial in StudyLog.read(store).trials]
-        [('failed', 'loss became NaN')]
-    """
+    """The writing end of a study's record; made by `open_for_writing`, one at a time."""
 
     def __init__(self, reader: StudyReader, ownership: Ownership, replay: Replay) -> None:
         self.reader = reader
@@ -101,11 +85,6 @@ class StudyLog:
             reader.segments.pack(generation, whole=True, by=log.generation)
         log.fold()
         return log
-
-    @staticmethod
-    def read(store: Store) -> History:
-        """Return the study as it is now; raises what `StudyReader.read` raises."""
-        return StudyReader(store).read()
 
     @property
     def generation(self) -> int:
