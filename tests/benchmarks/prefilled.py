@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def prefill(study: Study, trials: int) -> None:
     for folder in (LOG, TRIALS, "epochs", "checkpoints", "owner", "lease", "runs"):
         store.delete(folder)
     epochs = study.budget.epochs
-    budget = replace(study.budget, trials=trials).to_dict()
+    budget = asdict(replace(study.budget, trials=trials))
     segments: list[tuple[Decision, ...]] = [(Opened(budget=budget),)]
     for first in range(0, trials, BLOCK_SIZE):
         bodies = []
