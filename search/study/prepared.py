@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import to_builtins
-
 from search.space.space import SearchSpace
 from search.study.study import Study
 from trainables.data.request import DataInfo
 from trainables.model.signature import BoxForm, ModelSignature
+from trainables.spec.plain_values import plain_json
 from trainables.spec.settings import StudySettings
 from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
@@ -32,7 +31,7 @@ class Prepared:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         values = {
-            "data": to_builtins(self.data),
+            "data": plain_json(self.data),
             "space": self.space.to_mapping(),
             "precision": self.precision,
         }

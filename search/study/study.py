@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from msgspec import to_builtins
-
 from search.space.completion import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
 from search.study.fields import HEAD_KEYS, READERS, HeadFields
@@ -24,7 +22,7 @@ from search.study.settings import (
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
-from trainables.spec.plain_values import plain
+from trainables.spec.plain_values import plain, plain_json
 from trainables.spec.problems import Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
@@ -224,7 +222,7 @@ class Study:
         fields = {name: getattr(self, name) for name in READERS}
         fields["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
         fields["space"] = None if self.space is None else self.space.to_mapping()
-        values: dict[str, Any] = to_builtins(fields)
+        values: dict[str, Any] = plain_json(fields)
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:

@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from msgspec import to_builtins
 
 from tests.support.data_sets import BOX, CLASS, NUMBER, encoded, request, write
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.request import DataInfo
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
+from trainables.spec.plain_values import plain_json
 from trainables.storage.sealed_json import convert
 
 
@@ -35,7 +35,7 @@ def test_a_valid_set_is_described(tmp_path):
     assert info.image_shape == (8, 8, 1)
     assert [(head.name, head.units) for head in info.heads] == [("c_output", 2), ("r_output", 1)]
     assert info.rows == {"train": 8, "validation": 2, "test": 0}
-    assert convert(to_builtins(info), DataInfo) == info
+    assert convert(plain_json(info), DataInfo) == info
 
 
 @pytest.mark.parametrize(
