@@ -48,16 +48,13 @@ BALANCED = Metric(name="balanced_accuracy", label="balanced", goal="max")
 
 
 def own_metric(metrics: Mapping[str, Value], head: str) -> tuple[Metric, Value] | None:
-    """Return a head's own metric and its value; None where none was recorded.
-
-    Metrics are named ``<head>_<metric>``, or ``val_<head>_<metric>``.
-    """
+    """Return a head's own metric and its value; None where none was recorded."""
     found = ((metric, recorded(metrics, head, metric)) for metric in OWN)
     return next(((metric, figure) for metric, figure in found if figure is not None), None)
 
 
 def recorded(metrics: Mapping[str, Value], head: str, metric: Metric) -> Value | None:
-    """Return the value of a head's metric, None where it was not recorded."""
+    """Return what is recorded as ``val_<head>_<metric>`` or ``<head>_<metric>``, else None."""
     name = f"{head}_{metric.name}"
     return metrics.get(f"val_{name}", metrics.get(name))
 
