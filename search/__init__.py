@@ -129,11 +129,9 @@ def run(
 
     if not progress:
         return run_study(study)
-    from rich.console import Console
-
     from search.view.live import watcher_for
 
-    with watcher_for(Console()) as watcher:
+    with watcher_for() as watcher:
         return run_study(study, watcher=watcher)
 
 
@@ -171,11 +169,9 @@ def confirm(
 
     if not progress:
         return confirm_study(folder, seeds=seeds, top=top, **policy)
-    from rich.console import Console
-
     from search.view.live import watcher_for
 
-    with watcher_for(Console()) as watcher:
+    with watcher_for() as watcher:
         return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
 
 

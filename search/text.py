@@ -22,11 +22,8 @@ LARGEST_CHANGE = 10.0
 def clean(text: object, *, keep_lines: bool = False) -> str:
     r"""Return text that no terminal takes for a command: what is not printable is escaped.
 
-    A key or a password in a URI is left out.
-
-    Args:
-        text: Anything; names, labels, reasons and paths may come from strangers' data.
-        keep_lines: Whether line feeds stay.
+    Names, labels, reasons and paths may come from strangers' data. A key or a password in a URI
+    is left out; ``keep_lines`` lets line feeds stay.
 
     Example:
         >>> clean("a\x1b[2Jb"), clean("x\ny"), clean("Größe")
@@ -55,12 +52,7 @@ def one_line(value: object, describe: Callable[[], str]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number with four significant digits; ``-`` for None.
-
-    Example:
-        >>> number(0.0031415926), number(2.0), number(None), number(123456)
-        ('0.003142', '2', '-', '123456')
-    """
+    """Return a number with four significant digits, whole ones in full; ``-`` for None."""
     if value is None:
         return "-"
     if isinstance(value, int) or (abs(value) < 1e9 and float(value).is_integer()):
@@ -69,25 +61,16 @@ def number(value: float | None) -> str:
 
 
 def value(given: Any) -> str:
-    """Return a parameter's value as it is written in YAML.
-
-    Example:
-        >>> value(False), value(0.0012345678), value("adam")
-        ('false', '0.001235', 'adam')
-    """
+    """Return a parameter's value as it is written in YAML, numbers as `number` does."""
     if isinstance(given, bool):
         return str(given).lower()
     return number(given) if isinstance(given, int | float) else clean(given)
 
 
 def change(loss: float, reference: float) -> str:
-    """Return by how much a loss differs from the reference's; empty where that means nothing.
+    """Return by how much a loss differs from the reference's: ``-38 %``, ``±0 %``, ``60 times``.
 
-    Example:
-        >>> change(0.31, 0.5), change(0.5, 0.5), change(0.6, 0.5), change(30.0, 0.5)
-        ('-38 %', '±0 %', '+20 %', '60 times')
-        >>> change(0.5, 0.0)
-        ''
+    Empty where that means nothing.
     """
     if not (math.isfinite(loss) and math.isfinite(reference)) or reference <= 0:
         return ""
@@ -99,12 +82,7 @@ def change(loss: float, reference: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it.
-
-    Example:
-        >>> duration(8.4), duration(100), duration(7500), duration(0.25)
-        ('8 s', '1 min 40 s', '2 h 05 min', '0 s')
-    """
+    """Return a time as a person says it: ``8 s``, ``1 min 40 s``, ``2 h 05 min``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -114,12 +92,7 @@ def duration(seconds: float) -> str:
 
 
 def count(num: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Example:
-        >>> count(1, "epoch"), count(9, "epoch")
-        ('1 epoch', '9 epochs')
-    """
+    """Return a number with its noun: ``1 epoch``, ``9 epochs``."""
     return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
 
 
@@ -138,22 +111,12 @@ def short_path(path: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """Return a path as it is typed into a shell.
-
-    Example:
-        >>> quoted("/data/my studies/digits")
-        "'/data/my studies/digits'"
-    """
+    """Return a path as it is typed into a shell, short and with quotes where it needs them."""
     return shlex.quote(short_path(path))
 
 
 def gibibytes(size: float) -> str:
-    """Return a size for people.
-
-    Example:
-        >>> gibibytes(5 * 2**30), gibibytes(300 * 2**20), gibibytes(12.3 * 2**30)
-        ('5.0 GiB', '300 MiB', '12 GiB')
-    """
+    """Return a size for people: ``300 MiB``, ``5.0 GiB``, ``12 GiB``."""
     if size < 2**30:
         return f"{size / 2**20:.0f} MiB"
     figure = size / 2**30

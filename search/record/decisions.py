@@ -34,12 +34,7 @@ class Accepted(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknow
 
 
 class _Logged(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag=str.lower,
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower
 ):
     """What the kinds of decisions have in common; checked where it is logged and read."""
 
@@ -107,12 +102,6 @@ class Released(_Logged, frozen=True, kw_only=True):
     """The attempt's last epoch that counts, 0 for none; None: let the log take all there are."""
 
 
-class Extended(_Logged, frozen=True, kw_only=True):
-    """The study's budget from now on."""
-
-    budget: Mapping[str, Any]
-
-
 class Tested(_Logged, frozen=True, kw_only=True):
     """Figures of one point on the test split."""
 
@@ -133,7 +122,7 @@ class Closed(_Logged, frozen=True, kw_only=True):
     reason: str = ""
 
 
-Decision = Opened | Asked | Attempted | Stopped | Ended | Released | Extended | Tested | Closed
+Decision = Opened | Asked | Attempted | Stopped | Ended | Released | Tested | Closed
 """Everything that the log can hold."""
 _KINDS: dict[Any, Any] = {kind.__struct_config__.tag: kind for kind in get_args(Decision)}
 

@@ -79,11 +79,9 @@ class EpochFiles:
         """Put the epochs of each ended trial into one object, then delete them.
 
         Interrupted anywhere it loses nothing, and another call finishes the work. Also deletes
-        what late writers left of ended trials, and joins full blocks of trials.
-
-        Also safe if this process has been succeeded and does not know it yet, though a newer
-        owner may have taken an ended trial up again: what is written carries the generation,
-        the newest one is read, and nothing of a newer one is deleted.
+        what late writers left of ended trials, and joins full blocks of trials. A newer owner
+        may have taken an ended trial up again without this process knowing it yet: what is
+        written carries the generation, the newest is read, and nothing of a newer one deleted.
         """
         listing = self._list()
         blocks = {number // BLOCK_SIZE for number in listing.singles}

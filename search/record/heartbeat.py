@@ -95,10 +95,6 @@ class Whereabouts:
         state, began = _stat(self.pid)
         return state in _OVER or bool(began and self.began and began != self.began)
 
-    def is_here(self) -> bool:
-        """Tell whether this is the process that asks."""
-        return self == Whereabouts.here()
-
     def __str__(self) -> str:
         job = f" (job {self.job})" if self.job else ""
         return f"process {self.pid} on {self.host}{job}"
@@ -165,10 +161,6 @@ class Found:
         """Tell whether the lease runs, as far as the wall clocks can tell."""
         return self.sign is not None and abs(self.age(now)) < self.sign.lease_seconds
 
-    def is_held(self, now: float, here: Container[str]) -> bool:
-        """Tell whether its holder counts as alive, without watching it."""
-        return self.is_fresh(now) and self.may_live(here)
-
     def may_live(self, here: Container[str]) -> bool:
         """Tell whether its holder may still act: false for who has ended for certain.
 
@@ -179,7 +171,7 @@ class Found:
             return True
         if sign.is_released or sign.who.is_gone():
             return False
-        return not sign.who.is_here() or sign.token[:TOKEN_LETTERS] in here
+        return sign.who != Whereabouts.here() or sign.token[:TOKEN_LETTERS] in here
 
     def seconds_to_watch(self, now: float) -> float:
         """Return for how long it must not change before its holder counts as gone.

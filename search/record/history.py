@@ -1,7 +1,9 @@
 """A study at one moment: each trial with what was decided and what was measured of it."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -169,11 +171,6 @@ def counts(trial: TrialRecord, generation: int, attempt: int, epoch: int) -> boo
 
 def _without_gaps(counting: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """Return epochs 1, 2, ... up to the first one missing, each by its newest attempt."""
-    newest: dict[int, Measurement] = {}
-    for measurement in counting:
-        known = newest.get(measurement.epoch)
-        if known is None or measurement.attempt > known.attempt:
-            newest[measurement.epoch] = measurement
-    epochs = range(1, len(newest) + 1)
-    whole = next((epoch - 1 for epoch in epochs if epoch not in newest), len(newest))
-    return tuple(newest[epoch] for epoch in range(1, whole + 1))
+    newest = {one.epoch: one for one in sorted(counting, key=attrgetter("attempt"))}
+    whole = itertools.takewhile(newest.__contains__, itertools.count(1))
+    return tuple(map(newest.__getitem__, whole))

@@ -7,19 +7,12 @@ from typing import Any, NamedTuple, final
 from msgspec.structs import replace
 
 from search.errors import InputError, StorageError, StudyDiffers, StudyLocked
-from search.record.decisions import (
-    Accepted,
-    Decision,
-    Ended,
-    Opened,
-    Released,
-    as_logged,
-)
+from search.record.decisions import Accepted, Decision, Ended, Opened, Released, as_logged
 from search.record.history import History, TrialRecord
 from search.record.ownership import Ownership
 from search.record.reader import StudyReader, read_study
 from search.record.replay import Replay
-from search.record.segments import encode_segment, segment_path
+from search.record.segments import encode_segments, segment_path
 from trainables.storage.sealed_json import DamagedRecord, seal, unseal
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -27,29 +20,14 @@ from trainables.storage.study_folder import StudyFolder
 
 @final
 class StudyLog:
-    """The writing end of a study's record; made by `open_for_writing`, one at a time.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> from search.record.decisions import Asked, Closed
-        >>> from search.record.ownership import claim
-        >>> store = StudyFolder(mkdtemp())
-        >>> StudyLog.create(store, {"name": "digits"})
-        True
-        >>> with claim(store) as ownership:
-        ...     log = StudyLog.open_for_writing(store, ownership, budget={"trials": 1})
-        ...     _ = log.record(Asked(number=0, config={"dropout": 0.1}))
-        ...     _ = log.record(Ended(number=0, state="failed", reason="loss became NaN"))
-        ...     _ = log.record(Closed(reason="done"))
-        >>> [(trial.state, trial.reason) for trial in StudyLog.read(store).trials]
-        [('failed', 'loss became NaN')]
-    """
+    """The writing end of a study's record; made by `open_for_writing`, one at a time."""
 
     def __init__(self, reader: StudyReader, ownership: Ownership, replay: Replay) -> None:
         self.reader = reader
         """Reads the same study, and knows what this writes."""
         self._store = reader.store
-        self._ownership = ownership
+        self.ownership = ownership
+        """The right to write."""
         self._replay = replay
         """After all that is logged."""
         self._ahead: Replay | None = None
@@ -60,19 +38,9 @@ class StudyLog:
 
     @classmethod
     def create(cls, store: Store, study: Mapping[str, Any]) -> bool:
-        """Write down what the study is, once and for all.
+        """Write down what the study is, as plain JSON values, once and for all.
 
-        Args:
-            store: The study's folder.
-            study: Plain JSON values.
-
-        Returns:
-            Whether this call created it; False if the same study is there already.
-
-        Raises:
-            StudyDiffers: If another study is there.
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses, or what is there is damaged.
+        False if the same study is there already, `StudyDiffers` if another one is.
         """
         data = seal("study", study)
         if store.put_new("study.json", data):
@@ -94,16 +62,9 @@ class StudyLog:
     ) -> "StudyLog":
         """Take the study over: settle what the older owners left, and begin a generation.
 
-        Args:
-            store: The study's folder.
-            ownership: The claim on it; must be held until the log is not used any more.
-            budget: The budget from now on; None keeps the one in force.
-            reader: What has read the study before, so that nothing is parsed twice.
-
-        Raises:
-            StudyLocked: If the study was taken over meanwhile.
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses, or a record is damaged.
+        The ownership must be held for as long as the log is used. A budget of None keeps the one
+        in force; a reader that has read the study before spares parsing it again. `StudyLocked`
+        if the study was taken over meanwhile.
         """
         # A killed process leaves names that are seen but not durable; this owner builds on them.
         for folder in StudyFolder.WRITTEN:
@@ -125,28 +86,14 @@ class StudyLog:
         log.fold()
         return log
 
-    @staticmethod
-    def read(store: Store) -> History:
-        """Return the study as it is now; raises what `StudyReader.read` raises."""
-        return StudyReader(store).read()
-
     @property
     def generation(self) -> int:
         """The generation in which this log writes; attempts started under it carry it."""
-        return self._ownership.generation
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether another process has been seen to have taken over."""
-        return self._ownership.is_lost
-
-    def ensure(self) -> None:
-        """Make sure that what is decided without a record is still this process' to decide."""
-        self._ownership.ensure()
+        return self.ownership.generation
 
     def put_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Write down what was found out about the data; raises `StorageError`."""
-        self._ownership.check()
+        self.ownership.check()
         self._store.write("prepared", prepared)
 
     def record(self, *decisions: Decision) -> tuple[Decision, ...]:
@@ -156,17 +103,10 @@ class StudyLog:
         After a `StorageError` the decisions may or may not be in the log; calling again with
         the same ones is right in both cases.
 
-        Returns:
-            The decisions as they were logged.
-
-        Raises:
-            InputError: If one contradicts what was decided or measured before; then none of
-                them is logged.
-            StudyLocked: If another process writes to this study.
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses.
+        Returns the decisions as they were logged. `InputError` if one contradicts what was
+        decided or measured before; then none is logged. `StudyLocked` if another process writes.
         """
-        self._ownership.ensure()
+        self.ownership.ensure()
         if not decisions:
             return ()
         uncertain = self._uncertain
@@ -202,7 +142,7 @@ class StudyLog:
 
         Loses nothing wherever it is interrupted. An error leaves work for the next call.
         """
-        self._ownership.check()
+        self.ownership.check()
         self.reader.epochs.fold(self._replay.trials, self.generation)
         self.reader.segments.pack(self.generation, whole=False, by=self.generation)
 
@@ -212,21 +152,17 @@ class StudyLog:
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial as it is now; raises what `StudyReader.read` raises, or KeyError."""
-        return self.reader.epochs.of_trial(self._now.trials[number])
-
-    @property
-    def _now(self) -> Replay:
-        return self._replay if self._ahead is None else self._ahead
+        return self.reader.epochs.of_trial((self._ahead or self._replay).trials[number])
 
     def _as_to_log(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         """Return decisions as they are to be logged, once they were tried on a preview."""
-        ahead, logged = self._now.preview(), []
+        ahead, logged = (self._ahead or self._replay).preview(), []
         try:
             for decision in decisions:
                 logged.append(self._complete(as_logged(decision), ahead))
                 ahead.apply(logged[-1], self.generation)
         except (DamagedRecord, InputError):
-            self._ownership.check()  # a newer owner may have tidied away what was looked for
+            self.ownership.check()  # a newer owner may have tidied away what was looked for
             raise
         return tuple(logged)
 
@@ -240,12 +176,12 @@ class StudyLog:
 
     def _write(self, draft: "_Draft") -> None:
         path = segment_path(self.generation, self._sequence)
-        data = encode_segment(self.generation, self._sequence, draft.logged)
+        data = encode_segments(self.generation, self._sequence, [draft.logged])
         try:
             if not self._store.put_new(path, data):
                 raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
             # A new owner reads after it has claimed: what is here without a newer claim, it sees.
-            self._ownership.check()
+            self.ownership.check()
         except StorageError:
             self._uncertain = draft
             raise
@@ -262,10 +198,10 @@ class StudyLog:
         except FileNotFoundError:
             self._uncertain = None
             return False
-        if found != encode_segment(self.generation, self._sequence, logged):
+        if found != encode_segments(self.generation, self._sequence, [logged]):
             raise StudyLocked(f"{self._store.uri}/{path} was written by another process")
         self._store.settle(self._store.LOG)
-        self._ownership.check()
+        self.ownership.check()
         self._uncertain = None
         self._advance(logged)
         return True
@@ -273,7 +209,7 @@ class StudyLog:
     def _advance(self, logged: tuple[Decision, ...]) -> None:
         self.reader.segments.add(self.generation, self._sequence, logged)
         self._sequence += 1
-        self._ownership.logged = self._sequence
+        self.ownership.logged = self._sequence
         self._replay.apply_all(logged, self.generation)
 
 

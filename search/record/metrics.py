@@ -16,12 +16,10 @@ class HasFigures(Protocol):
     @property
     def losses(self) -> Mapping[str, float]:
         """By head name."""
-        ...
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """By ``<head>_<metric>``, perhaps after ``val_``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +33,7 @@ class Metric:
     goal: Literal["max", "min"]
 
     def in_digits(self, figure: float) -> str:
-        """Return a figure of it: three decimals of a share, four digits of an error.
-
-        Example:
-            >>> OWN[0].in_digits(0.91234), OWN[2].in_digits(1234.567)
-            ('0.912', '1235')
-        """
+        """Return a figure of it: three decimals of a share, four digits of an error."""
         return f"{figure:.3f}" if self.goal == "max" else number(figure)
 
 
@@ -55,21 +48,13 @@ BALANCED = Metric(name="balanced_accuracy", label="balanced", goal="max")
 
 
 def own_metric(metrics: Mapping[str, Value], head: str) -> tuple[Metric, Value] | None:
-    """Return a head's own metric and its value; None where none was recorded.
-
-    Metrics are named ``<head>_<metric>``, or ``val_<head>_<metric>``.
-
-    Example:
-        >>> metric, figure = own_metric({"val_r_output_iou": 0.8}, "r_output")
-        >>> metric.label, metric.goal, figure
-        ('IoU', 'max', 0.8)
-    """
+    """Return a head's own metric and its value; None where none was recorded."""
     found = ((metric, recorded(metrics, head, metric)) for metric in OWN)
     return next(((metric, figure) for metric, figure in found if figure is not None), None)
 
 
 def recorded(metrics: Mapping[str, Value], head: str, metric: Metric) -> Value | None:
-    """Return the value of a head's metric, None where it was not recorded."""
+    """Return what is recorded as ``val_<head>_<metric>`` or ``<head>_<metric>``, else None."""
     name = f"{head}_{metric.name}"
     return metrics.get(f"val_{name}", metrics.get(name))
 
@@ -81,24 +66,13 @@ def metric_digits(metrics: Mapping[str, float], head: str) -> str:
 
 
 def metric_words(metrics: Mapping[str, float], head: str) -> str:
-    """Return a head's own metric in words; empty where none was recorded.
-
-    Example:
-        >>> metric_words({"val_c_output_accuracy": 0.91234}, "c_output")
-        'accuracy 0.912'
-    """
+    """Return a head's own metric as ``accuracy 0.912``; empty where none was recorded."""
     found = own_metric(metrics, head)
     return "" if found is None else f"{found[0].label} {found[0].in_digits(found[1])}"
 
 
 def short_words(point: HasFigures) -> str:
-    """Return the own metric of every head at a point, where the losses are told elsewhere.
-
-    Example:
-        >>> from search.results.points import Figures
-        >>> short_words(Figures(losses={"c": 0.3, "r": 0.1}, metrics={"c_accuracy": 0.912}))
-        'c accuracy 0.912, r loss 0.1'
-    """
+    """Return the own metric of every head at a point, else its loss, in one line."""
     return ", ".join(
         clean(f"{head} {metric_words(point.metrics, head) or f'loss {number(loss)}'}")
         for head, loss in point.losses.items()

@@ -5,10 +5,8 @@ import random
 import secrets
 import threading
 import weakref
-from collections.abc import Container
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import NoReturn, final
 
 from search.errors import StorageError, StudyLocked
@@ -52,25 +50,16 @@ def claim(store: Store, *, patience: float = 0.0, pace: Pace | None = None) -> "
     once; one that is silent, such as a stopped process or a lost machine, once its lease has run
     out. An older owner is told at its next decision; what it writes after that is never read.
 
-    Args:
-        store: The study's folder; it is created if missing.
-        patience: Seconds to wait for a lease to run out; a holder that shows life meanwhile
-            ends the waiting.
-        pace: How often to show life, and clocks.
-
-    Returns:
-        The ownership, with a new generation that is durable before this returns.
-
-    Raises:
-        StudyLocked: If another process (or this one) holds the study.
-        StorageError: If the storage refuses.
+    The study's folder is created if missing. ``patience`` are the seconds to wait for a lease to
+    run out; a holder that shows life meanwhile ends the waiting. `StudyLocked` if another process,
+    or this one, holds the study.
     """
     pace = pace or Pace()
     base = secrets.token_hex(TOKEN_LETTERS // 2)
     _tokens.add(base)
     try:
         sign = new_sign(f"{base}00", pace)
-        claimed = Claimant(store, sign, pace, patience=patience, here=_tokens).claim()
+        claimed = Claimant(store, sign, pace, patience=patience).claim()
         return Ownership(store, claimed, pace)
     except BaseException:
         _tokens.discard(base)
@@ -87,7 +76,8 @@ def holder(
     now = (pace or Pace()).wall()
     standing = standing or look(store, newest_claim(store))
     for found in standing.signs:
-        if found.generation >= standing.claimed and found.is_held(now, _tokens):
+        is_newest = found.generation >= standing.claimed
+        if is_newest and found.is_fresh(now) and found.may_live(_tokens):
             return found.describe(now)
     return None
 
@@ -103,7 +93,7 @@ class Claimed:
 
 
 @final
-class Ownership:
+class Ownership(AbstractContextManager["Ownership"]):
     """The right to write to a study, until `release`, the end of a ``with``, or of the process.
 
     Made by `claim`. While it is held, and anything refers to it, a thread gives signs of life;
@@ -182,15 +172,7 @@ class Ownership:
         self._store.put(path, encode_sign(self._sign))
         self._renewed = (uptime, wall)
 
-    def __enter__(self) -> "Ownership":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.release()
 
 
@@ -206,20 +188,11 @@ class Claimant:
     so that nothing is ever overwritten, also by who wakes up late.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        sign: Sign,
-        pace: Pace,
-        *,
-        patience: float = 0.0,
-        here: Container[str] = frozenset(),
-    ) -> None:
+    def __init__(self, store: Store, sign: Sign, pace: Pace, *, patience: float = 0.0) -> None:
         self._store = store
         self._sign = sign
         self._pace = pace
         self._until = pace.uptime() + patience
-        self._here = here
         self._seen: dict[str, tuple[bytes, float, float]] = {}
 
     def claim(self) -> Claimed:
@@ -264,7 +237,7 @@ class Claimant:
         beats = [self._pace.beat_seconds]
         while True:  # ends, as a lease runs out
             standing = look(self._store)
-            holders = [found for found in standing.signs if found.may_live(self._here)]
+            holders = [found for found in standing.signs if found.may_live(_tokens)]
             if all(self._is_quiet(found, standing) for found in holders):
                 return standing
             beats += [found.sign.beat_seconds for found in holders if found.sign]
@@ -304,17 +277,15 @@ def _beat_on(
     reference: "weakref.ref[Ownership]", over: threading.Event, beat_seconds: float
 ) -> None:
     """Give signs of life until the ownership is over, lost, or nobody's any more."""
-    while not over.wait(beat_seconds):
+    is_last = False
+    while not is_last:
+        is_last = over.wait(beat_seconds)
         ownership = reference()
         if ownership is None or ownership.is_lost:
             return
         with suppress(StorageError):  # the next try may do; `ensure` sees that this one did not
-            ownership._renew()
+            ownership._renew(is_last=is_last)
         del ownership
-    ownership = reference()
-    if ownership is not None and not ownership.is_lost:
-        with suppress(StorageError):
-            ownership._renew(is_last=True)
 
 
 def _forget_in_child() -> None:

@@ -9,7 +9,7 @@ from search.record.epochs import EpochFiles
 from search.record.heartbeat import Standing, look, newest_claim
 from search.record.history import History
 from search.record.replay import Replay
-from search.record.segments import SegmentFiles, has_log
+from search.record.segments import SegmentFiles, has_log, segment_path
 from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -34,12 +34,8 @@ class StudyReader:
     def read(self) -> History:
         """Return the study as it is now.
 
-        Raises:
-            InputError: If there is no study here.
-            NewerFormat: If a newer version wrote it.
-            DamagedRecord: If an object is missing, foreign, or not what was written; the message
-                names it.
-            StorageError: If the storage refuses.
+        `InputError` if there is no study here, `NewerFormat` if a newer version wrote it, and
+        `DamagedRecord` if an object, which is named, is missing, foreign or not what was written.
         """
         return self.read_both()[1]
 
@@ -47,11 +43,7 @@ class StudyReader:
         """Return the study as it is now, and who has shown life in it.
 
         Its owners say with each sign of life how much they have logged: a log that lacks its
-        newest segments is no study at an earlier moment but a damaged one.
-
-        Raises:
-            DamagedRecord: If segments are missing that an owner had logged; also what `read`
-                raises.
+        newest segments is no study at an earlier moment but a damaged one, a `DamagedRecord`.
         """
         history = self.read()
         standing = look(self.store, newest_claim(self.store), since=history.generation)
@@ -65,8 +57,9 @@ class StudyReader:
 
     def _check_logged(self, standing: Standing, newest: int) -> None:
         for found in standing.signs:
-            if found.sign is not None and found.generation >= newest:
-                self.segments.check_length(found.generation, found.sign.logged)
+            logged = 0 if found.sign is None or found.generation < newest else found.sign.logged
+            if self.segments.lengths.get(found.generation, 0) < logged:
+                raise Moved.of(segment_path(found.generation, logged - 1))
 
     def read_both(self) -> tuple[Replay, History]:
         """Return the study as it is now, also as its decisions alone."""
@@ -81,8 +74,7 @@ class StudyReader:
         replay = Replay()
         for generation, segment in self.segments.read():
             try:
-                for decision in segment:
-                    replay.apply(decision, generation)
+                replay.apply_all(segment, generation)
             except InputError as error:
                 raise DamagedRecord(
                     f"the log of {self.store!r} contradicts itself in generation {generation}: "

@@ -12,7 +12,6 @@ from search.record.decisions import (
     Closed,
     Decision,
     Ended,
-    Extended,
     Opened,
     Released,
     Stopped,
@@ -48,9 +47,7 @@ class Replay:
                 f"{decision.kind} needs an open generation {generation}, got "
                 f"generation {self.generation}{' (closed)' if self.closed else ''}"
             )
-        if isinstance(decision, Extended):
-            self.budget = decision.budget
-        elif isinstance(decision, Closed):
+        if isinstance(decision, Closed):
             self.closed = decision
         elif isinstance(decision, Asked):
             self._ask(decision)

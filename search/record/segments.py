@@ -1,7 +1,7 @@
 """The log's objects: segments of decisions, one after the other, and packs of many segments."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from search.record.compaction import Moved, Piece, delete_packed, open_piece
 from search.record.decisions import Decision, Opened, decision_from_json, decision_to_json
@@ -24,23 +24,17 @@ _Places = dict[int, dict[int, Piece]]
 _LARGEST_PACK = 10_000
 
 
-def segment_path(generation: int, sequence: int) -> str:
-    """Return the name of one segment; sequences count from 0 in each generation."""
-    return f"{FOLDER}/{generation:06d}-{sequence:06d}.json"
+def segment_path(generation: int, first: int, last: int | None = None) -> str:
+    """Return the name of one segment, or of the pack of those from first to last (inclusive).
+
+    Segments count from 0 in each generation.
+    """
+    pack = "" if last is None else f"-{last:06d}"
+    return f"{FOLDER}/{generation:06d}-{first:06d}{pack}.json"
 
 
-def _pack_path(generation: int, first: int, last: int) -> str:
-    """Return the name of the pack of the segments ``first`` to ``last`` (inclusive)."""
-    return f"{FOLDER}/{generation:06d}-{first:06d}-{last:06d}.json"
-
-
-def encode_segment(generation: int, sequence: int, decisions: Sequence[Decision]) -> bytes:
-    """Return the object of one segment."""
-    return _encode_pack(generation, sequence, [decisions])
-
-
-def _encode_pack(generation: int, first: int, segments: Sequence[Sequence[Decision]]) -> bytes:
-    """Return the object of several segments."""
+def encode_segments(generation: int, first: int, segments: Sequence[Sequence[Decision]]) -> bytes:
+    """Return the object of one segment, or of the pack of several."""
     decisions = [[decision_to_json(one) for one in segment] for segment in segments]
     return seal("segment", {"generation": generation, "first": first, "segments": decisions})
 
@@ -61,7 +55,7 @@ class SegmentFiles:
         self.lengths: dict[int, int] = {}
         """Of each generation that counts: how many of its segments do, as of the last `read`."""
 
-    def read(self) -> Iterator[tuple[int, Segment]]:
+    def read(self) -> list[tuple[int, Segment]]:
         """Return the segments that count, oldest first, each with its generation.
 
         What an older generation wrote after a newer one had taken over does not count. `Moved` if
@@ -70,19 +64,14 @@ class SegmentFiles:
         places = _places(self._pieces())
         if not places:
             self.lengths = {}
-            return iter(())
+            return []
         newest = max(places)
         (opened, *_) = self._segment(places, newest, 0)
         if not isinstance(opened, Opened):
             raise DamagedRecord(f"{places[newest][0].path} needs to begin with 'opened'")
         self.lengths = dict(opened.previous) | {newest: max(places[newest]) + 1}
         counted = [(g, seq) for g in sorted(self.lengths) for seq in range(self.lengths[g])]
-        return iter([(g, self._segment(places, g, sequence)) for g, sequence in counted])
-
-    def check_length(self, generation: int, length: int) -> None:
-        """Raise `Moved` if the last `read` found fewer segments of a generation."""
-        if self.lengths.get(generation, 0) < length:
-            raise Moved.of(segment_path(generation, length - 1))
+        return [(g, self._segment(places, g, sequence)) for g, sequence in counted]
 
     def add(self, generation: int, sequence: int, segment: Segment) -> None:
         """Remember a segment that this process wrote."""
@@ -104,11 +93,11 @@ class SegmentFiles:
         end = length if whole else length - length % PACK_SIZE
         for first in range(0, end, PACK_SIZE):
             last = min(first + PACK_SIZE, end) - 1
-            path = _pack_path(generation, first, last)
+            path = segment_path(generation, first, last)
             inside = [one for one in pieces if first <= one.first and one.last <= last]
             if any(one.path != path for one in inside):
                 segments = [self._known[generation, seq] for seq in range(first, last + 1)]
-                self._store.put(path, _encode_pack(generation, first, segments))
+                self._store.put(path, encode_segments(generation, first, segments))
                 delete_packed(self._store, inside, by, path)
         self._packed[generation] = end
 

@@ -118,7 +118,7 @@ class Conductor:
         self.changes.append(number)
         if self._decide(number, step.epoch, step.losses):
             return True
-        self._log.ensure()  # that it goes on is not recorded, and deletes older checkpoints
+        self._log.ownership.ensure()  # that it goes on is not recorded, and deletes checkpoints
         return False
 
     def lost(self, number: int, attempt: int, end: AttemptEnd) -> None:

@@ -8,6 +8,7 @@ from search.cluster.nodes import check_reach
 from search.errors import Interrupted, StudyDiffers, StudyLocked
 from search.record.log import StudyLog
 from search.record.ownership import claim, holder
+from search.record.reader import StudyReader
 from search.results.confirmation import Confirmation
 from search.results.load import load
 from search.results.policies import DEFAULT_POLICY
@@ -103,7 +104,7 @@ def _train(
             with claim(result.store), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": prepared.data.fingerprint})
                 with driver.on_ray(prepared.data) as (joined, decoded):
-                    history = StudyLog.read(store)
+                    history = StudyReader(store).read()
                     trainings = to_train(recorded_trainings(history), wanted)
                     budget = {"trainings": [training.to_list() for training in trainings]}
                     log = StudyLog.open_for_writing(store, ownership, budget=budget)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 
 from search.errors import InputError, StudyDiffers
 from search.record.decisions import DONE
@@ -58,7 +59,7 @@ def is_done(study: Study, reader: StudyReader | None = None) -> bool:
     history = (reader or StudyReader(StudyFolder(study.folder))).read()
     if not history.is_closed or history.close_reason != DONE:
         return False
-    had, has = dict(history.budget), study.budget.to_dict()
+    had, has = dict(history.budget), asdict(study.budget)
     is_same = (had["trials"], had["epochs"]) == (has["trials"], has["epochs"])
     was_cut = any(trial.state == "interrupted" for trial in history.trials)
     is_whole = len(history.trials) >= study.budget.trials and not was_cut

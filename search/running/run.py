@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -112,7 +112,7 @@ def _run(
             is_open = study.resources.is_open
             room = None if is_open else find_room(study.resources, joined, watcher.told)
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
-            budget = study.budget.to_dict()
+            budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
             prepared = prepare(study, data, log, watcher.preparing, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
@@ -241,7 +241,7 @@ class Run:
         pool = TunePool(
             conductor,
             self.room,
-            is_interrupted=lambda: flag.look() or conductor.is_over() or log.is_lost,
+            is_interrupted=lambda: flag.look() or conductor.is_over() or log.ownership.is_lost,
             changed=self.driver.watcher.changed,
             last=lambda process: self._test(self._in(process)),
         )

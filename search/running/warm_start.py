@@ -10,8 +10,8 @@ from msgspec.structs import replace as changed
 
 from search.errors import InputError, StorageError
 from search.record.history import TrialRecord
-from search.record.log import StudyLog
 from search.record.ownership import Ownership
+from search.record.reader import StudyReader
 from search.results.pareto import front_ranks
 from search.results.points import best_log_skills
 from search.sampling.trials import RecordedTrial
@@ -248,7 +248,7 @@ def _with_depth(config: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]
 
 def _read(folder: str, study: Study, at: Path) -> EarlierStudy:
     try:
-        history = StudyLog.read(Store(folder))
+        history = StudyReader(Store(folder)).read()
     except InputError as error:
         raise refused(at, f"needs the folder of a study: {error}") from error
     except StorageError as error:  # else it would read like damage of the new study

@@ -9,7 +9,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.encoding import grid_value
+from search.space.encoding import nth_number
 from search.space.parameters import Choice, Float, Int, Parameter, num_steps
 
 Distributions = dict[str, BaseDistribution]
@@ -41,7 +41,7 @@ def _smooth(kind: Parameter) -> BaseDistribution:
     if isinstance(kind, Choice):
         return FloatDistribution(-0.5, len(kind.values) - 0.5)
     half = (kind.step or 1) / 2
-    last = grid_value(kind, num_steps(kind))
+    last = nth_number(kind, num_steps(kind))
     return FloatDistribution(kind.low - half, last + half, log=kind.log)
 
 
@@ -58,9 +58,9 @@ def _distribution(kind: Parameter) -> BaseDistribution:
     if isinstance(kind, Choice):
         return CategoricalDistribution(tuple(range(len(kind.values))))
     if isinstance(kind, Int):
-        last = int(grid_value(kind, num_steps(kind)))
+        last = int(nth_number(kind, num_steps(kind)))
         return IntDistribution(kind.low, last, log=kind.log, step=kind.step or 1)
-    end = kind.high if kind.step is None else grid_value(kind, num_steps(kind))
+    end = kind.high if kind.step is None else nth_number(kind, num_steps(kind))
     if kind.step is None or max(abs(kind.low), abs(end)) > MOST_OF_A_STEP * kind.step:
         return FloatDistribution(kind.low, end, log=kind.log)
     return FloatDistribution(kind.low, end, step=kind.step)

@@ -68,13 +68,8 @@ def complete(
 ) -> SearchSpace:
     """Return the space with every parameter that it does not name, at the reference's value.
 
-    Args:
-        space: What the study names.
-        heads: The heads of its data.
-        model_parameters: Of a user's own function: keyword names and defaults, or ``REQUIRED``.
-
-    Raises:
-        InputError: If a parameter shapes nothing, its values cannot be, or one is missing.
+    ``model_parameters`` are a user's own function's: keyword names and defaults, or `REQUIRED`.
+    `InputError` if a parameter shapes nothing, its values cannot be, or one is missing.
     """
     named = read_named(dict(space.parameters), heads, is_builtin=model_parameters is None)
     if model_parameters is None:
@@ -248,13 +243,7 @@ def _of_function(
 
 
 def fit(parameter: Parameter | Constant, rule: Rule) -> Parameter | Constant:
-    """Return a parameter with its values in the type that a rule asks for.
-
-    Example:
-        >>> size, share = rule_of("batch_size", ()), rule_of("dropout", ())
-        >>> fit(64.0, size), fit(Choice(values=(0, 0.5)), share)
-        (64, Choice(values=(0.0, 0.5)))
-    """
+    """Return a parameter with its values in the type that a rule asks for: 64 for 64.0."""
     if isinstance(parameter, Choice):
         return Choice(values=tuple(map(rule, parameter.values)))
     if not isinstance(parameter, Float | Int):

@@ -57,13 +57,7 @@ def most_trials(space: SearchSpace, first: Iterable[Mapping[str, Any]]) -> int |
 
 
 def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) -> Key:
-    """Return the key with None for what does not count at its depth.
-
-    Example:
-        >>> depth = Int(low=1, high=2)
-        >>> prune({"conv2_filters": depth, DEPTH: depth}, {"conv2_filters": 2}, (2, 1))
-        (None, 1)
-    """
+    """Return the key with None for what does not count at its depth."""
     if not gates:
         return key
     coded = dict(zip(kinds, key, strict=True))
@@ -74,7 +68,7 @@ def prune(kinds: Mapping[str, Parameter], gates: Mapping[str, int], key: Key) ->
 def fill(kinds: Mapping[str, Parameter], key: Key, rng: np.random.Generator) -> tuple[Number, ...]:
     """Return the key with a drawn number for each None, for models that need all of them."""
     return tuple(
-        _any_number(kind, rng) if number is None else number
+        number_at(kind, rng.random()) if number is None else number
         for kind, number in zip(kinds.values(), key, strict=True)
     )
 
@@ -90,7 +84,7 @@ def encode(kind: Parameter, value: Any) -> int | float | None:
     if isinstance(kind, Float) and kind.step is None:
         return float(value)
     place = (value - kind.low) / (kind.step or 1)
-    return grid_value(kind, round(place)) if abs(place - round(place)) < SAME_STEP else None
+    return nth_number(kind, round(place)) if abs(place - round(place)) < SAME_STEP else None
 
 
 def decode(kind: Parameter, number: int | float) -> Any:
@@ -105,22 +99,20 @@ def clamp(kind: Parameter, number: int | float) -> int | float:
     if isinstance(kind, Float) and kind.step is None:
         return min(max(float(number), float(kind.low)), float(kind.high))
     place = round((number - kind.low) / (kind.step or 1))
-    return grid_value(kind, min(max(place, 0), num_steps(kind)))
+    return nth_number(kind, min(max(place, 0), num_steps(kind)))
 
 
 def nth_number(kind: Parameter, place: int) -> Number:
-    """Return the number at a place of those that there are, from 0."""
+    """Return the number at a place of those that there are, from 0.
+
+    That is ``low + place * step`` as its decimal form says: 0.3, not 0.30000000000000004.
+    """
     if isinstance(kind, Choice):
         return place
-    if isinstance(kind, Float) and kind.step is None:
-        return kind.low
-    return grid_value(kind, place)
-
-
-def grid_value(kind: Float | Int, place: int) -> int | float:
-    """Return ``low + place * step`` as its decimal form says: 0.3, not 0.30000000000000004."""
     if isinstance(kind, Int):
-        return int(kind.low + place * (kind.step or 1))
+        return int(kind.low + place * kind.step)
+    if kind.step is None:
+        return kind.low
     return float(Decimal(str(kind.low)) + place * Decimal(str(kind.step)))
 
 
@@ -178,24 +170,14 @@ def _other_values(
         shuffled = rng.permutation(len(kind.values)).tolist()
         return [place for place in shuffled if place != number][:most]
     if isinstance(kind, Float) and kind.step is None:
-        return [_any_number(kind, rng)]
+        return [number_at(kind, rng.random())]
     here = round((number - kind.low) / (kind.step or 1))
     places = itertools.islice(_outwards(here, num_steps(kind)), most)
-    return [grid_value(kind, place) for place in places]
-
-
-def _any_number(kind: Parameter, rng: np.random.Generator) -> Number:
-    """Return a number that stands for a value, drawn as a sampler without a model draws it."""
-    return number_at(kind, rng.random())
+    return [nth_number(kind, place) for place in places]
 
 
 def number_at(kind: Parameter, share: float) -> Number:
-    """Return the number at a share, in [0, 1), of the way from the first to the last.
-
-    Example:
-        >>> number_at(Int(low=1, high=4), 0.5), number_at(Float(low=0, high=100), 0.5)
-        (3, 50.0)
-    """
+    """Return the number at a share, in [0, 1), of the way from the first to the last."""
     if isinstance(kind, Choice):
         return int(share * len(kind.values))
     if kind.log:
@@ -203,7 +185,7 @@ def number_at(kind: Parameter, share: float) -> Number:
         return clamp(kind, math.exp(low + share * (high - low)))
     if isinstance(kind, Float) and kind.step is None:
         return clamp(kind, kind.low + share * (kind.high - kind.low))
-    return grid_value(kind, int(share * (num_steps(kind) + 1)))
+    return nth_number(kind, int(share * (num_steps(kind) + 1)))
 
 
 def log_ends(kind: Float | Int) -> tuple[float, float]:

@@ -26,11 +26,7 @@ Constant = bool | int | float | str
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Float:
-    """A real number in ``[low, high]``.
-
-    Raises:
-        InputError: If no sampler could draw from it.
-    """
+    """A real number in ``[low, high]``; `InputError` if no sampler could draw from it."""
 
     kind: ClassVar[str] = "float"
     low: float
@@ -41,7 +37,6 @@ class Float:
     """Only values ``low + k * step``; not together with ``log``: Optuna drops it in silence."""
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
         make_plain(self)
         for name in ("low", "high", "step"):
             value = getattr(self, name)
@@ -50,7 +45,6 @@ class Float:
         _check_range(self)
 
     def __contains__(self, value: object) -> bool:
-        """Tell whether a config may have this value."""
         if not is_number(value) or not self.low <= value <= self.high:  # type: ignore[operator]
             return False
         if self.step is None:
@@ -69,11 +63,7 @@ class Float:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int:
-    """A whole number in ``[low, high]``, both bounds included.
-
-    Raises:
-        InputError: If no sampler could draw from it.
-    """
+    """A whole number in ``[low, high]``; `InputError` if no sampler could draw from it."""
 
     kind: ClassVar[str] = "int"
     low: int
@@ -85,7 +75,6 @@ class Int:
     """Only values ``low + k * step``; other than 1 not together with ``log``."""
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
         make_plain(self)
         for name in ("low", "high", "step"):
             value = getattr(self, name)
@@ -95,7 +84,6 @@ class Int:
         _check_range(self)
 
     def __contains__(self, value: object) -> bool:
-        """Tell whether a config may have this value."""
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
@@ -109,17 +97,12 @@ class Int:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of some plain values.
-
-    Raises:
-        InputError: If there is none, or one stands twice; 1, 1.0 and true are one value.
-    """
+    """One of some plain values; `InputError` if one stands twice: 1, 1.0 and true are one."""
 
     kind: ClassVar[str] = "choice"
     values: tuple[Constant, ...]
 
     def __post_init__(self) -> None:
-        """Check the values."""
         make_plain(self)
         if isinstance(self.values, str | bytes) or not isinstance(self.values, Sequence):
             raise InputError(f"choice needs a list of values, got {shown(self.values)}")
@@ -132,7 +115,6 @@ class Choice:
             raise InputError(f"choice needs values that differ, got {shown(list(self.values))}")
 
     def __contains__(self, value: object) -> bool:
-        """Tell whether a config may have this value."""
         return any(type(value) is type(known) and value == known for known in self.values)
 
     @property
@@ -176,7 +158,6 @@ def from_plain(value: Any) -> Parameter | Constant:
         raise InputError(f"{kind} has no option {shown(unknown)}; it takes {allowed}")
     if kind == Choice.kind:
         return Choice(values=value[kind])
-    FLAG(options.get("log", False), what=f"{kind}'s log")
     bounds = value[kind]
     if not isinstance(bounds, Sequence) or isinstance(bounds, str | bytes) or len(bounds) != 2:
         raise InputError(f"{kind} needs [low, high], got {shown(bounds)}")
@@ -216,10 +197,6 @@ def middle(parameter: Parameter | Constant) -> Constant:
     """Return the value half way between the ends, by orders of magnitude on a log scale.
 
     On the parameter's steps; of a choice the first value.
-
-    Example:
-        >>> middle(Int(low=8, high=128, log=True)), middle(Float(low=0.0, high=0.5)), middle(3)
-        (32, 0.25, 3)
     """
     if isinstance(parameter, Choice):
         return parameter.values[0]

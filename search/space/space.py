@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast, final
+from typing import Any, final
 
 from search.errors import InputError
 from search.space.parameters import (
@@ -19,7 +19,7 @@ from search.space.parameters import (
 )
 from trainables.spec.parameters import DEPTH, block_of, config_depth
 from trainables.spec.plain_values import plain
-from trainables.spec.problems import Problems, check_mapping, shown
+from trainables.spec.problems import Problems, check_mapping, refused, shown
 from trainables.spec.rules import is_same
 
 MOST_PARAMETERS = 200
@@ -42,14 +42,11 @@ class SearchSpace:
     parameters: tuple[tuple[str, Parameter | Constant], ...]
 
     def __post_init__(self) -> None:
-        """Check number, names and values."""
         names = [name for name, _ in self.parameters]
         problems, read = Problems(), []
         if len(names) > MOST_PARAMETERS:
-            problems.add(
-                ("space",), f"needs at most {MOST_PARAMETERS} parameters, got {len(names)}"
-            )
-            problems.refuse_any()
+            rule = f"needs at most {MOST_PARAMETERS} parameters"
+            raise refused(("space",), f"{rule}, got {len(names)}")
         for name, value in self.parameters:
             if not isinstance(name, str) or not name.isidentifier():
                 path = ("space", str(name))
@@ -111,14 +108,13 @@ class SearchSpace:
 
     def contains(self, config: Mapping[str, Any]) -> bool:
         """Tell whether a config has a possible value for each parameter that counts, no more."""
-        return next(self._problems(config), None) is None
+        return not any(self._problems(config))
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse a config that does not lie in this space.
 
         Raises:
-            InputError: With each parameter that is missing, unknown or has a value that cannot
-                be: its name, what was received, what would be right.
+            InputError: With each parameter that is missing, unknown or cannot have its value.
         """
         problems = list(self._problems(config))
         if problems:
@@ -143,24 +139,14 @@ class SearchSpace:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "SearchSpace":
-        """Read a space in the form of the study file; all problems at once.
+        """Read a space in the form of the study file.
 
         Raises:
             InputError: With every problem found, each with the path of its key.
-
-        Example:
-            >>> space = SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}, "l2": 0.0})
-            >>> space.searched
-            (('dropout', Float(low=0.0, high=0.5, log=False, step=None)),)
         """
         such_as = "{learning_rate: {float: [0.001, 0.01]}}"
-        problems = Problems()
-        parameters = []
-        for name, value in check_mapping(plain(values), ("space",), such_as).items():
-            with problems.at("space", str(name)):
-                parameters.append((cast(str, name), from_plain(value)))
-        problems.refuse_any()
-        return cls(parameters=tuple(parameters))
+        given: Any = check_mapping(plain(values), ("space",), such_as)
+        return cls(parameters=tuple(given.items()))
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the space in the form of the study file."""
@@ -193,12 +179,7 @@ def depths_of(parameter: object) -> tuple[int, ...]:
 def gates_of(parameters: Mapping[str, Any]) -> dict[str, int]:
     """Return the parameters that do not always count, with the depth from which on they do.
 
-    Example:
-        >>> names = ("conv1_filters", "conv2_filters", "conv3_filters")
-        >>> gates_of({DEPTH: Int(low=1, high=3), **dict.fromkeys(names, 64)})
-        {'conv2_filters': 2, 'conv3_filters': 3}
-        >>> gates_of({DEPTH: 3, **dict.fromkeys(names, 64)})
-        {}
+    With a depth of 1 to 3 that is ``{"conv2_filters": 2, "conv3_filters": 3}``.
     """
     depths = depths_of(parameters.get(DEPTH))
     if not depths:
@@ -212,10 +193,6 @@ def idle_in(gates: Mapping[str, int], config: Mapping[str, Any]) -> set[str]:
 
     A config that does not say its depth, as the reference's does not, has the blocks that it
     names, and at least two.
-
-    Example:
-        >>> idle_in({"conv2_filters": 2, "conv3_filters": 3}, {DEPTH: 2})
-        {'conv3_filters'}
     """
     if not gates:
         return set()

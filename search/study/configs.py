@@ -103,7 +103,9 @@ def _whole_config(study: Study, prepared: Prepared, config: Mapping[str, Any]) -
     parameters, constants = dict(prepared.space.parameters), dict(prepared.space.constants)
     depths = depths_of(parameters.get(DEPTH))
     if depths and study.model is None:
-        config = {DEPTH: _nearest(depths, config_depth(list(config), None)), **config}
+        wanted = config_depth(list(config), None)
+        nearest = min((depth for depth in depths if depth >= wanted), default=depths[-1])
+        config = {DEPTH: nearest, **config}
     if study.model is None:
         told: Any = {**constants, **config}.get(DEPTH)
         known = reference_config(study.heads, config_depth([*parameters, *config], told))
@@ -111,11 +113,6 @@ def _whole_config(study: Study, prepared: Prepared, config: Mapping[str, Any]) -
         known = dict(prepared.reference or reference_training(study.heads))
     whole = prepared.space.counting({**known, **constants, **config})
     return {name: whole[name] for name in dict.fromkeys([*parameters, *whole]) if name in whole}
-
-
-def _nearest(depths: Sequence[int], wanted: int) -> int:
-    """Return the smallest of the depths that has all blocks wanted, else the largest."""
-    return min((depth for depth in depths if depth >= wanted), default=depths[-1])
 
 
 def trial_configs(study: Study, prepared: Prepared) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -37,11 +37,8 @@ DATA = f".data/digits-{NUM}-{IMAGE_SIZE}-{DATA_SEED}.parquet"
 def digits_study(storage: str, *, seed: int = 0, name: str | None = None) -> Study:
     """Return the study of the bundled digits: a small space after the reference trial.
 
-    Args:
-        storage: Where studies lie; the data set lies there, too, once `write_data` was called.
-        seed: Of the study.
-        name: By default ``digits``, or ``digits-seed<seed>`` for a seed other than 0.
-
+    Its data set lies in the storage, too, once `write_data` was called. By default it is named
+    ``digits``, or ``digits-seed<seed>`` for a seed other than 0.
     """
     return Study(
         name=name or (NAME if seed == 0 else f"{NAME}-seed{seed}"),

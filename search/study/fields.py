@@ -12,7 +12,6 @@ from search.study.samplers import read_sampler
 from search.study.settings import Budget, Resources, Validation, read_value
 from trainables.data.request import IMAGE_COLUMN, LARGEST_SIDE, SPLIT_COLUMN
 from trainables.spec.heads import KINDS, DeclaredHead, HeadKind
-from trainables.spec.plain_values import plain
 from trainables.spec.problems import (
     Path,
     Problem,
@@ -57,20 +56,13 @@ _NAME = Rule(
 _SIDE = whole(1, LARGEST_SIDE, f"a height and a width of 1 to {LARGEST_SIDE} pixels")
 
 
-def _read_place(*at: str | int) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        path: str = os.fspath(value) if isinstance(value, os.PathLike) else value
-        if not is_text(path) or not path.strip() or "\0" in path:
-            raise InputError(f"needs a path or a URI, got {shown(value)}")
-        check_no_key(dotted(at), path)
-        # Absolute, so that a study can be resumed from any folder.
-        return path if "://" in path else os.path.abspath(os.path.expanduser(path))
-
-    return read
-
-
-def _read_folder(value: Any) -> str | None:
-    return None if value is None else _read_place("module_folder")(value)
+def _read_place(value: Any, at: Path) -> str:
+    path: str = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not is_text(path) or not path.strip() or "\0" in path:
+        raise InputError(f"needs a path or a URI, got {shown(value)}")
+    check_no_key(dotted(at), path)
+    # Absolute, so that a study can be resumed from any folder.
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _read_heads(value: Any) -> tuple[DeclaredHead, ...]:
@@ -159,10 +151,7 @@ def _read_first(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _read_earlier(value: Any) -> tuple[str, ...]:
-    def read(folder: Any, path: Path) -> str:
-        return _read_place(*path)(folder)
-
-    return _read_list(value, "warm_start", ("study folders", "studies", MOST_EARLIER), read)
+    return _read_list(value, "warm_start", ("study folders", "studies", MOST_EARLIER), _read_place)
 
 
 def _read_list(
@@ -182,9 +171,9 @@ def _read_list(
     return tuple(found)
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {
+READERS: dict[str, Callable[[Any], Any]] = {
     "name": _NAME,
-    "data": _read_place("data"),
+    "data": lambda value: _read_place(value, ("data",)),
     "heads": _read_heads,
     "image_size": _read_image_size,
     "validation": lambda value: read_value(Validation, "validation", value),
@@ -200,14 +189,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "precision": one_of(PRECISIONS),
     "seed": whole(0, LARGEST_SEED),
     "reference": FLAG,
-    "storage": _read_place("storage"),
-    "module_folder": _read_folder,
+    "storage": lambda value: _read_place(value, ("storage",)),
+    "module_folder": lambda value: (
+        None if value is None else _read_place(value, ("module_folder",))
+    ),
 }
-
-
-def _of_plain(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: read(plain(value))
-
-
-READERS = {name: _of_plain(read) for name, read in _READERS.items()}
-"""Of each field: from what was given to its value; raises an `InputError`."""
+"""Of each field: from what was given, made plain, to its value; raises an `InputError`."""

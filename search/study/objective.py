@@ -38,11 +38,6 @@ class Objective:
 
     The values are what the scheduler ranks, what the sampler is shown, and what fronts,
     hypervolume and policies are about. All heads are measured and recorded whatever it is.
-
-    Example:
-        >>> total = _weighted_total({"c": 1.0, "r": 2.0})
-        >>> total.values({"c": 0.5, "r": 0.25}), every_head(("c", "r")).names
-        ({'total': 1.0}, ('c', 'r'))
     """
 
     parts: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
@@ -68,12 +63,7 @@ class Objective:
         return Objective(parts=(*self.parts, *more))
 
     def in_words(self) -> str:
-        """Return what is minimised, for people.
-
-        Example:
-            >>> _weighted_total({"c": 1.0, "r": 2.5}).in_words()
-            'total (1 x c + 2.5 x r)'
-        """
+        """Return what is minimised, for people: ``total (1 x c + 2.5 x r)``."""
         return ", ".join(
             f"{name} ({' + '.join(f'{weight:g} x {head}' for head, weight in terms)})"
             if terms != ((name, 1.0),)

@@ -8,7 +8,9 @@ from search.space.space import SearchSpace
 from search.study.study import Study
 from trainables.data.request import DataInfo
 from trainables.model.signature import BoxForm, ModelSignature
+from trainables.spec.plain_values import plain_json
 from trainables.spec.settings import StudySettings
+from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
 
 
@@ -29,7 +31,7 @@ class Prepared:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         values = {
-            "data": self.data.to_dict(),
+            "data": plain_json(self.data),
             "space": self.space.to_mapping(),
             "precision": self.precision,
         }
@@ -39,7 +41,7 @@ class Prepared:
     def from_dict(cls, values: Mapping[str, Any]) -> "Prepared":
         """Return what ``to_dict`` was made from."""
         return cls(
-            data=DataInfo.from_dict(values["data"]),
+            data=convert(values["data"], DataInfo),
             space=SearchSpace.from_mapping(values["space"]),
             precision=str(values["precision"]),
             reference=values.get("reference"),

@@ -118,11 +118,7 @@ _NAME = replace(
 
 
 def read_sampler(value: Any) -> SamplerSetting:
-    """Return a study's sampler, checked as far as it can be without importing Optuna.
-
-    Returns:
-        The name alone where there are no options.
-    """
+    """Return a study's sampler, checked without Optuna; the name alone without options."""
     if not isinstance(value, Mapping):
         return str(_NAME(value))
     check_mapping(value, ("sampler",), _EXAMPLE)
@@ -166,12 +162,7 @@ def name_of(sampler: SamplerSetting) -> str:
 
 
 def class_of(sampler: SamplerSetting) -> tuple[str, dict[str, Any]]:
-    """Return a sampler's class, as ``package.module:Class``, and its options.
-
-    Example:
-        >>> class_of({"name": "nsga2", "crossover_prob": 0.5})
-        ('optuna.samplers:NSGAIISampler', {'population_size': 8, 'crossover_prob': 0.5})
-    """
+    """Return a sampler's class, as ``package.module:Class``, and its options with defaults."""
     name = name_of(sampler)
     given = {} if isinstance(sampler, str) else {k: v for k, v in sampler.items() if k != "name"}
     named = SAMPLERS.get(name)
@@ -179,12 +170,7 @@ def class_of(sampler: SamplerSetting) -> tuple[str, dict[str, Any]]:
 
 
 def words_of(sampler: SamplerSetting) -> str:
-    """Say in words what a study's sampler is.
-
-    Example:
-        >>> words_of({"name": "tpe", "n_startup_trials": 20})
-        'tpe (n_startup_trials 20)'
-    """
+    """Return a study's sampler in words: ``tpe (n_startup_trials 20)``."""
     if isinstance(sampler, str):
         return sampler
     options = (f"{name} {value}" for name, value in sampler.items() if name != "name")
@@ -214,27 +200,17 @@ def _named(sampler: SamplerSetting) -> NamedSampler | None:
 
 
 def misfit(sampler: SamplerSetting, space: SearchSpace) -> str | None:
-    """Return why a sampler does not fit a space, or None; goes on after ``sampler``.
-
-    Example:
-        >>> misfit("grid", SearchSpace.from_mapping({"dropout": {"float": [0.0, 0.5]}}))
-        "needs finitely many configs for 'grid', but dropout is {'float': [0.0, 0.5]}: give it \
-a step or a choice, or use 'qmc'"
-    """
+    """Return why a sampler does not fit a space, or None; goes on after ``sampler``."""
     named = _named(sampler)
     return None if named is None else named.misfit(space)
 
 
 def check_installed(sampler: SamplerSetting) -> None:
-    """Refuse a sampler that needs a module which is not installed.
-
-    Raises:
-        InputError: With the command that installs it.
-    """
+    """Raise an `InputError`, with the cure, if a sampler needs a module that is not installed."""
     named = _named(sampler)
-    extra = None if named is None else named.extra
-    if extra is not None and find_spec(extra[0]) is None:
+    module, extra = (named and named.extra) or ("", "")
+    if module and find_spec(module) is None:
         raise InputError(
-            f"sampler {name_of(sampler)!r} needs the module {extra[0]!r}, which is not installed: "
-            f"pip install 'twohead-search[{extra[1]}]'"
+            f"sampler {name_of(sampler)!r} needs the module {module!r}, which is not installed: "
+            f"pip install 'twohead-search[{extra}]'"
         )

@@ -54,21 +54,16 @@ class Budget:
     """Wall time of a run after which nothing more is begun; None for no limit."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         read_fields(self, ("budget",), _BUDGET)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
 
     def less_than(self, other: "Budget") -> tuple[str, ...]:
         """Return the fields of which this budget has less than another."""
 
-        def amount(budget: Budget, name: str) -> float:
-            spent: float | None = getattr(budget, name)
-            return math.inf if spent is None else spent
+        def amounts(budget: Budget) -> dict[str, float]:
+            return {**asdict(budget), "hours": budget.hours or math.inf}
 
-        return tuple(name for name in _BUDGET if amount(self, name) < amount(other, name))
+        mine, others = amounts(self), amounts(other)
+        return tuple(name for name in mine if mine[name] < others[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +81,6 @@ class Resources:
     """How long to wait for nodes while no trial runs and nothing else keeps them busy."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         read_fields(self, ("resources",), _RESOURCES)
 
     @property
@@ -112,7 +106,6 @@ class Validation:
     """Its own, so that the study's seed does not move the split."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         read_fields(self, ("validation",), _VALIDATION)
 
 

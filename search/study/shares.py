@@ -162,12 +162,7 @@ def usable_bytes(gpu_bytes: int) -> int:
 
 
 def class_for(num_bytes: int, gpu_bytes: int) -> float | None:
-    """Return the smallest share of a GPU that has room for so much; None if not even all of it.
-
-    Example:
-        >>> [class_for(gib * 2**30, 16 * 2**30) for gib in (3, 4, 16)]
-        [0.25, 0.5, None]
-    """
+    """Return the smallest share of a GPU that has room for so much; None if not even all of it."""
     usable = usable_bytes(gpu_bytes)
     return next((share for share in CLASSES if num_bytes <= share * usable), None)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from search.study.settings import (
 from search.text import count, one_line
 from trainables.model.user_modules import user_folder_of
 from trainables.spec.heads import DeclaredHead
+from trainables.spec.plain_values import plain, plain_json
 from trainables.spec.problems import Problems, check_mapping, unknown_keys
 from trainables.storage.uri_keys import check_no_key
 
@@ -31,10 +32,8 @@ DEFAULT_STORAGE = "studies"
 """Where studies lie that do not say it, in the current folder."""
 NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
-NO_DIFFERENCE = ("budget", "storage", "module_folder")
-"""Fields that may change between two runs; of the budget nothing may shrink."""
-PATIENCE = "resources.wait_minutes"
-"""May change, too: it has no effect on any trial."""
+NO_DIFFERENCE = ("budget", "storage", "module_folder", "resources.wait_minutes")
+"""What may change between two runs: no trial depends on it. Of the budget nothing may shrink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False)
@@ -148,7 +147,7 @@ class Study:
         for field_name, read in READERS.items():
             _set(self, **{field_name: given[field_name]})
             with problems.at(field_name):
-                _set(self, **{field_name: read(given[field_name])})
+                _set(self, **{field_name: read(plain(given[field_name]))})
         if not problems.is_at("heads", "model", "space", "start_with"):
             _read_together(self, problems)
         if not problems.is_at("heads", "model", "space", "start_with", "objective"):
@@ -211,7 +210,7 @@ class Study:
         if missing:
             for name, value in given.items():
                 with problems.at(name):
-                    READERS[name](value)
+                    READERS[name](plain(value))
             problems.refuse_any()
         with problems.at():
             study = cls(**given)
@@ -220,16 +219,10 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain JSON values, which `from_dict` reads."""
-        values = {name: getattr(self, name) for name in READERS}
-        for name in ("validation", "budget", "resources"):
-            values[name] = asdict(values[name])
-        values["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
-        values["space"] = None if self.space is None else self.space.to_mapping()
-        values["image_size"] = None if self.image_size is None else list(self.image_size)
-        values["start_with"] = [dict(config) for config in self.start_with]
-        values["warm_start"] = list(self.warm_start)
-        if not isinstance(self.objective, str):
-            values["objective"] = list(self.objective)
+        fields = {name: getattr(self, name) for name in READERS}
+        fields["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
+        fields["space"] = None if self.space is None else self.space.to_mapping()
+        values: dict[str, Any] = plain_json(fields)
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
@@ -244,7 +237,7 @@ class Study:
             for key in here
             if key not in NO_DIFFERENCE
             for difference in _differences(key, here[key], there[key])
-            if difference[0] != PATIENCE
+            if difference[0] not in NO_DIFFERENCE
         ]
         for name in self.budget.less_than(other.budget):
             key = f"budget.{name}"
@@ -252,11 +245,7 @@ class Study:
         return found
 
     def with_budget(
-        self,
-        *,
-        trials: int | None = None,
-        epochs: int | None = None,
-        hours: float | None = None,
+        self, *, trials: int | None = None, epochs: int | None = None, hours: float | None = None
     ) -> "Study":
         """Return the study with another budget; None leaves a field as it is."""
         changes = {"trials": trials, "epochs": epochs, "hours": hours}

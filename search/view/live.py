@@ -30,12 +30,13 @@ SUMMARY_SECONDS = 10.0
 """At least this long between two summaries in plain lines."""
 
 
-def watcher_for(console: Console) -> "StudyWatcher":
-    """Return the panel if it can be drawn, else plain lines.
+def watcher_for(console: Console | None = None) -> "StudyWatcher":
+    """Return the panel if it can be drawn, else plain lines; by default on stdout.
 
     What can be drawn on is a terminal that moves its cursor, not a file, a pipe or
     ``TERM=dumb``, even if the environment asks for colours there.
     """
+    console = console or Console()
     can_draw = console.file.isatty() and console.is_interactive and not console.is_dumb_terminal
     return LiveWatcher(console) if can_draw else PlainWatcher(console)
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from search.record.decisions import Asked, Closed, Decision, Ended, Opened, Stop
 from search.record.epochs import BLOCK_SIZE
 from search.record.epochs import FOLDER as TRIALS
 from search.record.segments import FOLDER as LOG
-from search.record.segments import PACK_SIZE, _encode_pack, _pack_path
+from search.record.segments import PACK_SIZE, encode_segments, segment_path
 from search.study.study import Study
 from tests.benchmarks.noop_run import losses_of
 from trainables.storage.sealed_json import seal
@@ -31,7 +31,7 @@ def prefill(study: Study, trials: int) -> None:
     for folder in (LOG, TRIALS, "epochs", "checkpoints", "owner", "lease", "runs"):
         store.delete(folder)
     epochs = study.budget.epochs
-    budget = replace(study.budget, trials=trials).to_dict()
+    budget = asdict(replace(study.budget, trials=trials))
     segments: list[tuple[Decision, ...]] = [(Opened(budget=budget),)]
     for first in range(0, trials, BLOCK_SIZE):
         bodies = []
@@ -51,7 +51,7 @@ def prefill(study: Study, trials: int) -> None:
     segments.append((Closed(reason="done"),))
     for first in range(0, len(segments), PACK_SIZE):
         chunk = segments[first : first + PACK_SIZE]
-        store.put(_pack_path(1, first, first + len(chunk) - 1), _encode_pack(1, first, chunk))
+        store.put(segment_path(1, first, first + len(chunk) - 1), encode_segments(1, first, chunk))
 
 
 def _leave_checkpoint(folder: Path, measured: Measurement) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from search.record.history import TrialRecord
-from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from tests.cluster.launched import FILE, Launched
 from tests.cluster.namespaces import HOME
 from tests.cluster.network import SHARED
@@ -75,7 +75,7 @@ class StubJob:
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """Return the study's trials, read from the storage."""
-        return StudyLog.read(Store(str(self.storage / self.name))).trials
+        return StudyReader(Store(str(self.storage / self.name))).read().trials
 
     def wait_for_end(self, seconds: float = 300.0) -> None:
         """Wait until its job has ended."""

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 import search
-from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from search.running.confirm import confirm
 from search.running.run import run
 from tests.support import stub_run
@@ -131,7 +131,7 @@ def test_a_confirmation_killed_after_each_kind_of_record_ends_as_an_undisturbed_
     found = confirmed(storage, seeds=2, top=3)
     assert driver.out == f"{undisturbed.verdict}\n"
     assert figures(found) == figures(undisturbed)
-    trials = StudyLog.read(StudyFolder(str(storage / "stub")).confirmation).trials
+    trials = StudyReader(StudyFolder(str(storage / "stub")).confirmation).read().trials
     assert len(trials) == 6
     repeated = trained_again(storage) - trained_again(tmp_path / "other")
     assert sum(repeated.values()) <= 2 * len(KILLS)

@@ -9,8 +9,8 @@ import pytest
 
 import trainables.storage.remote
 from search.errors import StudyLocked
-from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim, holder
+from search.record.reader import StudyReader
 from tests.integration.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
 from tests.support.clocks import FakeClock
 from tests.support.faulty_files import MemoryFiles, empty_disk
@@ -160,7 +160,7 @@ def test_a_study_survives_twenty_troubles_of_its_server(
 
 
 def check(uri: str) -> None:
-    history = StudyLog.read(Store(uri))
+    history = StudyReader(Store(uri)).read()
     assert history.is_closed
     assert {trial.number: trial.state for trial in history.trials} == STATES
     assert [len(trial.measurements) for trial in history.trials] == list(EPOCHS.values())

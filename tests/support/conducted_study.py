@@ -12,6 +12,7 @@ from search.record.decisions import Decision
 from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
+from search.record.reader import StudyReader
 from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.plan import Plan
@@ -128,7 +129,7 @@ class Bench:
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        return StudyLog.read(self.store).trials
+        return StudyReader(self.store).read().trials
 
     @property
     def states(self) -> list[str]:

@@ -3,7 +3,7 @@
 Made without TensorFlow: by the real record, conductor and attempts, with stub trainings.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _begin(study: Study) -> None:
     store = Store(study.folder)
     with claim(store, patience=60.0, pace=hurried()) as ownership:
         StudyLog.create(store, study.to_dict())
-        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
         if log.history().prepared is None:
             prepared = Prepared(data=data, space=study.whole_space, precision="float32")
             log.put_prepared(prepared.to_dict())
@@ -114,7 +114,7 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
     """Train up to so many trials; of the last one only so many epochs, if it ends early."""
     store = Store(study.folder)
     with claim(store, patience=60.0, pace=hurried()) as ownership:
-        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
         tidy_all(store, log.generation, log.history().trials)
         baselines = load(study.folder).baselines
         plan = Plan(

@@ -1,7 +1,7 @@
 """A small study of two heads, written by the real log: complete, stopped and failed trials."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def write_study(
     store = Store(study.folder)
     with claim(store) as ownership:
         StudyLog.create(store, study.to_dict())
-        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
         log.put_prepared(make_prepared(study, test_rows).to_dict())
         for number, script in enumerate(trials):
             record_trial(log, store, number, script)

@@ -16,7 +16,6 @@ from search.record.decisions import (
     Closed,
     Decision,
     Ended,
-    Extended,
     Released,
     Stopped,
     Tested,
@@ -152,7 +151,7 @@ class Player:
     def second_owner(self) -> None:
         store = self.store()
         with self.owner(store) as ownership:
-            log = StudyLog.open_for_writing(store, ownership)
+            log = StudyLog.open_for_writing(store, ownership, budget={"trials": 4, "epochs": 4})
             # An actor of the first owner, too late; nobody may ever see these figures.
             write(self.store(), replace(measured(2, 1, 3, 1), loss=99.0))
             self.record(log, Released(number=2, attempt=1, cause="driver", charged=False, epoch=2))
@@ -160,7 +159,6 @@ class Player:
             self.measure(2, 2, range(3, 4), 2)
             self.record(log, Ended(number=2, state="complete"))
             log.fold()
-            self.record(log, Extended(budget={"trials": 4, "epochs": 4}))
             self.record(log, Asked(number=3, config={"lr": 0.4}))
             self.measure(3, 1, range(1, 2), 2)
             self.record(log, Ended(number=3, state="failed", reason="loss became NaN"))
@@ -231,7 +229,7 @@ def open_log(store: Store, **budget: Any) -> StudyLog:
 
 def reopen(log: StudyLog) -> StudyLog:
     """Take over from an owner that was killed."""
-    log._ownership.release()
+    log.ownership.release()
     return StudyLog.open_for_writing(log._store, claim(log._store))
 
 

@@ -13,7 +13,7 @@ import pytest
 import search
 from search.cluster.session import OBJECT_STORE_BYTES, prepare_environment
 from search.record.history import TrialRecord
-from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from search.running.run import Silent
 from tests.support import data_sets
 from trainables.storage.store import Store
@@ -67,7 +67,7 @@ def write_faults(storage: Path, faults: dict[int, dict[str, Any]]) -> None:
 
 
 def trials_of(study: search.Study) -> tuple[TrialRecord, ...]:
-    return StudyLog.read(Store(study.folder)).trials
+    return StudyReader(Store(study.folder)).read().trials
 
 
 def table(study: search.Study) -> list[tuple[Any, ...]]:
@@ -85,8 +85,6 @@ def rows_of(trials: Iterable[Any]) -> list[tuple[Any, ...]]:
 
 def num_ends(study: search.Study) -> dict[int, int]:
     """Return how often the log says of each number that it ended."""
-    from search.record.reader import StudyReader
-
     reader = StudyReader(Store(study.folder))
     reader.read()
     counted: dict[int, int] = {}

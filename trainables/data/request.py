@@ -1,10 +1,8 @@
 """What is asked of a data set and what its check found: plain frozen values."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead, HeadSpec
 
 SPLITS = ("train", "validation", "test")
@@ -62,32 +60,6 @@ class DataInfo:
     baselines: dict[str, float]
     """By head: the recorded loss, on the validation rows, of the best constant prediction
     that the training rows give; at least 1e-12."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        values = asdict(self)
-        values["image_shape"] = list(self.image_shape)
-        values["heads"] = [head.to_dict() for head in self.heads]
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "DataInfo":
-        """Return what ``to_dict`` was made from.
-
-        Raises:
-            InputError: If a field is missing or has another form.
-        """
-        try:
-            height, width, channels = (int(side) for side in values["image_shape"])
-            return cls(
-                fingerprint=str(values["fingerprint"]),
-                image_shape=(height, width, channels),
-                heads=tuple(HeadSpec(**head) for head in values["heads"]),
-                rows={name: int(values["rows"][name]) for name in SPLITS},
-                baselines={str(k): float(v) for k, v in values["baselines"].items()},
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"data info needs the fields that to_dict wrote: {error}") from error
 
 
 def shown(value: Any) -> str:

@@ -1,8 +1,8 @@
 """What one head is: kind, units, loss, activation; as declared and as resolved."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from trainables.errors import InputError
 from trainables.spec.plain_values import make_plain
@@ -87,10 +87,6 @@ class HeadSpec:
         if self.kind == "box":
             return self.loss
         return "cross_entropy" if self.kind == "classification" else "mse"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {**asdict(self), "classes": list(self.classes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

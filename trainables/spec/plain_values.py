@@ -1,7 +1,8 @@
 """NumPy, Arrow and pandas values as the plain ones that records and messages are made of."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 _LIBRARIES = ("numpy", "pyarrow", "pandas")
@@ -37,6 +38,11 @@ def plain(value: Any, *, depth: int = 0) -> Any:
         return plain(found, depth=depth + 1)
     # NumPy has no plain value for a long double: it gives itself.
     return float(found) if kind.__name__ == "longdouble" else found
+
+
+def plain_json(value: Any) -> Any:
+    """Return a value as JSON holds it: dataclasses as mappings, tuples as lists."""
+    return json.loads(json.dumps(value, default=asdict))
 
 
 def make_plain(owner: Any) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from search.space.completion import default_space
-from search.space.encoding import _any_number, decode
+from search.space.encoding import decode, number_at
 from tests.benchmarks.wall.task import HEADS
 from trainables.data.digits import SHARES, write_digits
 from trainables.spec.heads import HeadSpec
@@ -84,7 +84,9 @@ def draw_configs(trials: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(CONFIG_SEED)
     configs = []
     for _ in range(trials):
-        drawn = {name: decode(kind, _any_number(kind, rng)) for name, kind in space.searched}
+        drawn = {
+            name: decode(kind, number_at(kind, rng.random())) for name, kind in space.searched
+        }
         configs.append({**dict(space.constants), **drawn})
     return configs
 

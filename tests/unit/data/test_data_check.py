@@ -10,6 +10,8 @@ from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.request import DataInfo
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
+from trainables.spec.plain_values import plain_json
+from trainables.storage.sealed_json import convert
 
 
 def check(tmp_path, *heads, image_size=None, **change):
@@ -33,7 +35,7 @@ def test_a_valid_set_is_described(tmp_path):
     assert info.image_shape == (8, 8, 1)
     assert [(head.name, head.units) for head in info.heads] == [("c_output", 2), ("r_output", 1)]
     assert info.rows == {"train": 8, "validation": 2, "test": 0}
-    assert DataInfo.from_dict(info.to_dict()) == info
+    assert convert(plain_json(info), DataInfo) == info
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import pytest
 
 from tests.support.data_sets import CLASS, NUMBER, as_numbers, request, write
 from trainables.data.check import check_dataset
-from trainables.data.request import DataInfo, DataRequest
-from trainables.errors import InputError
+from trainables.data.request import DataRequest
 from trainables.spec.heads import DeclaredHead
 
 
@@ -95,8 +94,3 @@ def test_the_split_rule_is_no_part_of_a_fingerprint_with_a_split_column(tmp_path
     first, second = (check_dataset(request(uri, validation_seed=seed)) for seed in (0, 1))
 
     assert first == second
-
-
-def test_a_data_info_with_missing_fields_is_refused():
-    with pytest.raises(InputError, match="needs the fields"):
-        DataInfo.from_dict({"fingerprint": "x"})

@@ -92,7 +92,7 @@ def check_taken_over(files: MemoryFiles, files_type: type[MemoryFiles]) -> None:
 
     left = files_type(after_power_cut(files.disk, "names_lost"))
 
-    assert StudyLog.read(Store(FOLDER, files=left)) == seen
+    assert StudyReader(Store(FOLDER, files=left)).read() == seen
     with claim(Store(FOLDER, files=left)) as next_ownership:
         assert next_ownership.generation == ownership.generation + 1
 
@@ -102,7 +102,7 @@ def check_acknowledged(
 ) -> None:
     store = Store(FOLDER, files=files)
     try:
-        history = StudyLog.read(store)
+        history = StudyReader(store).read()
     except InputError:
         assert not acknowledged.is_created
         return
@@ -133,7 +133,7 @@ def check_decisions(store: Store, acknowledged: Acknowledged, *, is_over: bool) 
 
 
 def check_finished(files: MemoryFiles) -> None:
-    history = StudyLog.read(Store(FOLDER, files=files))
+    history = StudyReader(Store(FOLDER, files=files)).read()
     assert history.is_closed
     assert {t.number: t.state for t in history.trials} == STATES
     assert table(history) == [

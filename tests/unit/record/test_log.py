@@ -11,9 +11,10 @@ from pyarrow import fs
 import search.record.epochs
 import search.record.segments
 from search.errors import StudyLocked
-from search.record.decisions import Attempted, Closed, Ended, Extended, Released, Stopped
+from search.record.decisions import Attempted, Closed, Ended, Released, Stopped
 from search.record.log import StudyLog
 from search.record.ownership import claim
+from search.record.reader import StudyReader
 from tests.support.clocks import an_hour_later
 from tests.support.faulty_files import Disk
 from tests.support.scripted_study import (
@@ -39,7 +40,7 @@ def store() -> Store:
 
 @pytest.mark.usefixtures("small_packs")
 def test_a_whole_study_is_read_back(played: Disk) -> None:
-    history = StudyLog.read(memory_store(played))
+    history = StudyReader(memory_store(played)).read()
 
     assert (history.study, history.prepared) == (STUDY, PREPARED)
     assert (history.budget, history.generation) == ({"trials": 4, "epochs": 4}, 2)
@@ -82,12 +83,12 @@ def test_folding_changes_nothing_that_is_read(folded: bool, store: Store) -> Non
         ask(log, number)
         measure(log, number, 1, 1, 2)
         log.record(Ended(number=number, state="complete"))
-    before = StudyLog.read(store)
+    before = StudyReader(store).read()
 
     for _ in range(2 * folded):
         log.fold()
 
-    assert StudyLog.read(store) == before == log.history()
+    assert StudyReader(store).read() == before == log.history()
     assert bool(store.list("epochs")) is not folded
 
 
@@ -98,12 +99,12 @@ def test_trials_of_one_epoch_are_folded_only_with_their_block(store: Store) -> N
         ask(log, number)
         measure(log, number, 1, 1)
         log.record(Ended(number=number, state="complete"))
-        before = StudyLog.read(store)
+        before = StudyReader(store).read()
 
         log.fold()
 
         assert [path.split("/")[1].split("-")[1] for path in store.list("epochs")] == left
-        assert StudyLog.read(store) == before
+        assert StudyReader(store).read() == before
     assert store.list("trials") == ["trials/000000-000001.json"]
     log.fold()
     assert store.list("trials") == ["trials/000000-000001.json"]
@@ -117,13 +118,13 @@ def test_what_comes_too_late_for_a_packed_trial_of_one_epoch_is_deleted(store: S
         measure(log, number, 1, 1)
         log.record(Ended(number=number, state="complete"))
     log.fold()
-    before = StudyLog.read(store)
+    before = StudyReader(store).read()
 
     measure(log, 0, 1, 1)
     log.fold()
 
     assert store.list("epochs") == []
-    assert StudyLog.read(store) == before
+    assert StudyReader(store).read() == before
 
 
 def test_an_end_takes_all_that_is_measured_unless_told(store: Store) -> None:
@@ -193,7 +194,7 @@ def test_a_new_owner_takes_over_what_is_there_and_nothing_later(store: Store) ->
     measure(taken_over, 0, 2, 3)
     taken_over.record(Ended(number=0, state="complete"))
     taken_over.fold()
-    assert [m.generation for m in StudyLog.read(store).trials[0].measurements] == [1, 1, 2]
+    assert [m.generation for m in StudyReader(store).read().trials[0].measurements] == [1, 1, 2]
     assert store.list("epochs") == []
 
 
@@ -201,11 +202,13 @@ def test_what_a_stale_owner_logs_is_never_read(store: Store) -> None:
     log = open_log(store)
     ask(log, 0)
     taken_over = reopen(log)
-    stale = search.record.segments.encode_segment(1, 2, [Ended(number=0, state="failed", epoch=0)])
+    stale = search.record.segments.encode_segments(
+        1, 2, [[Ended(number=0, state="failed", epoch=0)]]
+    )
     store.put("log/000001-000002.json", stale)
 
-    assert StudyLog.read(store).trials[0].state == "running"
-    assert StudyLog.read(store) == taken_over.history()
+    assert StudyReader(store).read().trials[0].state == "running"
+    assert StudyReader(store).read() == taken_over.history()
     with pytest.raises(StudyLocked, match="released by this process"):
         ask(log, 1)
 
@@ -221,24 +224,25 @@ def test_two_writers_of_one_generation_collide(store: Store) -> None:
 def test_an_older_owner_without_a_segment_leaves_no_gap(store: Store) -> None:
     log = open_log(store)
     ask(log, 0)
-    log._ownership.release()
+    log.ownership.release()
     claim(store).release()  # killed before it wrote anything
 
     third = StudyLog.open_for_writing(store, claim(store))
 
     assert third.generation == 3
-    assert len(StudyLog.read(store).trials) == 1
+    assert len(StudyReader(store).read().trials) == 1
 
 
-def test_the_budget_is_kept_replaced_and_extended(store: Store) -> None:
+def test_the_budget_is_kept_or_replaced(store: Store) -> None:
     log = open_log(store, trials=3)
     assert log.history().budget == {"trials": 3}
 
     log = reopen(log)
     assert log.history().budget == {"trials": 3}
 
-    log.record(Extended(budget={"trials": 9}))
-    assert StudyLog.read(store).budget == {"trials": 9}
+    log.ownership.release()
+    StudyLog.open_for_writing(store, claim(store), budget={"trials": 9})
+    assert StudyReader(store).read().budget == {"trials": 9}
 
 
 @pytest.mark.parametrize("state", ["interrupted", "complete"])
@@ -257,7 +261,7 @@ def test_an_ended_trial_can_be_taken_up_again(state: Any, store: Store) -> None:
     measure(log, 0, 2, 3)
     log.record(Ended(number=0, state="complete"))
     log.fold()
-    assert [m.attempt for m in StudyLog.read(store).trials[0].measurements] == [1, 1, 2]
+    assert [m.attempt for m in StudyReader(store).read().trials[0].measurements] == [1, 1, 2]
 
 
 @pytest.mark.usefixtures("small_packs")
@@ -272,7 +276,7 @@ def test_a_remote_study_is_written_and_read() -> None:
 
     taken_over = StudyLog.open_for_writing(store, claim(store, pace=an_hour_later()))
 
-    assert [len(t.measurements) for t in StudyLog.read(store).trials] == [2, 2, 2, 2]
+    assert [len(t.measurements) for t in StudyReader(store).read().trials] == [2, 2, 2, 2]
     with pytest.raises(StudyLocked, match=r"taken over by process \d+ on .*generation 2\)"):
         log.record(Closed())
     taken_over.record(Closed())
@@ -289,7 +293,7 @@ def test_a_local_study_is_written_and_read(tmp_path: Path) -> None:
         log.record(Ended(number=0, state="complete"), Closed(reason="done"))
         log.fold()
 
-    history = StudyLog.read(Store(tmp_path / "studies" / "digits"))
+    history = StudyReader(Store(tmp_path / "studies" / "digits")).read()
 
     assert (history.close_reason, history.prepared) == ("done", PREPARED)
     assert history.trials[0].measurements == (measured(0, 1, 1, 1),)

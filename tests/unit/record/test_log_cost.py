@@ -59,7 +59,7 @@ def test_an_owner_reads_nothing_that_was_read_for_it_before(
         measure(log, number, 1, 1, 2)
     log.record(Ended(number=0, state="complete"))
     log.fold()
-    log._ownership.release()
+    log.ownership.release()
     scans = Scans(monkeypatch)
     reader = StudyReader(store)
     before = reader.read()

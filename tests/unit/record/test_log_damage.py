@@ -13,6 +13,7 @@ from search.errors import InputError, SearchError, StudyDiffers
 from search.record.decisions import Attempted, Closed, Ended
 from search.record.log import StudyLog
 from search.record.ownership import claim
+from search.record.reader import StudyReader
 from tests.support.faulty_files import Disk, MemoryFiles, copy_disk, empty_disk
 from tests.support.scripted_study import (
     FOLDER,
@@ -45,7 +46,7 @@ def test_creating_the_same_study_again_is_no_error(store: Store) -> None:
 
 def test_where_there_is_no_study_is_said(store: Store) -> None:
     with pytest.raises(InputError, match=r"digits holds no study: there is no study\.json"):
-        StudyLog.read(store)
+        StudyReader(store).read()
     with pytest.raises(InputError, match="holds no study"):
         StudyLog.open_for_writing(store, claim(store))
 
@@ -54,7 +55,7 @@ def test_a_study_of_a_newer_version_is_refused(store: Store) -> None:
     store.put("study.json", seal("study", STUDY).replace(b'"format":1', b'"format":7'))
 
     with pytest.raises(NewerFormat, match=r"study\.json has format 7.*use a newer"):
-        StudyLog.read(store)
+        StudyReader(store).read()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_foreign_file_is_named(path: str, message: str, store: Store) -> None:
     store.put(path, b"")
 
     with pytest.raises(DamagedRecord, match=f"{re.escape(path)} {message}"):
-        StudyLog.read(store)
+        StudyReader(store).read()
 
 
 @pytest.mark.parametrize(
@@ -117,12 +118,12 @@ def test_a_missing_record_is_named(
     log.record(Ended(number=0, state="complete"))
     ask(log, 1)
     ask(reopen(log), 2)
-    assert StudyLog.read(store).generation == 2
+    assert StudyReader(store).read().generation == 2
 
     store.delete(lost)
 
     with pytest.raises(DamagedRecord, match=re.escape(message)):
-        StudyLog.read(store)
+        StudyReader(store).read()
 
 
 @pytest.mark.parametrize(
@@ -131,17 +132,17 @@ def test_a_missing_record_is_named(
         pytest.param("log/000001-000001.json", seal("segment", {}), id="empty"),
         pytest.param(
             "log/000001-000001.json",
-            search.record.segments.encode_segment(1, 2, [Closed()]),
+            search.record.segments.encode_segments(1, 2, [[Closed()]]),
             id="of_another_place",
         ),
         pytest.param(
             "log/000001-000001.json",
-            search.record.segments.encode_segment(1, 1, [Attempted(number=0, attempt=2)]),
+            search.record.segments.encode_segments(1, 1, [[Attempted(number=0, attempt=2)]]),
             id="contradiction",
         ),
         pytest.param(
             "log/000002-000000.json",
-            search.record.segments.encode_segment(2, 0, [Closed()]),
+            search.record.segments.encode_segments(2, 0, [[Closed()]]),
             id="does_not_begin_with_opened",
         ),
     ],
@@ -151,7 +152,7 @@ def test_a_segment_that_does_not_fit_is_refused(path: str, data: bytes, store: S
     store.put(path, data)
 
     with pytest.raises(DamagedRecord, match=r"000001|000002|generation 1"):
-        StudyLog.read(store)
+        StudyReader(store).read()
 
 
 def damage_somewhere(disk: Disk, where: int, bit: int, cut: bool) -> Disk:
@@ -177,10 +178,10 @@ def unfinished() -> Disk:
 
 
 def reads_as_before_or_refuses(before: Disk, where: int, bit: int, cut: bool) -> bool:
-    expected = StudyLog.read(memory_store(before))
+    expected = StudyReader(memory_store(before)).read()
     files = MemoryFiles(damage_somewhere(before, where, bit, cut))
     try:
-        return StudyLog.read(Store(FOLDER, files=files)) == expected
+        return StudyReader(Store(FOLDER, files=files)).read() == expected
     except SearchError:
         return True
 

@@ -12,7 +12,6 @@ from search.record.decisions import (
     Closed,
     Decision,
     Ended,
-    Extended,
     Opened,
     Released,
     Stopped,
@@ -58,14 +57,15 @@ def test_a_contradiction_is_refused_whole(decision: Decision, message: str, stor
     ask(log, 1)
     log.record(Ended(number=1, state="failed"))
     before = store.list(), log.history()
+    tested = Tested(number=0, epoch=1, losses={"a": 1.0}, metrics={})
 
     with pytest.raises(InputError, match=re.escape(message)):
-        log.record(Extended(budget={"trials": 5}), decision)
+        log.record(tested, decision)
 
     assert (store.list(), log.history()) == before
     log.record(Closed())
     with pytest.raises(InputError, match=r"generation 1 \(closed\)"):
-        log.record(Extended(budget={}))
+        log.record(tested)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,6 @@ def test_every_kind_of_decision_survives_json() -> None:
         Stopped(number=0, epoch=1),
         Ended(number=0, state="failed", reason="loss became NaN", epoch=1),
         Released(number=0, attempt=1, cause="preempted", charged=False, epoch=0),
-        Extended(budget={"hours": 0.5}),
         Tested(number=0, epoch=1, losses={"a": float("inf")}, metrics={"m": 1.0}),
         Closed(reason="interrupted"),
     ]

@@ -18,7 +18,6 @@ from search.record.decisions import (
     Attempted,
     Decision,
     Ended,
-    Extended,
     Released,
     Stopped,
     Tested,
@@ -51,21 +50,21 @@ def test_every_prefix_of_the_log_is_a_valid_history(monkeypatch: pytest.MonkeyPa
     files = MemoryFiles(empty_disk())
     Player(files).play()
     store = Store(FOLDER, files=files)
-    whole = StudyLog.read(store)
+    whole = StudyReader(store).read()
     segments = store.list("log")
 
     for path in reversed(segments[1:]):
         store.delete(path)
-        history = StudyLog.read(store)
+        history = StudyReader(store).read()
         for trial, complete in zip(history.trials, whole.trials, strict=False):
             assert trial.config == complete.config
             measurements = trial.measurements
             assert measurements == complete.measurements[: len(measurements)]
-    assert StudyLog.read(store).trials == ()
-    assert len(segments) == 18
+    assert StudyReader(store).read().trials == ()
+    assert len(segments) == 17
     store.delete(segments[0])
     with pytest.raises(DamagedRecord, match="log is missing"):
-        StudyLog.read(store)
+        StudyReader(store).read()
 
 
 step = st.tuples(
@@ -82,7 +81,6 @@ step = st.tuples(
             "end",
             "fold",
             "reopen",
-            "extend",
             "test",
         ]
     ),
@@ -102,7 +100,7 @@ def test_whatever_happens_the_writer_and_a_fresh_reader_agree(
         for name, number, epoch in steps:
             before = log.history()
             log, is_refused = take(log, before, name, number % len(before.trials), epoch)
-            after = StudyLog.read(log._store)
+            after = StudyReader(log._store).read()
             assert after == log.history()
             assert not is_refused or after == before
             assert keeps(before, after, name)
@@ -123,7 +121,6 @@ def take(
         "release": lambda: Released(
             number=number, attempt=attempt, cause="lost", charged=True, epoch=epoch
         ),
-        "extend": lambda: Extended(budget={"trials": number}),
         "test": lambda: Tested(number=number, epoch=1, losses={"a": 1.0}, metrics={}),
     }
     if name == "reopen":
@@ -210,7 +207,7 @@ def test_a_reader_is_never_confused_by_a_writer(pace: int) -> None:
 
     assert counts == sorted(counts)
     assert len(counts) * pace >= 30
-    assert table(reader.read()) == table(StudyLog.read(memory_store(disk)))
+    assert table(reader.read()) == table(StudyReader(memory_store(disk)).read())
 
 
 class FailingOnce(MemoryFiles):
@@ -269,7 +266,7 @@ def test_a_study_goes_on_after_a_failure_of_any_operation(code: int) -> None:
             player.finish()
         failures += player.failures
 
-        history = StudyLog.read(player.store())
+        history = StudyReader(player.store()).read()
         assert {t.number: t.state for t in history.trials} == STATES
         assert [len(t.measurements) for t in history.trials] == list(EPOCHS.values())
         assert not [path for path in files.tree() if "/.tmp-" in path]

@@ -9,6 +9,7 @@ import pytest
 from search.errors import InputError, StorageError
 from search.record.decisions import Asked, Closed, Ended
 from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from tests.support.faulty_files import MemoryFiles
 from tests.support.scripted_study import ask, measure, memory_store, open_log
 from trainables.storage.store import Store
@@ -25,7 +26,7 @@ def log_of_one_trial(store: Store) -> Iterator[StudyLog]:
     ask(log, 0)
     measure(log, 0, 1, 1, 2)
     yield log
-    log._ownership.release()
+    log.ownership.release()
 
 
 def kinds(log: StudyLog) -> list[list[str]]:
@@ -45,8 +46,8 @@ def test_what_is_recorded_together_is_one_segment_and_known_here_at_once(
 
         assert [log.trial(number).state for number in (0, 1)] == ["complete", "running"]
         assert len(log.trial(0).measurements) == 2
-        assert [trial.state for trial in StudyLog.read(store).trials] == ["running"]
-    assert [trial.state for trial in StudyLog.read(store).trials] == ["complete", "running"]
+        assert [trial.state for trial in StudyReader(store).read().trials] == ["running"]
+    assert [trial.state for trial in StudyReader(store).read().trials] == ["complete", "running"]
     assert kinds(log)[-1] == ["ended", "asked"]
 
     log.record(Ended(number=1, state="failed", reason="NaN"))
@@ -68,7 +69,7 @@ def test_what_was_recorded_is_logged_also_if_something_is_raised_after_it(
     with pytest.raises(InputError, match="asked needs number"), log.together():
         end_and_ask(log, 5)
 
-    assert [trial.state for trial in StudyLog.read(store).trials] == ["complete"]
+    assert [trial.state for trial in StudyReader(store).read().trials] == ["complete"]
     assert kinds(log)[-1] == ["ended"]
 
 
@@ -94,5 +95,5 @@ def test_after_a_write_that_failed_the_log_can_be_closed(
         end_and_cut()
     log.record(Closed(reason="interrupted"))
 
-    assert [trial.state for trial in StudyLog.read(store).trials] == states
+    assert [trial.state for trial in StudyReader(store).read().trials] == states
     assert kinds(log)[-1] == ["closed"]

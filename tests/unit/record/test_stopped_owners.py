@@ -31,7 +31,7 @@ with claim(store, patience=60.0, pace=pace) as ownership:
     for number, line in enumerate(sys.stdin):
         try:
             if line == "ensure\\n":
-                log.ensure()
+                log.ownership.ensure()
             else:
                 log.record(Asked(number=number, config={}))
             print("done", flush=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import search
 from search.errors import InputError, NoCandidate, StudyWarning
 from search.record.decisions import Opened
-from search.record.segments import encode_segment, segment_path
+from search.record.segments import encode_segments, segment_path
 from search.results.load import load
 from search.results.policies import POLICIES
 from search.results.retrained import (
@@ -191,7 +191,7 @@ def test_a_confirmation_that_does_not_say_what_was_trained_is_left_out(tmp_path)
     best = result.best()
     write_confirmation(result, [best], {(best.number, 7): (0.4, 0.3)})
     store = result.store.confirmation
-    store.put(segment_path(1, 0), encode_segment(1, 0, [Opened(budget={})]))
+    store.put(segment_path(1, 0), encode_segments(1, 0, [[Opened(budget={})]]))
 
     with pytest.warns(StudyWarning, match="does not say what was trained; restore it"):
         assert confirmed_point(result, best) is None

@@ -11,8 +11,8 @@ import search
 from search.cluster.health import Sight
 from search.cluster.nodes import Node
 from search.errors import Interrupted, StudyLocked
-from search.record.log import StudyLog
 from search.record.ownership import claim
+from search.record.reader import StudyReader
 from search.results.retrained import confirmed_point
 from search.running.confirm import confirm
 from search.running.run import Run, Silent, run
@@ -118,7 +118,7 @@ def test_a_study_is_run_and_its_leading_points_are_trained_again_by_the_same_run
     assert ("stub", 0, 4) in confirming.seen  # two points, among them the reference's
     seeds = [[one.seed for one in candidate.repeats] for candidate in found.candidates]
     assert seeds == [[1, 2]] * 2
-    again = StudyLog.read(StudyFolder(study.folder).confirmation)
+    again = StudyReader(StudyFolder(study.folder).confirmation).read()
     assert (again.is_closed, again.close_reason) == (True, "done")
     assert [len(trial.measurements) for trial in again.trials] == [
         epoch for _, epoch, _ in again.budget["trainings"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 
 from search.sampling.unit_cube import Axis
-from search.space.encoding import decode, encode, grid_value, num_steps
+from search.space.encoding import decode, encode, nth_number, num_steps
 from search.space.parameters import Choice, Float, Int
 from tests.support.ranges import kinds, shares
 
@@ -57,7 +57,7 @@ def test_the_ends_of_the_shares_are_the_ends_of_the_range(kind):
     elif isinstance(kind, Float) and kind.step is None:
         ends = kind.low, kind.high
     else:
-        ends = kind.low, grid_value(kind, num_steps(kind))
+        ends = kind.low, nth_number(kind, num_steps(kind))
 
     found = Axis(kind).number(0.0), Axis(kind).number(LAST)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from search.errors import SearchError, StudyLocked
-from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from tests.support.clocks import FakeClock
 from tests.support.faulty_files import MemoryFiles, empty_disk
 from tests.support.scripted_study import EPOCHS, STATES, Player, measured, small_packs, table
@@ -40,7 +40,7 @@ class RemotePlayer(Player):
     def play(self, between: Callable[[], None] = lambda: None) -> None:
         """Play it, read it, and let one more owner look whether all is done."""
         super().play(between)
-        StudyLog.read(self.store())
+        StudyReader(self.store()).read()
         self.finish()
 
 
@@ -68,7 +68,7 @@ def num_calls() -> int:
 
 def check_played(handler: FaultyHandler) -> None:
     handler.fault = lambda operation: None
-    history = StudyLog.read(faulty_store(handler))
+    history = StudyReader(faulty_store(handler)).read()
     assert history.is_closed
     assert {t.number: t.state for t in history.trials} == STATES
     assert table(history) == [

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace as changed
 from rich.console import Console
 
-from search.record.log import StudyLog
+from search.record.reader import StudyReader
 from search.results.chooser import Chooser
 from search.results.load import load
 from search.results.points import Point
@@ -73,7 +73,7 @@ class Replayed:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     study = write_study(tmp_path_factory.mktemp("finished"))
-    return StudyLog.read(Store(study.folder)).trials
+    return StudyReader(Store(study.folder)).read().trials
 
 
 @pytest.fixture
@@ -390,7 +390,8 @@ def retrained(tmp_path_factory):
     result = load(write_study(tmp_path_factory.mktemp("finished")).folder)
     points = leading_points(result, top=1, policy="geometric_mean", options={})
     write_confirmation(result, points, AGAIN)
-    return trainings_of(points, (1, 2)), StudyLog.read(result.store.confirmation).trials
+    trials = StudyReader(result.store.confirmation).read().trials
+    return trainings_of(points, (1, 2)), trials
 
 
 def replay_trainings(watcher, study, retrained, *, before=0, changed=lambda: None):

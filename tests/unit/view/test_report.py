@@ -3,7 +3,7 @@
 import json
 import math
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from msgspec.structs import replace as changed
@@ -172,7 +172,7 @@ def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
     store = Store(study.folder)
     again = changed(measurement(5, 3, (0.7, 0.0066)), attempt=2, generation=2)
     with claim(store) as ownership:
-        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
         log.record(Attempted(number=5, attempt=2))
         write(store, again)
         log.record(Ended(number=5, state="complete"))
@@ -190,7 +190,7 @@ def test_show_says_where_trials_were_trained_and_what_was_lost_on_the_way(tmp_pa
     study = write_study(tmp_path, (script,), tested=(), closed="")
     store = Store(study.folder)
     with claim(store) as ownership:
-        log = StudyLog.open_for_writing(store, ownership, budget=study.budget.to_dict())
+        log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
         log.record(Released(number=0, attempt=1, cause="node", charged=False))
         for attempt, epoch, node in ((2, 2, "one"), (3, 3, "two")):
             log.record(Attempted(number=0, attempt=attempt))
