@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from trainables.model.build import build_model
+from trainables.model.state import load_weights
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import TrialSpec
 from trainables.training import keras_run as training
@@ -84,6 +86,19 @@ def figures(run, epochs):
     """Return all that the epochs give, the seconds apart."""
     results = [run.run_epoch() for _ in range(epochs)]
     return [(r.losses, r.metrics, r.training_loss) for r in results]
+
+
+def model_of(run):
+    """Return a Keras model with a run's present weights."""
+    model = build_model(run._spec.model, seed=run._seed)
+    load_weights(model, run.state())
+    return model
+
+
+def traces(program):
+    """Return how often the epoch and the evaluation were traced; once each is right."""
+    graphs = program._epoch, program._evaluator._run
+    return tuple(graph.experimental_get_tracing_count() for graph in graphs)
 
 
 def same(first, second):

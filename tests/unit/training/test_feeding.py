@@ -25,6 +25,7 @@ from tests.support.trials import (
 )
 from trainables.data.manifest import DamagedData, RowSums, row_sums
 from trainables.errors import StorageError
+from trainables.model.backend import configure_process
 from trainables.training import feeding
 from trainables.training import feeding as row_reading
 from trainables.training import keras_run as training
@@ -225,7 +226,7 @@ def train_under_a_limit(folder, is_held):
         split = SimpleNamespace(images=rows, check_images=None, labels=labels)
         return FakeData(name, {"train": split, "validation": split})
 
-    training.configure_process(num_threads=1)
+    configure_process(num_threads=1)
     shape = (256, 256, 1)
     config = {"conv1_filters": 1, "conv2_filters": 1, "pool_size": 8, "batch_size": 64}
     spec = make_spec((CLASSES,), shape, **config)
