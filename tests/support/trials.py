@@ -1,11 +1,10 @@
 """Small trials on random data, for the tests of training."""
 
-from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 
+from trainables.data.dataset import Dataset, Split
 from trainables.model.build import build_model
 from trainables.model.state import load_weights
 from trainables.spec.heads import HeadSpec
@@ -23,18 +22,8 @@ NUMBER = HeadSpec(name="age", kind="regression", units=1)
 NUMBERS = HeadSpec(name="pose", kind="regression", units=3, loss="huber")
 
 
-@dataclass
-class FakeData:
-    """Random images and labels of the real layout."""
-
-    fingerprint: str
-    splits: dict
-
-    def split(self, name):
-        return self.splits[name]
-
-
 def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
+    """Return random images and labels of the real layout."""
     rng = np.random.default_rng(seed)
 
     def labels(head, n):
@@ -45,15 +34,15 @@ def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
             np.sort(values.reshape(n, 2, 2), axis=1).reshape(n, 4) if head.units == 4 else values
         )
 
-    splits = {
-        name: SimpleNamespace(
+    splits = tuple(
+        Split(
+            name=name,
             images=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
-            check_images=None,
             labels={head.name: labels(head, n) for head in heads},
         )
         for name, n in zip(("train", "validation"), rows, strict=True)
-    }
-    return FakeData(repr((heads, shape, rows, seed)), splits)
+    )
+    return Dataset(fingerprint=repr((heads, shape, rows, seed)), splits=splits)
 
 
 def make_spec(heads=(CLASSES, BOX), shape=(17, 17, 1), **config):

@@ -66,7 +66,7 @@ def test_recorded_losses_are_what_numpy_computes_from_predict(heads, shape, rows
 def test_metrics_are_what_numpy_computes_from_predict():
     heads = (CLASSES, BOX, NUMBERS)
     data = make_data(heads)
-    data.splits["validation"].labels["c_output"][:] %= 2  # class 2 has no row
+    data.split("validation").labels["c_output"][:] %= 2  # class 2 has no row
     run = fresh(make_spec(heads), data)
 
     result = run.run_epoch()
