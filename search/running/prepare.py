@@ -29,9 +29,9 @@ from search.study.study import Study
 from search.text import count, value
 from trainables.data.decode import decode_dataset, is_decoded, is_intact
 from trainables.data.request import DataInfo
-from trainables.model.user_model import REQUIRED
+from trainables.model.user_model import REQUIRED, user_parameters
 from trainables.probing.precision import fast_precision
-from trainables.probing.try_models import try_models, user_parameters_of
+from trainables.probing.try_models import try_models
 from trainables.spec.parameters import reference_config, reference_training
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
@@ -137,7 +137,7 @@ def _prepare(study: Study, data: DataInfo, notify: Callable[[str], None]) -> Pre
     parameters = None
     if study.model is not None:
         notify("looking at the model function")
-        parameters = run_task(user_parameters_of, study.model, study.module_folder)
+        parameters = run_task(user_parameters, study.model, study.module_folder)
     space = whole_space(study, parameters)
     reference = None if parameters is None else _reference_of_function(study, space, parameters)
     prepared = Prepared(data=data, space=space, precision="float32", reference=reference)

@@ -25,7 +25,7 @@ from search.study.shares import (
 )
 from search.study.study import Study
 from search.text import count, gibibytes
-from trainables.probing.actor import Probe, gpu_bytes_here
+from trainables.probing.measure import Probe, gpu_bytes_here
 from trainables.storage.store import Store
 
 ASK_SECONDS = 60.0
@@ -194,7 +194,7 @@ class _ShareProbe:
         asked = ray.remote(num_cpus=share.cpu, num_gpus=share.gpu, max_restarts=0)(Probe)
         probe = asked.remote()
         capacity = Capacity(share, self._growth, self._watch, self._watcher.told)
-        placed = probe.is_placed.remote()
+        placed = probe.__ray_ready__.remote()
         try:
             while not ray.wait([placed], timeout=1.0)[0]:
                 self._watch.check()

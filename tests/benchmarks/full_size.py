@@ -232,13 +232,12 @@ def _as_epoch(one: Any) -> dict[str, Any]:
     return {"epoch_seconds": epoch, **parts, "losses": list(one.losses.values())}
 
 
-def keras_run(request: Any) -> Any:
+def keras_run(settings: Any, config: Any, *, seed: int, is_reference: bool) -> Any:
     """Make the run of a trial; a `trainables.training.run.RunFactory`."""
     from trainables.model.backend import configure_process
     from trainables.training import feeding
     from trainables.training.keras_run import KerasRun
 
-    settings = request.settings
     configure_process(num_threads=settings.cpu)
     data = _open_data(Path(settings.storage))
     if settings.fingerprint == "streamed":
@@ -246,7 +245,7 @@ def keras_run(request: Any) -> Any:
         chunk_bytes = data.split("train").images.nbytes // 4
         feeding.ChunkedFeed.__init__.__kwdefaults__ = {"chunk_bytes": chunk_bytes}
     spec = _spec(SimpleNamespace(size=settings.image_shape[0]))
-    return KerasRun(spec=spec, dataset=data, seed=request.seed)
+    return KerasRun(spec=spec, dataset=data, seed=seed)
 
 
 def _spec(args: Any) -> Any:

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from trainables.training.run import EpochResult, RunRequest, TrialRun
+from trainables.spec.settings import StudySettings
+from trainables.training.run import EpochResult, TrialRun
 
 FACTORY = "tests.benchmarks.noop_run:make"
 HEADS = ("c_output", "r_output")
 
 
-def make(request: RunRequest) -> TrialRun:
+def make(settings: StudySettings, config: Mapping[str, Any], **options: Any) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.training.run.RunFactory`."""
-    return NoopRun(request)
+    return NoopRun(config)
 
 
 def losses_of(config: Mapping[str, Any], epoch: int) -> dict[str, float]:
@@ -32,8 +33,8 @@ def losses_of(config: Mapping[str, Any], epoch: int) -> dict[str, float]:
 class NoopRun:
     """Losses without a training; eight numbers of state."""
 
-    def __init__(self, request: RunRequest) -> None:
-        self._config = request.config
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
         self._epoch = 0
 
     @property

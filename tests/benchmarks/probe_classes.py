@@ -27,7 +27,7 @@ from search.study.shares import CLASSES, Peaks, class_for
 from search.study.study import Study
 from tests.support.suggesting import suggest
 from trainables.data.request import DataInfo
-from trainables.probing.actor import Probe
+from trainables.probing.measure import Probe
 from trainables.spec.footprint import Footprint, footprint
 from trainables.spec.heads import HeadSpec
 

@@ -1,32 +1,34 @@
 """The stub training, which notes which GPU it has and can wait until so many are at it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.support import stub_run
 from tests.support.processes import wait_until
-from trainables.training.run import RunRequest, TrialRun
+from trainables.spec.settings import StudySettings
+from trainables.training.run import TrialRun
 
 FACTORY = "tests.integration.gpu_stub:make"
 
 
-def make(request: RunRequest) -> TrialRun:
+def make(settings: StudySettings, config: Mapping[str, Any], **options: Any) -> TrialRun:
     """Build the run; a `trainables.training.run.RunFactory`."""
     import ray
 
     context = ray.get_runtime_context()
-    storage = Path(request.settings.storage)
+    storage = Path(settings.storage)
     begun = {
-        "key": stub_run.key_of(request.config),
+        "key": stub_run.key_of(config),
         "node": context.get_node_id(),
         "gpu": context.get_accelerator_ids()["GPU"],
-        "share": request.settings.gpu,
-        "limit": request.settings.gpu_limit_bytes,
+        "share": settings.gpu,
+        "limit": settings.gpu_limit_bytes,
     }
     stub_run.note(storage, "begun", json.dumps(begun))
     wait_until(lambda: len(stub_run.notes(storage, "begun")) >= meeting(storage), 120)
-    return stub_run.StubRun(request)
+    return stub_run.make(settings, config, **options)
 
 
 def begun(storage: Path) -> list[dict[str, Any]]:

@@ -1,21 +1,24 @@
 """The stub training, which also notes on which node of a Ray it is begun."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.support import stub_run
-from trainables.training.run import RunRequest, TrialRun
+from trainables.spec.settings import StudySettings
+from trainables.training.run import TrialRun
 
 FACTORY = "tests.integration.placed_stub:make"
 
 
-def make(request: RunRequest) -> TrialRun:
+def make(settings: StudySettings, config: Mapping[str, Any], **options: Any) -> TrialRun:
     """Build the run; a `trainables.training.run.RunFactory`."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
-    key = stub_run.key_of(request.config)
-    stub_run.note(Path(request.settings.storage), "placed", f"{key} {node}")
-    return stub_run.StubRun(request)
+    key = stub_run.key_of(config)
+    stub_run.note(Path(settings.storage), "placed", f"{key} {node}")
+    return stub_run.make(settings, config, **options)
 
 
 def placed(storage: Path) -> list[tuple[str, str]]:

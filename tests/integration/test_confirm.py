@@ -23,7 +23,6 @@ from tests.support.stub_study import (
 )
 from trainables.spec.settings import StudySettings
 from trainables.storage.study_folder import StudyFolder
-from trainables.training.run import RunRequest
 
 pytestmark = pytest.mark.slow
 
@@ -60,12 +59,8 @@ def trained_again(storage):
 
 def expected(storage, point, seed):
     """Return the losses that a training of this config gives with this seed."""
-    request = RunRequest(
-        config=dict(point.config),
-        seed=seed,
-        settings=StudySettings(study="", storage=str(storage / "apart")),
-    )
-    training = stub_run.make(request)
+    settings = StudySettings(study="", storage=str(storage / "apart"))
+    training = stub_run.make(settings, dict(point.config), seed=seed, is_reference=False)
     return [training.run_epoch().losses for _ in range(point.epoch)][-1]
 
 

@@ -21,32 +21,34 @@ import numpy as np
 from tests.support.processes import wait_until
 from trainables.errors import StorageFull
 from trainables.model.user_model import load_function
-from trainables.training.run import EpochResult, RunRequest, TrialRun
+from trainables.spec.settings import StudySettings
+from trainables.training.run import EpochResult, TrialRun
 
 FACTORY = "tests.support.stub_run:make"
 HEADS = ("c_output", "r_output")
 
 
-def make(request: RunRequest) -> TrialRun:
+def make(
+    settings: StudySettings, config: Mapping[str, Any], *, seed: int, is_reference: bool
+) -> TrialRun:
     """Build the run, at epoch 0; a `trainables.training.run.RunFactory`."""
-    model = request.settings.model
-    if model is not None and not request.is_reference:
-        own = load_function(model)
-        note(Path(request.settings.storage), "own-code", own.__code__.co_filename)
-    return StubRun(request)
+    if settings.model is not None and not is_reference:
+        own = load_function(settings.model)
+        note(Path(settings.storage), "own-code", own.__code__.co_filename)
+    return StubRun(settings, config, seed)
 
 
 class StubRun:
     """Two losses that fall towards values of the config, on a path of their own."""
 
-    def __init__(self, request: RunRequest) -> None:
-        self._storage = Path(request.settings.storage)
-        self._config = request.config
-        self._gpu = request.settings.gpu
-        self._seed = request.seed
+    def __init__(self, settings: StudySettings, config: Mapping[str, Any], seed: int) -> None:
+        self._storage = Path(settings.storage)
+        self._config = config
+        self._gpu = settings.gpu
+        self._seed = seed
         self._epoch = 0
         self._weights = np.full(2, 3.0)
-        self._fault = fault_of(self._storage, request.config)
+        self._fault = fault_of(self._storage, config)
         note(self._storage, "processes", str(os.getpid()))
         die(self._storage, "open")
         self._misbehave("open")

@@ -1,11 +1,12 @@
 """Small trials on random data, for the tests of training."""
 
-from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 
+from trainables.data.dataset import Dataset, Split
+from trainables.model.build import build_model
+from trainables.model.state import load_weights
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import TrialSpec
 from trainables.training import keras_run as training
@@ -21,18 +22,8 @@ NUMBER = HeadSpec(name="age", kind="regression", units=1)
 NUMBERS = HeadSpec(name="pose", kind="regression", units=3, loss="huber")
 
 
-@dataclass
-class FakeData:
-    """Random images and labels of the real layout."""
-
-    fingerprint: str
-    splits: dict
-
-    def split(self, name):
-        return self.splits[name]
-
-
 def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
+    """Return random images and labels of the real layout."""
     rng = np.random.default_rng(seed)
 
     def labels(head, n):
@@ -43,15 +34,15 @@ def make_data(heads, *, shape=(17, 17, 1), rows=(50, 37), seed=0):
             np.sort(values.reshape(n, 2, 2), axis=1).reshape(n, 4) if head.units == 4 else values
         )
 
-    splits = {
-        name: SimpleNamespace(
+    splits = tuple(
+        Split(
+            name=name,
             images=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
-            check_images=None,
             labels={head.name: labels(head, n) for head in heads},
         )
         for name, n in zip(("train", "validation"), rows, strict=True)
-    }
-    return FakeData(repr((heads, shape, rows, seed)), splits)
+    )
+    return Dataset(fingerprint=repr((heads, shape, rows, seed)), splits=splits)
 
 
 def make_spec(heads=(CLASSES, BOX), shape=(17, 17, 1), **config):
@@ -84,6 +75,19 @@ def figures(run, epochs):
     """Return all that the epochs give, the seconds apart."""
     results = [run.run_epoch() for _ in range(epochs)]
     return [(r.losses, r.metrics, r.training_loss) for r in results]
+
+
+def model_of(run):
+    """Return a Keras model with a run's present weights."""
+    model = build_model(run._spec.model, seed=run._seed)
+    load_weights(model, run.state())
+    return model
+
+
+def traces(program):
+    """Return how often the epoch and the evaluation were traced; once each is right."""
+    graphs = program._epoch, program._evaluator._run
+    return tuple(graph.experimental_get_tracing_count() for graph in graphs)
 
 
 def same(first, second):

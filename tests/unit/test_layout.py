@@ -29,7 +29,7 @@ HEAVY = {"tensorflow", "keras", "tf_keras"}
 LIGHT = ("errors", "spec", "storage", "data")
 """Packages of `trainables` that need no TensorFlow at all."""
 LIGHT_FILES = ("model.signature", "model.prediction", "model.preprocessing", "trial.checkpoint")
-LIGHT_TO_IMPORT = ("trial", "training.run", "model.isolation", "model.keras_home", "probing.actor")
+LIGHT_TO_IMPORT = ("trial", "probing", "training.run", "model.isolation", "model.keras_home")
 """What a driver imports: TensorFlow only inside its functions."""
 
 MOST_AT_THE_TOP = {"search": 15, "trainables": 9}

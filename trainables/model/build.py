@@ -1,6 +1,6 @@
 """From a spec to an uncompiled functional Keras model with one named output per head."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,35 +61,35 @@ def policy_of(precision: str) -> str:
     return PRECISIONS[precision]
 
 
+@dataclass(frozen=True)
 class _Builder:
     """Makes the layers of one spec; each with explicit dtype, seed and data format."""
 
-    def __init__(self, spec: ModelSpec, seed: int, policy: str) -> None:
-        self._spec = spec
-        self._seed = seed
-        self._policy = policy
+    spec: ModelSpec
+    seed: int
+    policy: str
 
     def build(self) -> Model:
-        inputs = keras.Input(self._spec.image_shape, name=self._name("image"), dtype="float32")
+        inputs = keras.Input(self.spec.image_shape, name=self._name("image"), dtype="float32")
         # In float32: 1/255 has no good bfloat16 neighbour and the cast comes for free after it.
         features = layers.Rescaling(1 / 255, name=self._name("rescaling"), dtype="float32")(inputs)
-        for number, block in enumerate(self._spec.blocks, 1):
+        for number, block in enumerate(self.spec.blocks, 1):
             features = self._convolve(features, number, block.filters, block.padding)
             pool = {"padding": "valid", "data_format": "channels_last"}
             features = layers.MaxPooling2D(
-                self._spec.pool_size, **pool, **self._common(f"pool{number}")
+                self.spec.pool_size, **pool, **self._common(f"pool{number}")
             )(features)
         flat = layers.Flatten(data_format="channels_last", **self._common("flatten"))(features)
-        widths = zip(self._spec.heads, self._spec.head_units, strict=True)
+        widths = zip(self.spec.heads, self.spec.head_units, strict=True)
         outputs = {head.name: self._branch(flat, head, units) for head, units in widths}
         return keras.Model(inputs, outputs, name="multi_head")
 
     def _convolve(self, inputs: Any, number: int, filters: int, padding: str) -> Any:
-        has_norm = self._spec.batch_norm
+        has_norm = self.spec.batch_norm
         name = f"conv{number}"
         outputs = layers.Conv2D(
             filters,
-            self._spec.kernel_size,
+            self.spec.kernel_size,
             padding=padding,
             data_format="channels_last",
             activation=None if has_norm else "relu",
@@ -108,10 +108,10 @@ class _Builder:
         hidden = layers.Dense(
             units, activation="relu", **self._kernel(dense), **self._common(dense)
         )(inputs)
-        if self._spec.dropout:
+        if self.spec.dropout:
             name = f"{head.name}_dropout"
-            seed = layer_seed(self._seed, name)
-            hidden = layers.Dropout(self._spec.dropout, seed=seed, **self._common(name))(hidden)
+            seed = layer_seed(self.seed, name)
+            hidden = layers.Dropout(self.spec.dropout, seed=seed, **self._common(name))(hidden)
         return layers.Dense(
             head.units,
             activation=head.activation,
@@ -121,24 +121,20 @@ class _Builder:
         )(hidden)
 
     def _kernel(self, name: str) -> dict[str, Any]:
-        penalty = keras.regularizers.L2(self._spec.l2) if self._spec.l2 else None
+        penalty = keras.regularizers.L2(self.spec.l2) if self.spec.l2 else None
         return {"kernel_initializer": self._initializer(name), "kernel_regularizer": penalty}
 
     def _initializer(self, name: str) -> Any:
-        return keras.initializers.GlorotUniform(seed=layer_seed(self._seed, name))
+        return keras.initializers.GlorotUniform(seed=layer_seed(self.seed, name))
 
     def _common(self, name: str) -> dict[str, Any]:
-        return {"name": self._name(name), "dtype": self._policy}
+        return {"name": self._name(name), "dtype": self.policy}
 
     def _name(self, name: str) -> str:
-        return _layer_name(name, self._spec.heads)
-
-
-def _layer_name(name: str, heads: Sequence[HeadSpec]) -> str:
-    """Return the name of one of our own layers, made different from every head's."""
-    while name in {head.name for head in heads}:
-        name += "_layer"
-    return name
+        """Return the name of one of our own layers, made different from every head's."""
+        while name in {head.name for head in self.spec.heads}:
+            name += "_layer"
+        return name
 
 
 def layer_seed(seed: int, name: str) -> int:
@@ -183,7 +179,7 @@ def _with_named_outputs(who: str, model: Model, spec: UserModelSpec) -> Model:
 def _check_input(who: str, model: Model, spec: UserModelSpec) -> None:
     wanted = (None, *spec.image_shape)
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
-    if shapes and (len(shapes) > 1 or not _fits(shapes[0], wanted)):
+    if shapes and (len(shapes) > 1 or not fits(shapes[0], wanted)):
         raise InputError(f"{who} needs one input of shape {wanted}, got {shapes}")
 
 
@@ -196,7 +192,8 @@ def _by_layer(model: Model, outputs: Any) -> dict[str, Any]:
     return dict(zip(names, tensors, strict=True))
 
 
-def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+def fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Tell whether a shape, of which some sides may be open, is or can be the wanted one."""
     pairs = zip(shape, wanted, strict=False)
     return len(shape) == len(wanted) and all(a is None or a == b for a, b in pairs)
 

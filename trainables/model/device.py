@@ -23,8 +23,7 @@ def is_simulated() -> bool:
 def gpu_bytes() -> int:
     """Return the memory of the first GPU that this process may use; takes none of it.
 
-    Raises:
-        UnfitNode: If there is none, or its driver does not say.
+    Raises UnfitNode if there is none, or its driver does not say.
     """
     simulated = os.environ.get(SIMULATED_BYTES, "")
     if is_simulated() and simulated.isdecimal():
@@ -38,10 +37,8 @@ def gpu_bytes() -> int:
 def gpu_taken() -> int:
     """Return what is taken of that GPU, by whomever, with what this process itself takes.
 
-    The driver's context of this process is the one that TensorFlow made, or is made.
-
-    Raises:
-        UnfitNode: If there is no GPU, or its driver does not say.
+    The driver's context of this process is the one that TensorFlow made, or is made. Raises
+    UnfitNode if there is no GPU, or its driver does not say.
     """
     cuda, device = _device()
     context = ctypes.c_void_p()

@@ -23,19 +23,22 @@ def isolated(*, seed: int, dtype_policy: str) -> Iterator[None]:
 
     Unseeded layers of a user's function draw their seeds from these generators, so what it
     builds depends on ``seed`` and not on what ran before; and what runs after is not
-    disturbed by it.
-
-    Args:
-        seed: Any integer; taken modulo the largest that NumPy's global generator takes.
-        dtype_policy: Keras' name of a policy, such as ``mixed_bfloat16``.
+    disturbed by it. The seed is taken modulo the largest that NumPy's global generator takes.
     """
-    before = _snapshot()
+    policy, tensorflow_seed = keras.config.dtype_policy(), _context.global_seed()
+    python, numpy = random.getstate(), np.random.get_state()
+    shared = {name: _global_state.get_global_attribute(name) for name in _KERAS_STATE}
     try:
         keras.utils.set_random_seed(seed % LARGEST_SEED)
         keras.config.set_dtype_policy(dtype_policy)
         yield
     finally:
-        _restore(before)
+        keras.config.set_dtype_policy(policy)
+        for name, value in shared.items():
+            _global_state.set_global_attribute(name, value)
+        tf.random.set_seed(tensorflow_seed)
+        np.random.set_state(numpy)
+        random.setstate(python)
 
 
 class GlobalGenerator(keras.random.SeedGenerator):  # type: ignore[misc]
@@ -54,22 +57,3 @@ class GlobalGenerator(keras.random.SeedGenerator):  # type: ignore[misc]
         """Return the next seed and note that one was drawn."""
         self.is_used = True
         return super().next(ordered)
-
-
-def _snapshot() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "tensorflow": _context.global_seed(),
-        "keras": {name: _global_state.get_global_attribute(name) for name in _KERAS_STATE},
-        "policy": keras.config.dtype_policy(),
-    }
-
-
-def _restore(before: dict[str, Any]) -> None:
-    keras.config.set_dtype_policy(before["policy"])
-    for name, value in before["keras"].items():
-        _global_state.set_global_attribute(name, value)
-    tf.random.set_seed(before["tensorflow"])
-    np.random.set_state(before["numpy"])
-    random.setstate(before["python"])

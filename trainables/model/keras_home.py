@@ -2,9 +2,6 @@
 
 import os
 
-VARIABLE = "KERAS_HOME"
-"""Keras' own: names the folder of its settings and of what it downloads."""
-
 
 def settle_keras_home() -> None:
     """Have Keras read no settings where its user has no home that can be written.
@@ -13,4 +10,4 @@ def settle_keras_home() -> None:
     their place, a pipe or a link (keras 3.15). What the variable says already stays.
     """
     if not os.access(os.path.expanduser("~"), os.W_OK):
-        os.environ.setdefault(VARIABLE, os.devnull)
+        os.environ.setdefault("KERAS_HOME", os.devnull)

@@ -1,6 +1,6 @@
 """What a model says of an image, in the words, units and box form of its training labels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -174,21 +174,19 @@ class Prediction(Mapping[str, Any]):
 
 def head_predictions(
     signature: ModelSignature,
-    outputs: Mapping[str, NDArray[Any]],
-    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    outputs: Mapping[str, Any],
+    sizes: Sequence[tuple[int, int]],
 ) -> Iterator[dict[str, HeadPrediction]]:
     """Yield what every head says of each row.
 
-    Args:
-        signature: Of the model.
-        outputs: What the model gave, by head ``(rows, units)``.
-        sizes: Heights and widths of the original images, ``(rows,)`` each.
+    ``outputs`` is what the model gave, by head ``(rows, units)``, and ``sizes`` height and width
+    of each original image.
     """
     columns = {
         head.name: _column(head, signature, np.asarray(outputs[head.name], np.float64), sizes)
         for head in signature.heads
     }
-    for row in range(len(sizes[0])):
+    for row in range(len(sizes)):
         yield {name: column[row] for name, column in columns.items()}
 
 
@@ -196,7 +194,7 @@ def _column(
     head: HeadSpec,
     signature: ModelSignature,
     outputs: NDArray[np.float64],
-    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    sizes: Sequence[tuple[int, int]],
 ) -> list[HeadPrediction]:
     """Return what one head says of each row."""
     if head.kind == "classification":
@@ -205,8 +203,7 @@ def _column(
     if head.kind == "regression":
         return [NumberPrediction(values=tuple(row)) for row in outputs.tolist()]
     form, boxes = signature.box_form(head.name), without_reversal(outputs)
-    rows = zip(boxes.tolist(), *(sides.tolist() for sides in sizes), strict=True)
     return [
         BoxPrediction(fractions=tuple(box), form=form, height=height, width=width)
-        for box, height, width in rows
+        for box, (height, width) in zip(boxes.tolist(), sizes, strict=True)
     ]

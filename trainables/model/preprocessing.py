@@ -97,8 +97,7 @@ def preprocess(images: Images, *, image_shape: tuple[int, int, int]) -> NDArray[
 def prepare_each(images: Images, image_shape: tuple[int, int, int]) -> Iterator[PreparedImage]:
     """Yield every image as `preprocess` returns it, in order, holding few at a time.
 
-    Raises:
-        InputError: At the first image that cannot be used, naming it.
+    Raises InputError at the first image that cannot be used, naming it.
     """
     rule = _rule_of(image_shape)
     for place, image in _each(images, "", rule):

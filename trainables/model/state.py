@@ -19,12 +19,8 @@ def read_state(model: Model, optimizer: Any | None = None, random: Sequence[Any]
     """Return all variables of the model, the optimizer and what else draws, as they are now.
 
     On a CPU the arrays are the variables' own memory, read-only: nothing is copied. A variable
-    that changes moves away from an array that is still held (tensorflow 2.21).
-
-    Args:
-        model: A Keras model.
-        optimizer: Its Keras optimizer.
-        random: Variables of random generators that the model uses but does not have.
+    that changes moves away from an array that is still held (tensorflow 2.21). ``random`` are
+    variables of random generators that the model uses but does not have.
     """
     return {name: _read(variable) for name, variable in _named(model, optimizer, random)}
 
@@ -35,20 +31,12 @@ def write_state(
     state: Mapping[str, NDArray[Any]],
     random: Sequence[Any] = (),
 ) -> None:
-    """Assign a whole state; nothing is changed unless all of it fits.
-
-    Raises:
-        InputError: If names, shapes or types are not those of the variables.
-    """
+    """Assign a whole state; raises InputError, and changes nothing, unless all of it fits."""
     _assign(_named(model, optimizer, random), state)
 
 
 def load_weights(model: Model, state: Mapping[str, NDArray[Any]]) -> None:
-    """Assign the model's part of a state; what belongs to the optimizer is not needed.
-
-    Raises:
-        InputError: If names, shapes or types are not those of the variables.
-    """
+    """Assign the model's part of a state; raises InputError unless all of it fits."""
     own = {name: array for name, array in state.items() if name.startswith("model/")}
     _assign(_named(model, None), own)
 
@@ -94,11 +82,7 @@ def _assign(variables: Sequence[tuple[str, Any]], state: Mapping[str, NDArray[An
 def check_state(
     state: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[Any, tuple[int, ...]]]
 ) -> None:
-    """Make sure that a state has just these names, each with its type and shape.
-
-    Raises:
-        InputError: If it has not.
-    """
+    """Raise InputError unless a state has just these names, each with its type and shape."""
     expected = {name: _description(*one) for name, one in wanted.items()}
     received = {name: _description(array.dtype, array.shape) for name, array in state.items()}
     if expected != received:

@@ -4,24 +4,18 @@ import inspect
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from enum import Enum
 from types import ModuleType
 from typing import Any, Final
 
 from trainables.errors import InputError
-from trainables.model.user_modules import import_user_module, note_user_modules
+from trainables.model.user_modules import add_import_folder, import_user_module, note_user_modules
 
 GIVEN: Final = ("image_shape", "heads")
 """The keyword arguments that every model function is given besides its own parameters."""
 
 
-class _Missing(Enum):
-    """Stands where a parameter has no default."""
-
-    REQUIRED = "required"
-
-
-REQUIRED: Final = _Missing.REQUIRED
+REQUIRED: Final = inspect.Parameter.empty
+"""Stands where a parameter has no default."""
 
 
 class UserModelError(InputError):
@@ -31,11 +25,8 @@ class UserModelError(InputError):
 def load_function(target: str) -> Callable[..., Any]:
     """Import the function that ``package.module:function`` names, as its file is now.
 
-    See `import_user_module`; while nothing has changed, it is the same function object.
-
-    Raises:
-        InputError: If there is no such module or function in it.
-        UserModelError: If the module itself raises while it is imported.
+    See `import_user_module`; while nothing has changed, it is the same function object. Raises
+    InputError if there is no such module or function in it, UserModelError if the module raises.
     """
     module_name, _, name = target.partition(":")
     if module_name == "__main__":
@@ -55,8 +46,8 @@ def load_function(target: str) -> Callable[..., Any]:
     return function
 
 
-def user_parameters(target: str) -> dict[str, Any]:
-    """Return the parameters of a user's function with their defaults, by name.
+def user_parameters(target: str, folder: str | None = None) -> dict[str, Any]:
+    """Return the parameters of a user's function, maybe in a ``folder``, with their defaults.
 
     A parameter without a default has the value ``REQUIRED``. ``image_shape`` and ``heads``,
     which every function is given, are left out.
@@ -65,6 +56,7 @@ def user_parameters(target: str) -> dict[str, Any]:
         InputError: If the function cannot be found, does not take ``image_shape`` and
             ``heads``, or has a parameter that cannot be passed by name.
     """
+    add_import_folder(folder)
     return _parameters_of(target, load_function(target))
 
 
@@ -84,7 +76,7 @@ def _parameters_of(target: str, function: Callable[..., Any]) -> dict[str, Any]:
             f"heads, ...)', got parameters {[str(p) for p in parameters.values()]}"
         )
     return {
-        name: REQUIRED if p.default is kinds.empty else p.default
+        name: p.default
         for name, p in parameters.items()
         if name not in GIVEN and p.kind is not kinds.VAR_KEYWORD
     }
@@ -115,13 +107,12 @@ def _import(target: str, module_name: str) -> ModuleType:
         return import_user_module(module_name)
     except InputError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _user_error(target, error, module_name.rpartition(".")[2] + ".py") from error
-        raise InputError(
-            f"model {target!r} needs an importable module, got no module named {error.name!r}"
-        ) from error
     except (Exception, SystemExit) as error:
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent is not None and f"{module_name}.".startswith(f"{absent}."):
+            raise InputError(
+                f"model {target!r} needs an importable module, got no module named {absent!r}"
+            ) from error
         raise _user_error(target, error, module_name.rpartition(".")[2] + ".py") from error
 
 

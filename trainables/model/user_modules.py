@@ -6,12 +6,11 @@ import site
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import cache_from_source, find_spec
 from types import ModuleType
-from typing import Any
 
 from trainables.errors import InputError
 
@@ -87,13 +86,6 @@ def hiding_file(folder: str) -> str | None:
     names = (name + ending for name in _OUR_NAMES for ending in (".py", ""))
     paths = (os.path.join(folder, name) for name in names)
     return next((path for path in paths if os.path.exists(path)), None)
-
-
-def import_function(target: str) -> Callable[..., Any]:
-    """Return what ``package.module:function`` names, of the program's own modules."""
-    module, _, name = target.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
 
 
 def import_user_module(name: str) -> ModuleType:

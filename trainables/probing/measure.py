@@ -1,31 +1,35 @@
 """Measures what a training takes and how fast several are side by side, each in a process.
 
-``python -m trainables.probing.measure`` imports TensorFlow once, without using it, and forks a
-process for each measurement: TensorFlow's limits are fixed by its first use, and a peak is a
-process' own. It reads a JSON request from its standard input and writes one JSON answer for each
-job.
+An actor of Ray holds the share of a node. There ``python -m trainables.probing.measure`` imports
+TensorFlow once, without using it, and forks a process for each measurement: TensorFlow's limits
+are fixed by its first use, and a peak is a process' own. It reads a JSON request from its standard
+input and writes one JSON answer for each job.
 """
 
 import ctypes
 import json
 import math
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from trainables.model.device import gpu_taken, is_simulated
+from trainables.errors import SearchError
+from trainables.model.device import gpu_bytes, gpu_taken, is_simulated
 from trainables.model.user_modules import add_import_folder
-from trainables.spec.heads import HeadSpec
+from trainables.probing.precision import blocks
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
 from trainables.storage.sealed_json import convert
 from trainables.trial.attempt import is_out_of_memory, reason_of
+
+if TYPE_CHECKING:
+    from trainables.training.keras_run import KerasRun
 
 STEPS = 4
 """Of training: so many it takes until a process has all that it comes to take."""
@@ -38,37 +42,45 @@ Job = Mapping[str, Any]
 Answer = dict[str, Any]
 
 
-class _Synthetic:
-    """A data set of the study's form, large enough for a few steps."""
+class Probe:
+    """An actor that holds a share of a node, and starts a process for what is measured there."""
 
-    def __init__(self, spec: TrialSpec, rows: Mapping[str, int]) -> None:
-        self.fingerprint = "synthetic"
-        self._spec = spec
-        self._rows = rows
-
-    def split(self, name: str) -> Any:
-        """Return random rows of a split."""
-        rng = np.random.default_rng(0)
-        num = self._rows[name]
-        shape = (num, *self._spec.model.image_shape)
-        labels = {head.name: _labels(head, num, rng) for head in self._spec.heads}
-        images = rng.integers(0, 256, shape, np.uint8)
-        return SimpleNamespace(images=images, check_images=None, labels=labels)
-
-
-def _labels(head: HeadSpec, num: int, rng: np.random.Generator) -> Any:
-    if head.kind == "classification":
-        return rng.integers(0, head.units, num)
-    # Sorted, so that of a box the first corner comes before the second.
-    return np.sort(rng.random((num, head.units), np.float32), axis=1)
+    def measure(self, settings: StudySettings, jobs: Sequence[Job]) -> list[Answer]:
+        """Return the answer to each job; SearchError if the process ended before the last."""
+        # Without the current folder, which may be a user's and have a `search` of its own.
+        command = [sys.executable, "-P", "-m", "trainables.probing.measure"]
+        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+        done = subprocess.run(
+            command,
+            input=json.dumps({"settings": asdict(settings), "jobs": list(jobs)}),
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        if len(answers) < len(jobs):
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise SearchError(f"models could not be measured: {last[:400]}")
+        return answers
 
 
-def peak(settings: StudySettings, job: Job) -> Answer:
+def gpu_bytes_here() -> int:
+    """Return the memory of each GPU of this node; runs there, in a process that has none."""
+    # From such a process Ray hides all of them (ray 2.60).
+    if not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    return gpu_bytes()
+
+
+# What that process does
+
+
+def _peak(settings: StudySettings, job: Job) -> Answer:
     """Return the most memory that this process has come to take for training one config.
 
-    Returns:
-        ``peak_bytes``; ``kept_bytes``, what a process may keep of its earlier trials besides;
-        ``outside_bytes``, what is taken of a GPU besides TensorFlow's own part.
+    With ``kept_bytes``, what a process may keep of its earlier trials besides, and
+    ``outside_bytes``, what is taken of a GPU besides TensorFlow's own part.
     """
     from trainables.training.program import MOST_KEPT, MOST_KEPT_BYTES, program_for
 
@@ -96,12 +108,8 @@ def _held(spec: TrialSpec, num_rows: int) -> int:
     return whole if whole < RESIDENT_BYTES else 2 * CHUNK_BYTES  # one in use, one coming
 
 
-def speed(settings: StudySettings, job: Job) -> Iterator[Any]:
-    """Train one config for some seconds; a generator that stops when all is built.
-
-    Yields:
-        Nothing when it is ready, then the rows trained in a second.
-    """
+def _speed(settings: StudySettings, job: Job) -> Iterator[Any]:
+    """Yield nothing when all is built, then the rows of one config trained in a second."""
     spec, run = _run(settings, job, 0)
     run.run_epoch()
     yield None
@@ -112,7 +120,7 @@ def speed(settings: StudySettings, job: Job) -> Iterator[Any]:
     yield rows / spent
 
 
-def _run(settings: StudySettings, job: Job, limit: int) -> tuple[TrialSpec, Any]:
+def _run(settings: StudySettings, job: Job, limit: int) -> "tuple[TrialSpec, KerasRun]":
     from trainables.model.backend import configure_process
     from trainables.training.evaluation import evaluation_batch_size
     from trainables.training.keras_run import KerasRun
@@ -122,8 +130,7 @@ def _run(settings: StudySettings, job: Job, limit: int) -> tuple[TrialSpec, Any]
     spec = settings.trial_spec(job["config"], is_reference=job["is_reference"])
     validation = evaluation_batch_size(spec.model.image_shape)
     steps = job.get("steps", STEPS)
-    rows = {"train": steps * spec.batch_size, "validation": validation}
-    data = _Synthetic(spec, rows)
+    data = blocks(spec, {"train": steps * spec.batch_size, "validation": validation})
     return spec, KerasRun(spec=spec, dataset=data, seed=SEED, precision=settings.precision)
 
 
@@ -148,79 +155,66 @@ def _status(process: int | str) -> dict[str, int]:
 
 
 class Child:
-    """A forked process that says what it finds, and waits where it is told to."""
+    """A forked process that does some work, given its end of a pipe to send its answers through.
 
-    def __init__(self, work: Callable[["Child"], None]) -> None:
-        self._answers, self._answer = os.pipe()
-        self._start, self._starter = os.pipe()
-        self._pid = os.fork()
-        if self._pid:
-            os.close(self._answer)
-            os.close(self._start)
-            return
-        _die_with_parent()
-        try:
-            work(self)
-        except BaseException as error:
-            self.say({"failed": reason_of(error, None), "is_memory": is_out_of_memory(error)})
-        finally:
-            os._exit(0)
+    What it is sent, by `go`, it waits for at the same end.
+    """
 
-    def say(self, answer: Answer) -> None:
-        """Give the parent an answer."""
-        os.write(self._answer, json.dumps(answer).encode() + b"\n")
-
-    def wait(self) -> None:
-        """Wait until the parent lets it go on, if it ever does."""
-        os.close(self._starter)
-        os.read(self._start, 1)
+    def __init__(self, work: Callable[[Any], None]) -> None:
+        forking = multiprocessing.get_context("fork")
+        self._pipe, end = forking.Pipe()
+        self._process = forking.Process(target=_try, args=(work, end))
+        self._process.start()
+        end.close()
 
     def answer(self) -> Answer:
         """Return the next answer of the child; that it has died, if it has."""
-        line = b""
-        while not line.endswith(b"\n"):
-            more = os.read(self._answers, 2**16)
-            if not more:
-                return self._how_it_died()
-            line += more
-        found: Answer = json.loads(line)
+        try:
+            found: Answer = self._pipe.recv()
+        except EOFError:
+            return self._how_it_died()
         return found
 
     def _how_it_died(self) -> Answer:
         """Say what ended the child; what is out of memory is killed, or ends itself by SIGABRT."""
-        seen = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        assert seen is not None
-        if seen.si_code == os.CLD_EXITED:
-            how = f"ended with status {seen.si_status}"
-            return {"failed": f"the process that tried it {how}", "is_memory": False}
-        is_memory = seen.si_status in (signal.SIGKILL, signal.SIGABRT)
-        how = f"was killed by {signal.Signals(seen.si_status).name}"
+        self._process.join()
+        status = self._process.exitcode or 0
+        is_memory = -status in (signal.SIGKILL, signal.SIGABRT)
+        killer = signal.Signals(-status).name if status < 0 else ""
+        how = f"was killed by {killer}" if killer else f"ended with status {status}"
         return {"failed": f"the process that tried it {how}", "is_memory": is_memory}
 
     def go(self) -> None:
         """Let the child go on."""
-        os.write(self._starter, b".")
+        self._pipe.send(None)
 
     def end(self) -> None:
         """End the child."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        os.close(self._answers)
-        os.close(self._starter)
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _try(work: Callable[[Any], None], pipe: Any) -> None:
+    _die_with_parent()
+    try:
+        work(pipe)
+    except BaseException as error:
+        pipe.send({"failed": reason_of(error, None), "is_memory": is_out_of_memory(error)})
 
 
 def measure(settings: StudySettings, job: Job) -> Answer:
     """Carry out one job in forked processes; what goes wrong there is its answer, ``failed``."""
 
-    def work(child: Child) -> None:
+    def work(pipe: Any) -> None:
         if job["what"] == "peak":
-            child.say(peak(settings, job))
+            pipe.send(_peak(settings, job))
         else:
-            steps = speed(settings, job)
+            steps = _speed(settings, job)
             next(steps)
-            child.say({})
-            child.wait()
-            child.say({"rows_per_second": next(steps)})
+            pipe.send({})
+            pipe.recv()
+            pipe.send({"rows_per_second": next(steps)})
 
     children = [Child(work) for _ in range(job.get("processes", 1))]
     try:
@@ -249,7 +243,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a user's function prints
     request = json.load(sys.stdin)
-    import trainables.training.keras_run  # noqa: F401 - what all have in common
+    import trainables.training.keras_run  # noqa: F401 - all jobs need it
 
     settings = convert(request["settings"], StudySettings)
     for job in request["jobs"]:

@@ -6,12 +6,13 @@ make it up to twice as fast, and where there is none of them it is emulated and 
 
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.dataset import Dataset, Split
+from trainables.data.labels import Labels
 from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
@@ -33,12 +34,7 @@ def fast_precision(config: Mapping[str, Any], settings: StudySettings, cpu: int)
     """Return ``bfloat16`` where it trains this config clearly faster than float32, and as well.
 
     Well is: no head's validation loss differs more than another seed's does, or by a tenth.
-    Takes some seconds, more where images are large.
-
-    Args:
-        config: What to train.
-        settings: Of the study.
-        cpu: Threads of a trial.
+    Takes some seconds, more where images are large; ``cpu`` are the threads of a trial.
     """
     from trainables.model.backend import configure_process
     from trainables.training.keras_run import KerasRun
@@ -46,7 +42,9 @@ def fast_precision(config: Mapping[str, Any], settings: StudySettings, cpu: int)
     configure_process(num_threads=cpu)
     add_import_folder(settings.module_folder)
     spec = settings.trial_spec(config, is_reference=False)
-    data = Blocks(spec)
+    batch = spec.batch_size * math.prod(spec.model.image_shape)
+    num_rows = spec.batch_size * min(max(MOST_BYTES // batch, FEW_STEPS), STEPS)
+    data = blocks(spec, {"train": num_rows, "validation": num_rows})
 
     def run(precision: str, seed: int = 0) -> Any:
         return KerasRun(spec=spec, dataset=data, seed=seed, precision=precision)
@@ -79,36 +77,30 @@ def _are_within_noise(
     return all(map(is_within, wanted))
 
 
-class Blocks:
-    """A data set of the study's form that can be learnt.
+def blocks(spec: TrialSpec, rows: Mapping[str, int]) -> Dataset:
+    """Return a data set of the study's form that can be learnt, of so many rows by split.
 
     Each image has a bright block, and the labels follow from where it lies.
     """
-
-    fingerprint = "blocks"
-
-    def __init__(self, spec: TrialSpec) -> None:
-        self._spec = spec
-        batch = spec.batch_size * math.prod(spec.model.image_shape)
-        self._steps = min(max(MOST_BYTES // batch, FEW_STEPS), STEPS)
-
-    def split(self, name: str) -> Any:
-        """Return the rows of ``train`` or ``validation``: other ones, as many of both."""
-        rng = np.random.default_rng(len(name))
-        num = self._steps * self._spec.batch_size
-        height, width, _ = shape = self._spec.model.image_shape
-        images = rng.integers(0, 64, (num, *shape), np.uint8)
-        corners = rng.random((num, 2), np.float32) * 0.75
-        for image, (y, x) in zip(images, corners * (height, width), strict=True):
-            image[int(y) : int(y) + -(-height // 4), int(x) : int(x) + -(-width // 4)] |= 192
-        labels = {head.name: _labels(head, corners) for head in self._spec.heads}
-        return SimpleNamespace(images=images, check_images=None, labels=labels)
+    splits = tuple(_blocks(spec, name, num) for name, num in rows.items())
+    return Dataset(fingerprint="blocks", splits=splits)
 
 
-def _labels(head: HeadSpec, corners: NDArray[np.float32]) -> NDArray[Any]:
+def _blocks(spec: TrialSpec, name: str, num: int) -> Split:
+    rng = np.random.default_rng(len(name))
+    height, width, _ = shape = spec.model.image_shape
+    images = rng.integers(0, 64, (num, *shape), np.uint8)
+    corners = rng.random((num, 2), np.float32) * 0.75
+    for image, (y, x) in zip(images, corners * (height, width), strict=True):
+        image[int(y) : int(y) + -(-height // 4), int(x) : int(x) + -(-width // 4)] |= 192
+    labels = {head.name: _labels(head, corners) for head in spec.heads}
+    return Split(name=name, images=images, labels=labels)
+
+
+def _labels(head: HeadSpec, corners: NDArray[np.float32]) -> Labels:
     if head.kind == "classification":
-        rows, columns = (corners / 0.75 * 4).astype(np.int64).clip(0, 3).T
-        classes: NDArray[np.int64] = (4 * rows + columns) % head.units
+        rows, columns = (corners / 0.75 * 4).astype(np.int32).clip(0, 3).T
+        classes: NDArray[np.int32] = (4 * rows + columns) % head.units
         return classes
     whole = np.concatenate([corners, corners + np.float32(0.25)], axis=1)
     return np.tile(whole, -(-head.units // 4))[:, : head.units]

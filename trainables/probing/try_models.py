@@ -1,19 +1,12 @@
-"""What a task finds out before the first trial where it takes TensorFlow or a user's module."""
+"""Whether the models of configs can be built; asked before the first trial."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.errors import InputError
-from trainables.model.user_model import user_parameters
 from trainables.model.user_modules import add_import_folder
 from trainables.spec.parameters import REFERENCE_TRIAL
 from trainables.spec.settings import StudySettings
-
-
-def user_parameters_of(model: str, folder: str | None) -> dict[str, Any]:
-    """Return the parameters of a user's model function; see `user_parameters`."""
-    add_import_folder(folder)
-    return user_parameters(model)
 
 
 def try_models(
@@ -21,12 +14,7 @@ def try_models(
     settings: StudySettings,
     reference: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Build the model of each config once.
-
-    Args:
-        configs: At least one.
-        settings: Of the study.
-        reference: The config of the reference trial, if it calls the user's function.
+    """Build the model of each config once, and that of the reference trial, if it has one.
 
     Returns:
         Why some cannot be built, each reason once; trials with such a config will fail.

@@ -8,25 +8,25 @@ Dropout and L2 penalty are variables, too. On 64x64 images a step takes the same
 1.00 of that with fixed shapes, tensorflow 2.21).
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.model.backend import Tensor, keras, tf
-from trainables.model.build import layer_seed, policy_of
+from trainables.model.build import layer_seed
 from trainables.model.state import State, check_state, state_name
 from trainables.spec.trial import ModelSpec, TrialSpec
-from trainables.training.forward import Reordered, Topology, topology_of
+from trainables.training.forward import Reordered, topology_of
 from trainables.training.optimizers import RULES
 
 
 def elastic_key(spec: TrialSpec, precision: str) -> Hashable:
     """Return what shapes the graph of the built-in model: not the widths, nor the seed."""
-    return _topology(spec, precision), spec.optimizer, precision
+    return topology_of(_model_of(spec), precision), spec.optimizer
 
 
 Shape = tuple[int, ...]
@@ -72,6 +72,11 @@ class Entry:
         return self.kind == "dense" and self.role == "kernel"
 
     @property
+    def num_bytes(self) -> int:
+        """What its values take."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
     def loose_shape(self) -> tuple[int | None, ...]:
         """The shape without what a config may change: with widths, and what they multiply."""
         if self.kind == "conv":
@@ -91,71 +96,60 @@ class Entry:
 
 
 class ElasticNetwork:
-    """Implements `trainables.training.network.Network` for all specs of an equal `elastic_key`."""
+    """Variables, forward pass and optimizer of all specs of an equal `elastic_key`."""
 
     def __init__(self, spec: TrialSpec, precision: str) -> None:
-        topology = _topology(spec, precision)
-        entries = _layout(_model_of(spec))
+        entries = _layout(spec)
         self._rule = RULES[spec.optimizer]
         self._variables = {entry.name: _loose(entry) for entry in entries}
         self._trainable = [entry.name for entry in entries if entry.is_trainable]
         self._slots = {
-            entry.name: tuple(_loose(entry) for _ in range(self._rule.num_slots))
+            entry.name: tuple(_loose(entry) for _ in range(self._num_slots(entry)))
             for entry in entries
-            if entry.is_trainable
         }
         self._iterations = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._learning_rate = tf.Variable(0.0, trainable=False)
         self._dropout = tf.Variable(0.0, trainable=False)
         self._l2 = tf.Variable(0.0, trainable=False)
         self._large = [entry.name for entry in entries if entry.is_large]
-        self._num_bytes = self._resting_bytes = 0
-        penalised = [self._variables[entry.name] for entry in entries if entry.is_penalised]
+        self.num_bytes = 0
+        """What the variables take now."""
+        self.resting_bytes = 0
+        """What they take while they rest."""
         self.forward = Reordered(
-            topology,
-            self._variables,
+            topology=topology_of(_model_of(spec), precision),
+            variables=self._variables,
             trainable=self._trainable,
-            penalised=penalised,
+            penalised=[self._variables[entry.name] for entry in entries if entry.is_penalised],
             dropout=self._dropout,
             l2=self._l2,
         )
-
-    @property
-    def num_bytes(self) -> int:
-        """What the variables take now."""
-        return self._num_bytes
-
-    @property
-    def resting_bytes(self) -> int:
-        """What is left then."""
-        return self._resting_bytes
 
     def rest(self) -> None:
         """Empty the variables that are large; to empty all would take as long as to fill them."""
         for name in self._large:
             for variable in (self._variables[name], *self._slots[name]):
                 variable.assign(_nothing(variable.shape, variable.dtype.as_numpy_dtype))
-        self._num_bytes = self._resting_bytes
+        self.num_bytes = self.resting_bytes
 
     def apply(self, gradients: list[Tensor | None]) -> None:
-        """Take one step of the optimizer."""
+        """Take one step of the optimizer, in a graph."""
         rate, iterations = self._learning_rate.read_value(), self._iterations.read_value()
         for name, gradient in zip(self._trainable, gradients, strict=True):
             self._rule.step(self._variables[name], self._slots[name], gradient, rate, iterations)
         self._iterations.assign_add(1)
 
-    @contextmanager
-    def tracing(self) -> Iterator[None]:
-        """Trace as it is: nothing here draws from what others share."""
-        yield
+    def tracing(self) -> AbstractContextManager[None]:
+        """Return what graphs are traced in: nothing here draws from what others share."""
+        return nullcontext()
 
     def start(self, spec: TrialSpec, seed: int) -> None:
         """Set all variables to what `build_model` and a new optimizer have."""
-        entries = _layout(_model_of(spec))
+        entries = _layout(spec)
         self._hold(entries)
         for entry in entries:
             self._variables[entry.name].assign(entry.initial(seed))
-            for slot in self._slots.get(entry.name, ()):
+            for slot in self._slots[entry.name]:
                 slot.assign(tf.zeros(entry.shape))
         self._iterations.assign(0)
 
@@ -165,7 +159,7 @@ class ElasticNetwork:
 
     def write(self, spec: TrialSpec, state: Mapping[str, NDArray[Any]]) -> None:
         """Set all variables; raises InputError, and changes nothing, if they do not fit."""
-        entries = _layout(_model_of(spec))
+        entries = _layout(spec)
         check_state(state, self._wanted(entries))
         self._hold(entries)
         for name, variable in self._named():
@@ -178,14 +172,13 @@ class ElasticNetwork:
         self._dropout.assign(model.dropout)
         self._l2.assign(model.l2)
 
-    def _hold(self, entries: tuple[Entry, ...]) -> None:
-        self._num_bytes = self._bytes_of(entries)
-        small = tuple(entry for entry in entries if not entry.is_large)
-        self._resting_bytes = self._bytes_of(small)
+    def _hold(self, entries: list[Entry]) -> None:
+        taken = {entry: entry.num_bytes * (1 + self._num_slots(entry)) for entry in entries}
+        self.num_bytes = sum(taken.values())
+        self.resting_bytes = sum(taken[entry] for entry in entries if not entry.is_large)
 
-    def _bytes_of(self, entries: tuple[Entry, ...]) -> int:
-        slotted = tuple(entry for entry in entries if entry.is_trainable)
-        return num_bytes(entries) + self._rule.num_slots * num_bytes(slotted)
+    def _num_slots(self, entry: Entry) -> int:
+        return self._rule.num_slots if entry.is_trainable else 0
 
     def _named(self) -> list[tuple[str, Any]]:
         roles = [(name.rpartition("/")[2], one) for name, one in self._variables.items()]
@@ -196,10 +189,8 @@ class ElasticNetwork:
             *((state_name("optimizer", i, "variable"), one) for i, one in enumerate(optimizer)),
         ]
 
-    def _wanted(self, entries: tuple[Entry, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
-        slots = [
-            entry for entry in entries if entry.is_trainable for _ in range(self._rule.num_slots)
-        ]
+    def _wanted(self, entries: list[Entry]) -> dict[str, tuple[str, tuple[int, ...]]]:
+        slots = [entry for entry in entries for _ in range(self._num_slots(entry))]
         shapes: list[tuple[str, tuple[int, ...]]] = [
             *((entry.dtype, entry.shape) for entry in entries),
             ("int64", ()),
@@ -222,44 +213,32 @@ def _nothing(loose_shape: Iterable[int | None], dtype: Any) -> NDArray[Any]:
     return np.zeros([side or 0 for side in loose_shape], dtype)
 
 
-def _topology(spec: TrialSpec, precision: str) -> Topology:
-    policy_of(precision)
-    return topology_of(_model_of(spec), precision)
-
-
 def _model_of(spec: TrialSpec) -> ModelSpec:
     assert isinstance(spec.model, ModelSpec)
     return spec.model
 
 
-def _layout(spec: ModelSpec) -> tuple[Entry, ...]:
+def _layout(spec: TrialSpec) -> list[Entry]:
     """Return the variables of a model without batch normalisation, in Keras' order."""
-    return tuple(_entries(spec))
-
-
-def _entries(spec: ModelSpec) -> Iterator[Entry]:
-    size, channels = spec.kernel_size, spec.image_shape[2]
-    for number, block in enumerate(spec.blocks, 1):
-        yield from _pair(f"conv{number}", "conv", (size, size, channels, block.filters))
+    model = _model_of(spec)
+    entries: list[Entry] = []
+    size, channels = model.kernel_size, model.image_shape[2]
+    for number, block in enumerate(model.blocks, 1):
+        entries += _pair(f"conv{number}", "conv", (size, size, channels, block.filters))
         channels = block.filters
-    flat = spec.blocks[-1].height * spec.blocks[-1].width * channels
-    widths = zip(spec.heads, spec.head_units, strict=True)
+    flat = model.blocks[-1].height * model.blocks[-1].width * channels
+    widths = zip(model.heads, model.head_units, strict=True)
     heads = sorted(widths, key=lambda one: one[0].name)  # as Keras walks a dict of outputs
     for head, units in heads:
-        yield from _pair(f"{head.name}_dense", "dense", (flat, units))
-    for head, _ in heads if spec.dropout else ():
-        yield Entry(
-            layer=f"{head.name}_dropout", role="seed_generator_state", shape=(2,), kind="dropout"
-        )
+        entries += _pair(f"{head.name}_dense", "dense", (flat, units))
+    for head, _ in heads if model.dropout else ():
+        name = f"{head.name}_dropout"
+        entries.append(Entry(layer=name, role="seed_generator_state", shape=(2,), kind="dropout"))
     for head, units in heads:
-        yield from _pair(head.name, "output", (units, head.units))
+        entries += _pair(head.name, "output", (units, head.units))
+    return entries
 
 
-def _pair(layer: str, kind: Literal["conv", "dense", "output"], shape: Shape) -> Iterator[Entry]:
-    yield Entry(layer=layer, role="kernel", shape=shape, kind=kind)
-    yield Entry(layer=layer, role="bias", shape=shape[-1:], kind=kind)
-
-
-def num_bytes(entries: tuple[Entry, ...]) -> int:
-    """Return what the values of such variables take."""
-    return sum(int(np.prod(entry.shape)) * np.dtype(entry.dtype).itemsize for entry in entries)
+def _pair(layer: str, kind: Literal["conv", "dense", "output"], shape: Shape) -> list[Entry]:
+    kernel = Entry(layer=layer, role="kernel", shape=shape, kind=kind)
+    return [kernel, replace(kernel, role="bias", shape=shape[-1:])]

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from trainables.data.dataset import Split
 from trainables.model.backend import Model, Tensor, tf
 from trainables.spec.heads import HeadSpec
-from trainables.training.feeding import LABEL_TYPES, Feed, Rows, make_feed
+from trainables.training.feeding import LABEL_TYPES, Feed, make_feed
 from trainables.training.forward import Forward, Plain
 from trainables.training.heads import batch_totals, figures, totals_length
 
@@ -42,11 +43,6 @@ class Evaluator:
                 *block_signature(self._heads, image_shape),
             ),
         )
-
-    @property
-    def num_traces(self) -> int:
-        """How often the evaluation was traced; once is right."""
-        return int(self._run.experimental_get_tracing_count())
 
     def trace(self) -> None:
         """Trace and optimise the graph by running it on no rows."""
@@ -91,14 +87,11 @@ class Evaluator:
 
 
 def evaluate_model(
-    model: Model, heads: Sequence[HeadSpec], rows: Rows
+    model: Model, heads: Sequence[HeadSpec], rows: Split
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return a model's recorded losses by head and metrics by ``<head>_<metric>`` on a split.
 
-    Args:
-        model: Takes images 0..255 and returns a dict by head name.
-        heads: What the outputs mean.
-        rows: At least one row.
+    The model takes images 0..255 and returns a dict by head name; the split has rows.
     """
     evaluator = Evaluator(Plain(model), heads, rows.images.shape[1:])
     return evaluator.evaluate(make_feed(rows, heads))

@@ -3,14 +3,15 @@
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.dataset import Split
 from trainables.errors import StorageError
 from trainables.model.backend import Tensor, tf, visible_gpus
 from trainables.spec.heads import HeadSpec
@@ -43,29 +44,6 @@ Images = NDArray[np.uint8]
 """``(rows, height, width, channels)``."""
 
 
-CheckRows = Callable[[Order, Images], None]
-"""Raises ``StorageError`` if rows, given with their numbers, are not what was decoded."""
-
-
-class Rows(Protocol):
-    """The rows of one split."""
-
-    @property
-    def images(self) -> Images:
-        """``(rows, height, width, channels)``, 0..255; may be a memory map."""
-        ...
-
-    @property
-    def check_images(self) -> CheckRows | None:
-        """Compares images with what was decoded; None if that was done, or nothing is known."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, NDArray[Any]]:
-        """By head: class ids ``(rows,)``, numbers or boxes ``(rows, units)``."""
-        ...
-
-
 class Block(NamedTuple):
     """Rows that lie in memory and the order in which to take them."""
 
@@ -75,26 +53,10 @@ class Block(NamedTuple):
     order: Tensor
 
 
-class Feed(Protocol):
-    """Gives the rows of one split as blocks."""
-
-    num_rows: int
-
-    def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:
-        """Yield blocks that hold ``order``'s rows; all but the last hold whole batches."""
-        ...
-
-
-def make_feed(rows: Rows, heads: Sequence[HeadSpec], *, memory_bytes: int | None = None) -> Feed:
-    """Return the feed that suits the size of a split; both give the same batches."""
-    limit = RESIDENT_SHARE * memory_bytes if memory_bytes else RESIDENT_BYTES
-    return ResidentFeed(rows, heads) if rows.images.nbytes < limit else ChunkedFeed(rows, heads)
-
-
 class ResidentFeed:
     """Holds all rows as tensors, made once; on a CPU the images stay where they lie mapped."""
 
-    def __init__(self, rows: Rows, heads: Sequence[HeadSpec]) -> None:
+    def __init__(self, rows: Split, heads: Sequence[HeadSpec]) -> None:
         self.num_rows = len(rows.images)
         if isinstance(rows.images.base, mmap.mmap):
             # At random a map is read in small pieces: on a cold disk that takes thrice as long.
@@ -113,20 +75,21 @@ class ChunkedFeed:
     """Reads rows in chunks, the next one in a thread while the last one is used."""
 
     def __init__(
-        self, rows: Rows, heads: Sequence[HeadSpec], *, chunk_bytes: int = CHUNK_BYTES
+        self, rows: Split, heads: Sequence[HeadSpec], *, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self.num_rows = len(rows.images)
         self._shape = rows.images.shape[1:]
         self._labels = _labels(rows, heads)
         self._capacity = max(1, chunk_bytes * self.num_rows // max(1, rows.images.nbytes))
-        self._read = _row_reader(rows.images, rows.check_images)
+        self._read = _row_reader(rows.images)
+        self._check = rows.check_images
         self._to_device = _to_device()
 
     def blocks(self, order: Order, batch_size: int) -> Iterator[Block]:
-        """Yield chunks of whole batches; a block is only valid until the next is asked for.
+        """Yield blocks that hold ``order``'s rows; all but the last hold whole batches.
 
-        Raises:
-            StorageError: If rows cannot be read.
+        A block is only valid until the next is asked for. Raises StorageError if rows cannot be
+        read.
         """
         size = max(1, self._capacity // batch_size) * batch_size
         chunks = [order[start : start + size] for start in range(0, max(1, len(order)), size)]
@@ -144,7 +107,19 @@ class ChunkedFeed:
     def _gather(self, chosen: Order, buffer: Images) -> Tensor:
         images = buffer[: len(chosen)]
         self._read(chosen, images)
+        if self._check is not None:
+            self._check(chosen, images)
         return self._to_device(images)
+
+
+Feed = ResidentFeed | ChunkedFeed
+"""Gives the rows of one split as blocks; either kind the same batches."""
+
+
+def make_feed(rows: Split, heads: Sequence[HeadSpec], *, memory_bytes: int | None = None) -> Feed:
+    """Return the feed that suits the size of a split."""
+    limit = RESIDENT_SHARE * memory_bytes if memory_bytes else RESIDENT_BYTES
+    return ResidentFeed(rows, heads) if rows.images.nbytes < limit else ChunkedFeed(rows, heads)
 
 
 def _to_device() -> Callable[[Images], Tensor]:
@@ -174,7 +149,7 @@ class _Lent:
         self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
-def _labels(rows: Rows, heads: Sequence[HeadSpec]) -> list[NDArray[np.generic]]:
+def _labels(rows: Split, heads: Sequence[HeadSpec]) -> list[NDArray[np.generic]]:
     return [rows.labels[head.name].astype(LABEL_TYPES[head.kind], copy=False) for head in heads]
 
 
@@ -182,13 +157,11 @@ ReadRows = Callable[[Order, Images], None]
 """Writes the rows of these numbers, in this order, into an array of as many."""
 
 
-def _row_reader(images: Images, check: CheckRows | None = None) -> ReadRows:
+def _row_reader(images: Images) -> ReadRows:
     """Return what reads rows of these images: of a whole map from its file, else from memory."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
-        read: ReadRows = _FileRows(images)
-    else:
-        read = partial(_take, images)
-    return read if check is None else partial(_read_checked, read, check)
+        return _FileRows(images)
+    return partial(_take, images)
 
 
 def _aligned_images(shape: tuple[int, ...], alignment: int) -> Images:
@@ -204,18 +177,6 @@ def _take(images: Images, chosen: Order, into: Images) -> None:
     np.take(images, chosen, axis=0, out=into, mode="clip")
 
 
-def _read_checked(read: ReadRows, check: CheckRows, chosen: Order, into: Images) -> None:
-    read(chosen, into)
-    check(chosen, into)
-
-
-def _open(path: str) -> int:
-    try:
-        return open_plain(path)
-    except OSError as error:
-        raise StorageError(f"cannot read images of {path!r}: {error.strerror}") from error
-
-
 class _FileRows:
     """Reads rows from the file of a map.
 
@@ -227,7 +188,10 @@ class _FileRows:
         self._path = str(images.filename)
         self._first = images.offset
         self._row_bytes = images[0].nbytes
-        self._handle = _open(self._path)
+        try:
+            self._handle = open_plain(self._path)
+        except OSError as error:
+            raise self._unreadable(error) from error
         weakref.finalize(self, os.close, self._handle)
 
     def __call__(self, chosen: Order, into: Images) -> None:
@@ -241,9 +205,10 @@ class _FileRows:
             for place in places.tolist():
                 self._read(int(starts[place]), memory[place * size : (place + 1) * size])
         except OSError as error:
-            raise StorageError(
-                f"cannot read images of {self._path!r}: {error.strerror or error}"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot read images of {self._path!r}: {error.strerror or error}")
 
     def _read(self, position: int, into: memoryview) -> None:
         while into:

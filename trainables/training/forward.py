@@ -17,9 +17,10 @@ own, are called as they are.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from trainables.model.backend import Model, Tensor, keras, tf, visible_gpus
+from trainables.model.build import policy_of
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import ModelSpec
 
@@ -36,31 +37,19 @@ Outputs = dict[str, Tensor]
 LossOf = Callable[[Outputs], Tensor]
 
 
-class Forward(Protocol):
-    """The function of a model, following its variables as they change."""
-
-    def __call__(self, images: Tensor) -> Outputs:
-        """Return the outputs by head for images ``(batch, height, width, channels)`` uint8."""
-        ...
-
-    def gradients(self, images: Tensor, loss_of: LossOf) -> tuple[Tensor, list[Tensor | None]]:
-        """Return the loss in training, penalties included, and its gradient by each variable."""
-        ...
-
-
 class Plain:
-    """A Keras model called as it is."""
+    """A Keras model called as it is, following its variables as they change."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     def __call__(self, images: Tensor) -> Outputs:
-        """Return the outputs by head."""
+        """Return the outputs by head for images ``(batch, height, width, channels)`` uint8."""
         outputs: Outputs = self._model(images, training=False)
         return outputs
 
     def gradients(self, images: Tensor, loss_of: LossOf) -> tuple[Tensor, list[Tensor | None]]:
-        """Return loss and gradients, these in the order of ``trainable_variables``."""
+        """Return the loss in training, penalties included, and its gradient by each variable."""
         with tf.GradientTape() as tape:
             loss = loss_of(self._model(images, training=True))
             loss += sum(tf.cast(extra, tf.float32) for extra in self._model.losses)
@@ -87,6 +76,7 @@ class Topology:
 
 def topology_of(spec: ModelSpec, precision: str) -> Topology:
     """Return the topology of a model without batch normalisation."""
+    policy_of(precision)  # refuses an unknown one
     size = tf.as_dtype(precision).size
     blocks = range(len(spec.blocks))
     return Topology(
@@ -114,41 +104,34 @@ def _num_chunks(spec: ModelSpec, place: int, value_size: int) -> int:
     return next(enough, NUMS_CHUNKS[-1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reordered:
-    """The built-in model without batch normalisation."""
+    """The built-in model without batch normalisation; called as `Plain` is."""
 
-    def __init__(
-        self,
-        topology: Topology,
-        variables: Mapping[str, Any],
-        *,
-        trainable: Sequence[str],
-        penalised: Sequence[Any],
-        dropout: Any,
-        l2: Any,
-    ) -> None:
-        self._topology = topology
-        self._variables = variables
-        self._trainable = list(trainable)
-        self._penalised = list(penalised)
-        self._dropout = dropout
-        self._l2 = l2
-        self._dtype = tf.as_dtype(topology.dtype)
+    topology: Topology
+    variables: Mapping[str, Any]
+    """By `Entry.name` of `trainables.training.elastic`."""
+    trainable: Sequence[str]
+    """The names of those with a gradient, in its order."""
+    penalised: Sequence[Any]
+    """The variables that the L2 penalty counts."""
+    dropout: Any
+    l2: Any
 
     def __call__(self, images: Tensor) -> Outputs:
-        """Return the outputs by head."""
+        """Return the outputs by head, without dropout."""
         return self._branches(self._trunk(images)[0], training=False)
 
     def gradients(self, images: Tensor, loss_of: LossOf) -> tuple[Tensor, list[Tensor | None]]:
-        """Return loss and gradients, these in the order of ``trainable``."""
+        """Return the loss in training and its gradient by each of the ``trainable``."""
         # Not a custom gradient: TensorFlow keeps each one it has seen, and its graph, for ever.
         features, ways_back = self._trunk(images)
-        variables = [self._variables[name] for name in self._trainable]
+        variables = [self.variables[name] for name in self.trainable]
         with tf.GradientTape() as tape:
             tape.watch([features, *variables])
             loss = loss_of(self._branches(features, training=True)) + self._penalty()
         gradient, *found = tape.gradient(loss, [features, *variables])
-        by_name = dict(zip(self._trainable, found, strict=True))
+        by_name = dict(zip(self.trainable, found, strict=True))
         for way_back in reversed(ways_back):
             gradient, own = way_back(gradient)
             for name, part in own.items():
@@ -157,13 +140,13 @@ class Reordered:
         return loss, list(by_name.values())
 
     def _penalty(self) -> Tensor | float:
-        if not self._topology.has_penalty:
+        if not self.topology.has_penalty:
             return 0.0
-        return self._l2 * tf.add_n([tf.reduce_sum(tf.square(one)) for one in self._penalised])
+        return self.l2 * tf.add_n([tf.reduce_sum(tf.square(one)) for one in self.penalised])
 
     def _trunk(self, images: Tensor) -> tuple[Tensor, list["_WayBack"]]:
-        features, ways_back = tf.cast(images, self._dtype), []
-        for place in range(len(self._topology.paddings)):
+        features, ways_back = tf.cast(images, self.topology.dtype), []
+        for place in range(len(self.topology.paddings)):
             features, way_back = self._block(features, place)
             ways_back.append(way_back)
         return features, ways_back
@@ -171,17 +154,17 @@ class Reordered:
     def _block(self, inputs: Tensor, place: int) -> tuple[Tensor, "_WayBack"]:
         names = [f"conv/conv{place + 1}/{role}" for role in ("kernel", "bias")]
         factor = 1.0 if place else 1 / 255
-        kernel = tf.cast(self._variables[names[0]] * factor, self._dtype)
-        bias = tf.cast(self._variables[names[1]], self._dtype)
-        pool = self._topology.pool_size
-        step = {"strides": [1] * 4, "padding": self._topology.paddings[place].upper()}
+        kernel = tf.cast(self.variables[names[0]] * factor, self.topology.dtype)
+        bias = tf.cast(self.variables[names[1]], self.topology.dtype)
+        pool = self.topology.pool_size
+        step = {"strides": [1] * 4, "padding": self.topology.paddings[place].upper()}
         window = {"ksize": [1, pool, pool, 1], "strides": [1, pool, pool, 1], "padding": "VALID"}
 
         def there(part: Tensor) -> tuple[Tensor, Tensor]:
             outputs = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(part, kernel, **step), bias))
             return outputs, tf.raw_ops.MaxPool(input=outputs, **window)
 
-        parts = _split(inputs, self._topology.num_chunks[place])
+        parts = _split(inputs, self.topology.num_chunks[place])
         outputs = [there(part) for part in parts]
 
         def back(gradient: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
@@ -212,30 +195,32 @@ class Reordered:
     def _branches(self, features: Tensor, *, training: bool) -> Outputs:
         shape = tf.shape(features)
         flat = tf.reshape(features, [shape[0], tf.reduce_prod(shape[1:])])
-        return {head.name: self._branch(flat, head, training) for head in self._topology.heads}
+        return {head.name: self._branch(flat, head, training) for head in self.topology.heads}
 
     def _branch(self, flat: Tensor, head: HeadSpec, training: bool) -> Tensor:
-        hidden = tf.nn.relu(self._dense(flat, f"dense/{head.name}_dense", self._dtype))
+        hidden = tf.nn.relu(self._dense(flat, f"dense/{head.name}_dense", self.topology.dtype))
         # In float32 from here: a share has no good bfloat16 neighbour, and the layers are small.
         hidden = tf.cast(hidden, tf.float32)
-        if training and self._topology.has_dropout:
+        if training and self.topology.has_dropout:
             hidden = self._drop(hidden, f"dropout/{head.name}_dropout/seed_generator_state")
         logits = self._dense(hidden, f"output/{head.name}", tf.float32)
         return keras.activations.get(head.activation)(logits)
 
     def _dense(self, inputs: Tensor, name: str, dtype: Any) -> Tensor:
-        kernel, bias = (tf.cast(self._variables[f"{name}/{r}"], dtype) for r in ("kernel", "bias"))
+        kernel, bias = (tf.cast(self.variables[f"{name}/{r}"], dtype) for r in ("kernel", "bias"))
         return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
     def _drop(self, inputs: Tensor, name: str) -> Tensor:
         """Drop what Keras' layer would drop with a generator in this state, and count it on."""
-        state = self._variables[name]
+        state = self.variables[name]
         seed = state.read_value()
         state.assign(seed + tf.constant([0, 1], seed.dtype))
         # As Keras does: TensorFlow wants the seed in 32 bits (keras 3.15).
         seed = tf.cast(tf.math.floormod(seed, tf.int32.max - 1), tf.int32)
-        return tf.nn.experimental.stateless_dropout(inputs, self._dropout.read_value(), seed)
+        return tf.nn.experimental.stateless_dropout(inputs, self.dropout.read_value(), seed)
 
+
+Forward = Plain | Reordered
 
 _WayBack = Callable[[Tensor], tuple[Tensor | None, dict[str, Tensor]]]
 """From the gradient by a block's outputs to those by its inputs and, by path, its variables."""

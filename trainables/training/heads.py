@@ -23,7 +23,7 @@ Totals = NDArray[np.float64]
 def training_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the loss that a head is trained with, of every sample, ``(batch,)`` float32.
 
-    It is the recorded loss, plus `trainables.training.heads._reversal` for ``giou`` and ``ciou``
+    It is the recorded loss, plus `_reversal` for ``giou`` and ``ciou``
     (0 for every proper box), except where the head names another: Huber instead of squared error,
     or ``binary_cross_entropy``. That is exactly what Keras' compile makes of
     ``binary_crossentropy`` on a softmax output with one-hot labels: it reads the softmax's
@@ -34,11 +34,6 @@ def training_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
         return keras.losses.binary_crossentropy(tf.one_hot(labels, head.units), outputs)
     losses = _loss(head.loss, outputs, labels)
     return losses + _reversal(tf.cast(outputs, tf.float32)) if head.loss in _OVERLAPS else losses
-
-
-def _recorded_losses(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the recorded loss of every sample, ``(batch,)`` float32; shapes as above."""
-    return _loss(head.recorded_loss, outputs, labels)
 
 
 def totals_length(head: HeadSpec) -> int:
@@ -53,7 +48,7 @@ def batch_totals(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
     rows and of those predicted right; for numbers the sum of absolute errors (mean over
     units); for boxes the sum of IoUs.
     """
-    losses = [_total(_recorded_losses(head, outputs, labels))]
+    losses = [_total(_loss(head.recorded_loss, outputs, labels))]
     if head.kind == "classification":
         rows = tf.one_hot(labels, head.units, dtype=tf.float64)
         is_right = tf.equal(tf.argmax(outputs, axis=1), tf.cast(labels, tf.int64))
@@ -69,12 +64,8 @@ def figures(head: HeadSpec, totals: Totals, num_rows: int) -> tuple[float, dict[
     """Return a head's loss and its metrics by name.
 
     Metrics are ``accuracy`` and ``balanced_accuracy`` (the mean of the recalls of the classes
-    that have rows), ``mae`` (mean over rows and units), or ``iou`` (mean over rows).
-
-    Args:
-        head: The head.
-        totals: The sum of `batch_totals` over all batches.
-        num_rows: How many rows these batches held.
+    that have rows), ``mae`` (mean over rows and units), or ``iou`` (mean over rows). ``totals``
+    is the sum of `batch_totals` over all batches, which held ``num_rows``.
     """
     loss = float(totals[0]) / num_rows
     if head.kind != "classification":

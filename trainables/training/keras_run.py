@@ -2,42 +2,18 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.model.backend import configure_process, visible_gpus
-from trainables.model.build import build_model
-from trainables.model.state import State, load_weights
+from trainables.data.dataset import Dataset
+from trainables.model.state import State
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import TrialSpec
-from trainables.training.evaluation import evaluate_model
-from trainables.training.feeding import Feed, Order, Rows, make_feed
+from trainables.training.feeding import Feed, Order, make_feed
 from trainables.training.program import program_for
 from trainables.training.run import EpochResult
-
-__all__ = [
-    "KerasRun",
-    "configure_process",
-    "evaluate_model",
-    "load_weights",
-    "permutation",
-    "visible_gpus",
-]
-
-
-class Data(Protocol):
-    """A decoded data set."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for equal data."""
-        ...
-
-    def split(self, name: str) -> Rows:
-        """Return the rows of ``train`` or ``validation``."""
-        ...
 
 
 class KerasRun:
@@ -62,7 +38,7 @@ class KerasRun:
         self,
         *,
         spec: TrialSpec,
-        dataset: Data,
+        dataset: Dataset,
         seed: int,
         precision: str = "float32",
         memory_bytes: int | None = None,
@@ -71,33 +47,21 @@ class KerasRun:
         self._seed = seed
         self._train = _shared_feed(dataset, "train", spec.heads, memory_bytes)
         self._validation = _shared_feed(dataset, "validation", spec.heads, memory_bytes)
-        self._precision = precision
         self._program = program_for(spec, seed=seed, precision=precision)
         self._parked: State | None = None
-        self._epoch = 0
-        self._startup = self._program.begin(self, spec, seed)
-
-    @property
-    def epoch(self) -> int:
+        self.epoch = 0
         """Epochs finished so far."""
-        return self._epoch
-
-    @property
-    def model(self) -> Any:
-        """A Keras model with this run's present weights."""
-        model = build_model(self._spec.model, seed=self._seed, precision=self._precision)
-        load_weights(model, self.state())
-        return model
+        self._startup = self._program.begin(self, spec, seed)
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch more and measure it; a loss that is not finite is returned as it is."""
         self._take_over()
-        order = permutation(self._train.num_rows, seed=self._seed, epoch=self._epoch)
+        order = permutation(self._train.num_rows, seed=self._seed, epoch=self.epoch)
         start = time.perf_counter()
         training_loss = self._program.train(self._train, order, self._spec.batch_size)
         trained = time.perf_counter()
         losses, metrics = self._program.evaluate(self._validation)
-        self._epoch += 1
+        self.epoch += 1
         seconds = {
             **self._startup,
             "train": trained - start,
@@ -118,12 +82,11 @@ class KerasRun:
     def load_state(self, state: Mapping[str, NDArray[Any]], epoch: int) -> None:
         """Continue from what ``state`` returned after ``epoch`` epochs.
 
-        Raises:
-            InputError: If it is not a state of this spec; then nothing is changed.
+        Raises InputError if it is not a state of this spec; then nothing is changed.
         """
         self._take_over()
         self._program.claim(self, self._spec, state=state)
-        self._epoch = epoch
+        self.epoch = epoch
 
     def park(self) -> None:
         """Keep the state while another run uses the program."""
@@ -146,7 +109,7 @@ _feeds: dict[tuple[str, str, tuple[HeadSpec, ...]], Feed] = {}
 
 
 def _shared_feed(
-    dataset: Data, name: str, heads: tuple[HeadSpec, ...], memory_bytes: int | None = None
+    dataset: Dataset, name: str, heads: tuple[HeadSpec, ...], memory_bytes: int | None
 ) -> Feed:
     """Return the feed of a split, made once per process; another data set replaces all."""
     key = (dataset.fingerprint, name, heads)

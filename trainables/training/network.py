@@ -1,8 +1,8 @@
 """What a program trains: variables, what follows from them, and a step; one of two kinds."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,55 +14,8 @@ from trainables.model.state import State, read_state, write_state
 from trainables.model.user_model import load_function
 from trainables.spec.trial import TrialSpec, UserModelSpec
 from trainables.training.elastic import ElasticNetwork, elastic_key
-from trainables.training.forward import Forward, Plain
+from trainables.training.forward import Plain
 from trainables.training.optimizers import make_optimizer
-
-
-class Network(Protocol):
-    """Variables of one or of many architectures, with outputs and gradients to compile."""
-
-    @property
-    def forward(self) -> Forward:
-        """Outputs and gradients; its graph follows the variables as they change."""
-        ...
-
-    @property
-    def num_bytes(self) -> int:
-        """What variables, and copies of their first values, take now."""
-        ...
-
-    @property
-    def resting_bytes(self) -> int:
-        """What it takes while it rests."""
-        ...
-
-    def rest(self) -> None:
-        """Give back what the variables take, where `start` and `write` can bring it again."""
-        ...
-
-    def apply(self, gradients: list[Tensor | None]) -> None:
-        """Take one step of the optimizer, in a graph."""
-        ...
-
-    def tracing(self) -> AbstractContextManager[None]:
-        """Return what graphs are traced in."""
-        ...
-
-    def start(self, spec: TrialSpec, seed: int) -> None:
-        """Set all variables to what a fresh build of an architecture has."""
-        ...
-
-    def state(self) -> State:
-        """Return all variables; see `trainables.model.state`."""
-        ...
-
-    def write(self, spec: TrialSpec, state: Mapping[str, NDArray[Any]]) -> None:
-        """Set all variables to a state of an architecture; raises InputError if it is none."""
-        ...
-
-    def set_training(self, spec: TrialSpec) -> None:
-        """Set what varies without other variables, such as the learning rate."""
-        ...
 
 
 def network_key(spec: TrialSpec, *, seed: int, precision: str) -> Hashable:
@@ -79,20 +32,13 @@ def network_key(spec: TrialSpec, *, seed: int, precision: str) -> Hashable:
     return spec.architecture_key(), function, seed, precision
 
 
-def make_network(spec: TrialSpec, *, seed: int, precision: str) -> Network:
-    """Return what trains a spec, and every other one of an equal `network_key`."""
-    if _is_elastic(spec):
-        return ElasticNetwork(spec, precision)
-    return _KerasNetwork(spec, seed=seed, precision=precision)
-
-
 def _is_elastic(spec: TrialSpec) -> bool:
     """Tell whether a model is the built-in one, without what turns the order of values around."""
     return not isinstance(spec.model, UserModelSpec) and not spec.model.batch_norm
 
 
 class _KerasNetwork:
-    """Implements `Network` for one architecture, optimizer and seed."""
+    """The same as `ElasticNetwork` of one architecture, optimizer and seed."""
 
     def __init__(self, spec: TrialSpec, *, seed: int, precision: str) -> None:
         self._spec = spec
@@ -109,8 +55,9 @@ class _KerasNetwork:
 
     @property
     def num_bytes(self) -> int:
-        """What variables, and copies of their first values, take."""
-        return sum(array.nbytes for array in self.state().values()) + self._initial.num_bytes
+        """What variables, and copies of their first values, take; a view of one zero nothing."""
+        copies = (array for array in self._initial.values() if 0 not in array.strides)
+        return sum(array.nbytes for array in (*self.state().values(), *copies))
 
     @property
     def resting_bytes(self) -> int:
@@ -132,15 +79,19 @@ class _KerasNetwork:
             yield
         if generator.is_used:
             self._random = [generator.state]
-        self._initial = _InitialState(
-            self.state(), self._spec, seed=self._seed, precision=self._precision
-        )
+        self._initial = _worth_keeping(self.state(), self._spec)
 
     def start(self, spec: TrialSpec, seed: int) -> None:
         """Set all variables to what they were when it was built."""
         if not self._is_fresh:
-            self.write(spec, self._initial.read())
+            self.write(spec, self._first_state())
         self._is_fresh = False
+
+    def _first_state(self) -> State:
+        if len(self._initial) == len(self.state()):
+            return self._initial
+        model = build_model(self._spec.model, seed=self._seed, precision=self._precision)
+        return {**read_state(model), **self._initial}
 
     def state(self) -> State:
         """Return all variables of model, optimizer and random generators."""
@@ -160,37 +111,27 @@ KEPT_BYTES = 32 * 2**20
 """Weights up to this size are kept: that is faster than to build the model again."""
 
 
-class _InitialState:
-    """The state of a model and its optimizer before the first step.
+def _worth_keeping(state: State, spec: TrialSpec) -> State:
+    """Return what is kept of the state of a model and its optimizer before the first step.
 
-    Large weights of a built-in model are not kept: a layer's draw depends on the seed and its
-    name only, so another build has the same. A user's function may not build the same twice.
+    Large weights of a built-in model are not: a layer's draw depends on the seed and its name
+    only, so another build has the same. A user's function may not build the same twice.
     """
+    weights = {name for name in state if name.startswith("model/")}
+    is_large = sum(state[name].nbytes for name in weights) > KEPT_BYTES
+    left_out = weights if is_large and not isinstance(spec.model, UserModelSpec) else set()
+    return {
+        name: array if array.any() else np.broadcast_to(np.zeros((), array.dtype), array.shape)
+        for name, array in state.items()
+        if name not in left_out
+    }
 
-    def __init__(self, state: State, spec: TrialSpec, *, seed: int, precision: str) -> None:
-        self._spec = spec
-        self._seed = seed
-        self._precision = precision
-        self._names = list(state)
-        self._kept = {
-            name: array if array.any() else np.broadcast_to(np.zeros((), array.dtype), array.shape)
-            for name, array in state.items()
-        }
-        weights = [name for name in state if name.startswith("model/")]
-        is_large = sum(state[name].nbytes for name in weights) > KEPT_BYTES
-        if is_large and not isinstance(spec.model, UserModelSpec):
-            for name in weights:
-                del self._kept[name]
 
-    @property
-    def num_bytes(self) -> int:
-        """What the kept arrays take; a view of one zero takes nothing."""
-        return sum(array.nbytes for array in self._kept.values() if 0 not in array.strides)
+Network = ElasticNetwork | _KerasNetwork
 
-    def read(self) -> State:
-        """Return all of it; what it takes to make it again is given back with it."""
-        if len(self._kept) == len(self._names):
-            return self._kept
-        model = build_model(self._spec.model, seed=self._seed, precision=self._precision)
-        whole = {**read_state(model), **self._kept}
-        return {name: whole[name] for name in self._names}
+
+def make_network(spec: TrialSpec, *, seed: int, precision: str) -> Network:
+    """Return what trains a spec, and every other one of an equal `network_key`."""
+    if _is_elastic(spec):
+        return ElasticNetwork(spec, precision)
+    return _KerasNetwork(spec, seed=seed, precision=precision)

@@ -9,6 +9,7 @@ import numpy as np
 
 from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf, visible_gpus
+from trainables.model.build import fits
 from trainables.model.prediction import Prediction, head_predictions
 from trainables.model.preprocessing import Images, PreparedImage, prepare_each
 from trainables.model.signature import ModelSignature, attach_signature, read_signature
@@ -85,14 +86,9 @@ class Predictor:
 
     def _answers(self, batch: tuple[PreparedImage, ...]) -> Iterator[Prediction]:
         outputs: dict[str, Any] = self._outputs(np.stack([image.pixels for image in batch]))
-        sizes = (
-            np.array([image.height for image in batch], dtype=np.int64),
-            np.array([image.width for image in batch], dtype=np.int64),
-        )
-        arrays = {name: np.asarray(output) for name, output in outputs.items()}
-        for image, heads in zip(
-            batch, head_predictions(self.signature, arrays, sizes), strict=True
-        ):
+        sizes = [(image.height, image.width) for image in batch]
+        predictions = head_predictions(self.signature, outputs, sizes)
+        for image, heads in zip(batch, predictions, strict=True):
             yield Prediction(
                 image=image.place, height=image.height, width=image.width, heads=heads
             )
@@ -103,10 +99,7 @@ def _check_fit(model: Model, signature: ModelSignature) -> None:
     taken = tuple(model.inputs[0].shape)[1:]
     given = sorted(model.output) if isinstance(model.output, dict) else []
     wanted = sorted(head.name for head in signature.heads)
-    is_shape = len(taken) == len(signature.image_shape) and all(
-        side in (None, said) for side, said in zip(taken, signature.image_shape, strict=True)
-    )
-    if given != wanted or not is_shape:
+    if given != wanted or not fits(taken, signature.image_shape):
         raise InputError(
             f"a predictor needs the signature of its model, which takes images of {taken} and "
             f"gives {given}, got one of {signature.image_shape} and {wanted}"

@@ -32,7 +32,6 @@ class Holder(Protocol):
 
     def park(self) -> None:
         """Save what the program's variables hold."""
-        ...
 
 
 class Program:
@@ -60,11 +59,6 @@ class Program:
     def resting_bytes(self) -> int:
         """About what it holds while no run has its variables."""
         return GRAPH_BYTES + self._network.resting_bytes
-
-    @property
-    def num_traces(self) -> tuple[int, int]:
-        """How often the epoch and the evaluation were traced; once each is right."""
-        return int(self._epoch.experimental_get_tracing_count()), self._evaluator.num_traces
 
     def begin(self, holder: Holder, spec: TrialSpec, seed: int) -> dict[str, float]:
         """Hand the variables to a run, as a fresh build of its architecture has them.

@@ -32,41 +32,28 @@ class TrialRun(Protocol):
     @property
     def epoch(self) -> int:
         """Epochs finished so far."""
-        ...
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch more and measure it."""
-        ...
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next epochs depend on, as arrays by name."""
-        ...
 
     def load_state(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
         """Continue from a state that ``state`` returned after ``epoch`` epochs."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What a run is made from; equal requests give equal results."""
-
-    config: dict[str, Any]
-    """One value for every parameter of the study's space."""
-
-    seed: int
-    """Governs the initial weights, the shuffling and the dropout."""
-
-    is_reference: bool = False
-    """Whether to build the reference architecture instead of the study's own model."""
-
-    settings: StudySettings
-    """What all trials of the study share: data set, heads, model function, precision."""
 
 
 class RunFactory(Protocol):
-    """Makes the run of a request; named by the study as ``module:function``."""
+    """Makes a run; named by the study as ``module:function``. Equal arguments, equal results."""
 
-    def __call__(self, request: RunRequest) -> TrialRun:
-        """Build the run, at epoch 0."""
-        ...
+    def __call__(
+        self, settings: StudySettings, config: Mapping[str, Any], *, seed: int, is_reference: bool
+    ) -> TrialRun:
+        """Build the run of a trial, at epoch 0.
+
+        Args:
+            settings: What all trials of the study share: data set, heads, model, precision.
+            config: One value for every parameter of the study's space.
+            seed: Governs the initial weights, the shuffling and the dropout.
+            is_reference: Whether to build the reference trial's model instead of the study's.
+        """

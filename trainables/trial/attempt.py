@@ -4,15 +4,16 @@ import math
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pkgutil import resolve_name
 from typing import Any
 
 from trainables.errors import InputError, SearchError, StorageError, UnfitNode
-from trainables.model.user_modules import add_import_folder, import_function, real_folder
+from trainables.model.user_modules import add_import_folder, real_folder
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
-from trainables.training.run import EpochResult, RunFactory, RunRequest, TrialRun
+from trainables.training.run import EpochResult, RunFactory, TrialRun
 from trainables.trial import checkpoint
 from trainables.trial.checkpoint import CheckpointError
 from trainables.trial.measurement import Measurement
@@ -62,12 +63,6 @@ class Envelope:
     """Checkpoints of this trial that the driver accepts, in any order."""
     gpu: float | None = None
     """The share of a GPU that this attempt has; None: that of all trials of the study."""
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Envelope":
-        """Rebuild an envelope from what ``dataclasses.asdict`` and JSON made of it."""
-        kept = tuple(Kept(**{**k, "losses": tuple(k["losses"])}) for k in values["kept"])
-        return cls(**{**values, "kept": kept})
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -158,26 +153,21 @@ class Attempt:
         started = self._clock()
         self._check_storage()
         add_import_folder(self._settings.module_folder)
-        factory: RunFactory = import_function(self._settings.factory)
+        factory: RunFactory = resolve_name(self._settings.factory)
         imported = self._clock()
-        gpu = self._envelope.gpu
-        request = RunRequest(
-            config=self._envelope.config,
-            seed=self._envelope.seed,
-            is_reference=self._envelope.is_reference,
-            settings=self._settings if gpu is None else replace(self._settings, gpu=gpu),
+        envelope, settings = self._envelope, self._settings
+        if envelope.gpu is not None:
+            settings = replace(settings, gpu=envelope.gpu)
+        run = factory(
+            settings, envelope.config, seed=envelope.seed, is_reference=envelope.is_reference
         )
-        run = factory(request)
         self._continue(run)
         self._opening_seconds = {"start": imported - started, "open": self._clock() - imported}
         return run
 
     def _check_storage(self) -> None:
-        """Make sure that what is written here is seen by the driver.
-
-        A node that came after the study began was not asked before; on one without the shared
-        folder all would be written, and never seen.
-        """
+        # A node that came after the study began was not asked before; on one without the shared
+        # folder all would be written, and never seen by the driver.
         if not self._store.exists(STUDY):
             raise UnfitNode(
                 f"node {socket.gethostname()} does not see the study {self._store.uri!r}: "
@@ -188,7 +178,7 @@ class Attempt:
         """Load the newest checkpoint that is whole; what is not is passed over."""
         for kept in reversed(self._kept):
             try:
-                state, _ = checkpoint.load(self._store, kept.folder, sha256=kept.sha256)
+                state = checkpoint.load(self._store, kept.folder, sha256=kept.sha256)
             except CheckpointError:
                 self._kept.remove(kept)
                 self._damaged.append(kept)
@@ -202,11 +192,7 @@ class Attempt:
         saved = self._clock()
         if kept:
             self._last_save = (saved, saved - started)
-        seconds = {
-            **self._opening(result),
-            **result.seconds,
-            "save": saved - started + dropping,
-        }
+        spent = {**self._opening(result), **result.seconds}
         write_measurement(
             self._store,
             Measurement(
@@ -217,7 +203,7 @@ class Attempt:
                 losses=result.losses,
                 metrics=result.metrics,
                 loss=result.training_loss,
-                seconds=seconds,
+                seconds={**spent, "save": saved - started + dropping},
                 checkpoint=kept.folder if kept else None,
                 checkpoint_sha256=kept.sha256 if kept else None,
                 node=socket.gethostname(),

@@ -4,13 +4,14 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import OversizedObject, StorageError
+from trainables.storage.store import Store
 
 ARRAYS = "state.npz"
 MANIFEST = "manifest.json"
@@ -27,39 +28,13 @@ class CheckpointError(StorageError):
     """A checkpoint is missing, torn or not what its manifest says."""
 
 
-class Objects(Protocol):
-    """What a checkpoint needs of a store: objects that appear whole or not at all."""
-
-    @property
-    def uri(self) -> str:
-        """Where the store lies, for messages."""
-        ...
-
-    def put(self, path: str, data: bytes | Sequence[Piece]) -> None:
-        """Write an object, given whole or in pieces, atomically and durably."""
-        ...
-
-    def get(self, path: str, *, most: int) -> bytes:
-        """Read an object or raise ``FileNotFoundError``; one of more bytes, `OversizedObject`."""
-        ...
-
-
 def save(
-    store: Objects, folder: str, state: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+    store: Store, folder: str, state: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
 ) -> str:
-    """Write a checkpoint and return the SHA-256 of its arrays.
+    """Write a checkpoint, the only one of its folder, and return the SHA-256 of its arrays.
 
-    The manifest comes last: a writer that dies before leaves no checkpoint.
-
-    Args:
-        store: The study's store.
-        folder: Where in it; one checkpoint per folder.
-        state: Arrays of numbers by name.
-        meta: JSON values that describe it, such as epoch and config.
-
-    Raises:
-        CheckpointError: If an array would need pickle.
-        StorageError: If the store refuses.
+    The manifest, which holds ``meta``, comes last: a writer that dies before leaves no
+    checkpoint. Raises CheckpointError if an array would need pickle.
     """
     arrays = {name: np.asarray(array) for name, array in state.items()}
     for name, array in arrays.items():
@@ -84,21 +59,11 @@ def save(
     return digest.hexdigest()
 
 
-def load(
-    store: Objects, folder: str, *, sha256: str | None = None
-) -> tuple[State, dict[str, Any]]:
-    """Read a checkpoint, checked against its manifest before any array is made.
+def load(store: Store, folder: str, *, sha256: str | None = None) -> State:
+    """Return the arrays of a checkpoint, checked against its manifest before any is made.
 
-    Args:
-        store: The study's store.
-        folder: Where in it.
-        sha256: What `save` returned, if it is known from elsewhere: must be the same.
-
-    Returns:
-        The arrays by name and the ``meta`` they were saved with.
-
-    Raises:
-        CheckpointError: If a file is missing, cut, altered or not as declared.
+    Where ``sha256``, which `save` returned, is known from elsewhere, it must be the same. Raises
+    CheckpointError if a file is missing, cut, altered or not as declared.
     """
     where = f"checkpoint {_where(store, folder)}"
     manifest = _open_seal(where, _read(store, folder, MANIFEST, LARGEST_MANIFEST))
@@ -112,7 +77,7 @@ def load(
             raise CheckpointError(f"{where} needs {ARRAYS} with {field} {wanted}, got {value}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _arrays(archive, manifest["arrays"]), manifest["meta"]
+            return _arrays(archive, manifest["arrays"])
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{where} needs the arrays of its manifest, got {error}") from error
 
@@ -209,7 +174,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(store: Objects, folder: str, name: str, most: int) -> bytes:
+def _read(store: Store, folder: str, name: str, most: int) -> bytes:
     try:
         return store.get(f"{folder}/{name}", most=most)
     except FileNotFoundError as error:
@@ -220,5 +185,5 @@ def _read(store: Objects, folder: str, name: str, most: int) -> bytes:
         raise CheckpointError(f"checkpoint {where} needs {name} as it was: {error}") from error
 
 
-def _where(store: Objects, folder: str) -> str:
+def _where(store: Store, folder: str) -> str:
     return f"{store.uri.rstrip('/')}/{folder}"

@@ -21,29 +21,26 @@ from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.training.evaluation import evaluate_model
 from trainables.training.keras_run import KerasRun
-from trainables.training.run import RunRequest, TrialRun
+from trainables.training.run import TrialRun
 from trainables.trial import checkpoint
 
 
-def keras_run(request: RunRequest) -> TrialRun:
-    """Build the Keras training of a trial."""
-    settings = request.settings
+def keras_run(
+    settings: StudySettings, config: Mapping[str, Any], *, seed: int, is_reference: bool
+) -> TrialRun:
+    """Build the Keras training of a trial; a `RunFactory`."""
     _configure(settings.cpu, settings.gpu, settings.gpu_limit_bytes)
     return KerasRun(
-        spec=settings.trial_spec(request.config, is_reference=request.is_reference),
+        spec=settings.trial_spec(config, is_reference=is_reference),
         dataset=_dataset_of(settings),
-        seed=request.seed,
+        seed=seed,
         precision=settings.precision,
         # On a GPU another memory counts, which is not the one that a process is recycled for.
         memory_bytes=None if visible_gpus() else settings.recycle_bytes,
     )
 
 
-def restore_model(
-    store: Store,
-    settings: StudySettings,
-    point: Mapping[str, Any],
-) -> Any:
+def restore_model(store: Store, settings: StudySettings, point: Mapping[str, Any]) -> Any:
     """Return the Keras model of one recorded point.
 
     Args:
@@ -55,7 +52,7 @@ def restore_model(
         CheckpointError: If the point's weights are missing or damaged.
     """
     visible_gpus()  # else TensorFlow says here, on stderr, that there is none
-    state, _ = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
+    state = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
     spec = settings.trial_spec(point["config"], is_reference=point["is_reference"])
     with import_folder(settings.module_folder):
         model = build_model(spec.model, seed=point["seed"], precision=settings.precision)
@@ -83,14 +80,12 @@ def evaluate_points(
     return figures
 
 
-@lru_cache(maxsize=2)
-def _shared_dataset(storage: str, fingerprint: str, copy: bool = False) -> Dataset:
-    """Open the decoded data set, checked, once per process; ``copy`` as of `open_dataset`."""
-    return open_dataset(storage, fingerprint, copy=copy)
+_shared_dataset = lru_cache(maxsize=2)(open_dataset)
+"""Opens and checks a decoded data set, once per process."""
 
 
 def _dataset_of(settings: StudySettings) -> Dataset:
-    return _shared_dataset(settings.storage, settings.fingerprint, settings.copy_data)
+    return _shared_dataset(settings.storage, settings.fingerprint, copy=settings.copy_data)
 
 
 @lru_cache(maxsize=1)

@@ -4,12 +4,16 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 
 from trainables.spec.settings import StudySettings
+from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
 from trainables.trial.attempt import Attempt, Envelope
 
@@ -41,7 +45,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def step(self) -> dict[str, Any]:
         """Train one epoch; the result names the trial by our number, not by Tune's id."""
         self._began_at = self._began_at or time.time()
-        envelope = Envelope.from_dict(json.loads(self._request["request"]))
+        envelope = convert(json.loads(self._request["request"]), Envelope)
         if self._attempt is None:
             self._leave_if_node_goes(envelope)
             self._recycle_if_grown(envelope)
@@ -58,13 +62,9 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         if done:
             self._attempt = None
         return {
+            **asdict(step),
             "number": envelope.number,
             "attempt": envelope.attempt,
-            "epoch": step.epoch,
-            "losses": step.losses,
-            "metrics": step.metrics,
-            "failure": step.failure,
-            "is_out_of_memory": step.is_out_of_memory,
             "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
             "began_at": self._began_at,
             "is_last": done,  # ``done`` would be an order to Tune: the driver says what ends
@@ -101,12 +101,10 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
         Or if an earlier trial ran out of a GPU's memory in it. A fresh one is never ended: the
         next would be as large, and so on for ever.
         """
-        if self._is_spoiled:
-            self._end_process("recycled", envelope)
         limit = self._settings.recycle_bytes
-        if not limit or not self._has_trained or _resident_bytes() <= limit:
-            return
-        self._end_process("recycled", envelope)
+        has_grown = limit and self._has_trained and _resident_bytes() > limit
+        if self._is_spoiled or has_grown:
+            self._end_process("recycled", envelope)
 
     def _end_process(self, why: str, envelope: Envelope) -> None:
         """End this process; the driver finds out why from a file (``search.running.attempts``)."""
@@ -117,9 +115,8 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
 
 def _resident_bytes() -> int:
     """Return what this process alone holds: mapped images are the machine's to drop."""
-    with open("/proc/self/statm") as statm:
-        _, resident, shared, *_ = map(int, statm.read().split())
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    memory = psutil.Process().memory_info()
+    return memory.rss - memory.shared
 
 
 PAUSE_SECONDS = 1.0
@@ -134,30 +131,16 @@ class _NodeWatch:
     head; while that is away the thread waits for it, and the training does not.
     """
 
-    def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
-        self._leaves = threading.Event()
-        self._pause = pause_seconds
-        self._stop = threading.Event()
+    def __init__(self) -> None:
+        self.is_leaving = False
+        """Whether the node was announced to go; never taken back."""
         threading.Thread(target=self._look_out, name="node-watch", daemon=True).start()
 
-    @property
-    def is_leaving(self) -> bool:
-        """Whether the node was announced to go; never taken back."""
-        return self._leaves.is_set()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-
     def _look_out(self) -> None:
-        import ray
         from ray._private.state import state
 
         own = ray.get_runtime_context().get_node_id()
-        while not self._stop.wait(self._pause):
-            try:
-                if own in state.get_draining_nodes():
-                    self._leaves.set()
-                    return
-            except Exception:  # no answer; the next one will do
-                continue
+        while not self.is_leaving:
+            time.sleep(PAUSE_SECONDS)
+            with suppress(Exception):  # no answer; the next one will do
+                self.is_leaving = own in state.get_draining_nodes()

@@ -14,7 +14,7 @@ from search.cluster.child_process import _answer, apart
 from trainables.data import decode as data_decode
 from trainables.data.request import DataInfo, DataRequest
 from trainables.errors import InputError, SearchError
-from trainables.probing.try_models import user_parameters_of
+from trainables.model.user_model import user_parameters
 from trainables.spec.heads import DeclaredHead
 
 HEADS = (DeclaredHead(name="c_output", kind="classification"),)
@@ -126,7 +126,7 @@ def build(*, image_shape, heads, units=4): ...
 def test_threads_of_a_users_module_that_never_end_keep_nobody_waiting(tmp_path):
     (tmp_path / "busy.py").write_text(THREADS)
 
-    with apart(user_parameters_of, "busy:build", str(tmp_path)) as wait:
+    with apart(user_parameters, "busy:build", str(tmp_path)) as wait:
         assert wait() == {"units": 4}
 
     assert children() == []

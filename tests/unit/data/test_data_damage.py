@@ -178,18 +178,17 @@ def test_a_set_that_was_decoded_before_manifests_were_sealed_is_used(decoded: De
 
 @pytest.mark.slow
 def test_a_damaged_row_of_a_large_set_is_found_when_it_is_first_read(large: Decoded) -> None:
-    from trainables.training.feeding import _row_reader  # loads TensorFlow
+    from trainables.training.feeding import ChunkedFeed  # loads TensorFlow
 
     before = large.content()
     image = large.folder / "train-image.npy"
     flip(image, image.stat().st_size - 1)  # of the last of 8 rows
     train = open_dataset(large.storage, large.info.fingerprint).split("train")
-    into = np.zeros((2, *train.images.shape[1:]), np.uint8)
-    read = _row_reader(train.images, train.check_images)
+    feed = ChunkedFeed(train, ())
 
-    read(np.array([3, 1]), into)
+    list(feed.blocks(np.array([3, 1]), 2))
     with pytest.raises(DamagedData, match=r"train-image.npy' needs row 7 as it was decoded"):
-        read(np.array([1, 7]), into)
+        list(feed.blocks(np.array([1, 7]), 2))
 
     assert not is_decoded(large.info, large.storage)
     large.decode()

@@ -14,7 +14,7 @@ NUMBERED = HeadSpec(name="digit", kind="classification", units=3)
 BOX = HeadSpec(name="box", kind="box", units=4)
 NUMBER = HeadSpec(name="age", kind="regression", units=1)
 NUMBERS = HeadSpec(name="pose", kind="regression", units=2)
-SIZES = np.array([40]), np.array([80])
+SIZES = [(40, 80)]
 YXYX = [0.25, 0.5, 0.75, 0.625]
 
 

@@ -17,18 +17,18 @@ def answer_of(work):
 
 
 def dying_by(number):
-    return lambda child: os.kill(os.getpid(), number)
+    return lambda pipe: os.kill(os.getpid(), number)
 
 
 def raising(error):
-    def work(child):
+    def work(pipe):
         raise error
 
     return work
 
 
 def test_what_a_process_found_is_its_answer():
-    assert answer_of(lambda child: child.say({"peak_bytes": 3})) == {"peak_bytes": 3}
+    assert answer_of(lambda pipe: pipe.send({"peak_bytes": 3})) == {"peak_bytes": 3}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_what_a_process_found_is_its_answer():
         pytest.param(dying_by(signal.SIGKILL), "was killed by SIGKILL", True, id="by_the_kernel"),
         pytest.param(dying_by(signal.SIGABRT), "was killed by SIGABRT", True, id="no_allocation"),
         pytest.param(dying_by(signal.SIGSEGV), "was killed by SIGSEGV", False, id="a_crash"),
-        pytest.param(lambda child: os._exit(3), "ended with status 3", False, id="an_exit"),
+        pytest.param(lambda pipe: os._exit(3), "ended with status 3", False, id="an_exit"),
     ],
 )
 def test_a_process_that_died_says_how_and_whether_memory_may_have_been_short(

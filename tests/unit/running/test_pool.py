@@ -8,6 +8,7 @@ import pytest
 
 from search.running.conductor import Finished
 from search.running.pool import PoolSearcher, PoolStopper, TunePool
+from trainables.storage.sealed_json import convert
 from trainables.trial.attempt import Envelope
 
 
@@ -95,7 +96,7 @@ def test_a_slot_is_at_one_trial_after_the_other():
 
     assert [(one["number"], one["attempt"]) for one in requests] == [(0, 1), (1, 1)]
     [handed] = [one for one in run.noted if isinstance(one, dict)]
-    assert Envelope.from_dict(json.loads(handed["request"])) == envelope(2, attempt=2)
+    assert convert(json.loads(handed["request"]), Envelope) == envelope(2, attempt=2)
     assert [run.leave("a"), run.leave("b")] == [(2, 2), (1, 1)]
 
 

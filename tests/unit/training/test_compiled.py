@@ -19,6 +19,7 @@ from tests.support.trials import (
     make_data,
     make_spec,
     same,
+    traces,
 )
 from trainables.errors import InputError
 from trainables.storage.store import Store
@@ -156,7 +157,7 @@ def test_reuse_traces_and_builds_nothing(kind):
         seconds = run.run_epoch().seconds
         assert (seconds["build"], seconds["trace"]) == (0.0, 0.0)
 
-    assert run._program.num_traces == (1, 1)
+    assert traces(run._program) == (1, 1)
     assert set(started) == {"build", "trace", "train", "validate"}
     assert min(started.values()) > 0
 
@@ -174,7 +175,7 @@ def test_other_widths_trace_nothing_and_are_built_once():
 
     assert again.run_epoch().seconds["build"] == 0.0
     assert again._program is first._program
-    assert again._program.num_traces == (1, 1)
+    assert traces(again._program) == (1, 1)
 
 
 def test_start_up_is_charged_to_the_first_epoch_only():
@@ -235,8 +236,8 @@ def test_initial_weights_that_are_not_kept_are_made_again_bit_by_bit(
     again = KerasRun(spec=spec, dataset=make_data(spec.heads), seed=3, precision=precision)
 
     assert again._program is run._program
-    initial_state = again._program._network._initial
-    assert not any(name.startswith("model/") for name in initial_state._kept)
+    kept = again._program._network._initial
+    assert not any(name.startswith("model/") for name in kept)
     assert list(again.state()) == list(expected)
     assert same(again.state(), expected)
 
@@ -343,12 +344,12 @@ def test_a_state_survives_a_checkpoint(tmp_path):
 
     save(Store(str(tmp_path)), "c", run.state(), {})
 
-    assert same(load(Store(str(tmp_path)), "c")[0], run.state())
+    assert same(load(Store(str(tmp_path)), "c"), run.state())
 
 
 def test_a_process_is_bound_once_and_quietly():
     code = (
-        "from trainables.training.keras_run import configure_process as bind\n"
+        "from trainables.model.backend import configure_process as bind\n"
         "bind(num_threads=1)\n"
         "bind(num_threads=1)\n"
         "from trainables.model.backend import tf\n"

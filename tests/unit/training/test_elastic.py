@@ -11,7 +11,7 @@ from trainables.model.backend import tf
 from trainables.model.build import build_model
 from trainables.model.state import read_state
 from trainables.spec.heads import HeadSpec
-from trainables.training.elastic import ElasticNetwork, _layout, elastic_key, num_bytes
+from trainables.training.elastic import ElasticNetwork, _layout, elastic_key
 from trainables.training.forward import Plain
 from trainables.training.heads import training_losses
 from trainables.training.keras_run import KerasRun
@@ -74,13 +74,13 @@ def test_it_starts_as_the_keras_model_and_optimizer_do(spec, optimizer):
 def test_the_layout_counts_what_keras_builds(spec):
     model = build_model(spec.model, seed=0)
 
-    entries = _layout(spec.model)
+    entries = _layout(spec)
 
     assert [entry.shape for entry in entries] == [tuple(v.shape) for v in model.variables]
     assert [entry.role for entry in entries] == [v.name for v in model.variables]
     trainable = [entry for entry in entries if entry.is_trainable]
     assert len(trainable) == len(model.trainable_variables)
-    assert num_bytes(tuple(trainable)) == 4 * sum(
+    assert sum(entry.num_bytes for entry in trainable) == 4 * sum(
         int(np.prod(v.shape)) for v in model.trainable_variables
     )
 

@@ -6,8 +6,8 @@ import resource
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,15 +16,16 @@ from tests.support.trials import (
     BOX,
     CLASSES,
     RICH,
-    FakeData,
     figures,
     fresh,
     make_data,
     make_spec,
     same,
 )
+from trainables.data.dataset import Dataset, Split
 from trainables.data.manifest import DamagedData, RowSums, row_sums
 from trainables.errors import StorageError
+from trainables.model.backend import configure_process
 from trainables.training import feeding
 from trainables.training import feeding as row_reading
 from trainables.training import keras_run as training
@@ -46,22 +47,22 @@ def fresh_process():
 
 def mapped(data, folder):
     """Return the same data with its images in files, mapped as a decoded set is."""
-    splits = {}
-    for name, rows in data.splits.items():
-        np.save(folder / f"{name}.npy", rows.images)
-        images = np.load(folder / f"{name}.npy", mmap_mode="r")
-        splits[name] = SimpleNamespace(images=images, check_images=None, labels=rows.labels)
-    return FakeData(f"{data.fingerprint} mapped", splits)
+    splits = []
+    for rows in data.splits:
+        np.save(folder / f"{rows.name}.npy", rows.images)
+        images = np.load(folder / f"{rows.name}.npy", mmap_mode="r")
+        splits.append(replace(rows, images=images))
+    return Dataset(fingerprint=f"{data.fingerprint} mapped", splits=tuple(splits))
 
 
 @pytest.mark.parametrize("kind", [ResidentFeed, ChunkedFeed])
 def test_rows_with_checksums_are_compared_before_they_are_used(kind, tmp_path):
     rows = mapped(make_data(HEADS), tmp_path).split("train")
     path = Path(rows.images.filename)
-    rows.check_images = RowSums(path, row_sums(rows.images))
+    rows = replace(rows, check_images=RowSums(path, row_sums(rows.images)))
     order = np.arange(len(rows.images))[::-1].copy()
     assert sum(len(block.order) for block in kind(rows, HEADS).blocks(order, 8)) == len(order)
-    rows.check_images = RowSums(path, row_sums(rows.images))
+    rows = replace(rows, check_images=RowSums(path, row_sums(rows.images)))
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -222,10 +223,10 @@ def train_under_a_limit(folder, is_held):
 
     def data(name, rows):
         labels = {"c_output": np.arange(len(rows), dtype=np.int32) % 3}
-        split = SimpleNamespace(images=rows, check_images=None, labels=labels)
-        return FakeData(name, {"train": split, "validation": split})
+        made = (Split(name=one, images=rows, labels=labels) for one in ("train", "validation"))
+        return Dataset(fingerprint=name, splits=tuple(made))
 
-    training.configure_process(num_threads=1)
+    configure_process(num_threads=1)
     shape = (256, 256, 1)
     config = {"conv1_filters": 1, "conv2_filters": 1, "pool_size": 8, "batch_size": 64}
     spec = make_spec((CLASSES,), shape, **config)

@@ -8,7 +8,7 @@ from trainables.spec.heads import HeadSpec
 from trainables.spec.losses import sample_losses
 from trainables.training.heads import (
     _logits_of,
-    _recorded_losses,
+    _loss,
     batch_totals,
     figures,
     totals_length,
@@ -47,7 +47,7 @@ def batch(head: HeadSpec, rows: int = 40) -> tuple:
 def test_recorded_losses_equal_their_numpy_definition(head):
     outputs, labels = batch(head)
 
-    result = _recorded_losses(head, outputs, labels).numpy()
+    result = _loss(head.recorded_loss, outputs, labels).numpy()
 
     expected = sample_losses(head, outputs.numpy(), labels)
     np.testing.assert_allclose(result, expected, rtol=2e-5, atol=1e-6)
@@ -92,7 +92,7 @@ def test_mean_absolute_error_is_over_rows_and_units():
 def test_a_wrong_answer_of_certainty_has_a_finite_loss_from_its_logits():
     outputs = keras.activations.softmax(tf.constant([[0.0, 500.0]]))
 
-    loss = _recorded_losses(head("classification", 2), outputs, np.array([0], "int32"))
+    loss = _loss("cross_entropy", outputs, np.array([0], "int32"))
 
     assert loss.numpy().tolist() == [500.0]
     assert outputs.numpy().tolist() == [[0.0, 1.0]]

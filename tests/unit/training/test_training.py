@@ -17,6 +17,7 @@ from tests.support.trials import (
     fresh,
     make_data,
     make_spec,
+    model_of,
 )
 from trainables.model.backend import keras
 from trainables.model.build import build_model
@@ -55,7 +56,7 @@ def test_recorded_losses_are_what_numpy_computes_from_predict(heads, shape, rows
     result = run.run_epoch()
 
     split = data.split("validation")
-    outputs = run.model.predict(split.images, verbose=0)
+    outputs = model_of(run).predict(split.images, verbose=0)
     expected = {
         h.name: sample_losses(h, outputs[h.name], split.labels[h.name]).mean() for h in heads
     }
@@ -65,13 +66,13 @@ def test_recorded_losses_are_what_numpy_computes_from_predict(heads, shape, rows
 def test_metrics_are_what_numpy_computes_from_predict():
     heads = (CLASSES, BOX, NUMBERS)
     data = make_data(heads)
-    data.splits["validation"].labels["c_output"][:] %= 2  # class 2 has no row
+    data.split("validation").labels["c_output"][:] %= 2  # class 2 has no row
     run = fresh(make_spec(heads), data)
 
     result = run.run_epoch()
 
     split = data.split("validation")
-    outputs = run.model.predict(split.images, verbose=0)
+    outputs = model_of(run).predict(split.images, verbose=0)
     right = outputs["c_output"].argmax(axis=1) == split.labels["c_output"]
     recalls = [right[split.labels["c_output"] == label].mean() for label in (0, 1)]
     assert result.metrics == pytest.approx(
@@ -92,7 +93,7 @@ def test_bfloat16_records_float32_losses_of_its_own_outputs():
     result = run.run_epoch()
 
     split = data.split("validation")
-    outputs = run.model.predict(split.images, verbose=0)
+    outputs = model_of(run).predict(split.images, verbose=0)
     expected = {
         h.name: sample_losses(h, outputs[h.name], split.labels[h.name]).mean()
         for h in (CLASSES, BOX)
@@ -119,7 +120,7 @@ def test_an_epoch_is_what_keras_own_fit_does_with_the_same_batches():
         rows.images[order].astype("float32"), targets, batch_size=16, shuffle=False, verbose=0
     )
     assert result.training_loss == pytest.approx(history.history["loss"][0], rel=1e-5)
-    for ours, theirs in zip(run.model.variables, model.variables, strict=True):
+    for ours, theirs in zip(model_of(run).variables, model.variables, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=2e-5)
 
 
@@ -131,7 +132,7 @@ def test_the_training_loss_weighs_a_partial_batch_by_its_rows():
     result = run.run_epoch()
 
     split = data.split("train")
-    losses, _ = evaluate_model(run.model, spec.heads, split)
+    losses, _ = evaluate_model(model_of(run), spec.heads, split)
     assert result.training_loss == pytest.approx(
         2.0 * losses["c_output"] + losses["r_output"], rel=1e-5
     )

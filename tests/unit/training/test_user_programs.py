@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from tests.support.trials import BOX, CLASSES, figures, fresh, make_data, same
+from tests.support.trials import BOX, CLASSES, figures, fresh, make_data, model_of, same
+from trainables.model.state import load_weights
 from trainables.model.user_modules import import_folder
 from trainables.spec.trial import TrialSpec
 from trainables.training import keras_run as training
@@ -63,7 +64,7 @@ def test_unseeded_keras_random_depends_on_the_seed_only_and_is_part_of_the_state
     warm = KerasRun(spec=noisy, dataset=data, seed=3)
     assert (warm._program is first._program, figures(warm, 1)) == (True, expected)
     assert [k for k in kept if k.startswith("random/")] == ["random/0000/seed_generator_state"]
-    training.load_weights(warm.model, kept)
+    load_weights(model_of(warm), kept)
 
     again = fresh(noisy, data)
     assert same(again.state(), KerasRun(spec=noisy, dataset=data, seed=3).state())

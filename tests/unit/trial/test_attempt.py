@@ -10,6 +10,7 @@ from tests.support import stub_run
 from trainables.errors import StorageError, UnfitNode
 from trainables.model.user_model import UserModelError
 from trainables.spec.settings import StudySettings
+from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
 from trainables.training.run import EpochResult
 from trainables.trial import attempt as attempt_module
@@ -77,7 +78,7 @@ def test_an_envelope_survives_the_way_to_the_actor(store):
         number=1, attempt=2, generation=3, config=CONFIG, seed=4, epochs=5, kept=(kept,)
     )
 
-    assert Envelope.from_dict(json.loads(json.dumps(asdict(envelope)))) == envelope
+    assert convert(json.loads(json.dumps(asdict(envelope))), Envelope) == envelope
 
 
 def test_each_epoch_is_written_down_before_it_is_returned(store):
@@ -112,7 +113,7 @@ class Scripted:
     losses: tuple[tuple[float, float], ...] = ()
     size = 1
 
-    def __init__(self, request):
+    def __init__(self, *given, **options):
         self.epoch = 0
 
     def run_epoch(self):
@@ -131,7 +132,7 @@ class Scripted:
 def scripted_factory(monkeypatch):
     def use(losses, **fields):
         kind = type("Chosen", (Scripted,), {"losses": losses, **fields})
-        monkeypatch.setattr(attempt_module, "import_function", lambda target: kind)
+        monkeypatch.setattr(attempt_module, "resolve_name", lambda target: kind)
 
     return use
 
@@ -316,7 +317,9 @@ def test_the_trace_of_an_error_is_kept_in_the_study(store):
 def test_the_reason_names_the_innermost_line_of_the_users_own_code(store, tmp_path):
     module = tmp_path / "own" / "own_model.py"
     module.parent.mkdir()
-    module.write_text("import json\n\n\ndef make(request):\n    return json.loads('{')\n")
+    module.write_text(
+        "import json\n\n\ndef make(*given, **options):\n    return json.loads('{')\n"
+    )
     attempt = make(store, factory="own_model:make")
     attempt._settings = replace(attempt._settings, module_folder=str(module.parent))
 
