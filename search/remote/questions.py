@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -202,7 +202,9 @@ def to_log(answer: Mapping[str, Any], question: str) -> str:
     ``question`` is made of letters that nobody else knows: whatever a study's names and reasons
     say, they cannot forge a mark.
     """
-    packed = base64.b64encode(zlib.compress(json.dumps(answer, default=asdict).encode())).decode()
+    packed = base64.b64encode(
+        zlib.compress(json.dumps(answer, default=msgspec.to_builtins).encode())
+    ).decode()
     lines = [packed[at : at + WIDTH] for at in range(0, len(packed), WIDTH)]
     return "\n".join([f"{MARK} {question} begins", *lines, f"{MARK} {question} ends", ""])
 

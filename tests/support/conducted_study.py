@@ -24,7 +24,8 @@ from tests.support.stub_study import rows_of
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module
-from trainables.trial.attempt import Attempt, Envelope, Step
+from trainables.trial.attempt import Attempt, Envelope, TrialFailure
+from trainables.trial.measurement import Measurement
 
 BASELINES = {"c_output": 4.0, "r_output": 4.0}
 
@@ -110,8 +111,8 @@ class Bench:
         actor = self.actor(envelope)
         return any(self.report(envelope, actor.step()) for _ in range(epochs))
 
-    def report(self, envelope: Envelope, step: Step) -> bool:
-        has_ended = self.conductor.measured(envelope.number, envelope.attempt, step)
+    def report(self, envelope: Envelope, found: Measurement | TrialFailure) -> bool:
+        has_ended = self.conductor.measured(envelope.number, envelope.attempt, found)
         self.conductor.tidy_up()
         return has_ended
 

@@ -5,7 +5,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainables.errors import InputError, SearchError, StorageError, UnfitNode
@@ -85,16 +85,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """The outcome of one epoch, or of the attempt to get there."""
+class TrialFailure:
+    """Why a trial cannot go on."""
 
     epoch: int
-    losses: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    failure: str | None = None
-    """Why the trial cannot go on; None after a measured epoch."""
+    """Where it failed."""
+    reason: str
     is_out_of_memory: bool = False
-    """Whether that is because there was no memory left for it."""
+    """Whether there was no memory left for it."""
 
 
 class Attempt:
@@ -121,8 +119,8 @@ class Attempt:
         self._state_bytes = 0
         self._opening_seconds: dict[str, float] = {}
 
-    def step(self) -> Step:
-        """Train, keep and record one epoch more.
+    def step(self) -> Measurement | TrialFailure:
+        """Train, keep and record one epoch more, and return what was recorded.
 
         What goes wrong in the training itself is returned, not raised: the process stays warm
         for the next trial. That the next epoch is asked for is the driver's answer to the last
@@ -138,15 +136,14 @@ class Attempt:
             result = run.run_epoch()
             reason = _not_finite(result, epoch)
             if reason:
-                return Step(epoch=epoch, losses=result.losses, failure=reason)
-            self._record(run, result, dropping)
+                return TrialFailure(epoch=epoch, reason=reason)
+            return self._record(run, result, dropping)
         except CheckpointError as error:  # a state that cannot be kept is the model's fault
             return self._failed(epoch, error)
         except (StorageError, UnfitNode):
             raise
         except (Exception, SystemExit) as error:
             return self._failed(epoch, error)
-        return Step(epoch=epoch, losses=result.losses, metrics=result.metrics)
 
     @property
     def is_saved(self) -> bool:
@@ -196,7 +193,7 @@ class Attempt:
             run.load_state(state, kept.epoch)
             return
 
-    def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> None:
+    def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> Measurement:
         started = self._clock()
         kept = self._save(run, result) if self._is_due(run, started) else None
         saved = self._clock()
@@ -207,25 +204,24 @@ class Attempt:
             **result.seconds,
             "save": saved - started + dropping,
         }
-        write_measurement(
-            self._store,
-            Measurement(
-                number=self._envelope.number,
-                attempt=self._envelope.attempt,
-                epoch=run.epoch,
-                generation=self._envelope.generation,
-                losses=result.losses,
-                metrics=result.metrics,
-                loss=result.training_loss,
-                seconds=seconds,
-                checkpoint=kept.folder if kept else None,
-                checkpoint_sha256=kept.sha256 if kept else None,
-                node=socket.gethostname(),
-            ),
+        measured = Measurement(
+            number=self._envelope.number,
+            attempt=self._envelope.attempt,
+            epoch=run.epoch,
+            generation=self._envelope.generation,
+            losses=result.losses,
+            metrics=result.metrics,
+            loss=result.training_loss,
+            seconds=seconds,
+            checkpoint=kept.folder if kept else None,
+            checkpoint_sha256=kept.sha256 if kept else None,
+            node=socket.gethostname(),
         )
+        write_measurement(self._store, measured)
         if kept:
             self._kept.append(kept)
             self._newest = kept
+        return measured
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
         """Return, once, what came before the first epoch, building and tracing apart."""
@@ -286,14 +282,14 @@ class Attempt:
             for other in self._kept
         )
 
-    def _failed(self, epoch: int, error: BaseException) -> Step:
+    def _failed(self, epoch: int, error: BaseException) -> TrialFailure:
         envelope = self._envelope
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}.txt"
         trace = "".join(traceback.format_exception(error))
         self._store.put(f"failures/{name}", trace.encode())
         folder = real_folder(self._settings.module_folder)
-        is_memory = is_out_of_memory(error)
-        return Step(epoch=epoch, failure=reason_of(error, folder), is_out_of_memory=is_memory)
+        reason, is_memory = reason_of(error, folder), is_out_of_memory(error)
+        return TrialFailure(epoch=epoch, reason=reason, is_out_of_memory=is_memory)
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -56,8 +56,8 @@ class Scripted:
         yield
         self.noted.append("durable")
 
-    def measured(self, number, attempt, step):
-        return step.failure == "ended"
+    def measured(self, number, attempt, failure):
+        return failure.reason == "ended"
 
     def lost(self, number, attempt, end):
         self.lost_attempts.append((number, attempt, end.how))
@@ -74,10 +74,11 @@ class Scripted:
             self.pool.begin(trial)
         return request
 
-    def end(self, name, number=0, failure="ended"):
+    def end(self, name, number=0, reason="ended"):
         """Report the last result of what a slot is at; return whether the slot ends."""
-        keys = ("attempt", "epoch", "losses", "metrics", "is_out_of_memory", "process", "began_at")
-        result = {**dict.fromkeys(keys, 0), "number": number, "failure": failure}
+        keys = ("attempt", "process", "began_at")
+        gave = {"epoch": 1, "reason": reason}
+        result = {**dict.fromkeys(keys, 0), "number": number, "gave": gave}
         return PoolStopper(self.pool)(name, result)
 
     def leave(self, name):

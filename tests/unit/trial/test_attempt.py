@@ -84,10 +84,9 @@ def test_each_epoch_is_written_down_before_it_is_returned(store):
     attempt = make(store)
 
     for epoch in range(1, 7):
-        step = attempt.step()
-        assert (step.epoch, step.failure) == (epoch, None)
-        newest = measured(store)[-1]
-        assert (newest.epoch, newest.losses, newest.metrics) == (epoch, step.losses, step.metrics)
+        newest = attempt.step()
+        assert newest.epoch == epoch
+        assert newest == measured(store)[-1]
         assert checkpoint.load(store, newest.checkpoint, sha256=newest.checkpoint_sha256)
 
 
@@ -287,10 +286,10 @@ def test_what_goes_wrong_in_a_training_is_returned_with_its_reason_in_one_line(
 
     steps = train(attempt, 3)
 
-    assert [step.failure is None for step in steps] == [True, True, False]
+    assert steps[:2] == measured(store)
     assert steps[2].epoch == 3
-    assert steps[2].failure.startswith(reason)
-    assert "\n" not in steps[2].failure
+    assert steps[2].reason.startswith(reason)
+    assert "\n" not in steps[2].reason
     assert [m.epoch for m in measured(store)] == [1, 2]
 
 
@@ -300,7 +299,7 @@ def test_an_error_while_a_run_is_built_fails_the_trial(store):
     step = make(store).step()
 
     assert step.epoch == 1
-    assert step.failure.startswith("RuntimeError: the stub was told to fail")
+    assert step.reason.startswith("RuntimeError: the stub was told to fail")
 
 
 def test_the_trace_of_an_error_is_kept_in_the_study(store):
@@ -322,7 +321,7 @@ def test_the_reason_names_the_innermost_line_of_the_users_own_code(store, tmp_pa
 
     step = attempt.step()
 
-    assert step.failure.endswith(f"({module}:5)")
+    assert step.reason.endswith(f"({module}:5)")
 
 
 @pytest.mark.parametrize(
@@ -342,7 +341,7 @@ def test_running_out_of_memory_is_called_so(store, scripted, error):
 
     step = make(store).step()
 
-    assert step.failure.startswith("out of memory: ")
+    assert step.reason.startswith("out of memory: ")
     assert step.is_out_of_memory
 
 
@@ -356,7 +355,7 @@ def test_a_users_model_that_ran_out_of_memory_while_it_was_built_is_called_so(st
 
     step = make(store).step()
 
-    assert step.failure == "out of memory: model 'mine:build' failed with it (mine.py:7)"
+    assert step.reason == "out of memory: model 'mine:build' failed with it (mine.py:7)"
     assert step.is_out_of_memory
 
 
@@ -375,14 +374,14 @@ def test_an_attempt_that_was_given_more_of_a_gpu_trains_with_it(store):
     for attempt in (tight, roomy):
         attempt._settings = replace(attempt._settings, gpu=0.25)
 
-    assert tight.step().failure == "out of memory: the stub needs 0.5 of a GPU"
-    assert roomy.step().failure is None
+    assert tight.step().reason == "out of memory: the stub needs 0.5 of a GPU"
+    assert roomy.step() == measured(store)[-1]
 
 
 def test_a_state_that_cannot_be_kept_fails_the_trial_and_not_the_study(store, scripted):
     scripted(((1.0, 1.0),), state=lambda self: {"weights": np.array([object()])})
 
-    assert "needs arrays of plain numbers" in make(store).step().failure
+    assert "needs arrays of plain numbers" in make(store).step().reason
 
 
 @pytest.mark.parametrize("fails", ["put", "put_new", "get"])
