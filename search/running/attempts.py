@@ -11,7 +11,7 @@ from search.record.history import TrialRecord
 from search.running.plan import Plan
 from search.study.shares import larger_class, share_words
 from trainables.storage.store import Store
-from trainables.trial.attempt import Envelope, Kept, TrialFailure
+from trainables.trial.attempt import Envelope, TrialFailure
 
 MOST_CHARGED = 3
 """Attempts that may be lost through the trial's own doing before it fails."""
@@ -125,15 +125,6 @@ def next_attempt(trial: TrialRecord, plan: Plan) -> Envelope:
         seed=plan.seed_of(trial.number),
         epochs=plan.epochs_of(trial.number),
         is_reference=trial.is_reference,
-        kept=tuple(
-            Kept(
-                epoch=m.epoch,
-                folder=m.checkpoint,
-                sha256=m.checkpoint_sha256,
-                losses=tuple(m.losses.values()),
-            )
-            for m in trial.resumable
-            if m.checkpoint is not None and m.checkpoint_sha256 is not None
-        ),
+        kept=trial.resumable,
         gpu=None if gpu == plan.gpu else gpu,
     )

@@ -1,8 +1,6 @@
 """Ray Tune as a pool of warm processes: thin adapters around a pool; the conductor decides."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, TypeVar, final
 
 import ray
@@ -167,7 +165,7 @@ class TunePool:
         return {
             "number": attempt.number,
             "attempt": attempt.attempt,
-            "request": json.dumps(asdict(attempt)),
+            "request": attempt.to_json(),
             **({} if attempt.gpu is None else {"gpu": attempt.gpu}),
         }
 

@@ -1,11 +1,12 @@
 """One attempt at a trial, without Ray: continue, train an epoch, keep, record, clean up."""
 
+import json
 import math
 import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainables.errors import InputError, SearchError, StorageError, UnfitNode
@@ -35,17 +36,6 @@ LONGEST_INTERVAL_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A checkpoint that earlier attempts or epochs of the same trial left behind."""
-
-    epoch: int
-    folder: str
-    """Relative to the study's folder."""
-    sha256: str
-    losses: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """What the driver hands to an actor: which trial, which attempt, and where it stands."""
 
@@ -58,16 +48,21 @@ class Envelope:
     """Epochs after which the trial is complete."""
     is_reference: bool = False
     """Whether this is the reference trial: the built-in architecture, whatever the study's."""
-    kept: tuple[Kept, ...] = ()
-    """Checkpoints of this trial that the driver accepts, in any order."""
+    kept: tuple[Measurement, ...] = ()
+    """What the driver accepts of this trial and has a checkpoint, in any order."""
     gpu: float | None = None
     """The share of a GPU that this attempt has; None: that of all trials of the study."""
 
+    def to_json(self) -> str:
+        """Return the envelope as text."""
+        kept = [one.to_dict() for one in self.kept]
+        return json.dumps({**asdict(replace(self, kept=())), "kept": kept})
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Envelope":
-        """Rebuild an envelope from what ``dataclasses.asdict`` and JSON made of it."""
-        kept = tuple(Kept(**{**k, "losses": tuple(k["losses"])}) for k in values["kept"])
-        return cls(**{**values, "kept": kept})
+    def from_json(cls, text: str) -> "Envelope":
+        """Read what `to_json` gave."""
+        values = json.loads(text)
+        return cls(**{**values, "kept": tuple(map(Measurement.from_dict, values["kept"]))})
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -112,9 +107,9 @@ class Attempt:
         self._is_leaving = is_leaving
         self._store = Store(settings.study)
         self._run: TrialRun | None = None
-        self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
-        self._newest: Kept | None = None
-        self._damaged: list[Kept] = []
+        self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.attempt))
+        self._newest: Measurement | None = None
+        self._damaged: list[Measurement] = []
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
         self._opening_seconds: dict[str, float] = {}
@@ -184,8 +179,9 @@ class Attempt:
     def _continue(self, run: TrialRun) -> None:
         """Load the newest checkpoint that is whole; what is not is passed over."""
         for kept in reversed(self._kept):
+            folder, sha256 = kept.weights
             try:
-                state, _ = checkpoint.load(self._store, kept.folder, sha256=kept.sha256)
+                state, _ = checkpoint.load(self._store, folder, sha256=sha256)
             except CheckpointError:
                 self._kept.remove(kept)
                 self._damaged.append(kept)
@@ -195,9 +191,9 @@ class Attempt:
 
     def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> Measurement:
         started = self._clock()
-        kept = self._save(run, result) if self._is_due(run, started) else None
+        folder, sha256 = self._save(run) if self._is_due(run, started) else (None, None)
         saved = self._clock()
-        if kept:
+        if folder:
             self._last_save = (saved, saved - started)
         seconds = {
             **self._opening(result),
@@ -213,14 +209,14 @@ class Attempt:
             metrics=result.metrics,
             loss=result.training_loss,
             seconds=seconds,
-            checkpoint=kept.folder if kept else None,
-            checkpoint_sha256=kept.sha256 if kept else None,
+            checkpoint=folder,
+            checkpoint_sha256=sha256,
             node=socket.gethostname(),
         )
         write_measurement(self._store, measured)
-        if kept:
-            self._kept.append(kept)
-            self._newest = kept
+        if folder:
+            self._kept.append(measured)
+            self._newest = measured
         return measured
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
@@ -242,7 +238,8 @@ class Attempt:
         last, cost = self._last_save
         return now - last >= min(cost / SAVING_SHARE, LONGEST_INTERVAL_SECONDS)
 
-    def _save(self, run: TrialRun, result: EpochResult) -> Kept:
+    def _save(self, run: TrialRun) -> tuple[str, str]:
+        """Keep the state, and return its folder and its hash."""
         envelope, state = self._envelope, run.state()
         self._state_bytes = sum(array.nbytes for array in state.values())
         folder = (
@@ -252,9 +249,7 @@ class Attempt:
         meta = {"number": envelope.number, "epoch": run.epoch, "config": envelope.config}
         if self._settings.signature:
             meta["signature"] = self._settings.signature
-        sha256 = checkpoint.save(self._store, folder, state, meta)
-        losses = tuple(result.losses.values())
-        return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
+        return folder, checkpoint.save(self._store, folder, state, meta)
 
     def _drop_superseded(self) -> None:
         """Delete what is neither the newest nor on this trial's own front.
@@ -270,15 +265,15 @@ class Attempt:
         repeated = [kept for kept in self._damaged if kept.epoch <= newest.epoch]
         beaten = [kept for kept in self._kept if kept is not newest and self._is_beaten(kept)]
         for kept in repeated + beaten:
-            self._store.delete(kept.folder)
+            self._store.delete(kept.weights[0])
         self._damaged = [kept for kept in self._damaged if kept not in repeated]
         self._kept = [kept for kept in self._kept if kept not in beaten]
 
-    def _is_beaten(self, kept: Kept) -> bool:
+    def _is_beaten(self, kept: Measurement) -> bool:
         """Tell whether another is better, or is a later attempt's of the same epoch."""
         return any(
             _beats(other.losses, kept.losses)
-            or (other.epoch == kept.epoch and other.folder > kept.folder)
+            or (other.epoch == kept.epoch and other.attempt > kept.attempt)
             for other in self._kept
         )
 
@@ -292,8 +287,8 @@ class Attempt:
         return TrialFailure(epoch=epoch, reason=reason, is_out_of_memory=is_memory)
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    pairs = list(zip(one, other, strict=True))
+def _beats(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    pairs = [(one[head], other[head]) for head in one]
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 

@@ -1,6 +1,5 @@
 """The warm actor: a Ray trainable that takes one trial after the other in one process."""
 
-import json
 import os
 import threading
 import time
@@ -42,7 +41,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def step(self) -> dict[str, Any]:
         """Train one epoch; the result names the trial by our number, not by Tune's id."""
         self._began_at = self._began_at or time.time()
-        envelope = Envelope.from_dict(json.loads(self._request["request"]))
+        envelope = Envelope.from_json(self._request["request"])
         if self._attempt is None:
             self._leave_if_node_goes(envelope)
             self._recycle_if_grown(envelope)

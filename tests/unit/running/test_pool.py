@@ -1,6 +1,5 @@
 """Which of our trials each slot of Tune's is at, and what happens before what."""
 
-import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -96,7 +95,7 @@ def test_a_slot_is_at_one_trial_after_the_other():
 
     assert [(one["number"], one["attempt"]) for one in requests] == [(0, 1), (1, 1)]
     [handed] = [one for one in run.noted if isinstance(one, dict)]
-    assert Envelope.from_dict(json.loads(handed["request"])) == envelope(2, attempt=2)
+    assert Envelope.from_json(handed["request"]) == envelope(2, attempt=2)
     assert [run.leave("a"), run.leave("b")] == [(2, 2), (1, 1)]
 
 

@@ -1,7 +1,7 @@
 """One attempt at a trial: where it continues, what it keeps, and how it fails."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from trainables.storage.store import Store
 from trainables.training.run import EpochResult
 from trainables.trial import attempt as attempt_module
 from trainables.trial import checkpoint, measurement
-from trainables.trial.attempt import Attempt, Envelope, Kept
+from trainables.trial.attempt import Attempt, Envelope
 
 CONFIG = {"learning_rate": 0.01, "conv1_filters": 16}
 
@@ -51,16 +51,7 @@ def measured(store):
 
 
 def kept_of(store):
-    return tuple(
-        Kept(
-            epoch=m.epoch,
-            folder=m.checkpoint,
-            sha256=m.checkpoint_sha256,
-            losses=tuple(m.losses.values()),
-        )
-        for m in measured(store)
-        if m.checkpoint
-    )
+    return tuple(m for m in measured(store) if m.checkpoint)
 
 
 def folders(store):
@@ -72,12 +63,13 @@ def losses_of(measurements):
 
 
 def test_an_envelope_survives_the_way_to_the_actor(store):
-    kept = Kept(epoch=2, folder="checkpoints/a", sha256="f" * 64, losses=(1.0, 2.0))
+    train(make(store), 2)
+    kept = kept_of(store)
     envelope = Envelope(
-        number=1, attempt=2, generation=3, config=CONFIG, seed=4, epochs=5, kept=(kept,)
+        number=1, attempt=2, generation=3, config=CONFIG, seed=4, epochs=5, kept=kept
     )
 
-    assert Envelope.from_dict(json.loads(json.dumps(asdict(envelope)))) == envelope
+    assert Envelope.from_json(envelope.to_json()) == envelope
 
 
 def test_each_epoch_is_written_down_before_it_is_returned(store):
@@ -157,14 +149,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store, scripted,
     scripted(TRADE_OFF)
     train(make(store), 4)
     before, kept = measured(store), kept_of(store)
-    damage(store, kept[3].folder)
+    damage(store, kept[3].checkpoint)
 
     again = make(store, attempt=2, kept=kept)
     steps = train(again, 3)
 
     assert [step.epoch for step in steps] == [4, 5, 6]
     assert steps[0].losses == before[3].losses
-    assert kept[3].folder not in folders(store)
+    assert kept[3].checkpoint not in folders(store)
 
 
 def test_without_any_whole_checkpoint_an_attempt_begins_anew(store):
@@ -178,7 +170,7 @@ def test_without_any_whole_checkpoint_an_attempt_begins_anew(store):
 def test_of_two_checkpoints_of_one_epoch_the_later_attempts_is_taken(store, scripted):
     scripted(TRADE_OFF)
     train(make(store), 2)
-    store.put(f"{kept_of(store)[1].folder}/state.npz", b"torn")
+    store.put(f"{kept_of(store)[1].checkpoint}/state.npz", b"torn")
     damaged = kept_of(store)
     train(make(store, attempt=2, kept=damaged), 1)
     both = kept_of(store)
@@ -213,7 +205,7 @@ def test_an_actor_that_is_cut_off_leaves_the_checkpoint_that_others_go_on_from(s
     again = make(store, attempt=2, kept=accepted)
 
     assert again.step().epoch == 3
-    assert checkpoint.load(store, accepted[-1].folder, sha256=accepted[-1].sha256)
+    assert checkpoint.load(store, accepted[-1].checkpoint, sha256=accepted[-1].checkpoint_sha256)
 
 
 def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
@@ -428,7 +420,7 @@ def test_a_kept_checkpoint_is_never_deleted_before_the_newer_one_is_recorded(sto
 
     attempt.step()
 
-    assert checkpoint.load(store, first.folder, sha256=first.sha256)
+    assert checkpoint.load(store, first.checkpoint, sha256=first.checkpoint_sha256)
 
 
 def test_a_node_that_does_not_see_the_study_writes_nothing_and_says_so(store):
