@@ -51,6 +51,16 @@ class Point:
     def __repr__(self) -> str:
         return one_line(self, lambda: f"{self.name}: {point_words(self)}")
 
+    def to_restore(self, seed: int) -> dict[str, Any]:
+        """Return what it takes to rebuild its model, which was trained with this seed."""
+        return {
+            "config": dict(self.config),
+            "is_reference": self.is_reference,
+            "seed": seed,
+            "checkpoint": self.checkpoint,
+            "sha256": self.checkpoint_sha256,
+        }
+
 
 Losses = Mapping[str, float]
 """By head name."""

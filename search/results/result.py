@@ -322,13 +322,7 @@ class StudyResult:
             raise InputError(
                 f"a model needs a point, such as result.best(), got {type(point).__name__}"
             )
-        return {
-            "config": dict(point.config),
-            "is_reference": point.is_reference,
-            "seed": self.study.seed,
-            "checkpoint": point.checkpoint,
-            "sha256": point.checkpoint_sha256,
-        }
+        return point.to_restore(self.study.seed)
 
     @property
     def heads(self) -> tuple[str, ...]:

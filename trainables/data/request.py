@@ -12,7 +12,6 @@ SPLITS = ("train", "validation", "test")
 
 IMAGE_COLUMN = "image"
 SPLIT_COLUMN = "split"
-SHOWN_CHARACTERS = 120
 LARGEST_SIDE = 8192
 """Pixels; a larger ``image_size`` is taken for a mistake."""
 
@@ -88,11 +87,3 @@ class DataInfo:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"data info needs the fields that to_dict wrote: {error}") from error
-
-
-def shown(value: Any) -> str:
-    """Return a received value for a message: plain, on one line, not too long."""
-    text = repr(value)
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
