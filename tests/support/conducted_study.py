@@ -76,7 +76,8 @@ class Bench:
 
     def __init__(self, storage: Path, patch: pytest.MonkeyPatch) -> None:
         self.storage = storage
-        self.store = Store("/study", files=MemoryFiles(empty_disk()))
+        self.files = MemoryFiles(empty_disk())
+        self.store = Store("/study", files=self.files)
         patch.setattr(attempt_module, "Store", lambda uri: self.store)
         StudyLog.create(self.store, {"name": "study"})
         self.ownership: Ownership | None = None

@@ -21,16 +21,10 @@ from trainables.trial.measurement import write as write_measurement
 
 STUDY = "study.json"
 """What every study's folder has."""
-
-
 SMALL_STATE_BYTES = 16 * 2**20
 """A state up to this size is kept after every epoch, whatever the clock says."""
-
-
 SAVING_SHARE = 0.05
 """The share of the time since the last save that a save may cost."""
-
-
 LONGEST_INTERVAL_SECONDS = 120.0
 """A trial is saved at least this often, at the next end of an epoch."""
 
