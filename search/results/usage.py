@@ -13,8 +13,9 @@ from search.errors import InputError, StorageError, StudyWarning
 from trainables.spec.problems import shown
 from trainables.storage.sealed_json import convert, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "runs"
+FOLDER = StudyFolder.RUNS
 KIND = "run"
 _NAME = re.compile(rf"{FOLDER}/(\d{{6,}})\.json")
 

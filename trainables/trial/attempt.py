@@ -13,6 +13,7 @@ from trainables.errors import InputError, SearchError, StorageError, UnfitNode
 from trainables.model.user_modules import add_import_folder, import_function, real_folder
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.training.run import EpochResult, RunFactory, RunRequest, TrialRun
 from trainables.trial import checkpoint
 from trainables.trial.checkpoint import CheckpointError
@@ -237,7 +238,7 @@ class Attempt:
         envelope, state = self._envelope, run.state()
         self._state_bytes = sum(array.nbytes for array in state.values())
         folder = (
-            f"checkpoints/{envelope.number:06d}/"
+            f"{StudyFolder.CHECKPOINTS}/{envelope.number:06d}/"
             f"{envelope.generation:06d}-{envelope.attempt:03d}-{run.epoch:04d}"
         )
         meta = {"number": envelope.number, "epoch": run.epoch, "config": envelope.config}
@@ -275,7 +276,7 @@ class Attempt:
         envelope = self._envelope
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}.txt"
         trace = "".join(traceback.format_exception(error))
-        self._store.put(f"failures/{name}", trace.encode())
+        self._store.put(f"{StudyFolder.FAILURES}/{name}", trace.encode())
         folder = real_folder(self._settings.module_folder)
         reason, is_memory = reason_of(error, folder), is_out_of_memory(error)
         return TrialFailure(epoch=epoch, reason=reason, is_out_of_memory=is_memory)
