@@ -43,7 +43,7 @@ TRAINED: tuple[Set[str], ...] = (
 )
 """The same of what is in `trainables`."""
 TRIALS = ("RecordedTrial", "TrialRecord", "EarlierTrial")
-POINTS = ("Measurement", "EpochResult", "Step", "Point", "Figures", "Repeat", "Tested")
+POINTS = ("Measurement", "EpochResult", "Point", "Tested")
 """The types that hold a trial, or a point of one."""
 
 

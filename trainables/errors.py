@@ -16,22 +16,15 @@ class InputError(SearchError, ValueError):
 
     @classmethod
     def of(cls, problems: Sequence[str], *, where: str = "") -> "InputError":
-        """Join the problems found in one place into one error.
-
-        Args:
-            problems: At least one message, each complete in itself.
-            where: The file or object that all of them concern, if there is one.
-        """
+        """Return the problems found in one place as one error; see `joined`."""
         return cls(joined(problems, where=where))
 
 
 def joined(problems: Sequence[str], *, where: str = "", most: int | None = None) -> str:
     """Return problems as one message: a single one as it is, several one per line.
 
-    Args:
-        problems: At least one, each complete in itself.
-        where: What all of them concern, if there is such a thing.
-        most: How many are told, the rest only counted; None for all.
+    Each is complete in itself; ``where`` is what all of them concern, and of more than ``most``
+    the rest is only counted.
     """
     prefix = f"{where}: " if where else ""
     if len(problems) == 1:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from msgspec import Meta, Struct, field
 from msgspec.structs import asdict
 
+from search.record.metrics import point_words
+from search.text import one_line
 from trainables.errors import InputError
 from trainables.storage.sealed_json import convert, floats_of, names_of
 
@@ -109,7 +111,12 @@ class Tested(_Logged, frozen=True, kw_only=True):
     number: _Natural
     epoch: _Count
     losses: Mapping[str, float]
+    """By head name, unweighted, exact means."""
     metrics: Mapping[str, float]
+    """By ``<head>_<metric>``."""
+
+    def __repr__(self) -> str:
+        return one_line(self, lambda: point_words(self))
 
 
 DONE = "done"

@@ -101,9 +101,9 @@ def point_words(point: HasFigures, against: HasFigures | None = None) -> str:
     Each loss is compared with that of the point ``against``, such as the reference's.
 
     Example:
-        >>> from search.results.points import Figures
+        >>> from types import SimpleNamespace
         >>> metrics = {"c_accuracy": 0.912, "r_mae": 0.25}
-        >>> point_words(Figures(losses={"c": 0.3, "r": 0.11}, metrics=metrics))
+        >>> point_words(SimpleNamespace(losses={"c": 0.3, "r": 0.11}, metrics=metrics))
         'c accuracy 0.912 (loss 0.3), r MAE 0.25 (loss 0.11)'
     """
     return ", ".join(_head_words(point, head, against) for head in point.losses)

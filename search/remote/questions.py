@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -197,7 +197,7 @@ def to_log(answer: Mapping[str, Any], question: str) -> str:
     ``question`` is made of letters that nobody else knows: whatever a study's names and reasons
     say, they cannot forge a mark.
     """
-    packed = zlib.compress(json.dumps(answer, default=asdict).encode())
+    packed = zlib.compress(json.dumps(answer, default=msgspec.to_builtins).encode())
     lines = base64.encodebytes(packed).decode()
     return f"{MARK} {question} begins\n{lines}{MARK} {question} ends\n"
 

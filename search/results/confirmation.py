@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from search.record.metrics import HasFigures, own_metric, point_words
+from search.record.decisions import Tested
+from search.record.history import TrialRecord
+from search.record.metrics import HasFigures, own_metric
 from search.results.chooser import Chooser
 from search.results.pareto import Array
-from search.results.points import Figures, Point
+from search.results.points import Point
 from search.results.policies import Options, choose
 from search.text import clean, count, number, one_line
+from trainables.trial.measurement import Measurement
 
 LARGEST_EXPONENT = 700.0
 """Below the logarithm of the largest float."""
@@ -23,27 +26,6 @@ LARGEST_SHARE = 10.0
 """Above this, percents are hard to read."""
 MORE_SEEDS = 5
 """What is advised where too few seeds tell nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeat:
-    """One training of a point's config with a fresh seed, to the point's epoch."""
-
-    seed: int
-    figures: Figures | None
-    """On the validation split; None if it failed."""
-    test: Figures | None = None
-    """On the test split, where there is one."""
-    failure: str = ""
-    """Why it failed."""
-
-    def __repr__(self) -> str:
-        return one_line(self, self._words)
-
-    def _words(self) -> str:
-        if self.figures is None:
-            return f"seed {self.seed} failed: {self.failure}"
-        return f"seed {self.seed}: {point_words(self.figures)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +66,8 @@ class Candidate:
     """The point in the study. Its figures were selected: they are optimistic."""
     was: int
     """Its rank in the study, from 1."""
-    repeats: tuple[Repeat, ...]
-    """By seed; those that have ended."""
+    repeats: Mapping[int, TrialRecord]
+    """By fresh seed: how it was trained again to its epoch, if that has ended."""
 
     def __repr__(self) -> str:
         return one_line(self, self._words)
@@ -110,39 +92,51 @@ class Candidate:
         return "the reference trial" if self.point.is_reference else f"trial {self.point.number}"
 
     @property
-    def trained(self) -> tuple[Repeat, ...]:
-        """The repeats that did not fail."""
-        return tuple(one for one in self.repeats if one.figures is not None)
+    def trained(self) -> dict[int, Measurement]:
+        """By seed: what those that did not fail gave on the validation split."""
+        return {
+            seed: trial.measurements[-1]
+            for seed, trial in self.repeats.items()
+            if trial.state == "complete"
+        }
 
     @property
-    def failed(self) -> tuple[Repeat, ...]:
-        """The repeats that failed."""
-        return tuple(one for one in self.repeats if one.figures is None)
+    def tested(self) -> dict[int, Tested]:
+        """By seed: what these gave on the test split; empty without one."""
+        return {
+            seed: self.repeats[seed].tested[-1]
+            for seed in self.trained
+            if self.repeats[seed].tested
+        }
 
     @property
-    def figures(self) -> tuple[Figures, ...]:
-        """What these gave on the validation split."""
-        return tuple(one.figures for one in self.repeats if one.figures is not None)
+    def failed(self) -> dict[int, str]:
+        """By seed: why the others failed."""
+        return {
+            seed: trial.reason or trial.state
+            for seed, trial in self.repeats.items()
+            if trial.state != "complete"
+        }
 
     @property
     def losses(self) -> dict[str, Spread]:
         """Validation loss by head over the seeds; empty if none was trained."""
-        return _spreads([one.losses for one in self.figures])
+        return _spreads([one.losses for one in self.trained.values()])
 
     @property
     def metrics(self) -> dict[str, Spread]:
         """Validation metrics over the seeds, by ``val_<head>_<metric>``."""
-        return _spreads([one.metrics for one in self.figures])
+        return _spreads([one.metrics for one in self.trained.values()])
 
     @property
     def test(self) -> dict[str, Spread]:
         """Loss by head on the test split; empty without one."""
-        return _spreads([one.test.losses for one in self.trained if one.test])
+        return _spreads([one.losses for one in self.tested.values()])
 
     @property
     def test_metrics(self) -> dict[str, Spread]:
         """Metrics on the test split, by ``<head>_<metric>``; empty without one."""
-        return _spreads([one.test.metrics for one in self.trained if one.test])
+        return _spreads([one.metrics for one in self.tested.values()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +196,7 @@ class Confirmation:
         leader, first = self.leader, self.first
         if not leader.trained:
             num = sum(len(one.failed) for one in self.candidates)
-            why = leader.failed[0].failure if leader.failed else "none has ended"
+            why = next(iter(leader.failed.values()), "none has ended")
             return clean(f"nothing is confirmed: {count(num, 'training')} failed (first: {why})")
         if leader is first:
             rival = next((one for one in self.candidates[1:] if one.trained), None)
@@ -239,9 +233,9 @@ class Confirmation:
         deviation are those of the logarithms: the geometric mean, and the deviation as a share
         of it.
         """
-        if not candidate.figures:
+        if not candidate.trained:
             return None
-        logs = spread_of([self.score(one) for one in candidate.figures])
+        logs = spread_of([self.score(one) for one in candidate.trained.values()])
         return Spread(
             mean=_exp(logs.mean),
             deviation=None if logs.deviation is None else _exp(logs.deviation) - 1,
@@ -292,7 +286,8 @@ class Confirmation:
         left = sorted(candidates, key=lambda one: (one.point.is_reference, one.was))
         ordered = []
         while left:
-            means = [self.chooser.log_skills(one.figures).mean(axis=0) for one in left]
+            figures = [list(one.trained.values()) for one in left]
+            means = [self.chooser.log_skills(one).mean(axis=0) for one in figures]
             ordered.append(left.pop(self.chosen(np.array(means))))
         return ordered
 
@@ -341,12 +336,8 @@ class Comparison:
 
 def _compare(confirmed: Confirmation, one: Candidate, other: Candidate) -> Comparison:
     """Compare two candidates, seed by seed."""
-    theirs = {repeat.seed: repeat.figures for repeat in other.trained}
-    pairs = [
-        (mine.figures, its)
-        for mine in one.trained
-        if mine.figures and (its := theirs.get(mine.seed))
-    ]
+    theirs = other.trained
+    pairs = [(mine, theirs[seed]) for seed, mine in one.trained.items() if seed in theirs]
     differences = [confirmed.score(its) - confirmed.score(mine) for mine, its in pairs]
     wins = [confirmed.chosen(confirmed.chooser.log_skills(two)) == 0 for two in pairs]
     spread = spread_of(differences) if differences else None

@@ -4,38 +4,17 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from search.record.decisions import Tested
 from search.record.history import TrialRecord, TrialState
 from search.record.metrics import HasFigures, point_words
 from search.results.pareto import Array, front_mask, log_skill
 from search.study.objective import Objective
 from search.text import count, one_line
 from trainables.trial.measurement import Measurement
-
-if TYPE_CHECKING:
-    from trainables.trial.attempt import Step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Losses and metrics of one point on one split."""
-
-    losses: Mapping[str, float]
-    """By head name, unweighted, exact means."""
-
-    metrics: Mapping[str, float]
-    """By ``<head>_<metric>``."""
-
-    @classmethod
-    def of(cls, measured: HasFigures) -> "Figures":
-        """Return the figures of what else holds some."""
-        return cls(losses=measured.losses, metrics=measured.metrics)
-
-    def __repr__(self) -> str:
-        return one_line(self, lambda: point_words(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +33,7 @@ class Point:
     checkpoint: str
     """Folder of the weights, relative to the study's."""
     checkpoint_sha256: str
-    test: Figures | None = None
+    test: Tested | None = None
     """The same on the test split, where it was measured."""
     policy: str = ""
     """The policy that chose this point, if one did."""
@@ -72,6 +51,16 @@ class Point:
     def __repr__(self) -> str:
         return one_line(self, lambda: f"{self.name}: {point_words(self)}")
 
+    def to_restore(self, seed: int) -> dict[str, Any]:
+        """Return what it takes to rebuild its model, which was trained with this seed."""
+        return {
+            "config": dict(self.config),
+            "is_reference": self.is_reference,
+            "seed": seed,
+            "checkpoint": self.checkpoint,
+            "sha256": self.checkpoint_sha256,
+        }
+
 
 Losses = Mapping[str, float]
 """By head name."""
@@ -84,7 +73,7 @@ def is_finite(measured: HasFigures) -> bool:
     return all(math.isfinite(loss) for loss in measured.losses.values())
 
 
-def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
+def point_of(trial: TrialRecord, measured: Measurement) -> Point:
     """Return one point of a trial; with weights where its measurement names them."""
     tested = [one for one in trial.tested if one.epoch == measured.epoch]
     return Point(
@@ -95,9 +84,9 @@ def point_of(trial: TrialRecord, measured: "Measurement | Step") -> Point:
         metrics=measured.metrics,
         state=trial.state,
         is_reference=trial.is_reference,
-        checkpoint=getattr(measured, "checkpoint", None) or "",
-        checkpoint_sha256=getattr(measured, "checkpoint_sha256", None) or "",
-        test=Figures.of(tested[-1]) if tested else None,
+        checkpoint=measured.checkpoint or "",
+        checkpoint_sha256=measured.checkpoint_sha256 or "",
+        test=tested[-1] if tested else None,
     )
 
 

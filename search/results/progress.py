@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import le
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from search.record.history import TrialRecord, TrialState
 from search.results.chooser import Chooser
@@ -13,9 +13,6 @@ from search.results.retrained import Training
 from search.study.prepared import Prepared
 from search.study.study import Study
 from trainables.trial.measurement import Measurement
-
-if TYPE_CHECKING:
-    from trainables.trial.attempt import Step
 
 CHUNK = 256
 """Points that are compared with the front at once; bounds the memory of a comparison."""
@@ -27,7 +24,7 @@ class Running(Protocol):
     """What is read of a `search.running.conductor.Conductor`."""
 
     trials: dict[int, TrialRecord]
-    live: "dict[int, dict[int, Step]]"
+    live: dict[int, dict[int, Measurement]]
     changes: list[int]
 
     @property
@@ -177,7 +174,7 @@ class Tracker:
             self._reference = self._choose(points.values())
         return points
 
-    def _measured(self, trial: TrialRecord) -> "Mapping[int, Measurement | Step]":
+    def _measured(self, trial: TrialRecord) -> Mapping[int, Measurement]:
         """Return the epochs that count: once it has ended, those with weights kept."""
         if trial.has_ended:
             return {one.epoch: one for one in kept_points(trial)}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace as replace_trial
 
 from search.errors import InputError, NoCandidate
-from search.record.decisions import DONE
+from search.record.decisions import DONE, Tested
 from search.record.history import History, TrialRecord
 from search.record.metrics import point_words
 from search.results.chooser import Chooser
-from search.results.points import Figures, Point, kept_points, point_of
+from search.results.points import Point, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY, HEAD
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
@@ -211,7 +211,8 @@ class StudyResult:
 
         settings = replace(shared_settings(self.study, self.prepared), cpu=threads_of(self.study))
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
-        return replace(point, test=Figures(losses=losses, metrics=metrics))
+        tested = Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics)
+        return replace(point, test=tested)
 
     @property
     def has_test_split(self) -> bool:
@@ -320,13 +321,7 @@ class StudyResult:
             raise InputError(
                 f"a model needs a point, such as result.best(), got {type(point).__name__}"
             )
-        return {
-            "config": dict(point.config),
-            "is_reference": point.is_reference,
-            "seed": self.study.seed,
-            "checkpoint": point.checkpoint,
-            "sha256": point.checkpoint_sha256,
-        }
+        return point.to_restore(self.study.seed)
 
     @property
     def heads(self) -> tuple[str, ...]:

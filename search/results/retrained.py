@@ -10,8 +10,8 @@ from search.record.decisions import DONE
 from search.record.history import History, TrialRecord
 from search.record.reader import StudyReader
 from search.record.segments import has_log
-from search.results.confirmation import Candidate, Confirmation, Repeat
-from search.results.points import Figures, Point
+from search.results.confirmation import Candidate, Confirmation
+from search.results.points import Point
 from search.results.result import StudyResult
 from trainables.spec.rules import LARGEST_SEED, whole
 from trainables.storage.sealed_json import DamagedRecord
@@ -169,27 +169,16 @@ def _history(store: StudyFolder) -> History | None:
 
 def _repeats(
     history: History | None, point: Point, seeds: Sequence[int] | None
-) -> tuple[Repeat, ...]:
-    """Return the trainings of a point that have ended; of all seeds if none are named."""
+) -> dict[int, TrialRecord]:
+    """Return by seed the trainings of a point that have ended; of all seeds if none are named."""
     if history is None:
-        return ()
+        return {}
     found = {
-        training.seed: _repeat(training, trial)
+        training.seed: trial
         for training, trial in zip(recorded_trainings(history), history.trials, strict=True)
         if trial.has_ended
         and (training.number, training.epoch) == (point.number, point.epoch)
         and dict(training.config) == dict(point.config)
     }
     order = sorted(found) if seeds is None else [seed for seed in seeds if seed in found]
-    return tuple(found[seed] for seed in order)
-
-
-def _repeat(training: Training, trial: TrialRecord) -> Repeat:
-    if trial.state != "complete":
-        return Repeat(seed=training.seed, figures=None, failure=trial.reason or trial.state)
-    tested = trial.tested[-1] if trial.tested else None
-    return Repeat(
-        seed=training.seed,
-        figures=Figures.of(trial.measurements[-1]),
-        test=None if tested is None else Figures.of(tested),
-    )
+    return {seed: found[seed] for seed in order}

@@ -11,7 +11,7 @@ from search.record.history import TrialRecord
 from search.running.plan import Plan
 from search.study.shares import larger_class, share_words
 from trainables.storage.store import Store
-from trainables.trial.attempt import Envelope, Kept
+from trainables.trial.attempt import Envelope, TrialFailure
 
 MOST_CHARGED = 3
 """Attempts that may be lost through the trial's own doing before it fails."""
@@ -94,17 +94,15 @@ def why_given_up(trial: TrialRecord, detail: str) -> str:
     return f"given up after {len(trial.releases)} lost attempts: {counted}{last}"
 
 
-def why_failed(
-    failure: str, trial: TrialRecord, gpu: float, *, is_out_of_memory: bool
-) -> str | None:
+def why_failed(failure: TrialFailure, trial: TrialRecord, gpu: float) -> str | None:
     """Return the reason with which a trial fails; None if it may have more of a GPU, once."""
     has = _share_of(trial, gpu)
-    if not (is_out_of_memory and has):
-        return failure
+    if not (failure.is_out_of_memory and has):
+        return failure.reason
     if has == gpu and larger_class(gpu) is not None:
         return None
     tried = f", and before {share_words(gpu)}" if has != gpu else ""
-    return f"{failure}; it had {share_words(has)}{tried}"
+    return f"{failure.reason}; it had {share_words(has)}{tried}"
 
 
 def _share_of(trial: TrialRecord, gpu: float) -> float:
@@ -127,15 +125,6 @@ def next_attempt(trial: TrialRecord, plan: Plan) -> Envelope:
         seed=plan.seed_of(trial.number),
         epochs=plan.epochs_of(trial.number),
         is_reference=trial.is_reference,
-        kept=tuple(
-            Kept(
-                epoch=m.epoch,
-                folder=m.checkpoint,
-                sha256=m.checkpoint_sha256,
-                losses=tuple(m.losses.values()),
-            )
-            for m in trial.resumable
-            if m.checkpoint is not None and m.checkpoint_sha256 is not None
-        ),
+        kept=trial.resumable,
         gpu=None if gpu == plan.gpu else gpu,
     )

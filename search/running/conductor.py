@@ -24,7 +24,8 @@ from search.running.plan import Plan
 from search.running.scheduler import Scheduler
 from search.sampling.trials import Continue, RecordedTrial, Suggestion
 from search.study.objective import Objective
-from trainables.trial.attempt import Envelope, Step
+from trainables.trial.attempt import Envelope, TrialFailure
+from trainables.trial.measurement import Measurement
 
 FOLD_EVERY = 50
 """Trials that end before the log is folded again."""
@@ -60,7 +61,7 @@ class Conductor:
         self._num_unfolded = 0
         self.trials: dict[int, TrialRecord] = {}
         """The newest known history of each trial, by number."""
-        self.live: dict[int, dict[int, Step]] = {}
+        self.live: dict[int, dict[int, Measurement]] = {}
         """Of each trial in flight: epoch -> what it gave."""
         self.changes: list[int] = []
         """The trial of each change of these two; only grows."""
@@ -99,24 +100,23 @@ class Conductor:
         """Log all that is decided meanwhile at once, when this is left; act on it only then."""
         return self._log.together()
 
-    def measured(self, number: int, attempt: int, step: Step) -> bool:
+    def measured(self, number: int, attempt: int, found: Measurement | TrialFailure) -> bool:
         """Take in what one epoch of an attempt gave; return whether the attempt ends with it.
 
         A result of an attempt that is not in flight changes nothing.
         """
         if self._flying.get(number) != attempt:
             return True
-        if step.failure is not None:
-            trial, is_memory = self.trials[number], step.is_out_of_memory
-            reason = why_failed(step.failure, trial, self._plan.gpu, is_out_of_memory=is_memory)
+        if isinstance(found, TrialFailure):
+            reason = why_failed(found, self.trials[number], self._plan.gpu)
             if reason is None:
                 self._release(number, attempt, "share")
             else:
                 self._end(number, "failed", reason)
             return True
-        self.live.setdefault(number, {})[step.epoch] = step
+        self.live.setdefault(number, {})[found.epoch] = found
         self.changes.append(number)
-        if self._decide(number, step.epoch, step.losses):
+        if self._decide(number, found.epoch, found.losses):
             return True
         self._log.ownership.ensure()  # that it goes on is not recorded, and deletes checkpoints
         return False
@@ -281,15 +281,14 @@ class Conductor:
 
 def _recorded_trial(
     trial: TrialRecord,
-    live: Mapping[int, Step],
+    live: Mapping[int, Measurement],
     baselines: Mapping[str, float],
     objective: Objective,
 ) -> RecordedTrial:
     """Return a trial as a sampler sees it."""
     skills, epoch = best_log_skills(trial, baselines, objective)
-    logged = {m.epoch: m.losses for m in trial.measurements}
-    by_epoch = logged | {epoch: step.losses for epoch, step in live.items()}
-    measured = [by_epoch[epoch] for epoch in range(1, len(by_epoch) + 1) if epoch in by_epoch]
+    by_epoch = {**{m.epoch: m for m in trial.measurements}, **live}
+    measured = [by_epoch[e].losses for e in range(1, len(by_epoch) + 1) if e in by_epoch]
     return RecordedTrial(
         number=trial.number,
         config=trial.config,

@@ -8,6 +8,7 @@ from search.cluster.health import ClusterWatch
 from search.record.decisions import Tested
 from search.record.log import StudyLog
 from search.results.load import read
+from search.results.points import Point, point_of
 from search.results.retrained import Training
 from trainables.spec.settings import StudySettings
 
@@ -23,17 +24,16 @@ PAUSE_SECONDS = 0.5
 class ToTest:
     """A point that has no figures on the test split yet."""
 
-    number: int
-    epoch: int
-    restore: Mapping[str, Any]
-    """What it takes to rebuild its model, as plain values."""
+    point: Point
+    seed: int
+    """Of its training."""
 
 
 def chosen_to_test(log: StudyLog) -> list[ToTest]:
     """Return what the policies of a study choose, and the reference, unless they were measured."""
     result = read(log.reader)
     return [
-        ToTest(number=point.number, epoch=point.epoch, restore=result.to_restore(point))
+        ToTest(point=point, seed=result.study.seed)
         for point in result.points_to_test()
         if point.test is None
     ]
@@ -42,17 +42,7 @@ def chosen_to_test(log: StudyLog) -> list[ToTest]:
 def repeats_to_test(trainings: Sequence[Training], log: StudyLog) -> list[ToTest]:
     """Return the trainings of a confirmation that are complete and were not measured."""
     return [
-        ToTest(
-            number=trial.number,
-            epoch=training.epoch,
-            restore={
-                "config": dict(trial.config),
-                "is_reference": trial.is_reference,
-                "seed": training.seed,
-                "checkpoint": trial.measurements[-1].checkpoint,
-                "sha256": trial.measurements[-1].checkpoint_sha256,
-            },
-        )
+        ToTest(point=point_of(trial, trial.measurements[-1]), seed=training.seed)
         for training, trial in zip(trainings, log.history().trials, strict=True)
         if trial.state == "complete" and not trial.tested
     ]
@@ -60,9 +50,10 @@ def repeats_to_test(trainings: Sequence[Training], log: StudyLog) -> list[ToTest
 
 def record_figures(log: StudyLog, points: Sequence[ToTest], measure: Measure) -> None:
     """Measure points and record their figures, where they can be told now."""
-    figures = measure([dict(point.restore) for point in points]) or []
-    for point, (losses, metrics) in zip(points, figures, strict=bool(figures)):
-        log.record(Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics))
+    figures = measure([one.point.to_restore(one.seed) for one in points]) or []
+    for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
+        number, epoch = one.point.number, one.point.epoch
+        log.record(Tested(number=number, epoch=epoch, losses=losses, metrics=metrics))
 
 
 def measure_in(

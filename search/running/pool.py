@@ -1,8 +1,6 @@
 """Ray Tune as a pool of warm processes: thin adapters around a pool; the conductor decides."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from typing import Any, TypeVar, final
 
 import ray
@@ -16,7 +14,8 @@ from search.errors import ClusterLost
 from search.results.usage import Usage
 from search.running.attempts import AttemptEnd, why_lost
 from search.running.conductor import Conductor, Finished
-from trainables.trial.attempt import Envelope, Step
+from trainables.trial.attempt import Envelope, TrialFailure
+from trainables.trial.measurement import Measurement
 
 Answer = TypeVar("Answer")
 
@@ -166,7 +165,7 @@ class TunePool:
         return {
             "number": attempt.number,
             "attempt": attempt.attempt,
-            "request": json.dumps(asdict(attempt)),
+            "request": attempt.to_json(),
             **({} if attempt.gpu is None else {"gpu": attempt.gpu}),
         }
 
@@ -175,8 +174,7 @@ class TunePool:
         self.usage.seen(process, result["began_at"])
         found: Envelope | Finished | None = None
         with self._conductor.together():
-            step = Step(**{item.name: result[item.name] for item in fields(Step)})
-            has_ended = self._conductor.measured(number, attempt, step)
+            has_ended = self._conductor.measured(number, attempt, _found(result))
             if has_ended and self._num_free >= 0 and not self._is_short:
                 found = self._conductor.ask()
         if has_ended:
@@ -215,6 +213,13 @@ class TunePool:
             end = self._ends.pop(trial_id, AttemptEnd())
             self._conductor.lost(left.number, left.attempt, end)
         self._changed()
+
+
+def _found(result: dict[str, Any]) -> Measurement | TrialFailure:
+    gave = result["gave"]
+    if "measured" in gave:
+        return Measurement.from_json(gave["measured"].encode())
+    return TrialFailure(**gave)
 
 
 class _Adapter:

@@ -41,8 +41,8 @@ def print_confirmation(console: Console, confirmed: Confirmation) -> None:
         configs = [(_name(one), one.point.config, "") for one in confirmed.candidates]
         console.print(config_table("config", differing, configs))
     for candidate in confirmed.candidates:
-        for repeat in candidate.failed:
-            line = f"{candidate.name} with seed {repeat.seed} failed: {repeat.failure}"
+        for seed, why in candidate.failed.items():
+            line = f"{candidate.name} with seed {seed} failed: {why}"
             say(console, line, "red")
 
 
@@ -86,8 +86,8 @@ def _rows(confirmed: Confirmation, candidate: Candidate) -> Iterator[tuple[str, 
 
     Of a head first its own metric, then its loss.
     """
-    again = _spreads(confirmed, candidate.figures)
-    test = _spreads(confirmed, [one.test for one in candidate.repeats if one.test])
+    again = _spreads(confirmed, candidate.trained.values())
+    test = _spreads(confirmed, candidate.tested.values())
     for figure, in_study in _values(confirmed, candidate.point).items():
         yield (
             figure.label,

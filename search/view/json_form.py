@@ -8,9 +8,10 @@ from typing import Any
 
 from search.errors import NoCandidate
 from search.record.history import TrialRecord
+from search.record.metrics import HasFigures
 from search.results.confirmation import Candidate, Confirmation, Spread
 from search.results.ledger import make_ledger
-from search.results.points import Figures, Point
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.results.retrained import confirmed_point
 from search.study.objective import study_warnings
@@ -139,12 +140,12 @@ def _again(candidate: Candidate) -> dict[str, Any]:
         "test_metrics": _spreads(candidate.test_metrics) or None,
         "trainings": [
             {
-                "seed": repeat.seed,
-                "failure": repeat.failure or None,
-                "validation": _figures(repeat.figures),
-                "test": _figures(repeat.test),
+                "seed": seed,
+                "failure": candidate.failed.get(seed),
+                "validation": _figures(candidate.trained.get(seed)),
+                "test": _figures(candidate.tested.get(seed)),
             }
-            for repeat in candidate.repeats
+            for seed in candidate.repeats
         ],
     }
 
@@ -162,7 +163,7 @@ def _skill(spread: Spread | None) -> dict[str, Any] | None:
     return {**values, "deviation_share": share}
 
 
-def _figures(figures: Figures | None) -> dict[str, Any] | None:
+def _figures(figures: HasFigures | None) -> dict[str, Any] | None:
     return None if figures is None else _taken(figures, "losses", "metrics")
 
 

@@ -198,7 +198,7 @@ def _ours(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, A
     from trainables.spec.settings import StudySettings
     from trainables.storage.store import Store
     from trainables.trial import measurement
-    from trainables.trial.attempt import Attempt, Envelope
+    from trainables.trial.attempt import Attempt, Envelope, TrialFailure
 
     with tempfile.TemporaryDirectory(dir=folder) as study:
         store = Store(study)
@@ -217,8 +217,8 @@ def _ours(name: str, folder: Path, args: argparse.Namespace) -> list[dict[str, A
         )
         attempt = Attempt(envelope, settings)
         steps = [attempt.step() for _ in range(args.epochs)]
-        if steps[-1].failure:
-            raise SystemExit(f"{name}: {steps[-1].failure}")
+        if isinstance(steps[-1], TrialFailure):
+            raise SystemExit(f"{name}: {steps[-1].reason}")
         found = sorted(
             (measurement.read(store, path) for path in store.list(measurement.FOLDER)),
             key=lambda one: one.epoch,

@@ -74,9 +74,9 @@ def test_each_leading_point_is_trained_to_its_epoch_with_every_fresh_seed(storag
     assert sorted(one.was for one in found.candidates) == [1, 2, 3]
     assert found.first.point.number == study.best().number
     for candidate in found.candidates:
-        assert [one.seed for one in candidate.repeats] == [1, 2]
-        for one in candidate.repeats:
-            assert one.figures.losses == expected(storage, candidate.point, one.seed)
+        assert [*candidate.repeats] == [1, 2]
+        for seed, one in candidate.trained.items():
+            assert one.losses == expected(storage, candidate.point, seed)
     epochs = sum(one.point.epoch for one in found.candidates)
     assert sum(trained_again(storage).values()) == 2 * epochs
     assert table(study.study) == before
@@ -94,9 +94,9 @@ def drivers_that_confirm(drive):
 
 def figures(found):
     return [
-        (one.point.number, repeat.seed, repeat.figures.losses)
+        (one.point.number, seed, measured.losses)
         for one in found.candidates
-        for repeat in one.repeats
+        for seed, measured in one.trained.items()
     ]
 
 

@@ -25,7 +25,8 @@ from tests.support.stub_study import rows_of
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
 from trainables.trial import attempt as attempt_module
-from trainables.trial.attempt import Attempt, Envelope, Step
+from trainables.trial.attempt import Attempt, Envelope, TrialFailure
+from trainables.trial.measurement import Measurement
 
 BASELINES = {"c_output": 4.0, "r_output": 4.0}
 
@@ -76,7 +77,8 @@ class Bench:
 
     def __init__(self, storage: Path, patch: pytest.MonkeyPatch) -> None:
         self.storage = storage
-        self.store = Store("/study", files=MemoryFiles(empty_disk()))
+        self.files = MemoryFiles(empty_disk())
+        self.store = Store("/study", files=self.files)
         patch.setattr(attempt_module, "Store", lambda uri: self.store)
         StudyLog.create(self.store, {"name": "study"})
         self.ownership: Ownership | None = None
@@ -111,8 +113,8 @@ class Bench:
         actor = self.actor(envelope)
         return any(self.report(envelope, actor.step()) for _ in range(epochs))
 
-    def report(self, envelope: Envelope, step: Step) -> bool:
-        has_ended = self.conductor.measured(envelope.number, envelope.attempt, step)
+    def report(self, envelope: Envelope, found: Measurement | TrialFailure) -> bool:
+        has_ended = self.conductor.measured(envelope.number, envelope.attempt, found)
         self.conductor.tidy_up()
         return has_ended
 

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from search.record.decisions import DONE, Asked, Closed, Ended, Tested
+from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.chooser import Chooser
-from search.results.confirmation import Candidate, Confirmation, Repeat
-from search.results.points import Figures, Point
+from search.results.confirmation import Candidate, Confirmation
+from search.results.points import Point
 from search.results.result import StudyResult
 from search.results.retrained import Training, trainings_of
 from search.study.objective import Objective, every_head
@@ -93,7 +96,7 @@ def confirmed(
         Candidate(
             point=point_of(number, losses, is_reference=number == reference),
             was=was,
-            repeats=tuple(_repeat(seed, one) for seed, one in enumerate(again, start=1)),
+            repeats={seed: _repeat(one) for seed, one in enumerate(again, start=1)},
         )
         for was, (number, losses, again) in enumerate(trials, start=1)
     ]
@@ -110,8 +113,19 @@ def confirmed(
     ).ranked()
 
 
-def _repeat(seed: int, losses: Losses | None) -> Repeat:
+def _repeat(losses: Losses | None) -> TrialRecord:
+    trial = TrialRecord(
+        number=0,
+        config={},
+        origin="start_with",
+        is_reference=False,
+        system={},
+        attempts=(),
+        state="failed",
+        reason="val_c_loss became NaN in epoch 2",
+    )
     if losses is None:
-        return Repeat(seed=seed, figures=None, failure="val_c_loss became NaN in epoch 2")
-    figures = Figures(losses=dict(zip(HEADS, losses, strict=True)), metrics={})
-    return Repeat(seed=seed, figures=figures)
+        return trial
+    named = dict(zip(HEADS, losses, strict=True))
+    last = replace(measurement(0, 3, losses), losses=named, metrics={})
+    return replace(trial, state="complete", reason="", measurements=(last,))

@@ -19,10 +19,9 @@ from trainables.data.request import (
     SPLITS,
     DataInfo,
     DataRequest,
-    shown,
 )
 from trainables.errors import InputError
-from trainables.spec.problems import Problems
+from trainables.spec.problems import Problems, shown
 
 FORMAT_VERSION = 1
 """Of the decoded arrays; raised when the same input would give others."""

@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trainables.data.boxes import FORMAT_FIELDS, is_inside, is_ordered, to_fractions, to_yxyx
-from trainables.data.request import shown
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.losses import FloatArray, sample_losses
-from trainables.spec.problems import Problems
+from trainables.spec.problems import Problems, shown
 
 MAX_CLASSES = 100_000
 """More classes than this are taken for a column that holds something else."""

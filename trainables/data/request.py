@@ -1,7 +1,6 @@
 """What is asked of a data set and what its check found: plain frozen values."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from trainables.spec.heads import DeclaredHead, HeadSpec
 
@@ -10,7 +9,6 @@ SPLITS = ("train", "validation", "test")
 
 IMAGE_COLUMN = "image"
 SPLIT_COLUMN = "split"
-SHOWN_CHARACTERS = 120
 LARGEST_SIDE = 8192
 """Pixels; a larger ``image_size`` is taken for a mistake."""
 
@@ -60,11 +58,3 @@ class DataInfo:
     baselines: dict[str, float]
     """By head: the recorded loss, on the validation rows, of the best constant prediction
     that the training rows give; at least 1e-12."""
-
-
-def shown(value: Any) -> str:
-    """Return a received value for a message: plain, on one line, not too long."""
-    text = repr(value)
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"

@@ -86,17 +86,14 @@ class ModelSpec:
             padding = "valid" if min(valid) >= SMALLEST_VALID else "same"
             height, width = valid if padding == "valid" else same
             if min(height, width) < 1:
-                raise self._too_deep(len(blocks))
+                raise InputError(
+                    f"images of {self.image_shape[0]}x{self.image_shape[1]} pixels leave room for "
+                    f"at most {len(blocks)} convolution blocks with pool_size={self.pool_size}, "
+                    f"got {len(self.conv_filters)}: use larger images, a smaller pool_size or "
+                    "fewer blocks"
+                )
             blocks.append(ConvBlock(filters=filters, padding=padding, height=height, width=width))
         return tuple(blocks)
-
-    def _too_deep(self, possible: int) -> InputError:
-        height, width, _ = self.image_shape
-        return InputError(
-            f"images of {height}x{width} pixels leave room for at most {possible} convolution "
-            f"blocks with pool_size={self.pool_size}, got {len(self.conv_filters)}: "
-            "use larger images, a smaller pool_size or fewer blocks"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,25 +14,15 @@ from trainables.errors import OversizedObject, StorageError, StorageFull
 
 TEMPORARY = ".tmp-"
 """First letters of every temporary name; no reader ever sees a file or folder named so."""
-
-
 _LEFT_BEHIND = re.compile(rf"{re.escape(TEMPORARY)}(?:[0-9a-f]{{16}}-)?[0-9a-f]{{32}}(?:-old)?")
-
-
 _OTHERS = re.compile(r"\..*|.*~|#.*#|thumbs\.db|ehthumbs\.db|desktop\.ini", re.IGNORECASE)
-
 
 Content = bytes | Sequence[bytes | memoryview]
 """Of an object: whole, or in pieces, one after the other."""
 
-
 # EFBIG is what a file-size limit gives (RLIMIT_FSIZE), ENOSPC also means no inodes left.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-
-
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -40,13 +30,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 def storage_errors(what: str) -> Iterator[None]:
     """Turn an ``OSError`` into ours; ``FileNotFoundError`` passes, for callers that expect it.
 
-    Args:
-        what: The operation and the place, as the message's first words: ``"write a/b"``.
-
-    Raises:
-        StorageFull: If the disk, the quota, the inodes or the file-size limit is used up.
-        OversizedObject: If `check_length` refused the object.
-        StorageError: On anything else that the storage answered.
+    ``what`` is the operation and the place, the message's first words: ``"write a/b"``.
     """
     try:
         yield
@@ -165,7 +149,13 @@ class LocalFiles:
 
     def refuse_link(self, path: str) -> bool:
         """Tell whether there is something of this name; raise ``OSError`` if it is a link."""
-        return _refuse_link(path)
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if stat.S_ISLNK(mode):
+            raise OSError(errno.ELOOP, _refusal(mode), path)
+        return True
 
     def scan(self, path: str) -> list[tuple[str, bool]]:
         """Return the names in a folder, each with whether it is a folder; links are none."""
@@ -203,16 +193,11 @@ class LocalFolder:
 
     def put(self, path: str, data: Content) -> None:
         """Write an object under a temporary name, then rename it; durable on return."""
-        target = Path(self._inside(path))
-        self._place(target, data, self._rename)
-        self.files.sync_folder(str(target.parent))
+        self._place(path, data, self._rename)
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object that must not exist yet; tell whether this call created it."""
-        target = Path(self._inside(path))
-        created = self._place(target, data, self._link)
-        self.files.sync_folder(str(target.parent))
-        return created
+        return self._place(path, data, self._link)
 
     def get(self, path: str, most: int) -> bytes:
         """Return an object's content, which has at most so many bytes."""
@@ -322,27 +307,26 @@ class LocalFolder:
                     self._real.add(folder)
         return full
 
-    def _place(self, target: Path, data: Content, name: Callable[[str, str], bool]) -> bool:
+    def _place(self, path: str, data: Content, name: Callable[[str, str], bool]) -> bool:
         """Write a temporary file and let ``name`` give it its name; return what that returns.
 
         The file may be swept away meanwhile, by an owner that does not know yet that it has
         been succeeded: then it is written again.
         """
+        target = Path(self._inside(path))
         for is_last in (False, False, True):
             temporary = self._write_temporary(target.parent, data)
             try:
-                return name(temporary, str(target))
+                created = name(temporary, str(target))
+                break
             except FileNotFoundError:
                 if is_last:
                     raise
             except BaseException:
                 self._discard(temporary)
                 raise
-        raise AssertionError("the last try returns or raises")
-
-    def _rename(self, temporary: str, target: str) -> bool:
-        self.files.rename(temporary, target)
-        return True
+        self.files.sync_folder(str(target.parent))
+        return created
 
     def _write_temporary(self, folder: Path, data: Content) -> str:
         path = str(folder / f"{TEMPORARY}{uuid.uuid4().hex}")
@@ -370,26 +354,27 @@ class LocalFolder:
         finally:
             self.files.close(handle)
 
-    def _link(self, temporary: str, target: str) -> bool:
-        created = self._link_or_rename(temporary, target)
-        self._discard(temporary)
-        return created
+    def _rename(self, temporary: str, target: str) -> bool:
+        self.files.rename(temporary, target)
+        return True
 
-    def _link_or_rename(self, temporary: str, target: str) -> bool:
+    def _link(self, temporary: str, target: str) -> bool:
+        created = True
         try:
             self.files.link(temporary, target)
         except FileExistsError:
             # An NFS server that answers twice reports our own link as existing.
-            return self.files.same(temporary, target)
+            created = self.files.same(temporary, target)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             # No hard links here (FAT, some network mounts): two writers in the same instant
             # could both succeed; the lock of the study's owner is what keeps them apart.
-            if self.files.exists(target):
-                return False
-            self.files.rename(temporary, target)
-        return True
+            created = not self.files.exists(target)
+            if created:
+                return self._rename(temporary, target)
+        self._discard(temporary)
+        return created
 
     def _discard(self, path: str) -> None:
         with suppress(OSError):
@@ -434,8 +419,6 @@ class LocalFolder:
 
 
 _FOLDER = "it is a folder, where a file is needed"
-
-
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a pipe",
@@ -449,15 +432,8 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> 
     """Open a plain file, and nothing else that may have its name; return the handle.
 
     Opening a pipe waits until somebody writes to it, which may be for ever; a device may answer
-    anything; a link may lead to another user's file.
-
-    Args:
-        path: The file.
-        flags: Of ``os.open``.
-        follow: Whether the path may be a link to a plain file; for what a user names.
-
-    Raises:
-        OSError: If it is no plain file, in words; else as the system gives it.
+    anything; a link may lead to another user's file. With ``follow`` the path itself may be a link
+    to a plain file: for what a user names. What else it is, the ``OSError`` says in words.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -466,7 +442,8 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> 
         if error.errno == errno.EISDIR:
             raise IsADirectoryError(errno.EISDIR, _FOLDER, path) from error
         if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link; a socket
-            raise _not_plain(error.errno, path) from error
+            with suppress(OSError):
+                error.strerror = _refusal(os.lstat(path).st_mode)
         raise
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode):
@@ -477,28 +454,11 @@ def open_plain(path: str, flags: int = os.O_RDONLY, *, follow: bool = False) -> 
     raise OSError(errno.EINVAL, _refusal(mode), path)
 
 
-def _refuse_link(path: str) -> bool:
-    """Tell whether there is something of this name, which must not be a link."""
-    try:
-        mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if stat.S_ISLNK(mode):
-        raise OSError(errno.ELOOP, _refusal(mode), path)
-    return True
-
-
 def check_length(size: int, most: int) -> None:
     """Raise ``OSError`` (``EOVERFLOW``) if an object has more bytes than it can have."""
     if size > most:
         said = f"it has {size} bytes, more than the {most} that it can have"
         raise OSError(errno.EOVERFLOW, said)
-
-
-def _not_plain(number: int, path: str) -> OSError:
-    with suppress(OSError):
-        return OSError(number, _refusal(os.lstat(path).st_mode), path)
-    return OSError(number, os.strerror(number), path)
 
 
 def _refusal(mode: int) -> str:

@@ -72,22 +72,15 @@ class RemoteFolder:
 
     def folders(self) -> list[str]:
         """Return the names of the folders directly in this one, unsorted."""
-        from pyarrow.fs import FileSelector, FileType
-
-        selector = FileSelector(self._full(""), allow_not_found=True)
-        infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
-        folders = [info.base_name for info in infos if info.type == FileType.Directory]
+        infos = self._infos("", recursive=False)
+        folders = [info.base_name for info in infos if info.type.name == "Directory"]
         return [name for name in folders if not is_foreign(name)]
 
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
-        from pyarrow.fs import FileSelector, FileType
-
-        folder = self._full(prefix)
-        selector = FileSelector(folder, allow_not_found=True, recursive=True)
-        infos = self.retrying.call(lambda: self.filesystem.get_file_info(selector))
+        infos = self._infos(prefix, recursive=True)
         skip = len(self.root) + 1 if self.root else 0
-        names = [info.path[skip:] for info in infos if info.type == FileType.File]
+        names = [info.path[skip:] for info in infos if info.type.name == "File"]
         below = len(prefix) + 1 if prefix else 0
         return [n for n in names if not any(map(is_foreign, n[below:].split("/")))]
 
@@ -105,6 +98,13 @@ class RemoteFolder:
 
     def sweep(self) -> None:
         """Do nothing: a remote storage shows no unfinished object."""
+
+    def _infos(self, path: str, *, recursive: bool) -> Any:
+        """Return what is in a folder; nothing of one that is missing."""
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector(self._full(path), allow_not_found=True, recursive=recursive)
+        return self.retrying.call(lambda: self.filesystem.get_file_info(selector))
 
     def _kind(self, path: str) -> str:
         target = self._full(path)

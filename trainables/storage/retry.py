@@ -7,8 +7,9 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -112,22 +113,16 @@ def within(
     """
     progress = progress or Progress()
     progress.note()
-    outcome: list[tuple[Any, BaseException | None]] = []
-    is_over = threading.Event()
+    outcome: Future[Answer] = Future()
 
     def run() -> None:
         try:
-            outcome.append((function(), None))
+            outcome.set_result(function())
         except BaseException as error:
-            outcome.append((None, error))
-        is_over.set()
+            outcome.set_exception(error)
 
     threading.Thread(target=run, name="twohead-storage", daemon=True).start()
-    while not is_over.wait(max(0.0, progress.at + seconds - time.monotonic())):
+    while not wait([outcome], max(0.0, progress.at + seconds - time.monotonic())).done:
         if time.monotonic() >= progress.at + seconds:
             raise TimeoutError(f"the storage has not answered within {seconds:.0f} s")
-    answer, error = outcome[0]
-    if error is not None:
-        raise error
-    result: Answer = answer
-    return result
+    return outcome.result()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from trainables.errors import InputError, StorageError
@@ -62,7 +62,7 @@ class Store:
             raise InputError(f"storage needs a path or a URI, got {text!r}")
         check_no_key("storage", text)
         local = None if filesystem is not None else _local_path(text)
-        self._folder: _Folder
+        self._folder: LocalFolder | RemoteFolder
         if local is not None:
             self._uri = str(local)
             self._folder = LocalFolder(local, files or LocalFiles())
@@ -76,19 +76,9 @@ class Store:
         return self._uri
 
     @property
-    def is_local(self) -> bool:
-        """Whether this is a folder of this machine (also NFS), not a remote storage."""
-        return isinstance(self._folder, LocalFolder)
-
-    @property
     def root(self) -> Path | None:
-        """The absolute path of a local folder; None for a remote one."""
+        """The absolute path of a folder of this machine (also NFS); None for a remote one."""
         return self._folder.root if isinstance(self._folder, LocalFolder) else None
-
-    @property
-    def files(self) -> LocalFiles | None:
-        """The calls to the operating system of a local folder; None for a remote one."""
-        return self._folder.files if isinstance(self._folder, LocalFolder) else None
 
     def child(self, path: str) -> Self:
         """Return the store of the folder ``path`` inside this one."""
@@ -99,24 +89,14 @@ class Store:
         return store
 
     def make(self) -> None:
-        """Create the folder itself, for a file that is not written through this class.
-
-        Raises:
-            StorageError: If the storage refuses.
-        """
+        """Create the folder itself, for a file that is not written through this class."""
         with self._errors("create", ""):
             self._folder.make()
 
     def put(self, path: str, data: Content) -> None:
         """Write an object, replacing one of that name; durable on return.
 
-        Args:
-            path: Its name.
-            data: Its bytes, or pieces of them, which need no memory besides.
-
-        Raises:
-            StorageFull: If there is no room; the former object is unchanged.
-            StorageError: If the storage refuses.
+        Pieces of its bytes need no memory besides. After an error the former object is unchanged.
         """
         _check(path)
         with self._errors("write", path):
@@ -125,15 +105,8 @@ class Store:
     def put_new(self, path: str, data: bytes) -> bool:
         """Write an object only if none has that name; durable on return.
 
-        Of any number of local writers exactly one gets True; a remote storage is best effort
-        (``trainables.storage.remote``).
-
-        Returns:
-            Whether this call created the object.
-
-        Raises:
-            StorageFull: If there is no room.
-            StorageError: If the storage refuses.
+        Returns whether this call created it. Of any number of local writers exactly one gets
+        True; a remote storage is best effort (``trainables.storage.remote``).
         """
         _check(path)
         with self._errors("create", path):
@@ -149,7 +122,6 @@ class Store:
         Raises:
             FileNotFoundError: If there is none of that name.
             OversizedObject: If it is longer.
-            StorageError: If the storage refuses.
         """
         _check(path)
         with self._errors("read", path, absent_is_error=False):
@@ -223,22 +195,6 @@ class Store:
             ) from error
         except ValueError as error:  # what pyarrow raises for names and options that it refuses
             raise StorageError(f"cannot {verb} {where}: {error}") from error
-
-
-class _Folder(Protocol):
-    """What a place offers to ``Store``; ``OSError`` and ``ValueError`` are turned into ours."""
-
-    def child(self, path: str) -> "_Folder": ...
-    def make(self) -> None: ...
-    def put(self, path: str, data: Content) -> None: ...
-    def put_new(self, path: str, data: bytes) -> bool: ...
-    def get(self, path: str, most: int) -> bytes: ...
-    def exists(self, path: str) -> bool: ...
-    def folders(self) -> list[str]: ...
-    def list(self, prefix: str) -> list[str]: ...
-    def delete(self, path: str) -> None: ...
-    def settle(self, path: str) -> None: ...
-    def sweep(self) -> None: ...
 
 
 def _check(path: str) -> None:

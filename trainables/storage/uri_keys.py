@@ -74,14 +74,8 @@ def without_keys_in(text: str) -> str:
     """
     if ":/" not in text:
         return text
-    return _IN_TEXT.sub(
-        lambda match: without_keys(match[0]) if _may_have_key(match[0]) else match[0], text
-    )
-
-
-def _may_have_key(uri: str) -> bool:
     # A colon alone is no password: messages say <host>:<port>.
-    return "@" in uri or "=" in uri
+    return _IN_TEXT.sub(lambda m: without_keys(m[0]) if "@" in m[0] or "=" in m[0] else m[0], text)
 
 
 def _key_in(uri: str) -> str:

@@ -1,11 +1,12 @@
 """One attempt at a trial, without Ray: continue, train an epoch, keep, record, clean up."""
 
+import json
 import math
 import socket
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pkgutil import resolve_name
 from typing import Any
 
@@ -13,6 +14,7 @@ from trainables.errors import InputError, SearchError, StorageError, UnfitNode
 from trainables.model.user_modules import add_import_folder, real_folder
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.training.run import EpochResult, RunFactory, TrialRun
 from trainables.trial import checkpoint
 from trainables.trial.checkpoint import CheckpointError
@@ -21,29 +23,12 @@ from trainables.trial.measurement import write as write_measurement
 
 STUDY = "study.json"
 """What every study's folder has."""
-
-
 SMALL_STATE_BYTES = 16 * 2**20
 """A state up to this size is kept after every epoch, whatever the clock says."""
-
-
 SAVING_SHARE = 0.05
 """The share of the time since the last save that a save may cost."""
-
-
 LONGEST_INTERVAL_SECONDS = 120.0
 """A trial is saved at least this often, at the next end of an epoch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A checkpoint that earlier attempts or epochs of the same trial left behind."""
-
-    epoch: int
-    folder: str
-    """Relative to the study's folder."""
-    sha256: str
-    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +44,21 @@ class Envelope:
     """Epochs after which the trial is complete."""
     is_reference: bool = False
     """Whether this is the reference trial: the built-in architecture, whatever the study's."""
-    kept: tuple[Kept, ...] = ()
-    """Checkpoints of this trial that the driver accepts, in any order."""
+    kept: tuple[Measurement, ...] = ()
+    """What the driver accepts of this trial and has a checkpoint, in any order."""
     gpu: float | None = None
     """The share of a GPU that this attempt has; None: that of all trials of the study."""
+
+    def to_json(self) -> str:
+        """Return the envelope as text."""
+        kept = [one.to_dict() for one in self.kept]
+        return json.dumps({**asdict(replace(self, kept=())), "kept": kept})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Envelope":
+        """Read what `to_json` gave."""
+        values = json.loads(text)
+        return cls(**{**values, "kept": tuple(map(Measurement.from_dict, values["kept"]))})
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -80,16 +76,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """The outcome of one epoch, or of the attempt to get there."""
+class TrialFailure:
+    """Why a trial cannot go on."""
 
     epoch: int
-    losses: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    failure: str | None = None
-    """Why the trial cannot go on; None after a measured epoch."""
+    """Where it failed."""
+    reason: str
     is_out_of_memory: bool = False
-    """Whether that is because there was no memory left for it."""
+    """Whether there was no memory left for it."""
 
 
 class Attempt:
@@ -109,15 +103,15 @@ class Attempt:
         self._is_leaving = is_leaving
         self._store = Store(settings.study)
         self._run: TrialRun | None = None
-        self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.folder))
-        self._newest: Kept | None = None
-        self._damaged: list[Kept] = []
+        self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.attempt))
+        self._newest: Measurement | None = None
+        self._damaged: list[Measurement] = []
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
         self._opening_seconds: dict[str, float] = {}
 
-    def step(self) -> Step:
-        """Train, keep and record one epoch more.
+    def step(self) -> Measurement | TrialFailure:
+        """Train, keep and record one epoch more, and return what was recorded.
 
         What goes wrong in the training itself is returned, not raised: the process stays warm
         for the next trial. That the next epoch is asked for is the driver's answer to the last
@@ -133,15 +127,14 @@ class Attempt:
             result = run.run_epoch()
             reason = _not_finite(result, epoch)
             if reason:
-                return Step(epoch=epoch, losses=result.losses, failure=reason)
-            self._record(run, result, dropping)
+                return TrialFailure(epoch=epoch, reason=reason)
+            return self._record(run, result, dropping)
         except CheckpointError as error:  # a state that cannot be kept is the model's fault
             return self._failed(epoch, error)
         except (StorageError, UnfitNode):
             raise
         except (Exception, SystemExit) as error:
             return self._failed(epoch, error)
-        return Step(epoch=epoch, losses=result.losses, metrics=result.metrics)
 
     @property
     def is_saved(self) -> bool:
@@ -177,8 +170,9 @@ class Attempt:
     def _continue(self, run: TrialRun) -> None:
         """Load the newest checkpoint that is whole; what is not is passed over."""
         for kept in reversed(self._kept):
+            folder, sha256 = kept.weights
             try:
-                state = checkpoint.load(self._store, kept.folder, sha256=kept.sha256)
+                state = checkpoint.load(self._store, folder, sha256=sha256)
             except CheckpointError:
                 self._kept.remove(kept)
                 self._damaged.append(kept)
@@ -186,32 +180,35 @@ class Attempt:
             run.load_state(state, kept.epoch)
             return
 
-    def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> None:
+    def _record(self, run: TrialRun, result: EpochResult, dropping: float) -> Measurement:
         started = self._clock()
-        kept = self._save(run, result) if self._is_due(run, started) else None
+        folder, sha256 = self._save(run) if self._is_due(run, started) else (None, None)
         saved = self._clock()
-        if kept:
+        if folder:
             self._last_save = (saved, saved - started)
-        spent = {**self._opening(result), **result.seconds}
-        write_measurement(
-            self._store,
-            Measurement(
-                number=self._envelope.number,
-                attempt=self._envelope.attempt,
-                epoch=run.epoch,
-                generation=self._envelope.generation,
-                losses=result.losses,
-                metrics=result.metrics,
-                loss=result.training_loss,
-                seconds={**spent, "save": saved - started + dropping},
-                checkpoint=kept.folder if kept else None,
-                checkpoint_sha256=kept.sha256 if kept else None,
-                node=socket.gethostname(),
-            ),
+        seconds = {
+            **self._opening(result),
+            **result.seconds,
+            "save": saved - started + dropping,
+        }
+        measured = Measurement(
+            number=self._envelope.number,
+            attempt=self._envelope.attempt,
+            epoch=run.epoch,
+            generation=self._envelope.generation,
+            losses=result.losses,
+            metrics=result.metrics,
+            loss=result.training_loss,
+            seconds=seconds,
+            checkpoint=folder,
+            checkpoint_sha256=sha256,
+            node=socket.gethostname(),
         )
-        if kept:
-            self._kept.append(kept)
-            self._newest = kept
+        write_measurement(self._store, measured)
+        if folder:
+            self._kept.append(measured)
+            self._newest = measured
+        return measured
 
     def _opening(self, result: EpochResult) -> dict[str, float]:
         """Return, once, what came before the first epoch, building and tracing apart."""
@@ -232,19 +229,18 @@ class Attempt:
         last, cost = self._last_save
         return now - last >= min(cost / SAVING_SHARE, LONGEST_INTERVAL_SECONDS)
 
-    def _save(self, run: TrialRun, result: EpochResult) -> Kept:
+    def _save(self, run: TrialRun) -> tuple[str, str]:
+        """Keep the state, and return its folder and its hash."""
         envelope, state = self._envelope, run.state()
         self._state_bytes = sum(array.nbytes for array in state.values())
         folder = (
-            f"checkpoints/{envelope.number:06d}/"
+            f"{StudyFolder.CHECKPOINTS}/{envelope.number:06d}/"
             f"{envelope.generation:06d}-{envelope.attempt:03d}-{run.epoch:04d}"
         )
         meta = {"number": envelope.number, "epoch": run.epoch, "config": envelope.config}
         if self._settings.signature:
             meta["signature"] = self._settings.signature
-        sha256 = checkpoint.save(self._store, folder, state, meta)
-        losses = tuple(result.losses.values())
-        return Kept(epoch=run.epoch, folder=folder, sha256=sha256, losses=losses)
+        return folder, checkpoint.save(self._store, folder, state, meta)
 
     def _drop_superseded(self) -> None:
         """Delete what is neither the newest nor on this trial's own front.
@@ -260,30 +256,30 @@ class Attempt:
         repeated = [kept for kept in self._damaged if kept.epoch <= newest.epoch]
         beaten = [kept for kept in self._kept if kept is not newest and self._is_beaten(kept)]
         for kept in repeated + beaten:
-            self._store.delete(kept.folder)
+            self._store.delete(kept.weights[0])
         self._damaged = [kept for kept in self._damaged if kept not in repeated]
         self._kept = [kept for kept in self._kept if kept not in beaten]
 
-    def _is_beaten(self, kept: Kept) -> bool:
+    def _is_beaten(self, kept: Measurement) -> bool:
         """Tell whether another is better, or is a later attempt's of the same epoch."""
         return any(
             _beats(other.losses, kept.losses)
-            or (other.epoch == kept.epoch and other.folder > kept.folder)
+            or (other.epoch == kept.epoch and other.attempt > kept.attempt)
             for other in self._kept
         )
 
-    def _failed(self, epoch: int, error: BaseException) -> Step:
+    def _failed(self, epoch: int, error: BaseException) -> TrialFailure:
         envelope = self._envelope
         name = f"{envelope.generation:06d}-{envelope.number:06d}-{envelope.attempt:03d}.txt"
         trace = "".join(traceback.format_exception(error))
-        self._store.put(f"failures/{name}", trace.encode())
+        self._store.put(f"{StudyFolder.FAILURES}/{name}", trace.encode())
         folder = real_folder(self._settings.module_folder)
-        is_memory = is_out_of_memory(error)
-        return Step(epoch=epoch, failure=reason_of(error, folder), is_out_of_memory=is_memory)
+        reason, is_memory = reason_of(error, folder), is_out_of_memory(error)
+        return TrialFailure(epoch=epoch, reason=reason, is_out_of_memory=is_memory)
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    pairs = list(zip(one, other, strict=True))
+def _beats(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    pairs = [(one[head], other[head]) for head in one]
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 

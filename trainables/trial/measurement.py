@@ -82,6 +82,13 @@ class Measurement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
 
     @property
+    def weights(self) -> tuple[str, str]:
+        """The folder and the hash of its checkpoint, of one that has it."""
+        assert self.checkpoint is not None, f"{self.path} has no checkpoint"
+        assert self.checkpoint_sha256 is not None, "as the checkpoint has one"
+        return self.checkpoint, self.checkpoint_sha256
+
+    @property
     def path(self) -> str:
         """The object's name in the study's folder; no two measurements share one."""
         return path_of(self.generation, self.number, self.attempt, self.epoch)

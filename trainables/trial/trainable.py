@@ -1,6 +1,5 @@
 """The warm actor: a Ray trainable that takes one trial after the other in one process."""
 
-import json
 import os
 import threading
 import time
@@ -13,9 +12,8 @@ import ray
 from ray import tune
 
 from trainables.spec.settings import StudySettings
-from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
-from trainables.trial.attempt import Attempt, Envelope
+from trainables.trial.attempt import Attempt, Envelope, TrialFailure
 
 
 class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typed
@@ -45,7 +43,7 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
     def step(self) -> dict[str, Any]:
         """Train one epoch; the result names the trial by our number, not by Tune's id."""
         self._began_at = self._began_at or time.time()
-        envelope = convert(json.loads(self._request["request"]), Envelope)
+        envelope = Envelope.from_json(self._request["request"])
         if self._attempt is None:
             self._leave_if_node_goes(envelope)
             self._recycle_if_grown(envelope)
@@ -54,17 +52,22 @@ class MultiHeadTrainable(tune.Trainable):  # type: ignore[misc] # ray is not typ
             )
         elif self._attempt.is_saved:
             self._leave_if_node_goes(envelope)
-        step = self._attempt.step()
+        found = self._attempt.step()
         self._has_trained = True
-        # What is left of a GPU's memory then lies in pieces.
-        self._is_spoiled = step.is_out_of_memory and bool(self._settings.gpu)
-        done = step.failure is not None or step.epoch >= envelope.epochs
+        if isinstance(found, TrialFailure):
+            # What is left of a GPU's memory then lies in pieces.
+            self._is_spoiled = found.is_out_of_memory and bool(self._settings.gpu)
+            gave, done = asdict(found), True
+        else:
+            # As text: Tune flattens what it finds nested, and follows each number (ray 2.60).
+            gave, done = {"measured": found.to_json().decode()}, found.epoch >= envelope.epochs
         if done:
             self._attempt = None
         return {
-            **asdict(step),
             "number": envelope.number,
             "attempt": envelope.attempt,
+            "epoch": found.epoch,
+            "gave": gave,
             "process": f"{ray.util.get_node_ip_address()}:{os.getpid()}",
             "began_at": self._began_at,
             "is_last": done,  # ``done`` would be an order to Tune: the driver says what ends

@@ -14,8 +14,8 @@ import pytest
 import search.cli.local
 from search.cli.main import COMMANDS, main
 from search.errors import Interrupted
+from search.record.decisions import Tested
 from search.results.load import load
-from search.results.points import Figures
 from search.results.result import StudyResult
 from search.study.digits_study import digits_study, write_data
 from search.study.objective import warn_of_redundancy
@@ -196,7 +196,9 @@ def test_a_study_that_is_only_printed_again_is_not_warned_of(runner, tmp_path, c
 
 def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, capsys, monkeypatch):
     def tested(result, point):
-        figures = Figures(losses={"c_output": 0.37, "r_output": 0.0045}, metrics={})
+        figures = Tested(
+            number=4, epoch=3, losses={"c_output": 0.37, "r_output": 0.0045}, metrics={}
+        )
         return replace(point, test=figures)
 
     monkeypatch.setattr(StudyResult, "tested", tested)

@@ -86,7 +86,7 @@ def test_failed_seeds_are_counted_apart():
     found = confirmed((4, (0.1, 0.1), [(0.2, 0.2), None]))
 
     assert found.leader.losses["c"].num == 1
-    assert [one.seed for one in found.leader.failed] == [2]
+    assert [*found.leader.failed] == [2]
 
 
 def test_a_candidate_that_failed_with_a_seed_comes_after_those_that_never_did():

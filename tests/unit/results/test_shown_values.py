@@ -8,8 +8,7 @@ from msgspec import structs
 
 import search
 from search.record.reader import StudyReader
-from search.results.confirmation import Repeat, spread_of
-from search.results.points import Figures
+from search.results.confirmation import Candidate, spread_of
 from search.results.retrained import leading_points, read_confirmation
 from tests.support.confirmed_study import write_confirmation
 from tests.support.finished_study import write_study
@@ -61,7 +60,7 @@ def test_trials_points_and_figures_show_their_figures(result):
     )
     assert repr(result.reference()).startswith("<Point trial 0 (reference) after 3 epochs: ")
     assert repr(best.test) == (
-        "<Figures c_output accuracy 0.910 (loss 0.47), r_output IoU 0.801 (loss 0.0035)>"
+        "<Tested c_output accuracy 0.910 (loss 0.47), r_output IoU 0.801 (loss 0.0035)>"
     )
 
 
@@ -80,7 +79,9 @@ def test_a_confirmation_shows_its_verdict_and_a_candidate_what_fresh_seeds_gave(
         "(loss 0.41 ± 0.014), r_output IoU 0.845 ± 0.0071 (loss 0.0031 ± 0.00014) "
         "(2 fresh seeds)>"
     )
-    assert repr(found.candidates[1].repeats[1]) == "<Repeat seed 2 failed: no>"
+    assert repr(found.candidates[1].repeats[2]) == (
+        "<TrialRecord 3 (reference): failed, 0 epochs, no>"
+    )
     assert repr(spread_of([0.4, 0.42])) == "<Spread 0.41 ± 0.014 (0.4 .. 0.42, 2 seeds)>"
 
 
@@ -91,8 +92,12 @@ def test_a_confirmation_shows_its_verdict_and_a_candidate_what_fresh_seeds_gave(
         pytest.param(
             lambda result: structs.replace(result.trials[0], measurements=(3,)), id="no_epoch"
         ),
-        pytest.param(lambda result: Figures(losses=None, metrics=None), id="nothing"),
-        pytest.param(lambda result: Repeat(seed=1, figures="x"), id="text"),
+        pytest.param(
+            lambda result: structs.replace(result.best().test, losses=None), id="nothing"
+        ),
+        pytest.param(
+            lambda result: Candidate(point=result.best(), was=1, repeats={1: "x"}), id="text"
+        ),
     ],
 )
 def test_a_value_that_is_broken_is_shown_all_the_same(make, result):

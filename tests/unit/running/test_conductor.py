@@ -22,7 +22,7 @@ from tests.support.conducted_study import (
     numbered,
     rate_of,
 )
-from trainables.trial.attempt import Step
+from trainables.trial.attempt import TrialFailure
 
 
 @pytest.fixture(name="bench")
@@ -159,7 +159,7 @@ def train_until_memory_is_short(bench, envelope):
     actor = bench.actor(envelope)
     for _ in range(2):
         assert not bench.report(envelope, actor.step())
-    return bench.report(envelope, Step(epoch=9, failure="no room", is_out_of_memory=True))
+    return bench.report(envelope, TrialFailure(epoch=9, reason="no room", is_out_of_memory=True))
 
 
 def test_a_trial_that_has_too_little_of_a_gpu_goes_on_with_the_next_larger_share(bench):
@@ -225,11 +225,9 @@ def test_a_stop_and_the_end_that_it_brings_are_logged_at_the_same_moment(bench):
 def test_an_end_and_what_is_tried_next_can_be_logged_at_the_same_moment(bench):
     conductor = bench.conduct()
     envelope = bench.ask()
-    step = bench.actor(envelope).step()
-    final = Step(epoch=3, losses=step.losses, failure="NaN")
 
     with conductor.together():
-        assert bench.report(envelope, final)
+        assert bench.report(envelope, TrialFailure(epoch=3, reason="NaN"))
         assert bench.ask().number == 1
         assert bench.states == ["running"]
 
@@ -435,14 +433,14 @@ def test_a_trial_that_cannot_be_built_again_keeps_what_it_measured(bench):
 def test_results_of_an_attempt_that_was_given_up_change_nothing(bench):
     bench.conduct()
     old = bench.ask()
-    bench.train(old, epochs=1)
+    actor = bench.actor(old)
+    bench.report(old, actor.step())
     bench.conductor.lost(0, 1, AttemptEnd(how="node"))
     bench.ask()
     before = bench.decisions
 
-    late = Step(epoch=2, losses={"c_output": 0.0, "r_output": 0.0})
-    assert bench.conductor.measured(0, 1, late)
-    assert bench.conductor.measured(0, 1, Step(epoch=2, failure="late"))
+    assert bench.conductor.measured(0, 1, actor.step())
+    assert bench.conductor.measured(0, 1, TrialFailure(epoch=2, reason="late"))
 
     assert bench.decisions == before
     assert bench.conductor.in_flight == (0,)

@@ -36,8 +36,8 @@ def test_while_the_lease_is_recent_nothing_is_asked_of_the_storage(bench):
     envelope = bench.ask()
     step = bench.actor(envelope).step()
     calls = []
-    bench.store.files.before_scan = lambda: calls.append("scan")
-    bench.store.files.watch = calls.append
+    bench.files.before_scan = lambda: calls.append("scan")
+    bench.files.watch = calls.append
 
     assert not bench.report(envelope, step)
 

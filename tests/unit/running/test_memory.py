@@ -7,7 +7,6 @@ import pytest
 from search.record.history import TrialRecord
 from search.running.conductor import _recorded_trial
 from search.study.objective import every_head
-from trainables.trial.attempt import Step
 from trainables.trial.measurement import Measurement
 
 BASELINES = {"c_output": 2.0, "r_output": 8.0}
@@ -17,10 +16,6 @@ QUARTER = {"c_output": 0.5, "r_output": 2.0}
 
 def told_of(trial, live=(), baselines=BASELINES):
     return _recorded_trial(trial, dict(live), baselines, every_head(tuple(baselines)))
-
-
-def step(epoch, losses):
-    return Step(epoch=epoch, losses=losses)
 
 
 def measured(epoch, losses, attempt=1):
@@ -67,7 +62,7 @@ def test_a_trial_is_told_with_its_curve_and_its_best_point():
 
 
 def test_what_a_trial_in_flight_has_shown_since_it_was_logged_is_told():
-    told = told_of(history(HALF), {2: step(2, QUARTER)})
+    told = told_of(history(HALF), {2: measured(2, QUARTER)})
 
     assert rounded(told.curve) == [[0.5, 0.5], [0.25, 0.25]]
     assert told.state == "running"
@@ -94,9 +89,9 @@ def test_the_unit_of_a_heads_loss_changes_nothing_that_is_told(unit):
     def scaled(losses):
         return {**losses, "r_output": losses["r_output"] * unit}
 
-    one = told_of(history(HALF, QUARTER), {3: step(3, HALF)})
+    one = told_of(history(HALF, QUARTER), {3: measured(3, HALF)})
     same = told_of(
-        history(scaled(HALF), scaled(QUARTER)), {3: step(3, scaled(HALF))}, scaled(BASELINES)
+        history(scaled(HALF), scaled(QUARTER)), {3: measured(3, scaled(HALF))}, scaled(BASELINES)
     )
 
     assert same == one

@@ -1,6 +1,5 @@
 """Which of our trials each slot of Tune's is at, and what happens before what."""
 
-import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,7 +7,6 @@ import pytest
 
 from search.running.conductor import Finished
 from search.running.pool import PoolSearcher, PoolStopper, TunePool
-from trainables.storage.sealed_json import convert
 from trainables.trial.attempt import Envelope
 
 
@@ -57,8 +55,8 @@ class Scripted:
         yield
         self.noted.append("durable")
 
-    def measured(self, number, attempt, step):
-        return step.failure == "ended"
+    def measured(self, number, attempt, failure):
+        return failure.reason == "ended"
 
     def lost(self, number, attempt, end):
         self.lost_attempts.append((number, attempt, end.how))
@@ -75,10 +73,11 @@ class Scripted:
             self.pool.begin(trial)
         return request
 
-    def end(self, name, number=0, failure="ended"):
+    def end(self, name, number=0, reason="ended"):
         """Report the last result of what a slot is at; return whether the slot ends."""
-        keys = ("attempt", "epoch", "losses", "metrics", "is_out_of_memory", "process", "began_at")
-        result = {**dict.fromkeys(keys, 0), "number": number, "failure": failure}
+        keys = ("attempt", "process", "began_at")
+        gave = {"epoch": 1, "reason": reason}
+        result = {**dict.fromkeys(keys, 0), "number": number, "gave": gave}
         return PoolStopper(self.pool)(name, result)
 
     def leave(self, name):
@@ -96,7 +95,7 @@ def test_a_slot_is_at_one_trial_after_the_other():
 
     assert [(one["number"], one["attempt"]) for one in requests] == [(0, 1), (1, 1)]
     [handed] = [one for one in run.noted if isinstance(one, dict)]
-    assert convert(json.loads(handed["request"]), Envelope) == envelope(2, attempt=2)
+    assert Envelope.from_json(handed["request"]) == envelope(2, attempt=2)
     assert [run.leave("a"), run.leave("b")] == [(2, 2), (1, 1)]
 
 

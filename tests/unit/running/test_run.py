@@ -116,7 +116,7 @@ def test_a_study_is_run_and_its_leading_points_are_trained_again_by_the_same_run
     assert [trial.state for trial in result.trials] == ["complete"] * 6
     assert ("stub", 0, 0) in running.seen
     assert ("stub", 0, 4) in confirming.seen  # two points, among them the reference's
-    seeds = [[one.seed for one in candidate.repeats] for candidate in found.candidates]
+    seeds = [[*candidate.repeats] for candidate in found.candidates]
     assert seeds == [[1, 2]] * 2
     again = StudyReader(StudyFolder(study.folder).confirmation).read()
     assert (again.is_closed, again.close_reason) == (True, "done")
@@ -138,8 +138,7 @@ def test_what_was_trained_counts_and_more_seeds_and_points_are_added(study, trai
     more = confirmed(study, seeds=2, top=3)
 
     assert once - trainings.left == 2 * len(more.candidates) - len(first.candidates)
-    kept = {one.seed: one for one in more.first.repeats}
-    assert kept[1] == first.first.repeats[0]
+    assert more.first.repeats[1] == first.first.repeats[1]
 
 
 def test_a_training_that_fails_is_a_failed_seed_and_ends_nothing_else(study, tmp_path):
@@ -150,7 +149,7 @@ def test_a_training_that_fails_is_a_failed_seed_and_ends_nothing_else(study, tmp
     found = confirmed(study, seeds=2, top=2)
 
     reason = "val_c_output_loss became NaN in epoch 1"
-    assert [one.failure for one in found.first.failed] == [reason] * 2
+    assert [*found.first.failed.values()] == [reason] * 2
     assert found.leader is not found.first
     assert f"trial {best.number} failed with 2 of 2 seeds" in found.verdict
 

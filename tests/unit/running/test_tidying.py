@@ -89,7 +89,7 @@ def test_what_a_cut_off_actor_trains_takes_no_checkpoint_from_the_next_attempt(b
 
     newest = max(again.kept, key=lambda one: one.epoch)
     assert newest.epoch == 2
-    assert checkpoint.load(bench.store, newest.folder, sha256=newest.sha256)
+    assert checkpoint.load(bench.store, newest.checkpoint, sha256=newest.checkpoint_sha256)
     assert bench.actor(again).step().epoch == 3
 
 

@@ -123,7 +123,7 @@ def test_a_child_is_the_folder_inside(store: Store) -> None:
     assert store.list() == ["trials/000001/x"]
     assert child.list() == ["x"]
     assert child.uri.endswith("/trials/000001") or child.uri.endswith("/trials/000001?region=x")
-    assert child.is_local == store.is_local == (store.root is not None)
+    assert (child.root is None) == (store.root is None)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,6 @@ def test_names_that_leave_the_folder_are_refused(store: Store, path: str) -> Non
 def test_local_forms_name_an_absolute_folder(uri: str, tmp_path: Path) -> None:
     store = Store(uri.format(tmp_path))
 
-    assert store.is_local
     assert store.root is not None
     assert store.root.is_absolute()
     assert store.uri == str(store.root)

@@ -1,7 +1,7 @@
 """One attempt at a trial: where it continues, what it keeps, and how it fails."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +10,11 @@ from tests.support import stub_run
 from trainables.errors import StorageError, UnfitNode
 from trainables.model.user_model import UserModelError
 from trainables.spec.settings import StudySettings
-from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
 from trainables.training.run import EpochResult
 from trainables.trial import attempt as attempt_module
 from trainables.trial import checkpoint, measurement
-from trainables.trial.attempt import Attempt, Envelope, Kept
+from trainables.trial.attempt import Attempt, Envelope
 
 CONFIG = {"learning_rate": 0.01, "conv1_filters": 16}
 
@@ -52,16 +51,7 @@ def measured(store):
 
 
 def kept_of(store):
-    return tuple(
-        Kept(
-            epoch=m.epoch,
-            folder=m.checkpoint,
-            sha256=m.checkpoint_sha256,
-            losses=tuple(m.losses.values()),
-        )
-        for m in measured(store)
-        if m.checkpoint
-    )
+    return tuple(m for m in measured(store) if m.checkpoint)
 
 
 def folders(store):
@@ -73,22 +63,22 @@ def losses_of(measurements):
 
 
 def test_an_envelope_survives_the_way_to_the_actor(store):
-    kept = Kept(epoch=2, folder="checkpoints/a", sha256="f" * 64, losses=(1.0, 2.0))
+    train(make(store), 2)
+    kept = kept_of(store)
     envelope = Envelope(
-        number=1, attempt=2, generation=3, config=CONFIG, seed=4, epochs=5, kept=(kept,)
+        number=1, attempt=2, generation=3, config=CONFIG, seed=4, epochs=5, kept=kept
     )
 
-    assert convert(json.loads(json.dumps(asdict(envelope))), Envelope) == envelope
+    assert Envelope.from_json(envelope.to_json()) == envelope
 
 
 def test_each_epoch_is_written_down_before_it_is_returned(store):
     attempt = make(store)
 
     for epoch in range(1, 7):
-        step = attempt.step()
-        assert (step.epoch, step.failure) == (epoch, None)
-        newest = measured(store)[-1]
-        assert (newest.epoch, newest.losses, newest.metrics) == (epoch, step.losses, step.metrics)
+        newest = attempt.step()
+        assert newest.epoch == epoch
+        assert newest == measured(store)[-1]
         assert checkpoint.load(store, newest.checkpoint, sha256=newest.checkpoint_sha256)
 
 
@@ -159,14 +149,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(store, scripted,
     scripted(TRADE_OFF)
     train(make(store), 4)
     before, kept = measured(store), kept_of(store)
-    damage(store, kept[3].folder)
+    damage(store, kept[3].checkpoint)
 
     again = make(store, attempt=2, kept=kept)
     steps = train(again, 3)
 
     assert [step.epoch for step in steps] == [4, 5, 6]
     assert steps[0].losses == before[3].losses
-    assert kept[3].folder not in folders(store)
+    assert kept[3].checkpoint not in folders(store)
 
 
 def test_without_any_whole_checkpoint_an_attempt_begins_anew(store):
@@ -180,7 +170,7 @@ def test_without_any_whole_checkpoint_an_attempt_begins_anew(store):
 def test_of_two_checkpoints_of_one_epoch_the_later_attempts_is_taken(store, scripted):
     scripted(TRADE_OFF)
     train(make(store), 2)
-    store.put(f"{kept_of(store)[1].folder}/state.npz", b"torn")
+    store.put(f"{kept_of(store)[1].checkpoint}/state.npz", b"torn")
     damaged = kept_of(store)
     train(make(store, attempt=2, kept=damaged), 1)
     both = kept_of(store)
@@ -215,7 +205,7 @@ def test_an_actor_that_is_cut_off_leaves_the_checkpoint_that_others_go_on_from(s
     again = make(store, attempt=2, kept=accepted)
 
     assert again.step().epoch == 3
-    assert checkpoint.load(store, accepted[-1].folder, sha256=accepted[-1].sha256)
+    assert checkpoint.load(store, accepted[-1].checkpoint, sha256=accepted[-1].checkpoint_sha256)
 
 
 def test_a_further_attempt_keeps_the_front_of_all_attempts(store, scripted):
@@ -288,10 +278,10 @@ def test_what_goes_wrong_in_a_training_is_returned_with_its_reason_in_one_line(
 
     steps = train(attempt, 3)
 
-    assert [step.failure is None for step in steps] == [True, True, False]
+    assert steps[:2] == measured(store)
     assert steps[2].epoch == 3
-    assert steps[2].failure.startswith(reason)
-    assert "\n" not in steps[2].failure
+    assert steps[2].reason.startswith(reason)
+    assert "\n" not in steps[2].reason
     assert [m.epoch for m in measured(store)] == [1, 2]
 
 
@@ -301,7 +291,7 @@ def test_an_error_while_a_run_is_built_fails_the_trial(store):
     step = make(store).step()
 
     assert step.epoch == 1
-    assert step.failure.startswith("RuntimeError: the stub was told to fail")
+    assert step.reason.startswith("RuntimeError: the stub was told to fail")
 
 
 def test_the_trace_of_an_error_is_kept_in_the_study(store):
@@ -325,7 +315,7 @@ def test_the_reason_names_the_innermost_line_of_the_users_own_code(store, tmp_pa
 
     step = attempt.step()
 
-    assert step.failure.endswith(f"({module}:5)")
+    assert step.reason.endswith(f"({module}:5)")
 
 
 @pytest.mark.parametrize(
@@ -345,7 +335,7 @@ def test_running_out_of_memory_is_called_so(store, scripted, error):
 
     step = make(store).step()
 
-    assert step.failure.startswith("out of memory: ")
+    assert step.reason.startswith("out of memory: ")
     assert step.is_out_of_memory
 
 
@@ -359,7 +349,7 @@ def test_a_users_model_that_ran_out_of_memory_while_it_was_built_is_called_so(st
 
     step = make(store).step()
 
-    assert step.failure == "out of memory: model 'mine:build' failed with it (mine.py:7)"
+    assert step.reason == "out of memory: model 'mine:build' failed with it (mine.py:7)"
     assert step.is_out_of_memory
 
 
@@ -378,14 +368,14 @@ def test_an_attempt_that_was_given_more_of_a_gpu_trains_with_it(store):
     for attempt in (tight, roomy):
         attempt._settings = replace(attempt._settings, gpu=0.25)
 
-    assert tight.step().failure == "out of memory: the stub needs 0.5 of a GPU"
-    assert roomy.step().failure is None
+    assert tight.step().reason == "out of memory: the stub needs 0.5 of a GPU"
+    assert roomy.step() == measured(store)[-1]
 
 
 def test_a_state_that_cannot_be_kept_fails_the_trial_and_not_the_study(store, scripted):
     scripted(((1.0, 1.0),), state=lambda self: {"weights": np.array([object()])})
 
-    assert "needs arrays of plain numbers" in make(store).step().failure
+    assert "needs arrays of plain numbers" in make(store).step().reason
 
 
 @pytest.mark.parametrize("fails", ["put", "put_new", "get"])
@@ -432,7 +422,7 @@ def test_a_kept_checkpoint_is_never_deleted_before_the_newer_one_is_recorded(sto
 
     attempt.step()
 
-    assert checkpoint.load(store, first.folder, sha256=first.sha256)
+    assert checkpoint.load(store, first.checkpoint, sha256=first.checkpoint_sha256)
 
 
 def test_a_node_that_does_not_see_the_study_writes_nothing_and_says_so(store):

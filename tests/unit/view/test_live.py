@@ -18,10 +18,16 @@ from search.study.objective import _weighted_total, every_head
 from search.view.live import LiveWatcher, PlainWatcher, watcher_for
 from search.view.panel import MOST_FRONT, _choose_rows
 from tests.support.confirmed_study import write_confirmation
-from tests.support.finished_study import BASELINES, TRIALS, make_prepared, make_study, write_study
+from tests.support.finished_study import (
+    BASELINES,
+    TRIALS,
+    make_prepared,
+    make_study,
+    measurement,
+    write_study,
+)
 from tests.support.printed import text_console
 from trainables.storage.store import Store
-from trainables.trial.attempt import Step
 
 
 class Clock:
@@ -47,12 +53,8 @@ class Replayed:
         for trial in self._recorded:
             self.begin(trial)
             changed()
-            for measurement in trial.measurements:
-                self.live.setdefault(trial.number, {})[measurement.epoch] = Step(
-                    epoch=measurement.epoch,
-                    losses=measurement.losses,
-                    metrics=measurement.metrics,
-                )
+            for one in trial.measurements:
+                self.live.setdefault(trial.number, {})[one.epoch] = one
                 self.changes.append(trial.number)
                 changed()
             self.end(trial)
@@ -116,7 +118,7 @@ def test_a_trial_that_has_not_changed_is_not_looked_at_again(recorded, monkeypat
     taken.clear()
 
     for loss in (1.0, 0.9):  # the second by another attempt
-        conductor.live[2] = {1: Step(epoch=1, losses={"c_output": loss, "r_output": 0.01})}
+        conductor.live[2] = {1: measurement(2, 1, (loss, 0.01))}
         conductor.changes.append(2)
         tracker.look()
     tracker.look()
