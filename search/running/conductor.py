@@ -52,9 +52,8 @@ class Conductor:
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
-        self._passed: dict[int, int] = {}
-        """The last epoch of each trial that earlier owners decided: it is not judged again by
-        what has come since."""
+        """The last epoch of each trial that was decided, also by an earlier owner: it is not
+        judged again by what has come since."""
         self._details: dict[int, str] = {}
         self._to_tidy: list[TrialRecord] = []
         self._num_unfolded = 0
@@ -173,11 +172,10 @@ class Conductor:
 
     def _restore(self, trial: TrialRecord) -> None:
         """Tell the scheduler of what it decided of a trial."""
-        self._decided[trial.number] = trial.taken_up_after
+        self._decided[trial.number] = max(trial.taken_up_after, len(trial.decided))
         for one in trial.decided:
             values = self._plan.objective.values(one.losses)
             self._scheduler.restore(trial.number, one.epoch, values)
-            self._passed[trial.number] = one.epoch
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
@@ -239,9 +237,7 @@ class Conductor:
         if epoch <= self._decided.get(number, 0):
             return self.trials[number].has_ended
         self._decided[number] = epoch
-        is_passed = epoch <= self._passed.get(number, 0)
-        values = self._plan.objective.values(losses)
-        verdict = "continue" if is_passed else self._scheduler.decide(number, epoch, values)
+        verdict = self._scheduler.decide(number, epoch, self._plan.objective.values(losses))
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", epoch=epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
@@ -296,6 +292,6 @@ def _recorded_trial(
         state=trial.state,
         log_skills=skills,
         epoch=epoch,
-        curve=log_curve(measured, baselines, objective),
+        curve=log_curve(measured, baselines, objective) if measured else (),
         system_attrs=trial.system,
     )
