@@ -90,14 +90,8 @@ def ray_for(
     """Join the Ray that is there, or start one on this machine for the time being.
 
     Joined is a Ray that this process has initialised, or the one at ``RAY_ADDRESS``. A signal
-    that comes while Ray starts or ends waits until it has.
-
-    Args:
-        study: What will run on it.
-        notify: Hears what is being done.
-        flag: Keeps signals.
-        warms: Whether trials need TensorFlow, so that the processes of a Ray that is started
-            import it at once, and do not wait until they have a trial.
+    that comes while Ray starts or ends waits until it has. Where trials need TensorFlow, the
+    processes of a Ray that is started import it at once (``warms``), before they have a trial.
 
     Raises:
         InputError: If there is no Ray at ``RAY_ADDRESS``, or no place for a private folder.

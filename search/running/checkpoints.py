@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from search.record.history import TrialRecord
 from search.results.points import front_points
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 
-FOLDER = "checkpoints"
+FOLDER = StudyFolder.CHECKPOINTS
 _NAME = re.compile(r"(\d{6,})-\d{3,}-\d{4,}")
 """Generation, attempt and epoch (``trainables.trial.attempt``); others are the user's own."""
 

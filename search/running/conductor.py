@@ -13,7 +13,6 @@ from search.results.retrained import Training
 from search.running.attempts import (
     CHARGED,
     AttemptEnd,
-    is_given_up,
     next_attempt,
     own_end,
     why_failed,
@@ -179,11 +178,11 @@ class Conductor:
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
-        trial = self.trials[number]
         if self._decide_all(number):
             return
-        if is_given_up(trial):
-            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")))
+        reason = why_given_up(self.trials[number], self._details.get(number, ""))
+        if reason is not None:
+            self._end(number, "failed", reason)
         else:
             self._again.append(number)
             self._again.sort()
@@ -206,8 +205,7 @@ class Conductor:
             if isinstance(found, Continue):
                 return self._retry(found.number)
             asked = Asked(number=number, config=found.config, system=found.system_attrs)
-        self._record(number, asked)
-        return self._envelope(number)
+        return self._hand_out(number, asked)
 
     def _suggestion(self, number: int) -> Suggestion | Continue:
         """Tell the sampler which trials have changed since it was last asked, and ask it."""
@@ -221,10 +219,10 @@ class Conductor:
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
-        self._record(number, Attempted(number=number, attempt=attempt))
-        return self._envelope(number)
+        return self._hand_out(number, Attempted(number=number, attempt=attempt))
 
-    def _envelope(self, number: int) -> Envelope:
+    def _hand_out(self, number: int, decision: Asked | Attempted) -> Envelope:
+        self._record(number, decision)
         envelope = next_attempt(self.trials[number], self._plan)
         self._flying[number] = envelope.attempt
         return envelope
