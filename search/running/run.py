@@ -122,7 +122,7 @@ def _run(
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
             prepared = prepare(study, data, log, watcher.preparing, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
-            warm = warm_start(study, prepared, ownership, earlier)
+            warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
                 watcher.told(warm.line())
             if note := state_note(study.sampler):
