@@ -17,8 +17,14 @@ from types import FrameType
 from typing import Any
 
 from search.cluster.signals import leave_lost_terminal
-from search.cluster.startup_phase import heard_by, tell_status
-from search.cluster.watchdog import LEAVING_SECONDS, STARTING_SECONDS, is_stopped, parents
+from search.cluster.watchdog import (
+    LEAVING_SECONDS,
+    STARTING_SECONDS,
+    heard_by,
+    is_stopped,
+    parents,
+    tell,
+)
 from search.text import quoted
 
 FAILED, INTERRUPTED = 1, 130
@@ -248,7 +254,7 @@ def _drive(drive: Callable[[], int], telling: int, parent: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         status = drive()
         sys.stdout.flush()
-        tell_status(status)
+        tell(f"status {status}")
         sys.exit(status)
 
 

@@ -145,10 +145,9 @@ def find_room(
         coming = growth.beyond(nodes)
         share = shares(resources, [node.resources for node in nodes], coming)
         if share is not None:
-            is_spread = len(nodes) > 1 or bool(coming)
             return TrialRoom(
                 shares=share,
-                is_spread=is_spread,
+                is_spread=len(nodes) > 1 or bool(coming),
                 joined=joined,
                 capacity=capacity,
                 measured=measured,

@@ -47,7 +47,7 @@ class Sight:
 
 
 class ClusterWatch:
-    """Looks at the cluster every few seconds, in a thread of its own.
+    """Looks at the cluster every second, in a thread of its own.
 
     So nobody else waits for an answer of a head that is away, nor goes on for ever without one.
 

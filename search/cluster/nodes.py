@@ -67,25 +67,25 @@ def on_each_node(
 ) -> dict[Node, Answer | Failed]:
     """Run a function once on each node, all at the same time, and return what came of it.
 
-    Each call is a Ray task that takes no CPU, in a process of its own. Nothing is raised for
-    what goes wrong on a node, nor tried again.
+    Each call is a Ray task that takes no CPU, in a process of its own, which imports the function
+    from its module. Nothing is raised for what goes wrong on a node, nor tried again.
 
     Args:
-        function: What to run; nodes import it from its module.
+        function: What to run.
         *arguments: The same for all nodes.
         seconds: How long to wait for all of them together, the start of processes included.
-        nodes: Where; None for all living ones.
-
-    Returns:
-        By node, in the order of ``nodes``: what the function returned, or why it did not.
-
-    Example:
-        ``on_each_node(os.getpid, seconds=30)`` returns one process id for each node.
+        nodes: Where, in the order of the answers; None for all living ones.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked = list(living_nodes() if nodes is None else nodes)
-    tasks = {node: _task_on(node, function).remote(*arguments) for node in asked}
+    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(function)
+    tasks = {
+        node: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
+        ).remote(*arguments)
+        for node in (living_nodes() if nodes is None else nodes)
+    }
     if not tasks:
         return {}
     done, late = ray.wait(list(tasks.values()), num_returns=len(tasks), timeout=seconds)
@@ -111,15 +111,6 @@ def _node(told: Mapping[str, Any]) -> Node:
     )
 
 
-def _task_on(node: Node, function: Callable[..., Answer]) -> Any:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    options = {"num_cpus": 0, "max_retries": 0, "max_calls": 1, "scheduling_strategy": there}
-    return ray.remote(**options)(function)
-
-
 def _answer(task: Any) -> Any:
     import ray
 
@@ -142,13 +133,8 @@ def check_reach(
     """Refuse a storage or data that some living node does not reach as this process does.
 
     An object that is written here must be seen there, and one that is written there, here. A
-    node that gives no answer is passed over: what it would break is told when it breaks.
-
-    Args:
-        store: The study's folder, which this process can write.
-        data: The study's data, a path or a URI.
-        nodes: Where trials may run; a single one is not asked.
-        say: Hears which nodes gave no answer.
+    node that gives no answer is passed over, and ``say`` hears of it: what it would break is told
+    when it breaks. A single node is not asked.
 
     Raises:
         InputError: Naming the nodes, the path and the cure.

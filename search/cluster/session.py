@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,8 @@ from search.cluster.ray_patches import replaced
 from search.cluster.shares import joined_address
 from search.cluster.signals import Flag
 from search.cluster.starting import has_a_slot_per_core, num_cpus, start_ray
-from search.cluster.startup_phase import heard_by, tell
 from search.cluster.token import ensure_private_token
-from search.cluster.watchdog import watchdog
+from search.cluster.watchdog import tell, watchdog
 from search.errors import ClusterLost, InputError, SearchError
 from search.study.study import Study
 from trainables.model.keras_home import settle_keras_home
@@ -91,14 +90,8 @@ def ray_for(
     """Join the Ray that is there, or start one on this machine for the time being.
 
     Joined is a Ray that this process has initialised, or the one at ``RAY_ADDRESS``. A signal
-    that comes while Ray starts or ends waits until it has.
-
-    Args:
-        study: What will run on it.
-        notify: Hears what is being done.
-        flag: Keeps signals.
-        warms: Whether trials need TensorFlow, so that the processes of a Ray that is started
-            import it at once, and do not wait until they have a trial.
+    that comes while Ray starts or ends waits until it has. Where trials need TensorFlow, the
+    processes of a Ray that is started import it at once (``warms``), before they have a trial.
 
     Raises:
         InputError: If there is no Ray at ``RAY_ADDRESS``, or no place for a private folder.
@@ -109,6 +102,7 @@ def ray_for(
     patience = PATIENT * head_patience()
     with outliving(bool(joined_address())):  # read when Ray is imported, and again below
         import ray
+        from ray._private import worker
 
     flag.check()
     owned = not ray.is_initialized()
@@ -116,8 +110,10 @@ def ray_for(
     is_ours = owned and not joined_address()
     with (
         private_folder() as folder,
-        _guarded(folder) if is_ours else nullcontext(),
-        _without_foreign_lines() if owned else nullcontext(),
+        watchdog(str(folder.root), folder.lock_fd) if is_ours else nullcontext(),
+        # Ray prints twenty lines of the log of a lost node, whatever `log_to_driver` says
+        # (ray 2.60); our own lines say what was lost.
+        replaced(worker, "_worker_logs_enabled", False) if owned else nullcontext(),
     ):
         try:
             if owned:
@@ -138,13 +134,6 @@ def ray_for(
                     tell("leaving")
                     leave()
                     tell("ended")
-
-
-@contextmanager
-def _guarded(folder: RayFolder) -> Iterator[None]:
-    """Have a process beside this one end a Ray of ours when this one hangs, or is gone."""
-    with watchdog(str(folder.root), folder.lock_fd) as listener, heard_by(listener):
-        yield
 
 
 def run_task(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -262,16 +251,6 @@ def _pathless() -> Any:
             return True
 
     return Pathless()
-
-
-def _without_foreign_lines() -> AbstractContextManager[None]:
-    """Keep what Ray prints of a lost node, twenty lines of its log, out of our output.
-
-    It prints them whatever ``log_to_driver`` says (ray 2.60); our own lines say what was lost.
-    """
-    from ray._private import worker
-
-    return replaced(worker, "_worker_logs_enabled", False)
 
 
 def own_address(address: str) -> str:

@@ -17,12 +17,6 @@ from trainables.errors import SearchError
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _taken_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a run: not SIGHUP where it is ignored, as by ``nohup``."""
-    is_kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return SIGNALS[:-1] if is_kept else SIGNALS
-
-
 def leave_lost_terminal() -> None:
     """Let output go nowhere where it went to a terminal that is gone: writing would raise.
 
@@ -52,9 +46,10 @@ class Flag:
         self._is_patient = False
 
     def install(self) -> None:
-        """Take over the signals."""
+        """Take over the signals, but SIGHUP where it is ignored, as by ``nohup``."""
         if threading.current_thread() is threading.main_thread():
-            for number in _taken_signals():
+            is_kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            for number in SIGNALS[:-1] if is_kept else SIGNALS:
                 signal.signal(number, self._handle)
 
     @contextmanager

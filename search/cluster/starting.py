@@ -7,8 +7,7 @@ from typing import Any
 
 from search.cluster.ray_patches import replaced, variable
 from search.cluster.shares import local_cores
-from search.cluster.startup_phase import tell
-from search.cluster.watchdog import end_processes
+from search.cluster.watchdog import end_processes, tell
 from search.study.study import Study
 
 PRELOAD = "RAY_preload_python_modules"
@@ -138,19 +137,3 @@ def _begin_processes(node: Any, num: int) -> None:
     with channel, suppress(grpc.RpcError):  # then they are started when they are needed
         stub = node_manager_pb2_grpc.NodeManagerServiceStub(channel)
         stub.PrestartWorkers(request, timeout=ASKED_SECONDS)
-
-
-@contextmanager
-def actors_of_no_environment() -> Iterator[None]:
-    """Let Tune start its actors in the processes that are there.
-
-    It gives them an environment of their own, so that they would take processes of their own
-    (ray 2.60). In a Ray of ours all processes have the driver's environment already.
-    """
-    from ray.tune.execution import class_cache
-
-    with (
-        replaced(class_cache, "DEFAULT_ENV_VARS", {}),
-        replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()),
-    ):
-        yield

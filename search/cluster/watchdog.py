@@ -30,16 +30,42 @@ PAUSE_SECONDS = 0.05
 LOCK = "ray.lock"
 """The file in the folder whose lock says that its run is alive: the last one that goes."""
 
+_listeners: list[int] = []
+"""File descriptors that take lines."""
+
 
 @contextmanager
-def watchdog(root: str, lock_fd: int) -> Iterator[int]:
+def heard_by(listener: int) -> Iterator[None]:
+    """Let who reads from a pipe hear what is told; one that has gone is no error."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def tell(line: str) -> None:
+    """Tell who watches from outside which phase begins, or begins once more.
+
+    ``starting`` (or joining Ray), ``running``, ``leaving`` or ``ended``: they are to know what
+    this process was at when it hangs or ends without a word. Phases are single words.
+    """
+    for listener in _listeners:
+        with suppress(OSError):
+            os.write(listener, f"{line}\n".encode(errors="surrogateescape"))
+
+
+def tell_folder(folder: str) -> None:
+    """Tell which study this process has begun to write."""
+    tell(f"folder {' '.join(folder.splitlines())}")
+
+
+@contextmanager
+def watchdog(root: str, lock_fd: int) -> Iterator[None]:
     """Have a process watch over the Ray that is going to live below a folder.
 
-    It ends all processes of that Ray when starting or leaving it takes too long, and when the
-    block ends. As soon as this process is gone it also removes the folder.
-
-    Yields:
-        The end of a pipe for `search.cluster.startup_phase`.
+    It hears what is told, ends all processes of that Ray when starting or leaving it takes too
+    long, and when the block ends. As soon as this process is gone it also removes the folder.
     """
     given = [root, str(os.getpid()), str(STARTING_SECONDS), str(LEAVING_SECONDS)]
     process = subprocess.Popen(
@@ -53,7 +79,8 @@ def watchdog(root: str, lock_fd: int) -> Iterator[int]:
     )
     assert process.stdin is not None, "it is a pipe"
     try:
-        yield process.stdin.fileno()
+        with heard_by(process.stdin.fileno()):
+            yield
     finally:
         with suppress(BrokenPipeError):  # it has ended; else a forked copy may keep the pipe open
             process.stdin.write(b"ended\n")

@@ -81,13 +81,13 @@ def own_end(store: Store, generation: int, number: int, attempt: int) -> Cause |
     return next(found, None)
 
 
-def is_given_up(trial: TrialRecord) -> bool:
-    """Tell whether so many attempts at a trial were lost that there is no next one."""
-    return trial.charged_failures >= MOST_CHARGED or trial.node_losses >= MOST_NODE_LOSSES
+def why_given_up(trial: TrialRecord, detail: str) -> str | None:
+    """Say why there is no next attempt at a trial; None if there is one.
 
-
-def why_given_up(trial: TrialRecord, detail: str) -> str:
-    """Say what became of a trial's attempts; ``detail`` is what the last one raised, if known."""
+    ``detail``: what the last one raised, if that is known.
+    """
+    if trial.charged_failures < MOST_CHARGED and trial.node_losses < MOST_NODE_LOSSES:
+        return None
     causes = Counter(WORDS[release.cause] for release in trial.releases)
     counted = ", ".join(f"{words} ({times}x)" for words, times in causes.items())
     last = f"; the last raised {detail}" if detail else ""
@@ -106,10 +106,7 @@ def why_failed(failure: TrialFailure, trial: TrialRecord, gpu: float) -> str | N
 
 
 def _share_of(trial: TrialRecord, gpu: float) -> float:
-    """Return the share of a GPU that a trial's next attempt has.
-
-    The next larger one, once an attempt had too little memory with the study's.
-    """
+    """Return the share of a GPU that a trial has: a larger one, once the study's was too small."""
     has_outgrown = any(release.cause == "share" for release in trial.releases)
     return (larger_class(gpu) or gpu) if has_outgrown else gpu
 

@@ -13,7 +13,6 @@ from search.results.retrained import Training
 from search.running.attempts import (
     CHARGED,
     AttemptEnd,
-    is_given_up,
     next_attempt,
     own_end,
     why_failed,
@@ -53,9 +52,8 @@ class Conductor:
         self._again: list[int] = []
         self._flying: dict[int, int] = {}
         self._decided: dict[int, int] = {}
-        self._passed: dict[int, int] = {}
-        """The last epoch of each trial that earlier owners decided: it is not judged again by
-        what has come since."""
+        """The last epoch of each trial that was decided, also by an earlier owner: it is not
+        judged again by what has come since."""
         self._details: dict[int, str] = {}
         self._to_tidy: list[TrialRecord] = []
         self._num_unfolded = 0
@@ -173,19 +171,18 @@ class Conductor:
 
     def _restore(self, trial: TrialRecord) -> None:
         """Tell the scheduler of what it decided of a trial."""
-        self._decided[trial.number] = trial.taken_up_after
+        self._decided[trial.number] = max(trial.taken_up_after, len(trial.decided))
         for one in trial.decided:
             values = self._plan.objective.values(one.losses)
             self._scheduler.restore(trial.number, one.epoch, values)
-            self._passed[trial.number] = one.epoch
 
     def _settle(self, number: int) -> None:
         """Decide a trial that no attempt is at: over, failed, or to be tried again."""
-        trial = self.trials[number]
         if self._decide_all(number):
             return
-        if is_given_up(trial):
-            self._end(number, "failed", why_given_up(trial, self._details.get(number, "")))
+        reason = why_given_up(self.trials[number], self._details.get(number, ""))
+        if reason is not None:
+            self._end(number, "failed", reason)
         else:
             self._again.append(number)
             self._again.sort()
@@ -208,8 +205,7 @@ class Conductor:
             if isinstance(found, Continue):
                 return self._retry(found.number)
             asked = Asked(number=number, config=found.config, system=found.system_attrs)
-        self._record(number, asked)
-        return self._envelope(number)
+        return self._hand_out(number, asked)
 
     def _suggestion(self, number: int) -> Suggestion | Continue:
         """Tell the sampler which trials have changed since it was last asked, and ask it."""
@@ -223,10 +219,10 @@ class Conductor:
 
     def _retry(self, number: int) -> Envelope:
         attempt = len(self.trials[number].attempts) + 1
-        self._record(number, Attempted(number=number, attempt=attempt))
-        return self._envelope(number)
+        return self._hand_out(number, Attempted(number=number, attempt=attempt))
 
-    def _envelope(self, number: int) -> Envelope:
+    def _hand_out(self, number: int, decision: Asked | Attempted) -> Envelope:
+        self._record(number, decision)
         envelope = next_attempt(self.trials[number], self._plan)
         self._flying[number] = envelope.attempt
         return envelope
@@ -239,9 +235,7 @@ class Conductor:
         if epoch <= self._decided.get(number, 0):
             return self.trials[number].has_ended
         self._decided[number] = epoch
-        is_passed = epoch <= self._passed.get(number, 0)
-        values = self._plan.objective.values(losses)
-        verdict = "continue" if is_passed else self._scheduler.decide(number, epoch, values)
+        verdict = self._scheduler.decide(number, epoch, self._plan.objective.values(losses))
         if epoch >= self._plan.epochs_of(number):
             self._end(number, "complete", epoch=epoch)
         elif verdict == "stop" and not self.trials[number].is_reference:
@@ -295,6 +289,6 @@ def _recorded_trial(
         state=trial.state,
         log_skills=skills,
         epoch=epoch,
-        curve=log_curve(measured, baselines, objective),
+        curve=log_curve(measured, baselines, objective) if measured else (),
         system_attrs=trial.system,
     )

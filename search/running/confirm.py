@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from search.cluster.nodes import check_reach
 from search.errors import Interrupted, StudyDiffers, StudyLocked
@@ -71,20 +71,16 @@ def confirm(
     named = "head" if "head" in options else named
     result = load(folder)
     if result.is_running:
-        _refuse_running(result)
+        who = holder(result.store) or "another process"
+        raise StudyLocked(
+            f"study {result.study.name!r} is being run by {who}; confirm it when that has ended"
+        )
     points = leading_points(result, top=top, policy=named, options=options)
     chosen = fresh_seeds(result.study.seed, seeds)
     wanted = trainings_of(points, chosen)
     if not is_done(result.store.confirmation, wanted):
         _train(result, wanted, watcher, factory)
     return read_confirmation(result, points, seeds=chosen, policy=named, options=options)
-
-
-def _refuse_running(result: StudyResult) -> NoReturn:
-    who = holder(result.store) or "another process"
-    raise StudyLocked(
-        f"study {result.study.name!r} is being run by {who}; confirm it when that has ended"
-    )
 
 
 def _train(

@@ -4,28 +4,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 from search.record.decisions import Origin
 from search.record.log import StudyLog
+from search.results.load import read
+from search.results.points import Point, point_of
 from search.results.retrained import Training
-from search.running.holdout import ToTest, chosen_to_test, repeats_to_test
 from search.sampling.suggest import Suggester
-from search.sampling.trials import Continue, RecordedTrial, Suggestion
+from search.sampling.trials import RecordedTrial
 from search.study.configs import first_configs, num_trials
 from search.study.objective import Objective, every_head, objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 
 
-class ConfigSource(Protocol):
-    """Who is told of all trials and suggests configs; see `search.sampling.suggest.Suggester`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToTest:
+    """A point that has no figures on the test split yet."""
 
-    def put(self, trial: RecordedTrial) -> None:
-        """Take in a trial, or what has become of it."""
-
-    def suggest(self, number: int) -> Suggestion | Continue:
-        """Return a config for the trial of a number, or a stopped trial to take up first."""
+    point: Point
+    seed: int
+    """Of its training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class Plan:
     scheduler: str = "fifo"
     first: tuple[tuple[Mapping[str, Any], Origin], ...] = ()
     """Configs to try before any that is suggested, and where each comes from."""
-    sampler: ConfigSource | None = None
+    sampler: Suggester | None = None
     """Whom to ask for any other config; None where all are fixed."""
     gpu: float = 0.0
     """The share of a GPU that each trial has at first."""
@@ -91,7 +90,7 @@ def study_plan(
         first=first_configs(study, prepared),
         sampler=sampler,
         gpu=gpu,
-        to_test=chosen_to_test,
+        to_test=_chosen_to_test,
     )
 
 
@@ -111,5 +110,24 @@ def confirmation_plan(
         ),
         gpu=gpu,
         trainings=tuple(trainings),
-        to_test=partial(repeats_to_test, tuple(trainings)),
+        to_test=partial(_repeats_to_test, tuple(trainings)),
     )
+
+
+def _chosen_to_test(log: StudyLog) -> list[ToTest]:
+    """Return what the policies of a study choose, and the reference, unless they were measured."""
+    result = read(log.reader)
+    return [
+        ToTest(point=point, seed=result.study.seed)
+        for point in result.points_to_test()
+        if point.test is None
+    ]
+
+
+def _repeats_to_test(trainings: Sequence[Training], log: StudyLog) -> list[ToTest]:
+    """Return the trainings of a confirmation that are complete and were not measured."""
+    return [
+        ToTest(point=point_of(trial, trial.measurements[-1]), seed=training.seed)
+        for training, trial in zip(trainings, log.history().trials, strict=True)
+        if trial.state == "complete" and not trial.tested
+    ]

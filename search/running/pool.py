@@ -59,7 +59,8 @@ class TunePool:
         self._changed = changed
         self._last = last
         self._controller: Any = None
-        self._trials: dict[str, Trial] = {}
+        self.trials: dict[str, Trial] = {}
+        """Tune's own that live, by id."""
         self._attempts: dict[str, Envelope] = {}
         self._aside: list[Envelope] = []
         self._ends: dict[str, AttemptEnd] = {}
@@ -106,14 +107,6 @@ class TunePool:
         """Take in that a slot is over; an attempt that was lost goes back to the conductor."""
         self._guarded(lambda: self._over(trial_id, is_lost), None)
 
-    def begin(self, trial: Trial) -> None:
-        """Get to know a trial of Tune's."""
-        self._trials[trial.trial_id] = trial
-
-    def forget(self, trial: Trial) -> None:
-        """Let go of a trial of Tune's."""
-        self._trials.pop(trial.trial_id, None)
-
     def pending(self, controller: Any) -> Trial | None:
         """Return the first trial of Tune's that waits for its process."""
         self._controller = controller
@@ -149,7 +142,7 @@ class TunePool:
 
         Then no other begins: each would take what that one waits for, for ever.
         """
-        trials = self._trials.values()
+        trials = self.trials.values()
         return any("gpu" in one.config and one.status == Trial.PENDING for one in trials)
 
     def _fill(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -197,13 +190,13 @@ class TunePool:
         which they were made. One that has died meanwhile takes neither.
         """
         # Every result of a process is kept until its trial ends as Tune has it (ray 2.60).
-        tracked = self._controller._trial_to_actor[self._trials[trial_id]]
+        tracked = self._controller._trial_to_actor[self.trials[trial_id]]
         self._controller._actor_manager.clear_actor_task_futures(tracked)
         self._process_of(trial_id).reset_config.remote(request)
 
     def _process_of(self, trial_id: str) -> Any:
         """Return the Ray actor of a slot that is being trained."""
-        return self._trials[trial_id].temporary_state.ray_actor
+        return self.trials[trial_id].temporary_state.ray_actor
 
     def _over(self, trial_id: str, is_lost: bool) -> None:
         if is_lost:
@@ -271,11 +264,11 @@ class PoolScheduler(_Adapter, FIFOScheduler):  # type: ignore[misc] # ray is not
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Get to know a trial of Tune's."""
-        self._pool.begin(trial)
+        self._pool.trials[trial.trial_id] = trial
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Any = None) -> None:
         """Forget it."""
-        self._pool.forget(trial)
+        self._pool.trials.pop(trial.trial_id, None)
 
     on_trial_remove = on_trial_error = on_trial_complete
 

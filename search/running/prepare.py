@@ -56,8 +56,12 @@ def prepare(
     """
     known = log.history().prepared
     prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)
-    if study.model is not None:
-        _try_own_model(study, prepared, notify)
+    if study.model is not None:  # at its reference, and at what decides whether it can be built
+        notify("building the corners of the space")
+        configs = [config for _, config in trial_configs(study, prepared)]
+        reference = prepared.reference if study.reference else None
+        for reason in run_task(try_models, configs, shared_settings(study, prepared), reference):
+            notify(f"some configs cannot be built: {reason}")
     most = num_trials(study, prepared)
     if most < study.budget.trials:
         size = count(prepared.space.size or 0, "config")
@@ -159,16 +163,6 @@ def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> st
     ]
     besides = f"; without a default: {', '.join(told)}" if told else ""
     return f"the reference trial is the model function at its defaults{besides}"
-
-
-def _try_own_model(study: Study, prepared: Prepared, notify: Callable[[str], None]) -> None:
-    """Build a user's model at the reference and at what decides whether it can be built."""
-    notify("building the corners of the space")
-    configs = [config for _, config in trial_configs(study, prepared)]
-    settings = shared_settings(study, prepared)
-    reference = prepared.reference if study.reference else None
-    for reason in run_task(try_models, configs, settings, reference):
-        notify(f"some configs cannot be built: {reason}")
 
 
 def _try_precision(study: Study, *arguments: Any) -> str | Failed:

@@ -1,7 +1,10 @@
 """Settles what a study's resources leave open: as it was measured before, or by measuring now."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from search.cluster.capacity import Capacity, TrialRoom, find_room, growth_of
@@ -11,7 +14,9 @@ from search.cluster.shares import MEMORY_SHARE
 from search.errors import InputError, SearchError, UnfitNode
 from search.record.ownership import Ownership
 from search.results.progress import Watcher
-from search.running.memory_candidates import MemoryCandidate, candidates
+from search.space.parameters import Choice, ends
+from search.space.space import SearchSpace, depths_of
+from search.study.configs import first_configs, parse
 from search.study.prepared import Prepared, shared_settings
 from search.study.settings import Resources
 from search.study.shares import (
@@ -26,6 +31,8 @@ from search.study.shares import (
 from search.study.study import Study
 from search.text import count, gibibytes
 from trainables.probing.measure import Probe, gpu_bytes_here
+from trainables.spec.footprint import Footprint, footprint
+from trainables.spec.parameters import DEPTH, REFERENCE_TRIAL
 from trainables.storage.store import Store
 
 ASK_SECONDS = 60.0
@@ -34,6 +41,36 @@ TRAIN_SECONDS = 2.0
 """How long trials are trained side by side for each number of threads."""
 GAIN = 1.05
 """So many times as fast more threads must be to be taken."""
+
+SHAPING = ("pool_size", "kernel_size", "batch_norm", "optimizer", "padding")
+"""Parameters of which the largest value need not make the largest model: all are counted."""
+MOST_COUNTED = 4000
+MOST_FIRST = 6
+"""Configs to start with that are measured of a user's own model, whose size is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryCandidate:
+    """A training that may be the largest or the smallest of a study."""
+
+    config: Mapping[str, Any]
+    origin: str = "space"
+    size: Footprint = field(default_factory=Footprint)
+    """Of a user's own model it is not known."""
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the reference trial."""
+        return self.origin == "reference"
+
+    @property
+    def name(self) -> str:
+        """Which it is, for people."""
+        if self.is_reference:
+            return REFERENCE_TRIAL
+        named = ", ".join(f"{name}={value}" for name, value in self.config.items())
+        return f"the config {named} of {'the space' if self.origin == 'space' else self.origin}"
+
 
 Measured = tuple[MemoryCandidate, Mapping[str, Any]]
 """A training, and what was told of it."""
@@ -175,11 +212,11 @@ class _ShareProbe:
 
     def _common_node(self) -> tuple[int, int]:
         """Return CPUs and memory of the kind of node that has most of all CPUs."""
-        total: dict[int, int] = {}
+        total: Counter[int] = Counter()
         memory: dict[int, int] = {}
         for place, many in self._places():
             cores = int(place.get("CPU", 0))
-            total[cores] = total.get(cores, 0) + many * cores
+            total[cores] += many * cores
             known = int(place.get("memory", 0))
             memory[cores] = min(memory.get(cores) or known, known or memory.get(cores, 0))
         cores = max(total, key=lambda kind: (total[kind], kind), default=1)
@@ -299,3 +336,54 @@ def _peaks_of(sound: Sequence[Measured]) -> Peaks:
 def _largest_of(sound: Sequence[Measured]) -> MemoryCandidate:
     """Return the training that took most."""
     return max(sound, key=lambda pair: int(pair[1]["peak_bytes"]))[0]
+
+
+def candidates(study: Study, prepared: Prepared) -> list[MemoryCandidate]:
+    """Return the trainings to measure: the smallest, and those one of which is the largest.
+
+    Of the built-in model these are the smallest and the largest of the space, the one with most
+    activations and few weights, all with the space's largest batch, and whichever config to try
+    first is larger still. Of a user's own model, where nothing is known before it is built, they
+    are the two corners of the space and its configs to try first.
+    """
+    space = prepared.space
+    first = [
+        MemoryCandidate(config=config, origin=origin)
+        for config, origin in first_configs(study, prepared)
+    ]
+    if study.model is not None:
+        found = [MemoryCandidate(config=config) for config in space.corners]
+        own = [one for one in first if not one.is_reference][:MOST_FIRST]
+        return [*found, *own, *(one for one in first if one.is_reference)]
+
+    def sized_one(one: MemoryCandidate) -> MemoryCandidate:
+        spec = parse(replace(study, model=None), one.config, prepared.data)
+        return replace(one, size=footprint(spec))
+
+    sized = [sized_one(MemoryCandidate(config=config)) for config in _extremes(space)]
+    smallest = min(sized, key=lambda one: one.size.total)
+    widest = max(sized, key=lambda one: one.size.activations - one.size.weights)
+    largest = max(sized, key=lambda one: one.size.total)
+    # The first of equals.
+    most = max((largest, *map(sized_one, first)), key=lambda one: one.size.total)
+    # One of each config, in this order.
+    return list({str(one.config): one for one in (smallest, widest, largest, most)}.values())
+
+
+def _extremes(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    """Yield configs among which are the smallest and the largest of a space."""
+    known = dict(space.parameters)
+    shaping = {
+        name: kind.values if isinstance(kind, Choice) else tuple(dict.fromkeys(ends(kind)))
+        for name in SHAPING
+        if (kind := known.get(name)) is not None
+    }
+    if depths := depths_of(known.get(DEPTH)):
+        shaping[DEPTH] = depths
+    for is_small, is_narrow in ((True, True), (False, True), (False, False)):
+        fixed = {
+            name: ends(kind)[0 if is_small or (is_narrow and name.endswith("_units")) else 1]
+            for name, kind in known.items()
+        }
+        fixed["batch_size"] = ends(known["batch_size"])[1]
+        yield from islice(space.crossed(fixed, shaping), MOST_COUNTED)

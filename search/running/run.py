@@ -12,9 +12,9 @@ from search.cluster.nodes import check_reach
 from search.cluster.session import Joined, ray_for, run_task
 from search.cluster.shares import check_local
 from search.cluster.signals import Flag, catch_signals
-from search.cluster.startup_phase import tell_folder
+from search.cluster.watchdog import tell_folder
 from search.errors import ClusterLost, Interrupted, NoRoom, SearchError
-from search.record.decisions import DONE, Closed
+from search.record.decisions import DONE, Closed, Tested
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
@@ -24,7 +24,6 @@ from search.results.result import StudyResult
 from search.results.usage import recorded
 from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor
-from search.running.holdout import Measure, evaluate, measure_in, record_figures
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
 from search.running.probe import settled_room
@@ -42,6 +41,13 @@ from trainables.storage.study_folder import StudyFolder
 
 KERAS = "trainables.trial.keras_factory:keras_run"
 """The factory of real trainings; see `trainables.training.run.RunFactory`."""
+PAUSE_SECONDS = 0.5
+"""Between two looks at whether the figures on the test split are still worth waiting for."""
+
+TestFigures = list[tuple[dict[str, float], dict[str, float]]]
+"""Losses and metrics of each point."""
+Measure = Callable[[list[dict[str, Any]]], TestFigures | None]
+"""From what it takes to restore each point to their figures; None if it cannot tell now."""
 
 
 class Silent(Watcher):
@@ -116,7 +122,7 @@ def _run(
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
             prepared = prepare(study, data, log, watcher.preparing, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
-            warm = warm_start(study, prepared, ownership, earlier)
+            warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
                 watcher.told(warm.line())
             if note := state_note(study.sampler):
@@ -200,7 +206,7 @@ class Run:
         self._train(conductor, settings)
         conductor.end_interrupted()
         log.fold()
-        self._test(partial(run_task, evaluate, log.reader.store.uri, settings))
+        self._test(partial(run_task, _evaluate, log.reader.store.uri, settings))
         log.record(Closed(reason=DONE))
 
     def _settings(self, rungs: tuple[int, ...]) -> StudySettings:
@@ -243,7 +249,7 @@ class Run:
             self.room,
             is_interrupted=lambda: flag.look() or conductor.is_over() or log.ownership.is_lost,
             changed=self.driver.watcher.changed,
-            last=lambda process: self._test(self._in(process)),
+            last=lambda process: self._test(partial(self._measured_in, process)),
         )
         # Tune keeps what it trains by name, for all runs on a Ray.
         name = f"{self.plan.name}-{log.generation:06d}"
@@ -257,9 +263,34 @@ class Run:
         if points := self.plan.to_test(self.log):
             what = "" if self.plan.trainings else "the chosen models "
             self.driver.watcher.preparing(f"measuring {what}on the test split")
-            record_figures(self.log, points, measure)
+            figures = measure([one.point.to_restore(one.seed) for one in points]) or []
+            for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
+                tested = {"losses": losses, "metrics": metrics}
+                where = {"number": one.point.number, "epoch": one.point.epoch}
+                self.log.record(Tested(**where, **tested))
 
-    def _in(self, process: Any) -> Measure:
-        """Return what measures in a process that is warm."""
-        flag, watch = self.driver.flag, self.room.watch
-        return partial(measure_in, process, is_interrupted=lambda: flag.is_set, watch=watch)
+    def _measured_in(self, process: Any, points: list[dict[str, Any]]) -> TestFigures | None:
+        """Return what a process that has just trained a trial measures on the test split.
+
+        Starting another for that takes longer than all it has to do. What goes wrong there is
+        left to the other: a process may have grown, or gone.
+        """
+        import ray
+
+        answer = process.evaluate.remote(points)
+        while not ray.wait([answer], timeout=PAUSE_SECONDS)[0]:
+            self.room.watch.check()
+            if self.driver.flag.is_set:
+                return None
+        try:
+            figures: TestFigures = ray.get(answer)
+        except ray.exceptions.RayError:
+            return None
+        return figures
+
+
+def _evaluate(folder: str, settings: StudySettings, points: list[dict[str, Any]]) -> Any:
+    """Return losses and metrics of recorded points on the test split; a task of Ray."""
+    from trainables.trial.keras_factory import evaluate_points
+
+    return evaluate_points(folder, settings, points, "test")

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from search.cluster.ray_patches import replaced
 from search.cluster.shares import Shares
-from search.cluster.starting import actors_of_no_environment
 from search.running.pool import Abandoned, PoolScheduler, PoolSearcher, PoolStopper, TunePool
 from trainables.spec.settings import StudySettings
 from trainables.trial.trainable import MultiHeadTrainable
@@ -59,7 +59,10 @@ def _restrained(pool: TunePool) -> Iterator[str]:
         ExitStack() as stack,
     ):
         if pool.room.joined.is_ours:
-            stack.enter_context(actors_of_no_environment())
+            # Tune gives its actors an environment of their own, so that they would take processes
+            # of their own (ray 2.60). Those that are there have the driver's already.
+            stack.enter_context(replaced(class_cache, "DEFAULT_ENV_VARS", {}))
+            stack.enter_context(replaced(class_cache, "ENV_VARS_TO_PROPAGATE", frozenset()))
         yield scratch
 
 

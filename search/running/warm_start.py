@@ -127,7 +127,11 @@ class WarmStart(Struct, frozen=True, kw_only=True):
 
 
 def warm_start(
-    study: Study, prepared: Prepared, ownership: Ownership, earlier: Sequence[EarlierStudy]
+    folder: StudyFolder,
+    study: Study,
+    prepared: Prepared,
+    ownership: Ownership,
+    earlier: Sequence[EarlierStudy],
 ) -> WarmStart:
     """Return what this study takes of earlier ones: at its first opening once and for all.
 
@@ -141,7 +145,6 @@ def warm_start(
     """
     if not study.warm_start:
         return WarmStart()
-    folder = StudyFolder(study.folder)
     body = folder.read("warm")
     try:
         if body is not None:

@@ -18,8 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from search.running.memory_candidates import candidates
-from search.running.probe import _peaks_of
+from search.running.probe import _peaks_of, candidates
 from search.space.parameters import ends
 from search.study.configs import parse
 from search.study.prepared import Prepared, shared_settings

@@ -21,7 +21,7 @@ CODE = """
 import atexit, os, signal, subprocess, sys, time
 from pathlib import Path
 from search.cli import supervisor
-from search.cluster.startup_phase import tell, tell_folder
+from search.cluster.watchdog import tell, tell_folder
 
 folder = Path(sys.argv[1])
 def note(name, text=""):

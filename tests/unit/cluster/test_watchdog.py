@@ -87,18 +87,17 @@ def test_the_processes_of_a_ray_are_ended_and_no_others(acted):
 DRIVER = f"""
 import os, subprocess, sys, time
 from search.cluster import watchdog
-from search.cluster.startup_phase import heard_by, tell
 watchdog.STARTING_SECONDS, watchdog.LEAVING_SECONDS = map(float, sys.argv[2:4])
 root = sys.argv[1]
 lock = os.open(root + "/ray.lock", os.O_RDWR)
 import fcntl
 fcntl.flock(lock, fcntl.LOCK_EX)
-with watchdog.watchdog(root, lock) as listener, heard_by(listener):
+with watchdog.watchdog(root, lock):
     ray = subprocess.Popen(
         [sys.executable, "-c", "{SLEEP}", "--temp-dir=" + root + "/r"], start_new_session=True
     )
     for phase in sys.argv[4].split():
-        tell(phase)
+        watchdog.tell(phase)
     print(ray.pid, flush=True)
     sys.stdin.read()
 print("behind it", ray.wait(), flush=True)

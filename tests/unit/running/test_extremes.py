@@ -1,6 +1,6 @@
 """Which trainings of a study are measured."""
 
-from search.running.memory_candidates import candidates
+from search.running.probe import candidates
 from search.study.configs import whole_space
 from search.study.prepared import Prepared
 from search.study.study import Study

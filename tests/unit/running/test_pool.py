@@ -70,7 +70,7 @@ class Scripted:
             trial = SimpleNamespace(
                 trial_id=name, temporary_state=state, config=request, status="RUNNING"
             )
-            self.pool.begin(trial)
+            self.pool.trials[name] = trial
         return request
 
     def end(self, name, number=0, reason="ended"):

@@ -3,8 +3,13 @@
 import pytest
 
 from search.errors import InputError, SearchError
-from search.running.memory_candidates import MemoryCandidate
-from search.running.probe import _best_threads, _peaks_of, _possible_threads, _sound_of
+from search.running.probe import (
+    MemoryCandidate,
+    _best_threads,
+    _peaks_of,
+    _possible_threads,
+    _sound_of,
+)
 
 GIB = 2**30
 

@@ -40,6 +40,7 @@ from tests.support.finished_study import (
 from tests.support.suggesting import suggest
 from trainables.storage.sealed_json import DamagedRecord, convert, seal, unseal
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.trial.measurement import write
 
 POINTS = {1: (0.3121, 0.00402), 2: (1.9, 0.021), 4: (0.402, 0.00312), 5: (0.81, 0.0072)}
@@ -60,7 +61,8 @@ def open_new_study():
         with claim(Store(study.folder)) as ownership:
             if is_first:
                 open_study(study)
-            return warm_start(study, prepared or make_prepared(study), ownership, earlier)
+            known = prepared or make_prepared(study)
+            return warm_start(StudyFolder(study.folder), study, known, ownership, earlier)
 
     return opened
 
