@@ -265,9 +265,10 @@ class Run:
             self.driver.watcher.preparing(f"measuring {what}on the test split")
             figures = measure([one.point.to_restore(one.seed) for one in points]) or []
             for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
-                tested = {"losses": losses, "metrics": metrics}
-                where = {"number": one.point.number, "epoch": one.point.epoch}
-                self.log.record(Tested(**where, **tested))
+                number, epoch = one.point.number, one.point.epoch
+                self.log.record(
+                    Tested(number=number, epoch=epoch, losses=losses, metrics=metrics)
+                )
 
     def _measured_in(self, process: Any, points: list[dict[str, Any]]) -> TestFigures | None:
         """Return what a process that has just trained a trial measures on the test split.
