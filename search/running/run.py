@@ -36,7 +36,7 @@ from search.study.prepared import Prepared, shared_settings
 from search.study.samplers import state_note
 from search.study.shares import usable_bytes
 from search.study.study import Study
-from trainables.data.request import DataInfo
+from trainables.data.request import DataInfo, DataReport
 from trainables.spec.settings import StudySettings
 from trainables.storage.study_folder import StudyFolder
 
@@ -114,7 +114,9 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = study.budget.to_dict()
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(study, data, log, watcher.preparing, decoded)
+            prepared = prepare(
+                study, data, log, watcher.preparing, partial(_tell, decoded, watcher)
+            )
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(study, prepared, ownership, earlier)
             if warm.taken:
@@ -123,6 +125,16 @@ def _run(
                 watcher.told(note)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
+
+
+def _tell(decoded: Callable[[], DataReport], watcher: Watcher) -> DataInfo:
+    """Wait until the images are decoded, and tell what was found."""
+    report = decoded()
+    for line in report.notes:
+        watcher.told(f"data: {line}")
+    for line in report.warnings:
+        watcher.told(f"warning: data: {line}")
+    return report.info
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +148,7 @@ class Driver:
     """Says whether a signal has come."""
 
     @contextmanager
-    def on_ray(self, data: DataInfo) -> Iterator[tuple[Joined, Callable[[], None]]]:
+    def on_ray(self, data: DataInfo) -> Iterator[tuple[Joined, Callable[[], DataReport]]]:
         """Yield the Ray to run on, and what waits until the images are decoded."""
         study, notify, warms = self.study, self.watcher.preparing, self.factory == KERAS
         with (

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search.space.completion import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
@@ -33,6 +33,8 @@ NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
 NO_DIFFERENCE = ("budget", "storage", "module_folder")
 """Fields that may change between two runs; of the budget nothing may shrink."""
+UNSAID = {"channels": None, "strict": False, "on_bad_rows": "error"}
+"""Fields that are not written down where they are as usual: earlier versions do not know them."""
 PATIENCE = "resources.wait_minutes"
 """May change, too: it has no effect on any trial."""
 
@@ -64,6 +66,15 @@ class Study:
 
     image_size: tuple[int, int] | None
     """Height and width to resize to; None: the images' own."""
+
+    channels: Literal[1, 3] | None
+    """1: every image becomes grey, 3: colour; None: grey if all images are."""
+
+    strict: bool
+    """Whether what is legal but suspicious about the data is refused, not only told."""
+
+    on_bad_rows: str
+    """``error``: rows that cannot be used are refused; ``skip``: they are left out, and told."""
 
     validation: Validation
     """Which rows validate, without a ``split`` column."""
@@ -127,6 +138,9 @@ class Study:
         heads: Mapping[str, DeclaredHead | HeadFields | Mapping[str, object]]
         | tuple[DeclaredHead, ...],
         image_size: Sequence[int] | None = None,
+        channels: Literal[1, 3] | None = None,
+        strict: bool = False,
+        on_bad_rows: str = "error",
         validation: Validation | ValidationFields | Mapping[str, float] = Validation(),  # noqa: B008 - frozen
         model: str | None = None,
         space: SearchSpace | Mapping[str, object] | None = None,
@@ -230,6 +244,9 @@ class Study:
         values["warm_start"] = list(self.warm_start)
         if not isinstance(self.objective, str):
             values["objective"] = list(self.objective)
+        for name, default in UNSAID.items():
+            if values[name] == default:
+                del values[name]
         return values
 
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
@@ -241,9 +258,9 @@ class Study:
         here, there = self.to_dict(), other.to_dict()
         found = [
             difference
-            for key in here
+            for key in {**there, **here}
             if key not in NO_DIFFERENCE
-            for difference in _differences(key, here[key], there[key])
+            for difference in _differences(key, here.get(key), there.get(key))
             if difference[0] != PATIENCE
         ]
         for name in self.budget.less_than(other.budget):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead, HeadSpec
@@ -10,9 +10,14 @@ from trainables.spec.heads import DeclaredHead, HeadSpec
 SPLITS = ("train", "validation", "test")
 """The words of a ``split`` column, in the order in which splits are stored."""
 
+RULES = 2
+"""The version of the rules by which a set is read; raised when the same input would give others.
+
+1 took all files for one set whatever their names, chose colour by the first images, kept the upper
+8 of 16 bits and drew each row for itself. A study goes on by the rules that it began with.
+"""
 IMAGE_COLUMN = "image"
 SPLIT_COLUMN = "split"
-SHOWN_CHARACTERS = 120
 LARGEST_SIDE = 8192
 """Pixels; a larger ``image_size`` is taken for a mistake."""
 
@@ -42,6 +47,18 @@ class DataRequest:
     validation_seed: int = 0
     """Which rows those are, >= 0; only without a ``split`` column."""
 
+    channels: Literal[1, 3] | None = None
+    """What every image becomes: grey or colour; None: grey if all are."""
+
+    is_strict: bool = False
+    """Whether what is legal but suspicious is refused."""
+
+    skips_bad_rows: bool = False
+    """Whether rows that cannot be used are left out, counted and told, or refused."""
+
+    rules: int = RULES
+    """The version of the rules to read by, 1 to ``RULES``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataInfo:
@@ -62,6 +79,15 @@ class DataInfo:
     baselines: dict[str, float]
     """By head: the recorded loss, on the validation rows, of the best constant prediction
     that the training rows give; at least 1e-12."""
+
+    rules: int = RULES
+    """The version of the rules by which the set was read; see ``RULES``."""
+
+    depth: int = 16
+    """Bits of the images that have more than 8, see `trainables.data.images.ImageRule`."""
+
+    is_made_grey: bool = False
+    """Whether colour images were made grey, as ``channels: 1`` asks for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -85,14 +111,36 @@ class DataInfo:
                 heads=tuple(HeadSpec(**head) for head in values["heads"]),
                 rows={name: int(values["rows"][name]) for name in SPLITS},
                 baselines={str(k): float(v) for k, v in values["baselines"].items()},
+                rules=int(values.get("rules", 1)),
+                depth=int(values.get("depth", 16)),
+                is_made_grey=bool(values.get("is_made_grey", False)),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"data info needs the fields that to_dict wrote: {error}") from error
 
 
-def shown(value: Any) -> str:
-    """Return a received value for a message: plain, on one line, not too long."""
-    text = repr(value)
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """What the check of a data set has to tell."""
+
+    info: DataInfo
+
+    warnings: tuple[str, ...] = ()
+    """What is legal but suspicious, each with figures and a cure."""
+
+    notes: tuple[str, ...] = ()
+    """What the set is, where that is not plain."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        told = {"warnings": list(self.warnings), "notes": list(self.notes)}
+        return {"info": self.info.to_dict(), **told}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DataReport":
+        """Return what ``to_dict`` was made from."""
+        return cls(
+            info=DataInfo.from_dict(values["info"]),
+            warnings=tuple(map(str, values["warnings"])),
+            notes=tuple(map(str, values["notes"])),
+        )
