@@ -68,5 +68,7 @@ def signature_of(study: Study, data: DataInfo) -> ModelSignature:
     return ModelSignature(
         image_shape=data.image_shape,
         heads=data.heads,
+        depth=data.depth,
+        is_made_grey=data.is_made_grey,
         box_forms={box.name: BoxForm(format=box.format, scale=box.scale) for box in boxes},
     )
