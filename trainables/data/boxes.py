@@ -97,14 +97,14 @@ def meant(form: str, scale: str, numbers: FloatArray, sizes: NDArray[np.int64] |
     """
     for other_scale in sorted(BOX_SCALES, key=lambda one: one != scale):
         for other in (form, "xyxy", "xywh", "cxcywh", "yxyx"):  # the most common first
-            if (other, other_scale) != (form, scale) and fits(numbers, other, other_scale, sizes):
+            if (other, other_scale) != (form, scale) and _fits(numbers, other, other_scale, sizes):
                 changes = [f"format: {other}"] * (other != form)
                 changes += [f"scale: {other_scale}"] * (other_scale != scale)
                 return f"did you mean `{', '.join(changes)}`?"
     return ""
 
 
-def fits(numbers: FloatArray, form: str, scale: str, sizes: NDArray[np.int64] | None) -> bool:
+def _fits(numbers: FloatArray, form: str, scale: str, sizes: NDArray[np.int64] | None) -> bool:
     """Tell whether nearly all boxes are boxes inside their images if they are read like that."""
     boxes = to_yxyx(numbers, form)
     if scale == "pixel":

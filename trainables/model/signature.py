@@ -17,9 +17,9 @@ FORMAT = 1
 CONFIG = "config.json"
 LARGEST_CONFIG_BYTES = 64 * 2**20
 PREPROCESSING = (
-    "pixels as stored (EXIF orientation ignored), transparent parts black, of more than 8 bits "
-    "the upper 8 of those used, resized to height x width by Pillow's antialiased bilinear "
-    "filter, the aspect not kept"
+    "pixels as stored (EXIF orientation ignored), transparent parts black, {depth}-bit grey to its "
+    "upper 8 bits, resized to height x width by Pillow's antialiased bilinear filter, the aspect "
+    "not kept"
 )
 """What is done to every image before a model sees it; see ``trainables.model.preprocessing``."""
 
@@ -100,7 +100,7 @@ class ModelSignature:
                 "width": width,
                 "channels": channels,
                 "pixels": "0..255, not scaled: the model does that",
-                "preprocessing": PREPROCESSING,
+                "preprocessing": PREPROCESSING.format(depth=self.depth),
                 **({} if self.depth == 16 else {"depth": self.depth}),
                 **({"is_made_grey": True} if self.is_made_grey else {}),
             },
