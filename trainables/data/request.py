@@ -94,6 +94,8 @@ class DataInfo:
         values = asdict(self)
         values["image_shape"] = list(self.image_shape)
         values["heads"] = [head.to_dict() for head in self.heads]
+        if self.rules == 1:  # as it was written then
+            del values["rules"], values["depth"], values["is_made_grey"]
         return values
 
     @classmethod
