@@ -114,7 +114,8 @@ def data_check(args: Namespace, console: Console) -> int:
     from trainables.data.check import check_dataset
 
     study = Study.from_yaml(args.study)
-    info = check_dataset(data_request(study))
+    report = check_dataset(data_request(study), is_fast=args.fast)
+    info = report.info
     shape = "x".join(str(side) for side in info.image_shape)
     rows = ", ".join(f"{num} {split}" for split, num in info.rows.items())
     say(console, f"data     {short_path(study.data)}")
@@ -126,6 +127,10 @@ def data_check(args: Namespace, console: Console) -> int:
         figures = (str(head.units), head.recorded_loss, number(info.baselines[head.name]))
         add_row(table, head.name, head.kind, *figures, ", ".join(head.classes))
     console.print(table)
+    for line in report.notes:
+        say(console, f"note: {line}")
+    for line in report.warnings:
+        say(console, f"warning: {line}")
     _complain_of(study)
     return DONE
 

@@ -174,7 +174,10 @@ COMMANDS = (
         "data check",
         "Check the data set of a study file.",
         "cli.local:data_check",
-        (_value("study", "STUDY.yaml", "the study file"),),
+        (
+            _value("study", "STUDY.yaml", "the study file"),
+            _flag("--fast", "look at the headers of images only"),
+        ),
     ),
     Command(
         "cluster-yaml",

@@ -278,7 +278,13 @@ class StudyResult:
         """
         from trainables.model.preprocessing import preprocess
 
-        return preprocess(images, image_shape=self.signature.image_shape)
+        signature = self.signature
+        return preprocess(
+            images,
+            image_shape=signature.image_shape,
+            depth=signature.depth,
+            makes_grey=signature.is_made_grey,
+        )
 
     @property
     def signature(self) -> "ModelSignature":

@@ -30,7 +30,7 @@ from search.study.configs import data_request
 from search.study.digits_study import with_moved_data
 from search.study.prepared import Prepared
 from search.study.study import Study
-from trainables.data.check import check_dataset
+from trainables.data.check import fingerprint_of
 from trainables.spec.plain_values import plain
 
 
@@ -121,7 +121,7 @@ def _train(
 def _check_data(study: Study, prepared: Prepared, watcher: Watcher) -> None:
     check_storage(study.folder)
     watcher.preparing("checking the data")
-    if check_dataset(data_request(study)).fingerprint != prepared.data.fingerprint:
+    if fingerprint_of(data_request(study, prepared.data.rules)) != prepared.data.fingerprint:
         raise StudyDiffers(
             f"study {study.name!r} can be confirmed only on the data set it was run on, but what "
             f"lies at {study.data} has changed since"

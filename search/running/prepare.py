@@ -27,8 +27,8 @@ from search.study.configs import (
 from search.study.prepared import Prepared, shared_settings
 from search.study.study import Study
 from search.text import count, value
-from trainables.data.decode import decode_dataset, is_decoded, is_intact
-from trainables.data.request import DataInfo
+from trainables.data.decode import decode_dataset, decoded_report, is_decoded, is_intact
+from trainables.data.request import DataInfo, DataReport
 from trainables.model.user_model import REQUIRED, user_parameters
 from trainables.probing.precision import fast_precision
 from trainables.probing.try_models import try_models
@@ -46,7 +46,7 @@ def prepare(
     data: DataInfo,
     log: StudyLog,
     notify: Callable[[str], None],
-    decoded: Callable[[], None],
+    decoded: Callable[[], DataInfo],
 ) -> Prepared:
     """Find out what the first trial needs and write it down.
 
@@ -67,26 +67,30 @@ def prepare(
         size = count(prepared.space.size or 0, "config")
         notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
     notify("decoding the images")
-    decoded()
+    data = decoded()
     if known is None:
+        # Which rows validate may have changed: equal images, known now, stay on one side.
+        prepared = replace(prepared, data=data)
+        check_space(study, prepared)
         log.put_prepared(prepared.to_dict())
     return prepared
 
 
 @contextmanager
-def decoding(study: Study, data: DataInfo) -> Iterator[Callable[[], None]]:
-    """Have the images of a data set decoded; yield what waits until they are.
+def decoding(study: Study, data: DataInfo) -> Iterator[Callable[[], DataReport]]:
+    """Have the images of a data set decoded; yield what waits for what is told of them then.
 
     A process of this machine is busy with them while Ray starts, and others import TensorFlow.
     Where a Ray is joined, it is a task of that: its nodes may be nearer to the data.
     What was decoded before is checked meanwhile, and decoded anew if it is damaged.
     """
     storage = Store(study.storage).uri
-    arguments = (data_request(study), data, storage)
+    arguments = (data_request(study, data.rules), data.fingerprint, storage)
     if is_decoded(data, storage):
+        told = decoded_report(data.fingerprint, storage) or DataReport(info=data)
         with ThreadPoolExecutor(1, thread_name_prefix="twohead-check") as pool:
             checked = pool.submit(is_intact, data, storage)
-            yield lambda: None if checked.result() else run_task(decode_dataset, *arguments)
+            yield lambda: told if checked.result() else run_task(decode_dataset, *arguments)
     elif joins_ray():
         yield lambda: run_task(decode_dataset, *arguments)
     else:

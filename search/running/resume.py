@@ -17,8 +17,9 @@ from search.study.objective import objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
 from search.text import count
-from trainables.data.check import check_dataset
-from trainables.data.request import DataInfo
+from trainables.data.check import check_dataset, fingerprint_of
+from trainables.data.decode import decoded_report
+from trainables.data.request import DataInfo, DataReport
 from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -70,14 +71,29 @@ def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], 
     """Check the storage, the data, and what the study asks of them; write nothing."""
     check_storage(study.folder)
     notify("checking the data")
-    info = check_dataset(data_request(study))
-    _check_before_ray(study, info)
-    if known is not None and known.prepared.data.fingerprint != info.fingerprint:
+    if known is None:
+        data = _look_at_data(study).info
+        _check_before_ray(study, data)
+        return data
+    data = known.prepared.data
+    if fingerprint_of(data_request(study, data.rules)) != data.fingerprint:
         raise StudyDiffers(
             f"study {study.name!r} needs the data set it began with, but what lies at "
             f"{study.data} has changed since: give the study another name"
         )
-    return info
+    _check_before_ray(study, data)
+    return data
+
+
+def _look_at_data(study: Study) -> DataReport:
+    """Return what a check told of the study's data before, or tells now of all but pixels."""
+    request = data_request(study)
+    report = decoded_report(fingerprint_of(request), Store(study.storage).uri)
+    if report is None:
+        return check_dataset(request, is_fast=True)
+    if study.strict and report.warnings:
+        raise InputError.of(list(report.warnings), where=f"data {study.data!r}")
+    return report
 
 
 def _check_before_ray(study: Study, data: DataInfo) -> None:

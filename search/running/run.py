@@ -35,7 +35,7 @@ from search.study.prepared import Prepared, shared_settings
 from search.study.samplers import state_note
 from search.study.shares import usable_bytes
 from search.study.study import Study
-from trainables.data.request import DataInfo
+from trainables.data.request import DataInfo, DataReport
 from trainables.spec.settings import StudySettings
 from trainables.storage.study_folder import StudyFolder
 
@@ -120,7 +120,9 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(study, data, log, watcher.preparing, decoded)
+            prepared = prepare(
+                study, data, log, watcher.preparing, partial(_tell, decoded, watcher)
+            )
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
@@ -129,6 +131,16 @@ def _run(
                 watcher.told(note)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
+
+
+def _tell(decoded: Callable[[], DataReport], watcher: Watcher) -> DataInfo:
+    """Wait until the images are decoded, and tell what was found."""
+    report = decoded()
+    for line in report.notes:
+        watcher.told(f"data: {line}")
+    for line in report.warnings:
+        watcher.told(f"warning: data: {line}")
+    return report.info
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +154,7 @@ class Driver:
     """Says whether a signal has come."""
 
     @contextmanager
-    def on_ray(self, data: DataInfo) -> Iterator[tuple[Joined, Callable[[], None]]]:
+    def on_ray(self, data: DataInfo) -> Iterator[tuple[Joined, Callable[[], DataReport]]]:
         """Yield the Ray to run on, and what waits until the images are decoded."""
         study, notify, warms = self.study, self.watcher.preparing, self.factory == KERAS
         with (
@@ -266,9 +278,7 @@ class Run:
             figures = measure([one.point.to_restore(one.seed) for one in points]) or []
             for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
                 number, epoch = one.point.number, one.point.epoch
-                self.log.record(
-                    Tested(number=number, epoch=epoch, losses=losses, metrics=metrics)
-                )
+                self.log.record(Tested(number=number, epoch=epoch, losses=losses, metrics=metrics))
 
     def _measured_in(self, process: Any, points: list[dict[str, Any]]) -> TestFigures | None:
         """Return what a process that has just trained a trial measures on the test split.

@@ -11,7 +11,7 @@ from search.space.parameters import ends
 from search.space.space import SearchSpace, depths_of
 from search.study.prepared import Prepared
 from search.study.study import Study
-from trainables.data.request import DataInfo, DataRequest
+from trainables.data.request import RULES, DataInfo, DataRequest
 from trainables.spec.parameters import (
     DEPTH,
     REFERENCE_TRIAL,
@@ -25,14 +25,18 @@ SHAPING = ("pool_size", "kernel_size")
 """Parameters that decide, besides the depth, whether an image is large enough."""
 
 
-def data_request(study: Study) -> DataRequest:
-    """Return how the study's data set is to be read."""
+def data_request(study: Study, rules: int = RULES) -> DataRequest:
+    """Return how the study's data set is to be read, by the rules that the study began with."""
     return DataRequest(
         uri=study.data,
         heads=study.heads,
         image_size=study.image_size,
         validation_share=study.validation.share,
         validation_seed=study.validation.seed,
+        channels=study.channels,
+        is_strict=study.strict,
+        skips_bad_rows=study.on_bad_rows == "skip",
+        rules=rules,
     )
 
 

@@ -26,6 +26,7 @@ from trainables.spec.rules import FLAG, LARGEST_SEED, TARGET, Rule, is_text, one
 from trainables.storage.uri_keys import check_no_key
 
 SCHEDULERS = ("fifo", "pareto_asha")
+ON_BAD_ROWS = ("error", "skip")
 PRECISIONS = ("float32", "bfloat16", "auto")
 MOST_FIRST_CONFIGS = 1000
 MOST_EARLIER = 100
@@ -53,6 +54,7 @@ _NAME = Rule(
     "1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
     lambda value: isinstance(value, str) and bool(NAME.fullmatch(value)),
 )
+_CHANNELS = Rule("1 (grey) or 3 (colour)", lambda value: type(value) is int and value in (1, 3))
 _SIDE = whole(1, LARGEST_SIDE, f"a height and a width of 1 to {LARGEST_SIDE} pixels")
 
 
@@ -176,6 +178,9 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "data": lambda value: _read_place(value, ("data",)),
     "heads": _read_heads,
     "image_size": _read_image_size,
+    "channels": _CHANNELS.allowing(None),
+    "strict": FLAG,
+    "on_bad_rows": one_of(ON_BAD_ROWS),
     "validation": lambda value: read_value(Validation, "validation", value),
     "model": TARGET.allowing(None),
     "space": _read_space,

@@ -8,7 +8,6 @@ from search.space.space import SearchSpace
 from search.study.study import Study
 from trainables.data.request import DataInfo
 from trainables.model.signature import BoxForm, ModelSignature
-from trainables.spec.plain_values import plain_json
 from trainables.spec.settings import StudySettings
 from trainables.storage.sealed_json import convert
 from trainables.storage.store import Store
@@ -31,7 +30,7 @@ class Prepared:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         values = {
-            "data": plain_json(self.data),
+            "data": self.data.to_dict(),
             "space": self.space.to_mapping(),
             "precision": self.precision,
         }
@@ -70,5 +69,7 @@ def signature_of(study: Study, data: DataInfo) -> ModelSignature:
     return ModelSignature(
         image_shape=data.image_shape,
         heads=data.heads,
+        depth=data.depth,
+        is_made_grey=data.is_made_grey,
         box_forms={box.name: BoxForm(format=box.format, scale=box.scale) for box in boxes},
     )

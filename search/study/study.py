@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search.space.completion import complete, default_space, read_first, read_named
 from search.space.space import SearchSpace
@@ -34,6 +34,8 @@ NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
 NO_DIFFERENCE = ("budget", "storage", "module_folder", "resources.wait_minutes")
 """What may change between two runs: no trial depends on it. Of the budget nothing may shrink."""
+UNSAID = {"channels": None, "strict": False, "on_bad_rows": "error"}
+"""Fields that are not written down where they are as usual: earlier versions do not know them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False)
@@ -63,6 +65,15 @@ class Study:
 
     image_size: tuple[int, int] | None
     """Height and width to resize to; None: the images' own."""
+
+    channels: Literal[1, 3] | None
+    """1: every image becomes grey, 3: colour; None: grey if all images are."""
+
+    strict: bool
+    """Whether what is legal but suspicious about the data is refused, not only told."""
+
+    on_bad_rows: str
+    """``error``: rows that cannot be used are refused; ``skip``: they are left out, and told."""
 
     validation: Validation
     """Which rows validate, without a ``split`` column."""
@@ -126,6 +137,9 @@ class Study:
         heads: Mapping[str, DeclaredHead | HeadFields | Mapping[str, object]]
         | tuple[DeclaredHead, ...],
         image_size: Sequence[int] | None = None,
+        channels: Literal[1, 3] | None = None,
+        strict: bool = False,
+        on_bad_rows: str = "error",
         validation: Validation | ValidationFields | Mapping[str, float] = Validation(),  # noqa: B008 - frozen
         model: str | None = None,
         space: SearchSpace | Mapping[str, object] | None = None,
@@ -219,7 +233,11 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as plain JSON values, which `from_dict` reads."""
-        fields = {name: getattr(self, name) for name in READERS}
+        fields = {
+            name: value
+            for name in READERS
+            if (value := getattr(self, name)) != UNSAID.get(name, ...)
+        }
         fields["heads"] = {head.name: _head_to_dict(head) for head in self.heads}
         fields["space"] = None if self.space is None else self.space.to_mapping()
         values: dict[str, Any] = plain_json(fields)
@@ -234,9 +252,9 @@ class Study:
         here, there = self.to_dict(), other.to_dict()
         found = [
             difference
-            for key in here
+            for key in {**there, **here}
             if key not in NO_DIFFERENCE
-            for difference in _differences(key, here[key], there[key])
+            for difference in _differences(key, here.get(key), there.get(key))
             if difference[0] not in NO_DIFFERENCE
         ]
         for name in self.budget.less_than(other.budget):

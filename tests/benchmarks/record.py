@@ -52,8 +52,8 @@ def _make_data(grid: Grid, folder: Path) -> DataInfo:
     """Write and decode the grid's data set; return what there is to know of it."""
     path = write_digits(folder / "digits.parquet", **grid.digits)
     request = DataRequest(uri=str(path), heads=grid.heads, image_size=None)
-    info = check_dataset(request)
-    decode_dataset(request, info, str(folder))
+    info = check_dataset(request).info
+    decode_dataset(request, info.fingerprint, str(folder))
     return info
 
 

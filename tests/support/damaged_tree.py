@@ -99,8 +99,8 @@ def _study(work: Path, name: str) -> Study:
 
 
 def _begin(study: Study) -> None:
-    data = check_dataset(data_request(study))
-    decode_dataset(data_request(study), data, study.storage)
+    data = check_dataset(data_request(study)).info
+    decode_dataset(data_request(study), data.fingerprint, study.storage)
     store = Store(study.folder)
     with claim(store, patience=60.0, pace=hurried()) as ownership:
         StudyLog.create(store, study.to_dict())

@@ -23,10 +23,26 @@ def encoded(height=8, width=8, mode="L", value=100, form="PNG"):
     return stream.getvalue()
 
 
+def different(rows=10, *, last=None, **change):
+    """Return images no two of which are equal; the last ones may be given."""
+    last = last or []
+    values = range(rows - len(last))
+    return [marked(value % 256, value // 256, **change) for value in values] + last
+
+
+def marked(value, mark, height=8, width=8, mode="L", form="PNG"):
+    """Return the bytes of an image of one colour, of which the last pixels count."""
+    pixels = np.full((height, width, len(mode)), value, np.uint8)
+    pixels[-1, -1] = (value + mark) % 256
+    stream = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels).save(stream, format=form)
+    return stream.getvalue()
+
+
 def columns(rows=10, **change):
     """Return the columns of a valid set of ``rows`` rows, some of them replaced."""
     values = {
-        "image": [encoded(value=10 * (row % 20)) for row in range(rows)],
+        "image": different(rows),
         "c_output": [row % 2 for row in range(rows)],
         "r_output": [float(row) for row in range(rows)],
     }

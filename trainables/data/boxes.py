@@ -5,10 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.spec.heads import BOX_SCALES
 from trainables.spec.losses import FloatArray
 
 TOLERANCE = 1e-6
 """How far outside [0, 1] a fraction may lie, as dust of floats; it is clipped."""
+
+MEANT_SLACK, MEANT_SHARE = 0.02, 0.98
+"""How far boxes may lie outside, and how many have to fit, where it is guessed what was meant."""
 
 
 FORMAT_FIELDS = {
@@ -76,9 +80,38 @@ def is_ordered(boxes: FloatArray) -> NDArray[np.bool_]:
     return np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
 
 
-def is_inside(boxes: FloatArray) -> NDArray[np.bool_]:
-    """Tell which boxes lie in [0, 1] up to ``TOLERANCE``, ``(n,)``."""
-    return np.asarray(((boxes >= -TOLERANCE) & (boxes <= 1.0 + TOLERANCE)).all(axis=1))
+def is_inside(boxes: FloatArray, slack: FloatArray | float = 0.0) -> NDArray[np.bool_]:
+    """Tell which boxes lie in [0, 1] up to ``TOLERANCE`` and a slack ``(n, 4)``, ``(n,)``."""
+    allowed = slack + TOLERANCE
+    return np.asarray(((boxes >= -allowed) & (boxes <= 1.0 + allowed)).all(axis=1))
+
+
+def meant(form: str, scale: str, numbers: FloatArray, sizes: NDArray[np.int64] | None) -> str:
+    """Return how boxes that do not fit as declared may have been meant; empty if nothing fits.
+
+    Args:
+        form: The declared format.
+        scale: The declared scale.
+        numbers: The boxes as given, ``(rows, 4)``.
+        sizes: Height and width of each row's image, ``(rows, 2)``.
+    """
+    for other_scale in sorted(BOX_SCALES, key=lambda one: one != scale):
+        for other in (form, "xyxy", "xywh", "cxcywh", "yxyx"):  # the most common first
+            if (other, other_scale) != (form, scale) and _fits(numbers, other, other_scale, sizes):
+                changes = [f"format: {other}"] * (other != form)
+                changes += [f"scale: {other_scale}"] * (other_scale != scale)
+                return f"did you mean `{', '.join(changes)}`?"
+    return ""
+
+
+def _fits(numbers: FloatArray, form: str, scale: str, sizes: NDArray[np.int64] | None) -> bool:
+    """Tell whether nearly all boxes are boxes inside their images if they are read like that."""
+    boxes = to_yxyx(numbers, form)
+    if scale == "pixel":
+        if sizes is None or np.median(numbers.max(axis=1)) <= 1.0:
+            return False
+        boxes = to_fractions(boxes, *np.maximum(sizes, 1).T)
+    return bool((is_ordered(boxes) & is_inside(boxes, MEANT_SLACK)).mean() >= MEANT_SHARE)
 
 
 def _from_xyxy(boxes: FloatArray) -> FloatArray:

@@ -1,97 +1,199 @@
-"""The cheap check of a data set: everything but the pixels, all problems at once."""
+"""The check of a data set: all that is wrong or odd about it, told at once."""
 
 import hashlib
 import json
-from dataclasses import dataclass
-from functools import cache, partial
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from trainables.data.images import ImageColumn, ImageRule, all_sizes, choose_rule, image_column
-from trainables.data.labels import HeadLabels, ImageSizes, baseline, read_labels
+from trainables.data.data_problems import DataProblems
+from trainables.data.duplicates import judge_equal_images
+from trainables.data.images import (
+    Headers,
+    ImageColumn,
+    ImageRule,
+    choose_rule,
+    image_column,
+    read_headers,
+)
+from trainables.data.labels import HeadLabels, baseline, read_labels
 from trainables.data.parquet import Source
+from trainables.data.pixels import Pixels, decode_all, find_depth
 from trainables.data.request import (
     IMAGE_COLUMN,
     SPLIT_COLUMN,
     SPLITS,
     DataInfo,
+    DataReport,
     DataRequest,
 )
-from trainables.errors import InputError
-from trainables.spec.problems import Problems, shown
+from trainables.data.splits import (
+    GivenSplits,
+    SplitIds,
+    draw_validation,
+    given_splits,
+    splits_of_files,
+)
+from trainables.data.suspicions import suspicions
+from trainables.spec.problems import Problems
 
-FORMAT_VERSION = 1
-"""Of the decoded arrays; raised when the same input would give others."""
-
-
-SplitIds = NDArray[np.int8]
-"""Shape ``(rows,)``: the place of each row's split in ``SPLITS``."""
+LEFT_OUT = -1
+"""The split of a bad row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A checked data set with all that its decoding needs."""
+    """What can be told of a data set without decoding its images."""
 
-    info: DataInfo
+    request: DataRequest
+    source: Source
+    column: ImageColumn | None
+    headers: Headers | None
+    rule: ImageRule | None
+    labels: dict[str, HeadLabels]
+    """Of the heads whose labels could be read."""
+    given: GivenSplits
+    problems: DataProblems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedData:
+    """A data set that can be trained on, with all that its decoding needs."""
+
+    report: DataReport
     source: Source
     column: ImageColumn
     rule: ImageRule
     labels: tuple[HeadLabels, ...]
     splits: SplitIds
-    """Shape ``(rows,)``."""
+    """Shape ``(rows,)``; below 0: a row that is left out."""
+
+    @property
+    def info(self) -> DataInfo:
+        """What the set is."""
+        return self.report.info
 
 
-def check_dataset(request: DataRequest) -> DataInfo:
-    """Check a data set without decoding its images, and tell what it is.
-
-    Files, schema, labels, boxes, classes and splits are checked completely, image headers in
-    the first rows (all of them for boxes in pixels). Undecodable images are found, all at once,
-    by ``decode_dataset``.
+def check_dataset(request: DataRequest, *, is_fast: bool = False) -> DataReport:
+    """Check a data set, and tell what it is.
 
     Args:
         request: Where the data lie and how they are read.
+        is_fast: Look at the headers of images only. Images that cannot be decoded and equal
+            images are then not found, and the drawn split is another if there are equal images.
 
     Returns:
-        The heads with their units and classes, the image shape, the rows of each split, the
+        With the heads with their units and classes, the image shape, the rows of each split, the
         baselines, and the fingerprint that names the decoded set.
 
     Raises:
         InputError: With every problem that was found: the file, the row in it counted from 0,
             what was received and what would be right.
     """
-    return inspect_dataset(request).info
+    inspection = inspect_dataset(request)
+    if not is_fast:
+        inspection = with_depth(inspection)
+    column, pixels = inspection.column, None
+    if column is not None and not is_fast:
+        pixels = decode_all(inspection.source, column, inspection.rule)
+    return conclude(inspection, pixels).report
 
 
 def inspect_dataset(request: DataRequest) -> Inspection:
-    """Do what ``check_dataset`` says and keep what was read."""
+    """Find out what can be told without decoding images; problems are noted, not raised.
+
+    Raises:
+        InputError: If there are no files that can be read.
+    """
     source = Source(request.uri)
-    problems = Problems(f"data {request.uri!r}", source.place)
-    column = _check_schema(request, source, problems)
-    sizes = _image_sizes(source, column, problems)
-    labels = _read_heads(request, source, sizes, problems)
-    rule = choose_rule(source, column, request.image_size, problems) if column else None
-    splits = _splits_of(request, source, labels, problems)
+    problems = DataProblems(request, source.place)
+    _check_columns(request, source, problems)
+    names = source.schema.names
+    column = image_column(source.schema, problems)
+    headers = None if column is None else read_headers(source, column)
+    sizes = None if headers is None else headers.sizes
+    labels = {
+        head.name: read
+        for head in request.heads
+        if names.count(head.name) == 1
+        and (read := read_labels(head, source.column(head.name), sizes, request, problems))
+    }
+    given = given_splits(source, request, problems)
+    rule = None
+    if column is not None and headers is not None and source.num_rows:
+        rule = choose_rule(source, headers, request, problems)
+    return Inspection(
+        request=request,
+        source=source,
+        column=column,
+        headers=headers,
+        rule=rule,
+        labels=labels,
+        given=given,
+        problems=problems,
+    )
+
+
+def with_depth(inspection: Inspection) -> Inspection:
+    """Return it with the bits that images of more than 8 bits use, for which they are decoded."""
+    column, headers, rule = inspection.column, inspection.headers, inspection.rule
+    if column is None or headers is None or rule is None or inspection.request.rules == 1:
+        return inspection
+    depth = find_depth(inspection.source, column, headers)
+    return replace(inspection, rule=replace(rule, depth=depth))
+
+
+def conclude(inspection: Inspection, pixels: Pixels | None) -> CheckedData:
+    """Settle which rows are used in which split, and raise whatever is wrong.
+
+    Args:
+        inspection: What was found without decoding.
+        pixels: What decoding has found; None where that was not done.
+    """
+    inspection = replace(inspection, problems=inspection.problems.copy())
+    request, source, problems = inspection.request, inspection.source, inspection.problems
+    _note_images(inspection, pixels)
+    splits = _settle_splits(inspection, pixels)
+    if splits is not None and inspection.rule is not None:
+        _note_what_it_is(inspection, splits)
+    if splits is not None and request.rules > 1:
+        for head in request.heads:
+            if head.name in inspection.labels:
+                for text in suspicions(head, inspection.labels[head.name], splits):
+                    problems.warn(text)
+    problems.tell_bad_rows()
     problems.refuse_any()
-    if column is None or rule is None or splits is None:
-        raise InputError(f"data {request.uri!r} cannot be read")
-    ordered = tuple(labels[head.name] for head in request.heads)
+    assert splits is not None
+    assert inspection.column is not None
+    assert inspection.rule is not None
+    rule = inspection.rule
+    ordered = tuple(inspection.labels[head.name] for head in request.heads)
     info = DataInfo(
         fingerprint=fingerprint_of(request, source),
         image_shape=(rule.height, rule.width, rule.channels),
         heads=tuple(labels.head for labels in ordered),
         rows={name: int((splits == place).sum()) for place, name in enumerate(SPLITS)},
         baselines={one.head.name: _baseline(one, splits) for one in ordered},
+        rules=request.rules,
+        depth=rule.depth,
+        is_made_grey=rule.is_made_grey,
     )
-    return Inspection(
-        info=info, source=source, column=column, rule=rule, labels=ordered, splits=splits
+    told = DataReport(info=info, warnings=tuple(problems.warnings), notes=tuple(problems.notes))
+    return CheckedData(
+        report=told,
+        source=source,
+        column=inspection.column,
+        rule=rule,
+        labels=ordered,
+        splits=splits,
     )
 
 
-def _check_schema(request: DataRequest, source: Source, problems: Problems) -> ImageColumn | None:
-    """Note missing columns and files that disagree; return how images are stored."""
+def _check_columns(request: DataRequest, source: Source, problems: DataProblems) -> None:
+    """Note missing columns and files that disagree."""
     names = source.schema.names
     if source.num_rows == 0:
         problems.note("a data set needs at least 2 rows, got none")
@@ -100,151 +202,85 @@ def _check_schema(request: DataRequest, source: Source, problems: Problems) -> I
             others = sorted(set(names) - {IMAGE_COLUMN, SPLIT_COLUMN})
             problems.note(f"head {head.name!r} needs a column of that name, got {others}")
     wanted = [head.name for head in request.heads] + [IMAGE_COLUMN, SPLIT_COLUMN]
-    for name in wanted:
-        if names.count(name) > 1:
-            problems.note(f"column {name!r} needs to exist once, got {names.count(name)} of them")
-    first = _types(source.files[0].schema, wanted)
-    for file in source.files[1:]:
-        types = _types(file.schema, wanted)
-        for name in wanted:
-            if types.get(name) != first.get(name):
-                problems.note(
-                    f"all files need the same columns: {name!r} is {_type(first, name)} in "
-                    f"{source.files[0].name!r}, got {_type(types, name)} in {file.name!r}"
-                )
-    column = image_column(source.schema, problems)
-    problems.refuse_any()
-    return column
+    for name, times in Counter(names).items():
+        if name in wanted and times > 1:
+            problems.note(f"column {name!r} needs to exist once, got {times} of them")
 
 
-def _types(schema: Any, wanted: list[str]) -> dict[str, Any]:
-    fields = {name: schema.field(name) for name in wanted if name in schema.names}
-    raw = fields.get(IMAGE_COLUMN)
-    types = {name: field.type for name, field in fields.items()}
-    if raw is not None:
-        types[IMAGE_COLUMN] = (raw.type, tuple(sorted((raw.metadata or {}).items())))
-    return types
+def _note_images(inspection: Inspection, pixels: Pixels | None) -> None:
+    """Note the images that cannot be used, as far as it is known."""
+    headers = inspection.headers
+    reasons = pixels.reasons if pixels else headers.reasons if headers else {}
+    rows = np.array(sorted(reasons), dtype=np.intp)
+    rule = "every image needs to be decodable"
+    inspection.problems.note_rows(rule, rows, reasons.__getitem__)
 
 
-def _type(types: dict[str, Any], name: str) -> str:
-    if name not in types:
-        return "absent"
-    return str(types[name][0] if name == IMAGE_COLUMN else types[name])
-
-
-def _image_sizes(source: Source, column: ImageColumn | None, problems: Problems) -> ImageSizes:
-    return cache(partial(all_sizes, source, column, problems)) if column else lambda: None
-
-
-def _read_heads(
-    request: DataRequest, source: Source, sizes: ImageSizes, problems: Problems
-) -> dict[str, HeadLabels]:
-    found = {
-        head.name: read_labels(head, source.column(head.name), sizes, problems)
-        for head in request.heads
-    }
-    return {name: labels for name, labels in found.items() if labels is not None}
-
-
-def _splits_of(
-    request: DataRequest, source: Source, labels: dict[str, HeadLabels], problems: Problems
-) -> SplitIds | None:
-    if SPLIT_COLUMN in source.schema.names:
-        splits = _named_splits(source.column(SPLIT_COLUMN), problems)
-        for place, name in enumerate(SPLITS[:2]):
-            if splits is not None and not (splits == place).any():
-                problems.note(f"column {SPLIT_COLUMN!r} needs at least 1 row {name!r}, got none")
+def _settle_splits(inspection: Inspection, pixels: Pixels | None) -> SplitIds | None:
+    """Return each row's split, drawn where the data do not give it; None after a problem."""
+    request, problems, given = inspection.request, inspection.problems, inspection.given
+    num_rows = inspection.source.num_rows
+    is_alone = pixels is None or request.rules == 1
+    groups = np.arange(num_rows) if is_alone or pixels is None else pixels.groups
+    splits = np.zeros(num_rows, np.int8) if given.ids is None else given.ids.copy()
+    splits[np.array(sorted(problems.bad_rows), dtype=np.intp)] = LEFT_OUT
+    if not is_alone:
+        judge_equal_images(groups, splits, inspection.labels, given, problems)
+    if given.is_complete or not num_rows:
         return splits
-    return _draw_splits(
-        _strata(request, source.num_rows, labels),
-        share=request.validation_share,
-        seed=request.validation_seed,
-        problems=problems,
-    )
+    return draw_validation(splits, _strata(inspection), groups, request, problems)
 
 
-def _strata(
-    request: DataRequest, num_rows: int, labels: dict[str, HeadLabels]
-) -> NDArray[np.int64]:
+def _strata(inspection: Inspection) -> NDArray[np.int64]:
     """Return the first classification head's class ids; one stratum without such a head."""
-    for head in request.heads:
-        if head.kind == "classification" and head.name in labels:
-            return labels[head.name].values.astype(np.int64)
-    return np.zeros(num_rows, dtype=np.int64)
+    for head in inspection.request.heads:
+        if head.kind == "classification" and head.name in inspection.labels:
+            return inspection.labels[head.name].values.astype(np.int64)
+    return np.zeros(inspection.source.num_rows, dtype=np.int64)
+
+
+def _note_what_it_is(inspection: Inspection, splits: SplitIds) -> None:
+    """Say what a set is where that is not plain: its splits by names, its colours, its depth."""
+    headers, rule, given = inspection.headers, inspection.rule, inspection.given
+    notes = inspection.problems.notes
+    assert headers is not None
+    assert rule is not None
+    if given.ids is not None:
+        counts = ", ".join(f"{(splits == at).sum()} {name}" for at, name in enumerate(SPLITS))
+        drawn = "" if given.is_complete else "; validation is drawn from what trains"
+        notes.append(f"splits by {given.source}: {counts}{drawn}")
+    num_grey, num_rows = int(headers.is_grey.sum()), len(headers.is_grey)
+    if rule.channels == 3 and 0 < num_grey < num_rows:
+        notes.append(
+            f"{num_grey} of {num_rows} images are grey, the others colour: all become colour "
+            "(channels: 1 makes all grey)"
+        )
+    if rule.is_made_grey:
+        notes.append(f"{num_rows - num_grey} colour images become grey, as channels: 1 says")
+    if headers.is_deep.any():
+        notes.append(
+            f"{headers.is_deep.sum()} images of more than 8 bits use {rule.depth}: the upper 8 of "
+            "these are kept"
+        )
 
 
 def _baseline(labels: HeadLabels, splits: SplitIds) -> float:
     return baseline(labels.head, labels.values[splits == 0], labels.values[splits == 1])
 
 
-def fingerprint_of(request: DataRequest, source: Source) -> str:
+def fingerprint_of(request: DataRequest, source: Source | None = None) -> str:
     """Name the decoded set: the files' content and all that shapes the arrays, nothing else."""
+    source = source or Source(request.uri)
     has_column = SPLIT_COLUMN in source.schema.names
-    shaping = {
-        "version": FORMAT_VERSION,
+    shaping: dict[str, Any] = {
+        "version": request.rules,
         "content": source.content_hash(),
         "heads": [[h.name, h.kind, h.format, h.scale] for h in request.heads],
         "image_size": request.image_size and list(request.image_size),
         "split": None if has_column else [request.validation_share, request.validation_seed],
     }
+    if request.rules > 1:
+        shaping["names"] = None if has_column else splits_of_files(source, Problems())
+        shaping["channels"] = request.channels
+        shaping["skips_bad_rows"] = request.skips_bad_rows
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-
-
-def _named_splits(column: Any, problems: Problems) -> SplitIds | None:
-    """Return the split of each row from a ``split`` column; None after a problem."""
-    kind = column.type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        problems.note(f"column {SPLIT_COLUMN!r} needs text, got type {kind}")
-        return None
-    words = column.cast(kind).to_pylist()
-    ids = np.array([_SPLIT_IDS.get(word, -1) for word in words], dtype=np.int8)
-    wrong = np.flatnonzero(ids < 0)
-    rule = f"column {SPLIT_COLUMN!r} needs 'train', 'validation' or 'test'"
-    problems.note_rows(rule, wrong, lambda row: shown(words[row]))
-    return None if len(wrong) else ids
-
-
-def _draw_splits(
-    strata: NDArray[np.int64], *, share: float, seed: int, problems: Problems
-) -> SplitIds | None:
-    """Draw validation rows so that every class keeps its share; None after a problem.
-
-    Rows are ranked within their class by a Philox number of (seed, row), the first ones
-    validate. In all ``round(share * rows)`` rows validate, at least 1; what rounding leaves
-    goes to the classes with the largest remainder. A class keeps at least one training row, so
-    one with a single row only trains.
-
-    Returns:
-        Shape ``(rows,)``, 0 (train) and 1 (validation); the same for the same arguments.
-    """
-    _, classes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    if not (counts > 1).any():
-        problems.note(
-            "a validation split needs a class with at least 2 rows, "
-            f"got {len(strata)} row(s) in {len(counts)} class(es)"
-        )
-        return None
-    chosen = _validation_counts(counts, share)
-    keys = np.random.Philox(key=seed).random_raw(len(strata))
-    order = np.lexsort((keys, classes))
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    rank = np.empty(len(strata), dtype=np.int64)
-    rank[order] = np.arange(len(strata)) - starts[classes[order]]
-    return (rank < chosen[classes]).astype(np.int8)
-
-
-def _validation_counts(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Return how many rows of each class validate, ``(classes,)``."""
-    total = max(1, round(share * int(counts.sum())))
-    exact = share * counts
-    chosen: NDArray[np.int64] = np.minimum(np.floor(exact).astype(np.int64), counts - 1)
-    by_remainder = np.argsort(-(exact - chosen), kind="stable")
-    for place in by_remainder:
-        if chosen.sum() >= total:
-            break
-        chosen[place] += chosen[place] < counts[place] - 1
-    return chosen
-
-
-_SPLIT_IDS = {name: place for place, name in enumerate(SPLITS)}

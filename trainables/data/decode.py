@@ -7,16 +7,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.check import Inspection, fingerprint_of, inspect_dataset
+from trainables.data.check import (
+    CheckedData,
+    Inspection,
+    check_dataset,
+    conclude,
+    fingerprint_of,
+    inspect_dataset,
+    with_depth,
+)
 from trainables.data.folders import (
     folder_errors,
     is_folder,
@@ -24,7 +30,6 @@ from trainables.data.folders import (
     remove_old,
     temporary_name,
 )
-from trainables.data.images import ImageProblem, bombs_are_errors
 from trainables.data.manifest import (
     DAMAGED,
     DATA_FOLDER,
@@ -35,24 +40,24 @@ from trainables.data.manifest import (
     check_files,
     has_files,
     read_manifest,
+    read_report,
     row_sums,
     sums_name,
     write_manifest,
 )
 from trainables.data.parquet import Source
-from trainables.data.request import IMAGE_COLUMN, SPLITS, DataInfo, DataRequest
+from trainables.data.pixels import Pixels, decode_all
+from trainables.data.request import IMAGE_COLUMN, SPLITS, DataInfo, DataReport, DataRequest
 from trainables.errors import InputError, StorageError, StorageFull
-from trainables.spec.problems import Problems
 from trainables.storage.store import Store
 
-MAX_THREADS = 4
 WHOLE_BYTES = 2**30
 """Images that take more have a checksum a row, compared when the row is first read: to read all
 of them in every process, for their SHA-256 alone, would take seconds."""
 
 
-def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> None:
-    """Decode a data set into ``<storage>/.data/<fingerprint>``, unless it is there undamaged.
+def decode_dataset(request: DataRequest, fingerprint: str, storage_uri: str) -> DataReport:
+    """Check a data set and decode it into ``<storage>/.data/<fingerprint>``.
 
     One ``.npy`` file per split and column: ``<split>-image.npy`` uint8 ``(n, h, w, c)``,
     ``<split>-<head>.npy``; the sealed manifest with sizes and SHA-256 comes last. It is built
@@ -60,30 +65,40 @@ def decode_dataset(request: DataRequest, info: DataInfo, storage_uri: str) -> No
     processes may decode the same set at once. Memory is bounded whatever the size of the set.
 
     Args:
-        request: As given to ``check_dataset``.
-        info: What that returned.
+        request: As given to ``inspect_dataset``.
+        fingerprint: What the set had then.
         storage_uri: The folder or URI of the storage.
 
     Raises:
-        InputError: If images cannot be decoded (all are listed at once), or the data are no
-            longer those that were checked.
+        InputError: With every problem of the set, or if the data are no longer those that were
+            looked at.
         StorageFull: If there is no room.
         StorageError: If the storage refuses.
     """
     store = Store(storage_uri).child(DATA_FOLDER)
-    if _is_intact(store, info.fingerprint):
-        return
-    inspection = inspect_dataset(request)
-    _check_unchanged(request, info, inspection.info.fingerprint)
+    if _is_intact(store, fingerprint) and (known := _report(store, fingerprint)):
+        return known
+    inspection = with_depth(inspect_dataset(request))
+    _check_unchanged(request, fingerprint, fingerprint_of(request, inspection.source))
+    try:
+        guess = conclude(inspection, None)
+    except InputError:
+        return check_dataset(request)  # refuses all that there is to refuse
     with folder_errors(f"write decoded data to {store.uri!r}"), ExitStack() as stack:
-        folder = stack.enter_context(_temporary_folder(store, info.fingerprint))
-        _check_room(folder, inspection)
-        manifest = _write_arrays(folder, inspection)
-        _check_unchanged(request, info, fingerprint_of(request, Source(request.uri)))
+        folder = stack.enter_context(_temporary_folder(store, fingerprint))
+        checked, manifest = _write_settled(folder, inspection, guess)
+        _check_unchanged(request, fingerprint, fingerprint_of(request, Source(request.uri)))
         if store.root is None:
-            _upload(store, info.fingerprint, folder, manifest)
+            _upload(store, folder, manifest, checked.report)
         else:
-            _finish(folder, store, info.fingerprint, manifest)
+            _finish(folder, store, manifest, checked.report)
+    return checked.report
+
+
+def decoded_report(fingerprint: str, storage_uri: str) -> DataReport | None:
+    """Return what was told of a set that a storage has decoded; None if it has none of it."""
+    store = Store(storage_uri).child(DATA_FOLDER)
+    return _report(store, fingerprint) if _is_decoded(store, fingerprint) else None
 
 
 def is_decoded(info: DataInfo, storage_uri: str) -> bool:
@@ -159,6 +174,13 @@ def _is_decoded(store: Store, fingerprint: str) -> bool:
     return is_folder(folder) and has_files(folder, manifest)
 
 
+def _report(store: Store, fingerprint: str) -> DataReport | None:
+    try:
+        return read_report(store, fingerprint)
+    except StorageError:
+        return None
+
+
 def _is_intact(store: Store, fingerprint: str) -> bool:
     if not _is_decoded(store, fingerprint):
         return False
@@ -170,11 +192,11 @@ def _is_intact(store: Store, fingerprint: str) -> bool:
     return True
 
 
-def _check_unchanged(request: DataRequest, info: DataInfo, fingerprint: str) -> None:
-    if fingerprint != info.fingerprint:
+def _check_unchanged(request: DataRequest, before: str, now: str) -> None:
+    if now != before:
         raise InputError(
-            f"data {request.uri!r} needs to stay as it was checked "
-            f"({info.fingerprint[:12]}...), got other content ({fingerprint[:12]}...)"
+            f"data {request.uri!r} needs to stay as it was checked ({before[:12]}...), got other "
+            f"content ({now[:12]}...)"
         )
 
 
@@ -195,9 +217,9 @@ def _temporary_folder(store: Store, fingerprint: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_room(folder: Path, inspection: Inspection) -> None:
+def _check_room(folder: Path, checked: CheckedData) -> None:
     """Refuse early what the disk could not hold."""
-    needed = _num_image_bytes(inspection)
+    needed = _num_image_bytes(checked)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageFull(
@@ -206,32 +228,57 @@ def _check_room(folder: Path, inspection: Inspection) -> None:
         )
 
 
-def _num_image_bytes(inspection: Inspection) -> int:
-    return inspection.source.num_rows * math.prod(inspection.info.image_shape)
+def _num_image_bytes(checked: CheckedData) -> int:
+    return sum(checked.info.rows.values()) * math.prod(checked.info.image_shape)
 
 
-def _write_arrays(folder: Path, inspection: Inspection) -> Manifest:
+def _write_settled(
+    folder: Path, inspection: Inspection, guess: CheckedData
+) -> tuple[CheckedData, Manifest]:
+    """Write the arrays of the splits that hold once all images are decoded.
+
+    Which images are equal or cannot be decoded is known only then. Most often there are none, and
+    what was written by the splits without them holds; else it is written again.
+    """
+    _check_room(folder, guess)
+    while True:
+        manifest, pixels = _write_arrays(folder, guess)
+        checked = conclude(inspection, pixels)
+        if np.array_equal(checked.splits, guess.splits):
+            return checked, manifest
+        for name in manifest:
+            (folder / name).unlink()
+        guess = checked
+
+
+def _write_arrays(folder: Path, checked: CheckedData) -> tuple[Manifest, Pixels]:
     with ExitStack() as stack:
         writers: dict[str, ArrayWriter] = {}
-        for name, dtype, shape in _layout(inspection):
+        for name, dtype, shape in _layout(checked):
             writers[name] = ArrayWriter(folder / name, dtype, shape)
             stack.callback(writers[name].close)
-        for labels in inspection.labels:
+        for labels in checked.labels:
             for place, split in enumerate(SPLITS):
-                rows = labels.values[inspection.splits == place]
+                rows = labels.values[checked.splits == place]
                 writers[f"{split}-{labels.head.name}.npy"].write(rows)
-        _write_images([_ImageWriter(writers, split) for split in SPLITS], inspection)
-        return {name: writer.finish() for name, writer in writers.items()}
+        images = [_ImageWriter(writers, split) for split in SPLITS]
+
+        def take(rows: NDArray[np.intp], decoded: NDArray[np.uint8]) -> None:
+            for place, writer in enumerate(images):
+                writer.write(decoded[checked.splits[rows] == place])
+
+        pixels = decode_all(checked.source, checked.column, checked.rule, take)
+        return {name: writer.finish() for name, writer in writers.items()}, pixels
 
 
-def _layout(inspection: Inspection) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _layout(checked: CheckedData) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Yield name, dtype and shape of every array."""
     for split in SPLITS:
-        rows = inspection.info.rows[split]
-        yield f"{split}-{IMAGE_COLUMN}.npy", "|u1", (rows, *inspection.info.image_shape)
-        if _num_image_bytes(inspection) > WHOLE_BYTES:
+        rows = checked.info.rows[split]
+        yield f"{split}-{IMAGE_COLUMN}.npy", "|u1", (rows, *checked.info.image_shape)
+        if _num_image_bytes(checked) > WHOLE_BYTES:
             yield sums_name(f"{split}-{IMAGE_COLUMN}.npy"), "<u4", (rows,)
-        for labels in inspection.labels:
+        for labels in checked.labels:
             dtype = "<i4" if labels.head.kind == "classification" else "<f4"
             yield f"{split}-{labels.head.name}.npy", dtype, (rows, *labels.values.shape[1:])
 
@@ -251,38 +298,9 @@ class _ImageWriter:
             self._sums.write(row_sums(rows))
 
 
-def _write_images(writers: list[_ImageWriter], inspection: Inspection) -> None:
-    """Decode all images in bounded batches; after a first bad one only look for others."""
-    reasons: dict[int, str] = {}
-    num_threads = min(MAX_THREADS, os.cpu_count() or 1)
-    with bombs_are_errors(), ThreadPoolExecutor(num_threads) as pool:
-        decode = partial(_decode_or_reason, inspection)
-        for start, images in inspection.column.images(inspection.source):
-            decoded = list(pool.map(decode, images))
-            bad = {start + i: one for i, one in enumerate(decoded) if isinstance(one, str)}
-            reasons.update(bad)
-            if not reasons:
-                batch = np.stack([one for one in decoded if not isinstance(one, str)])
-                splits = inspection.splits[start : start + len(batch)]
-                for place, writer in enumerate(writers):
-                    writer.write(batch[splits == place])
-    source = inspection.source
-    problems = Problems(f"data {source.uri!r}", source.place)
-    rows = np.array(sorted(reasons), dtype=np.intp)
-    problems.note_rows("every image needs to be decodable", rows, reasons.__getitem__)
-    problems.refuse_any()
-
-
-def _decode_or_reason(inspection: Inspection, image: Any) -> NDArray[np.uint8] | str:
-    try:
-        return inspection.column.decode(image, inspection.rule)
-    except ImageProblem as problem:
-        return str(problem)
-
-
-def _finish(folder: Path, store: Store, fingerprint: str, manifest: Manifest) -> None:
+def _finish(folder: Path, store: Store, manifest: Manifest, report: DataReport) -> None:
     """Write the manifest last and rename the folder to its name."""
-    data = write_manifest(manifest, fingerprint)
+    data, fingerprint = write_manifest(manifest, report), report.info.fingerprint
     with (folder / MANIFEST).open("xb") as file:
         file.write(data)
         file.flush()
@@ -301,11 +319,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _upload(store: Store, fingerprint: str, folder: Path, manifest: Manifest) -> None:
+def _upload(store: Store, folder: Path, manifest: Manifest, report: DataReport) -> None:
     """Put every array in pieces that are named by its content, then the manifest."""
+    fingerprint = report.info.fingerprint
     for name, entry in manifest.items():
         with (folder / name).open("rb") as file:
             for part in entry.parts(name):
                 store.put(f"{fingerprint}/{part}", file.read(PART_BYTES))
-    store.put(f"{fingerprint}/{MANIFEST}", write_manifest(manifest, fingerprint))
+    store.put(f"{fingerprint}/{MANIFEST}", write_manifest(manifest, report))
     store.delete(f"{fingerprint}/{DAMAGED}")

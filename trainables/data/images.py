@@ -1,7 +1,8 @@
 """One image becomes pixels: header, colour, size; nothing here knows of files or rows.
 
 Pixels are taken as they are stored: an EXIF orientation is ignored, because box labels
-describe the stored pixels. Transparent parts become black. 16-bit grey keeps its upper 8 bits.
+describe the stored pixels. Transparent parts become black; a palette is colour; of pixels of
+more than 8 bits the upper 8 of those that the set uses are kept.
 """
 
 import io
@@ -9,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from trainables.data.parquet import Source
-from trainables.data.request import IMAGE_COLUMN
+from trainables.data.request import IMAGE_COLUMN, DataRequest
 from trainables.spec.problems import Problems
 
 LARGEST_PIXELS = 50_000_000
 """An image whose header announces more is not decoded."""
 
 FORMATS = ("PNG", "JPEG")
+FORMAT_WORDS = "PNG or JPEG"
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -42,6 +43,8 @@ class Header:
     height: int
     width: int
     is_grey: bool
+    is_deep: bool = False
+    """Whether it has more than 8 bits a pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,12 @@ class ImageRule:
     is_resized: bool
     """Whether images of another size are resized (bilinear, antialiased, the aspect not kept)
     or refused."""
+
+    is_made_grey: bool = False
+    """Whether a colour image becomes grey where the set is, or is refused."""
+
+    depth: int = 16
+    """Bits that images of more than 8 bits really use: the upper 8 of these are kept."""
 
 
 @contextmanager
@@ -71,7 +80,12 @@ def read_header(data: bytes | None) -> Header:
         ImageProblem: If it is none of these, or announces more than ``LARGEST_PIXELS``.
     """
     with _problems(), _open(data) as image:
-        return Header(height=image.height, width=image.width, is_grey=image.mode in _GREY_MODES)
+        return Header(
+            height=image.height,
+            width=image.width,
+            is_grey=image.mode in _GREY_MODES,
+            is_deep=image.mode in _DEEP_MODES,
+        )
 
 
 def decode_image(data: bytes | None, rule: ImageRule) -> NDArray[np.uint8]:
@@ -93,11 +107,11 @@ def fit_image(image: Image.Image, rule: ImageRule) -> NDArray[np.uint8]:
         ImageProblem: If it cannot be decoded completely, or does not fit the rule.
     """
     with _problems():
-        if rule.channels == 1 and image.mode not in _GREY_MODES:
+        if rule.channels == 1 and image.mode not in _GREY_MODES and not rule.is_made_grey:
             raise ImageProblem(f"a colour image (mode {image.mode}) in a grey set")
         _check_size(image.height, image.width, rule)
         image.load()
-        plain = _as_mode(image, "L" if rule.channels == 1 else "RGB")
+        plain = _as_mode(image, "L" if rule.channels == 1 else "RGB", rule.depth)
     if plain.size != (rule.width, rule.height):
         plain = plain.resize((rule.width, rule.height), Image.Resampling.BILINEAR)
     return np.asarray(plain, dtype=np.uint8).reshape(rule.height, rule.width, rule.channels)
@@ -146,9 +160,17 @@ def _verify(data: bytes | None) -> None:
             image.verify()
 
 
-def _as_mode(image: Image.Image, mode: ColourMode) -> Image.Image:
+def deep_bits(image: bytes) -> int:
+    """Return how many bits the brightest pixel of an image takes."""
+    with _problems(), _open(image) as opened:
+        return int(np.asarray(opened).max(initial=0)).bit_length()
+
+
+def _as_mode(image: Image.Image, mode: ColourMode, depth: int) -> Image.Image:
+    if image.mode == "F":
+        raise ImageProblem("an image of real numbers: write it with 8 or 16 bits a pixel")
     if image.mode in _DEEP_MODES:
-        upper = np.clip(np.asarray(image, dtype=np.int64), 0, 65_535) >> 8
+        upper = np.clip(np.asarray(image, dtype=np.int64), 0, 2**depth - 1) >> (depth - 8)
         image = Image.fromarray(upper.astype(np.uint8))
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
@@ -174,7 +196,7 @@ def _problems() -> Iterator[None]:
 
 
 HEADER_ROWS = 256
-"""Images whose headers decide size and colour of a set; decoding verifies all others."""
+"""Images whose headers decided size and colour of a set by the rules of version 1."""
 
 _METADATA = ("height", "width", "channels")
 
@@ -232,48 +254,80 @@ def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
     return None
 
 
-def choose_rule(
-    source: Source, column: ImageColumn, size: tuple[int, int] | None, problems: Problems
-) -> ImageRule | None:
-    """Return what every image becomes, from the headers of the first rows; None if they differ.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headers:
+    """What all images of a set say of themselves."""
 
-    Images without a readable header are left to the decoding, which lists all of them.
-    """
-    headers = _first_headers(source, column)
-    if not headers:
-        problems.note(
-            f"images need to be PNG or JPEG, got none in the first {HEADER_ROWS} rows "
-            f"that has a readable header"
+    sizes: NDArray[np.int64]
+    """Shape ``(rows, 2)``: height and width, 0 where no header can be read."""
+
+    is_grey: NDArray[np.bool_]
+    is_deep: NDArray[np.bool_]
+    reasons: dict[int, str]
+    """By row: why its header cannot be read."""
+
+    def first(self, num: int) -> "Headers":
+        """Return those of the first rows."""
+        reasons = {row: reason for row, reason in self.reasons.items() if row < num}
+        return Headers(
+            sizes=self.sizes[:num],
+            is_grey=self.is_grey[:num],
+            is_deep=self.is_deep[:num],
+            reasons=reasons,
         )
-        return None
-    sizes = {row: (header.height, header.width) for row, header in headers.items()}
-    if size is None and len(set(sizes.values())) > 1:
-        problems.note(_different_sizes(source, sizes))
-        return None
-    height, width = size or next(iter(sizes.values()))
-    is_grey = all(header.is_grey for header in headers.values())
-    return ImageRule(
-        height=height, width=width, channels=1 if is_grey else 3, is_resized=size is not None
-    )
 
 
-def all_sizes(
-    source: Source, column: ImageColumn, problems: Problems
-) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the height and width of every image; None if a header cannot be read."""
+def read_headers(source: Source, column: ImageColumn) -> Headers:
+    """Return what all images of a set say of themselves; nothing is decoded."""
     sizes = np.zeros((source.num_rows, 2), dtype=np.int64)
+    is_grey, is_deep = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
     reasons: dict[int, str] = {}
+    if column.shape is not None:  # raw pixels: all are alike, and a missing one is told later
+        sizes[:] = column.shape[:2]
+        is_grey[:] = column.shape[2] == 1
+        return Headers(sizes=sizes, is_grey=is_grey, is_deep=is_deep, reasons=reasons)
     with bombs_are_errors():
         for start, images in column.images(source):
             for row, image in enumerate(images, start):
                 try:
                     header = column.header(image)
-                    sizes[row] = header.height, header.width
                 except ImageProblem as problem:
                     reasons[row] = str(problem)
-    rows = np.array(sorted(reasons), dtype=np.intp)
-    problems.note_rows("boxes in pixels need the size of every image", rows, reasons.__getitem__)
-    return None if reasons else (sizes[:, 0], sizes[:, 1])
+                else:
+                    sizes[row] = header.height, header.width
+                    is_grey[row], is_deep[row] = header.is_grey, header.is_deep
+    return Headers(sizes=sizes, is_grey=is_grey, is_deep=is_deep, reasons=reasons)
+
+
+def choose_rule(
+    source: Source, headers: Headers, request: DataRequest, problems: Problems
+) -> ImageRule | None:
+    """Return what every image becomes; None if that cannot be told.
+
+    Where no size is asked for all need to have one. Where no colour is, one colour image makes
+    the set a colour one. Images without a readable header do not count.
+    """
+    if request.rules == 1:
+        headers = headers.first(HEADER_ROWS)
+    is_known: NDArray[np.bool_] = np.asarray(headers.sizes.all(axis=1))
+    if not is_known.any():
+        first = next(iter(headers.reasons.items()), None)
+        reason = f": {first[1]} in {source.place(first[0])}" if first else ""
+        problems.note(f"images need to be {FORMAT_WORDS}, got none with a readable header{reason}")
+        return None
+    sizes = np.unique(headers.sizes[is_known], axis=0)
+    if request.image_size is None and len(sizes) > 1:
+        problems.note(_different_sizes(source, headers.sizes, is_known))
+        return None
+    height, width = request.image_size or (int(sizes[0, 0]), int(sizes[0, 1]))
+    is_grey = bool(headers.is_grey[is_known].all())
+    return ImageRule(
+        height=height,
+        width=width,
+        channels=request.channels or (1 if is_grey else 3),
+        is_resized=request.image_size is not None,
+        is_made_grey=request.channels == 1 and not is_grey,
+    )
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -307,28 +361,15 @@ def _pixels(array: Any, shape: tuple[int, int, int]) -> list[NDArray[np.uint8] |
     return [None if gone else image for gone, image in zip(absent, values, strict=True)]
 
 
-def _first_headers(source: Source, column: ImageColumn) -> dict[int, Header]:
-    headers: dict[int, Header] = {}
-    with bombs_are_errors():
-        first = (
-            row for start, images in column.images(source) for row in enumerate(images, start)
-        )
-        for row, image in islice(first, HEADER_ROWS):
-            try:
-                headers[row] = column.header(image)
-            except ImageProblem:
-                continue
-    return headers
-
-
-def _different_sizes(source: Source, sizes: dict[int, tuple[int, int]]) -> str:
-    firsts: dict[tuple[int, int], int] = {}
-    for row, size in sizes.items():
-        firsts.setdefault(size, row)
-    few = list(firsts.items())[:4]
-    examples = ", ".join(f"{h}x{w} ({source.place(row)})" for (h, w), row in few)
+def _different_sizes(source: Source, sizes: NDArray[np.int64], is_known: NDArray[np.bool_]) -> str:
+    distinct, counts = np.unique(sizes[is_known], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    told = []
+    for height, width in distinct[order[:4]].tolist():
+        rows = np.flatnonzero((sizes == (height, width)).all(axis=1))
+        told.append(f"{height}x{width} ({len(rows)} rows, first {source.place(int(rows[0]))})")
     return (
-        f"images need one size, got {len(firsts)} sizes (height x width) in the first rows: "
-        f"{examples}{', ...' if len(firsts) > len(few) else ''}; "
+        f"images need one size, got {len(distinct)} sizes (height x width): {', '.join(told)}"
+        f"{', ...' if len(distinct) > len(told) else ''}; "
         "set image_size: [height, width] to resize them"
     )

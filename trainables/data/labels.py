@@ -1,6 +1,5 @@
 """A head's label column is checked and becomes one NumPy array."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +8,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trainables.data.boxes import FORMAT_FIELDS, is_inside, is_ordered, to_fractions, to_yxyx
+from trainables.data.box_labels import ImageSizes, read_boxes
+from trainables.data.data_problems import DataProblems
+from trainables.data.request import DataRequest
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.losses import FloatArray, sample_losses
 from trainables.spec.problems import Problems, shown
 
+KEPT_SHARE = 0.99
+"""Of the different numbers of a label; if float32 keeps fewer apart, that is told."""
 MAX_CLASSES = 100_000
 """More classes than this are taken for a column that holds something else."""
-
-
-ImageSizes = Callable[[], tuple[NDArray[np.int64], NDArray[np.int64]] | None]
-"""Gives the height and width of every row's original image; None after a problem."""
 
 
 Labels = NDArray[np.int32] | NDArray[np.float32]
@@ -36,26 +35,57 @@ class HeadLabels:
 
 
 def read_labels(
-    head: DeclaredHead, column: Any, sizes: ImageSizes, problems: Problems
+    head: DeclaredHead,
+    column: Any,
+    sizes: ImageSizes,
+    request: DataRequest,
+    problems: DataProblems,
 ) -> HeadLabels | None:
-    """Return the labels of a head; None if there is a problem, which is then noted."""
+    """Return the labels of a head; None if there is a problem, which is then noted.
+
+    A row that is left out has any label that can be.
+    """
     who = f"head {head.name!r}"
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
         problems.note_rows(f"{who} needs a label in every row", rows, lambda row: "null")
-        return None
+        if problems.stop(rows) or len(rows) == len(column):
+            return None
+        column = _replaced(column, rows)
     if head.kind == "classification":
         return _classes(head, column, problems)
     numbers = _numbers(head, column, problems)
     if numbers is None:
         return None
     if head.kind == "box":
-        return _boxes(head, numbers, sizes, problems)
+        boxes = read_boxes(head, numbers, sizes, request, problems)
+        return None if boxes is None else HeadLabels(head=head.resolve(4), values=boxes)
+    if request.rules > 1:
+        _note_lost_digits(head, numbers, problems)
     resolved = head.resolve(numbers.shape[1])
     return HeadLabels(head=resolved, values=numbers.astype(np.float32))
 
 
-def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+def _note_lost_digits(head: DeclaredHead, numbers: FloatArray, problems: DataProblems) -> None:
+    """Tell of numbers that are one number as float32, which is what a model gives."""
+    for place, column in enumerate(numbers.T):
+        before, after = len(np.unique(column)), len(np.unique(column.astype(np.float32)))
+        if after < before * KEPT_SHARE:
+            problems.warn(
+                f"head {head.name!r} has {before} different numbers at place {place}, of which "
+                f"float32 can tell {after} apart (from {column.min():g} to {column.max():g}): "
+                "take an offset from them, or divide them"
+            )
+
+
+def _replaced(column: Any, rows: NDArray[np.intp]) -> Any:
+    """Return a column with another row's label in place of those that are left out."""
+    taken = np.arange(len(column))
+    taken[rows] = np.setdiff1d(taken, rows)[0]
+    return column.take(pa.array(taken))
+
+
+def _classes(head: DeclaredHead, column: Any, problems: DataProblems) -> HeadLabels | None:
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -83,17 +113,23 @@ def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadL
     return HeadLabels(head=resolved, values=ids.to_numpy().astype(np.int32))
 
 
-def _numbered_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+def _numbered_classes(
+    head: DeclaredHead, column: Any, problems: DataProblems
+) -> HeadLabels | None:
     ids = column.to_numpy()
     units = head.units if head.units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
     rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
     rule += f" (units: {head.units})" if head.units is not None else ""
     wrong = np.flatnonzero((ids < 0) | (ids >= units))
     problems.note_rows(rule, wrong, lambda row: f"class id {ids[row]}")
-    distinct = np.unique(ids)
-    if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or len(wrong):
+    distinct = np.unique(np.delete(ids, wrong))
+    if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or problems.stop(
+        wrong
+    ):
         return None
-    return HeadLabels(head=head.resolve(units), values=ids.astype(np.int32))
+    values = ids.astype(np.int32)
+    values[wrong] = 0
+    return HeadLabels(head=head.resolve(units), values=values)
 
 
 def _has_class_problem(
@@ -102,11 +138,12 @@ def _has_class_problem(
     if 2 <= number <= MAX_CLASSES:
         return False
     got = f"only the class {shown(values[0])}" if number == 1 else f"{number} different labels"
-    problems.note(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}")
+    cure = ": leave this head out" if number == 1 else ""
+    problems.note(f"head {head.name!r} needs 2 to {MAX_CLASSES} classes, got {got}{cure}")
     return True
 
 
-def _numbers(head: DeclaredHead, column: Any, problems: Problems) -> FloatArray | None:
+def _numbers(head: DeclaredHead, column: Any, problems: DataProblems) -> FloatArray | None:
     """Return finite numbers ``(rows, units)``; None after a problem."""
     kind = column.type
     is_list = _is_list(kind)
@@ -116,13 +153,23 @@ def _numbers(head: DeclaredHead, column: Any, problems: Problems) -> FloatArray 
         wanted = "a list of 4 numbers" if head.kind == "box" else "a number or a list of numbers"
         problems.note(f"head {head.name!r} needs {wanted} a row, got type {kind}")
         return None
-    units = _list_units(head, column, problems) if is_list else 1
-    if units is None or _has_other_units(head, units, problems):
+    if is_list:
+        units, wrong = _list_units(head, column)
+        if _has_list_problem(head, column, units, wrong, problems):
+            return None
+        column = _replaced(column, wrong) if len(wrong) else column
+    else:
+        units = 1
+    if _has_other_units(head, units, problems):
         return None
     flat = column.combine_chunks().flatten() if is_list else column
     numbers = flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    rows: FloatArray = np.asarray(numbers, dtype=np.float64).reshape(-1, units)
-    return None if _has_endless(head, rows, problems) else rows
+    rows: FloatArray = np.array(numbers, dtype=np.float64).reshape(-1, units)
+    wrong = _endless(head, rows, problems)
+    if problems.stop(wrong):
+        return None
+    rows[wrong] = 0.0
+    return rows
 
 
 def _is_list(kind: Any) -> bool:
@@ -130,18 +177,24 @@ def _is_list(kind: Any) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
-def _list_units(head: DeclaredHead, column: Any, problems: Problems) -> int | None:
+def _list_units(head: DeclaredHead, column: Any) -> tuple[int, NDArray[np.intp]]:
+    """Return how many numbers a row needs, and which rows have another number of them."""
     lengths = pc.list_value_length(column).to_numpy()
     units = 4 if head.kind == "box" else head.units or int(np.bincount(lengths).argmax())
-    wrong = np.flatnonzero(lengths != units)
-    problems.note_rows(
-        f"head {head.name!r} needs {units} numbers a row",
-        wrong,
-        lambda row: f"{lengths[row]} numbers: {shown(column[row].as_py())}",
-    )
+    return units, np.flatnonzero(lengths != units)
+
+
+def _has_list_problem(
+    head: DeclaredHead, column: Any, units: int, wrong: NDArray[np.intp], problems: DataProblems
+) -> bool:
+    def received(row: int) -> str:
+        numbers = column[row].as_py()
+        return f"{len(numbers)} numbers: {shown(numbers)}"
+
+    problems.note_rows(f"head {head.name!r} needs {units} numbers a row", wrong, received)
     if units < 1:
         problems.note(f"head {head.name!r} needs at least 1 number a row, got empty lists")
-    return None if len(wrong) or units < 1 else units
+    return units < 1 or len(wrong) == len(column) or problems.stop(wrong)
 
 
 def _has_other_units(head: DeclaredHead, units: int, problems: Problems) -> bool:
@@ -153,8 +206,8 @@ def _has_other_units(head: DeclaredHead, units: int, problems: Problems) -> bool
     return True
 
 
-def _has_endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> bool:
-    """Note NaN, null and what is infinite as float32; tell whether there was any."""
+def _endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> NDArray[np.intp]:
+    """Note and return the rows with NaN, null or what is infinite as float32."""
     with np.errstate(over="ignore"):
         wrong = np.flatnonzero(~np.isfinite(rows.astype(np.float32)).all(axis=1))
     problems.note_rows(
@@ -162,38 +215,7 @@ def _has_endless(head: DeclaredHead, rows: FloatArray, problems: Problems) -> bo
         wrong,
         lambda row: shown(rows[row].tolist()),
     )
-    return bool(len(wrong))
-
-
-def _boxes(
-    head: DeclaredHead, numbers: FloatArray, sizes: ImageSizes, problems: Problems
-) -> HeadLabels | None:
-    """Return boxes as yxyx fractions; None if one is reversed, empty or outside the image."""
-    boxes = to_yxyx(numbers, head.format)
-    who = f"head {head.name!r} (boxes {FORMAT_FIELDS[head.format]} in {head.scale}s)"
-    ordered = is_ordered(boxes)
-    problems.note_rows(
-        f"{who} needs a height and a width above 0",
-        np.flatnonzero(~ordered),
-        lambda row: shown(numbers[row].tolist()),
-    )
-    shapes = sizes() if head.scale == "pixel" else None
-    if head.scale == "pixel" and shapes is None:
-        return None
-    fractions = boxes if shapes is None else to_fractions(boxes, *shapes)
-    outside = np.flatnonzero(ordered & ~is_inside(fractions))
-    problems.note_rows(
-        f"{who} needs boxes inside the image",
-        outside,
-        lambda row: (
-            shown(numbers[row].tolist())
-            + (f" (image {shapes[0][row]}x{shapes[1][row]})" if shapes else "")
-        ),
-    )
-    if len(outside) or not ordered.all():
-        return None
-    values = np.clip(fractions, 0.0, 1.0).astype(np.float32)
-    return HeadLabels(head=head.resolve(4), values=values)
+    return wrong
 
 
 SMALLEST_BASELINE = 1e-12

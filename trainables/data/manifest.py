@@ -1,7 +1,6 @@
 """What decoded data consist of: the arrays with sizes and hashes, sealed, and their check."""
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.request import IMAGE_COLUMN, SPLITS
+from trainables.data.request import IMAGE_COLUMN, SPLITS, DataReport
 from trainables.errors import InputError, StorageError
+from trainables.spec.plain_values import plain_json
 from trainables.storage.local import open_plain, storage_errors
-from trainables.storage.sealed_json import DamagedRecord, seal, unseal
+from trainables.storage.sealed_json import DamagedRecord, convert, seal, unseal
 from trainables.storage.store import Store
 
 DATA_FOLDER = ".data"
@@ -65,8 +65,8 @@ def sums_name(name: str) -> str:
     return name.removesuffix(".npy") + SUMS
 
 
-def write_manifest(manifest: Mapping[str, ArrayEntry], fingerprint: str) -> bytes:
-    """Return a manifest as a sealed record."""
+def write_manifest(manifest: Manifest, report: DataReport) -> bytes:
+    """Return a manifest as a sealed record, with what the check of the set has told."""
     entries = {
         name: {
             "dtype": entry.dtype,
@@ -76,24 +76,33 @@ def write_manifest(manifest: Mapping[str, ArrayEntry], fingerprint: str) -> byte
         }
         for name, entry in manifest.items()
     }
-    return seal(KIND, {"fingerprint": fingerprint, "arrays": entries})
+    told = {"fingerprint": report.info.fingerprint, "report": plain_json(report)}
+    return seal(KIND, {**told, "arrays": entries})
 
 
 def read_manifest(store: Store, fingerprint: str) -> Manifest:
-    """Return the manifest of a decoded set.
-
-    Versions without a seal wrote plain JSON. A damaged one of those does not fit its arrays.
-    """
-    where = f"decoded data {fingerprint[:12]}... in {store.uri!r}"
-    path = f"{fingerprint}/{MANIFEST}"
-    try:
-        data = store.get(path)
-        values = _unsealed(data) or unseal(KIND, data, MANIFEST)
-        if values["fingerprint"] != fingerprint:
-            raise ValueError(f"it belongs to {values['fingerprint']!r}")
+    """Return the manifest of a decoded set."""
+    with _reading(store, fingerprint) as values:
         found = {_plain(name): _entry(entry) for name, entry in values["arrays"].items()}
         _check_whole(found)
         return found
+
+
+def read_report(store: Store, fingerprint: str) -> DataReport:
+    """Return what the check of a decoded set has told; version 1 of the rules kept nothing."""
+    with _reading(store, fingerprint) as values:
+        return convert(values["report"], DataReport)
+
+
+@contextmanager
+def _reading(store: Store, fingerprint: str) -> Iterator[dict[str, Any]]:
+    """Yield the values of a set's manifest; what is wrong with them is told in our words."""
+    where = f"decoded data {fingerprint[:12]}... in {store.uri!r}"
+    try:
+        values = unseal(KIND, store.get(f"{fingerprint}/{MANIFEST}"), MANIFEST)
+        if values["fingerprint"] != fingerprint:
+            raise ValueError(f"it belongs to {values['fingerprint']!r}")
+        yield values
     except FileNotFoundError as error:
         raise StorageError(f"{where} need to be decoded first, got no manifest") from error
     except (ValueError, KeyError, TypeError, AttributeError, StorageError) as error:
@@ -161,16 +170,6 @@ def has_files(folder: Path, manifest: Manifest) -> bool:
     except StorageError:
         return False
     return True
-
-
-def _unsealed(data: bytes) -> dict[str, Any] | None:
-    """Return what a version without a seal wrote; None if it is none of those."""
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    is_plain = isinstance(values, dict) and {"fingerprint", "arrays"} == values.keys()
-    return values if is_plain else None
 
 
 def _check_whole(manifest: Manifest) -> None:

@@ -2,9 +2,9 @@
 
 What a study trains on goes through the same functions (``trainables.data.images``), so a model
 sees here exactly what it saw there: pixels as stored, whatever an EXIF orientation says,
-transparent parts black, 16-bit grey to its upper 8 bits, resized by Pillow's antialiased
-bilinear filter with the aspect not kept. A grey image is taken where the set has colour; a
-colour image where the set is grey is refused.
+transparent parts black, of more than 8 bits the upper 8 of those that the set uses, resized by
+Pillow's antialiased bilinear filter with the aspect not kept. A grey image is taken where the set
+has colour; a colour image where the set is grey is refused, unless the set's became grey, too.
 """
 
 import errno
@@ -76,12 +76,20 @@ class PreparedImage:
     """Shape ``(height, width, channels)`` of the model."""
 
 
-def preprocess(images: Images, *, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def preprocess(
+    images: Images,
+    *,
+    image_shape: tuple[int, int, int],
+    depth: int = 16,
+    makes_grey: bool = False,
+) -> NDArray[np.uint8]:
     """Return images as a model takes them, ``(rows, *image_shape)``, 0..255.
 
     Args:
         images: See ``Images``.
         image_shape: Height, width and channels (1 or 3) that the model takes.
+        depth: Bits that images of more than 8 bits use, as `ModelSignature.depth`.
+        makes_grey: Whether colour images become grey where the model takes grey ones.
 
     Raises:
         InputError: Naming the image and what is wrong with it.
@@ -90,16 +98,16 @@ def preprocess(images: Images, *, image_shape: tuple[int, int, int]) -> NDArray[
         >>> preprocess(np.zeros((480, 640, 3), np.uint8), image_shape=(64, 64, 3)).shape
         (1, 64, 64, 3)
     """
-    prepared = [image.pixels for image in prepare_each(images, image_shape)]
+    rule = image_rule(image_shape, depth=depth, makes_grey=makes_grey)
+    prepared = [image.pixels for image in prepare_each(images, rule)]
     return np.stack(prepared) if prepared else np.zeros((0, *image_shape), np.uint8)
 
 
-def prepare_each(images: Images, image_shape: tuple[int, int, int]) -> Iterator[PreparedImage]:
+def prepare_each(images: Images, rule: ImageRule) -> Iterator[PreparedImage]:
     """Yield every image as `preprocess` returns it, in order, holding few at a time.
 
     Raises InputError at the first image that cannot be used, naming it.
     """
-    rule = _rule_of(image_shape)
     for place, image in _each(images, "", rule):
         try:
             with bombs_are_errors():
@@ -109,7 +117,10 @@ def prepare_each(images: Images, image_shape: tuple[int, int, int]) -> Iterator[
         yield PreparedImage(place=place, height=height, width=width, pixels=pixels)
 
 
-def _rule_of(image_shape: tuple[int, int, int]) -> ImageRule:
+def image_rule(
+    image_shape: tuple[int, int, int], *, depth: int = 16, makes_grey: bool = False
+) -> ImageRule:
+    """Return what every image becomes; the arguments are those of `preprocess`."""
     sides = plain(image_shape)
     is_shape = isinstance(sides, list | tuple) and [type(side) for side in sides] == [int] * 3
     if not is_shape or min(sides) < 1 or sides[2] not in (1, 3):
@@ -117,7 +128,12 @@ def _rule_of(image_shape: tuple[int, int, int]) -> ImageRule:
         raise InputError(f"{rule}, got {image_shape!r}")
     height, width, channels = sides
     return ImageRule(
-        height=height, width=width, channels=3 if channels == 3 else 1, is_resized=True
+        height=height,
+        width=width,
+        channels=3 if channels == 3 else 1,
+        is_resized=True,
+        is_made_grey=makes_grey,
+        depth=depth,
     )
 
 

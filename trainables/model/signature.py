@@ -17,9 +17,9 @@ FORMAT = 1
 CONFIG = "config.json"
 LARGEST_CONFIG_BYTES = 64 * 2**20
 PREPROCESSING = (
-    "pixels as stored (EXIF orientation ignored), transparent parts black, 16-bit grey to its "
-    "upper 8 bits, resized to height x width by Pillow's antialiased bilinear filter, the aspect "
-    "not kept"
+    "pixels as stored (EXIF orientation ignored), transparent parts black, {depth}-bit grey to "
+    "its upper 8 bits, resized to height x width by Pillow's antialiased bilinear filter, the "
+    "aspect not kept"
 )
 """What is done to every image before a model sees it; see ``trainables.model.preprocessing``."""
 
@@ -61,6 +61,12 @@ class ModelSignature:
     box_forms: Mapping[str, BoxForm] = field(default_factory=dict)
     """How the labels of each box head write a box; one that is not named: as `BoxForm` does."""
 
+    depth: int = 16
+    """Bits that images of more than 8 bits use: the upper 8 of these are taken."""
+
+    is_made_grey: bool = False
+    """Whether colour images become grey, where the model takes grey ones."""
+
     def box_form(self, head: str) -> BoxForm:
         """Return how the labels of a box head write a box."""
         return self.box_forms.get(head, BoxForm())
@@ -94,7 +100,9 @@ class ModelSignature:
                 "width": width,
                 "channels": channels,
                 "pixels": "0..255, not scaled: the model does that",
-                "preprocessing": PREPROCESSING,
+                "preprocessing": PREPROCESSING.format(depth=self.depth),
+                **({} if self.depth == 16 else {"depth": self.depth}),
+                **({"is_made_grey": True} if self.is_made_grey else {}),
             },
             "outputs": {head.name: self._output(head) for head in self.heads},
         }
@@ -115,6 +123,8 @@ class ModelSignature:
             outputs = dict(values["outputs"])
             return cls(
                 image_shape=(height, width, channels),
+                depth=int(values["image"].get("depth", 16)),
+                is_made_grey=bool(values["image"].get("is_made_grey", False)),
                 heads=tuple(_head(name, one) for name, one in outputs.items()),
                 box_forms={
                     name: BoxForm(**one["labels"])

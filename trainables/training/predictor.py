@@ -11,7 +11,7 @@ from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf, visible_gpus
 from trainables.model.build import fits
 from trainables.model.prediction import Prediction, head_predictions
-from trainables.model.preprocessing import Images, PreparedImage, prepare_each
+from trainables.model.preprocessing import Images, PreparedImage, image_rule, prepare_each
 from trainables.model.signature import ModelSignature, attach_signature, read_signature
 from trainables.training.evaluation import evaluation_batch_size
 from trainables.training.forward import Plain
@@ -79,7 +79,11 @@ class Predictor:
         Raises:
             InputError: At the first image that cannot be used, naming it.
         """
-        prepared = prepare_each(images, self.signature.image_shape)
+        signature = self.signature
+        rule = image_rule(
+            signature.image_shape, depth=signature.depth, makes_grey=signature.is_made_grey
+        )
+        prepared = prepare_each(images, rule)
         size = evaluation_batch_size(self.signature.image_shape)
         while batch := tuple(islice(prepared, size)):
             yield from self._answers(batch)

@@ -43,8 +43,8 @@ print(len(open_dataset(storage, fingerprint, Path(cache), copy=True).split("trai
 @pytest.fixture
 def decoded(tmp_path: Path) -> tuple[str, str]:
     uri = write(tmp_path / "a.parquet")
-    info = check_dataset(request(uri))
-    decode_dataset(request(uri), info, str(tmp_path / "shared"))
+    info = check_dataset(request(uri)).info
+    decode_dataset(request(uri), info.fingerprint, str(tmp_path / "shared"))
     return str(tmp_path / "shared"), info.fingerprint
 
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.data_sets import BOX, CLASS, NUMBER, encoded, request, write
-from trainables.data.check import check_dataset, inspect_dataset
+from tests.support.data_sets import BOX, CLASS, NUMBER, different, encoded, request, write
+from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.data.request import DataInfo
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
@@ -16,12 +16,12 @@ from trainables.storage.sealed_json import convert
 
 def check(tmp_path, *heads, image_size=None, **change):
     uri = write(tmp_path / "set.parquet", **change)
-    return check_dataset(request(uri, *heads, image_size=image_size))
+    return check_dataset(request(uri, *heads, image_size=image_size)).info
 
 
 def labels(tmp_path, head, **change):
     uri = write(tmp_path / "set.parquet", **change)
-    return inspect_dataset(request(uri, head)).labels[0]
+    return conclude(inspect_dataset(request(uri, head)), None).labels[0]
 
 
 def boxes(wrong=None, row=3):
@@ -115,7 +115,7 @@ def test_pixel_boxes_use_the_size_before_resizing(tmp_path):
         r_output=[[0, 0, 8, 8]] * 10,
     )
 
-    found = inspect_dataset(request(uri, CLASS, head, image_size=(4, 4)))
+    found = conclude(inspect_dataset(request(uri, CLASS, head, image_size=(4, 4))), None)
 
     assert found.labels[1].values[:2].tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 0.25]]
 
@@ -129,13 +129,14 @@ def test_dust_outside_of_the_image_is_clipped(tmp_path):
 @pytest.mark.parametrize(
     ("images", "shape"),
     [
-        pytest.param([encoded(17, 17)] * 10, (17, 17, 1), id="17x17_grey"),
-        pytest.param([encoded(17, 17, "RGB")] * 10, (17, 17, 3), id="17x17_colour"),
-        pytest.param([encoded(5, 9, form="JPEG")] * 10, (5, 9, 1), id="not_square_jpeg"),
-        pytest.param([encoded(), *[encoded(mode="RGB")] * 9], (8, 8, 3), id="some_grey"),
-        pytest.param([{"bytes": encoded(), "path": "a.png"}] * 10, (8, 8, 1), id="hf_struct"),
-        pytest.param(pa.array([encoded()] * 10, pa.large_binary()), (8, 8, 1), id="large_binary"),
-        pytest.param([b"broken", *[encoded()] * 9], (8, 8, 1), id="a_broken_one_is_for_later"),
+        pytest.param(different(height=17, width=17), (17, 17, 1), id="17x17_grey"),
+        pytest.param(different(height=17, width=17, mode="RGB"), (17, 17, 3), id="17x17_colour"),
+        pytest.param(different(height=5, width=9, form="JPEG"), (5, 9, 1), id="not_square_jpeg"),
+        pytest.param(different(mode="RGB", last=[encoded()]), (8, 8, 3), id="some_grey"),
+        pytest.param(
+            [{"bytes": one, "path": "a.png"} for one in different()], (8, 8, 1), id="hf_struct"
+        ),
+        pytest.param(pa.array(different(), pa.large_binary()), (8, 8, 1), id="large_binary"),
     ],
 )
 def test_the_images_tell_their_shape(tmp_path, images, shape):
@@ -157,7 +158,7 @@ def raw_images(rows=10, shape=(4, 6, 3), **metadata):
 def test_fixed_size_lists_are_images_when_their_metadata_say_so(tmp_path):
     pq.write_table(raw_images(), tmp_path / "a.parquet")
 
-    assert check_dataset(request(tmp_path / "a.parquet")).image_shape == (4, 6, 3)
+    assert check_dataset(request(tmp_path / "a.parquet")).info.image_shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(

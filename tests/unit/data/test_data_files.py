@@ -6,13 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request, write
-from trainables.data.check import check_dataset, inspect_dataset
+from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.errors import InputError
 
 
 def check(tmp_path, *heads, image_size=None, **change):
     uri = write(tmp_path / "set.parquet", **change)
-    return check_dataset(request(uri, *heads, image_size=image_size))
+    return check_dataset(request(uri, *heads, image_size=image_size)).info
 
 
 def test_rows_are_counted_in_their_own_file(tmp_path):
@@ -30,7 +30,7 @@ def test_a_folder_is_read_in_the_order_of_names_without_hidden_ones(tmp_path):
     write(tmp_path / ".d.parquet", rows=2)
     (tmp_path / "notes.txt").write_text("x")
 
-    found = inspect_dataset(request(tmp_path, NUMBER))
+    found = conclude(inspect_dataset(request(tmp_path, NUMBER)), None)
 
     assert found.labels[0].values.ravel().tolist() == [1.0, 2.0, 3.0, 4.0]
 
@@ -53,8 +53,8 @@ def test_a_link_to_the_data_is_followed(tmp_path):
     whole, one = request(tmp_path / "data"), request(tmp_path / "a.parquet")
 
     assert (
-        check_dataset(whole).rows
-        == check_dataset(one).rows
+        check_dataset(whole).info.rows
+        == check_dataset(one).info.rows
         == {
             "train": 8,
             "validation": 2,
@@ -74,7 +74,7 @@ def test_files_with_other_columns_are_named(tmp_path):
 def test_uris_of_files_are_read(tmp_path):
     uri = write(tmp_path / "set.parquet")
 
-    assert check_dataset(request(f"file://{uri}")) == check_dataset(request(uri))
+    assert check_dataset(request(f"file://{uri}")).info == check_dataset(request(uri)).info
 
 
 def parquet_bytes():

@@ -10,7 +10,7 @@ from trainables.spec.heads import DeclaredHead
 
 def check(tmp_path, *heads, image_size=None, **change):
     uri = write(tmp_path / "set.parquet", **change)
-    return check_dataset(request(uri, *heads, image_size=image_size))
+    return check_dataset(request(uri, *heads, image_size=image_size)).info
 
 
 def test_baselines_are_the_losses_of_the_best_constant(tmp_path):
@@ -72,8 +72,8 @@ def test_the_fingerprint_names_what_shapes_the_decoded_set(tmp_path, change, is_
     uri = write(tmp_path / "a.parquet")
     base = {"uri": uri, "heads": (CLASS, NUMBER), "image_size": None}
 
-    first = check_dataset(DataRequest(**base)).fingerprint
-    second = check_dataset(DataRequest(**base | change)).fingerprint
+    first = check_dataset(DataRequest(**base)).info.fingerprint
+    second = check_dataset(DataRequest(**base | change)).info.fingerprint
 
     assert (first != second) is is_other
 
@@ -82,7 +82,7 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
     first, copy = (write(tmp_path / name / "a.parquet") for name in ("one", "two"))
     other = write(tmp_path / "three" / "a.parquet", r_output=[7.0] * 10)
 
-    prints = [check_dataset(request(uri)).fingerprint for uri in (first, copy, other)]
+    prints = [check_dataset(request(uri)).info.fingerprint for uri in (first, copy, other)]
 
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
@@ -91,6 +91,6 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
 def test_the_split_rule_is_no_part_of_a_fingerprint_with_a_split_column(tmp_path):
     uri = write(tmp_path / "a.parquet", split=["train"] * 8 + ["validation"] * 2)
 
-    first, second = (check_dataset(request(uri, validation_seed=seed)) for seed in (0, 1))
+    first, second = (check_dataset(request(uri, validation_seed=seed)).info for seed in (0, 1))
 
     assert first == second

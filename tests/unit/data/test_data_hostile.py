@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request
-from trainables.data.check import check_dataset, inspect_dataset
+from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
 from trainables.data.parquet_footer import check_pages, read_chunks
@@ -26,7 +26,7 @@ def parquet(compression, **change):
 
 def content(path):
     """Return everything that a set says, for comparison."""
-    found = inspect_dataset(request(path))
+    found = conclude(inspect_dataset(request(path)), None)
     images = [list(images) for _, images in found.column.images(found.source)]
     return images, [one.values.tolist() for one in found.labels], found.splits.tolist()
 
@@ -173,8 +173,8 @@ def test_names_and_labels_cannot_write_to_the_terminal(tmp_path):
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path, name):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table(columns()), path)
-    info = check_dataset(request(path))
-    decode_dataset(request(path), info, str(tmp_path))
+    info = check_dataset(request(path)).info
+    decode_dataset(request(path), info.fingerprint, str(tmp_path))
     manifest = tmp_path / ".data" / info.fingerprint / "manifest.json"
     body = unseal("data", manifest.read_bytes(), "manifest")
     body["arrays"][name] = body["arrays"].pop("train-image.npy")

@@ -4,7 +4,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from tests.support.data_sets import BOX, CLASS, NUMBER, encoded, request, write
+from tests.support.data_sets import BOX, CLASS, NUMBER, different, encoded, request, write
 from trainables.data.check import check_dataset
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
@@ -12,7 +12,7 @@ from trainables.spec.heads import DeclaredHead
 
 def check(tmp_path, *heads, image_size=None, **change):
     uri = write(tmp_path / "set.parquet", **change)
-    return check_dataset(request(uri, *heads, image_size=image_size))
+    return check_dataset(request(uri, *heads, image_size=image_size)).info
 
 
 def boxes(wrong=None, row=3):
@@ -38,7 +38,12 @@ def boxes(wrong=None, row=3):
             "units: 3, got 2: ['a', 'b']",
             id="units_and_names",
         ),
-        pytest.param([CLASS], {"c_output": [1] * 10}, "got only the class 1", id="one_class"),
+        pytest.param(
+            [CLASS],
+            {"c_output": [1] * 10},
+            "got only the class 1: leave this head out",
+            id="one_class",
+        ),
         pytest.param([CLASS], {"c_output": ["a"] * 10}, "got only the class 'a'", id="one_name"),
         pytest.param([CLASS], {"c_output": [0.5] * 10}, "got type double", id="class_floats"),
         pytest.param(
@@ -91,13 +96,13 @@ def boxes(wrong=None, row=3):
         pytest.param(
             [BOX],
             {"r_output": boxes([0.1, 0.2, 0.5, 1.8])},
-            "needs boxes inside the image, got [0.1, 0.2, 0.5, 1.8] in row 3",
+            "inside the image, got [0.1, 0.2, 0.5, 1.8] (image 8x8) in row 3",
             id="box_outside",
         ),
         pytest.param(
             [DeclaredHead(name="r_output", kind="box", scale="pixel")],
-            {"r_output": [[0, 0, 8, 9]] * 10},
-            "got [0.0, 0.0, 8.0, 9.0] (image 8x8) in row 0",
+            {"r_output": [[0, 0, 8, 10]] * 10},
+            "got [0.0, 0.0, 8.0, 10.0] (image 8x8) in row 0",
             id="pixel_box_outside",
         ),
         pytest.param(
@@ -108,11 +113,11 @@ def boxes(wrong=None, row=3):
         ),
         pytest.param([], {"image": None}, "images need a column 'image'", id="no_image"),
         pytest.param([], {"image": ["text"] * 10}, "got type string", id="image_text"),
-        pytest.param([], {"image": [b"x"] * 10}, "has a readable header", id="no_header"),
+        pytest.param([], {"image": [b"x"] * 10}, "none with a readable header", id="no_header"),
         pytest.param(
             [],
             {"image": [encoded(), encoded(9, 7), *[encoded()] * 8]},
-            "8x8 (row 0), 9x7 (row 1); set image_size: [height, width]",
+            "8x8 (9 rows, first row 0), 9x7 (1 rows, first row 1); set image_size: [",
             id="sizes_differ",
         ),
         pytest.param([], {"split": ["train"] * 10}, "row 'validation', got none", id="no_val"),
@@ -132,12 +137,12 @@ def test_all_problems_come_in_one_error(tmp_path):
             tmp_path,
             c_output=[-1, *[1] * 9],
             r_output=[math.nan] * 10,
-            image=[encoded(), *[encoded(9, 9)] * 9],
+            image=[encoded(), *different(9, height=9, width=9)],
             split=["val"] * 10,
         )
 
     text = str(error.value)
-    assert text.startswith(f"data {str(tmp_path / 'set.parquet')!r}: 4 problems")
+    assert text.startswith(f"data {str(tmp_path / 'set.parquet')!r}: 5 problems")
     assert "class id -1" in text
     assert "[nan] in row 4; 10 such rows in all" in text
     assert "9x9" in text

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data.check import _draw_splits, _named_splits
+from tests.support.data_sets import request
+from trainables.data.splits import _named_splits, draw_validation
 from trainables.errors import InputError
 from trainables.spec.problems import Problems
 
@@ -18,9 +19,9 @@ def problems():
 
 
 def draw(classes, share=0.2, seed=0):
-    return _draw_splits(
-        np.array(classes, dtype=np.int64), share=share, seed=seed, problems=problems()
-    )
+    wanted = request("set", validation_share=share, validation_seed=seed)
+    ids, rows = np.zeros(len(classes), np.int8), np.arange(len(classes))
+    return draw_validation(ids, np.array(classes, dtype=np.int64), rows, wanted, problems())
 
 
 @given(classes=CLASSES, share=st.floats(0.01, 0.99), seed=st.integers(0, 2**64 - 1))
@@ -63,9 +64,10 @@ def test_the_drawn_rows_never_change_between_versions():
 
 def test_classes_of_one_row_each_cannot_be_split():
     noted = problems()
-    _draw_splits(np.arange(3), share=0.5, seed=0, problems=noted)
+    ids = np.zeros(3, np.int8)
+    draw_validation(ids, np.arange(3), np.arange(3), request("set", validation_share=0.5), noted)
 
-    with pytest.raises(InputError, match=r"at least 2 rows, got 3 row\(s\) in 3 class"):
+    with pytest.raises(InputError, match=r"at least 2 different images, got 3 in 3 class"):
         noted.refuse_any()
 
 

@@ -33,10 +33,10 @@ def remote(tmp_path, monkeypatch):
 
 def test_a_remote_set_is_copied_once_to_the_cache(tmp_path, remote):
     uri = write(tmp_path / "a.parquet")
-    info = check_dataset(request(uri))
+    info = check_dataset(request(uri)).info
     cache = tmp_path / "cache"
 
-    decode_dataset(request(uri), info, remote)
+    decode_dataset(request(uri), info.fingerprint, remote)
     first = open_dataset(remote, info.fingerprint, cache)
     inode = (cache / info.fingerprint / "train-image.npy").stat().st_ino
     again = open_dataset(remote, info.fingerprint, cache)
@@ -59,8 +59,8 @@ def test_a_remote_set_is_copied_once_to_the_cache(tmp_path, remote):
 )
 def test_a_damaged_remote_set_is_never_mapped(tmp_path, remote, damage):
     uri = write(tmp_path / "a.parquet")
-    info = check_dataset(request(uri))
-    decode_dataset(request(uri), info, remote)
+    info = check_dataset(request(uri)).info
+    decode_dataset(request(uri), info.fingerprint, remote)
     damage(next(tmp_path.glob("far/**/train-image.npy.*.0001")))
 
     with pytest.raises(StorageError, match="decoded array"):
@@ -71,9 +71,9 @@ def test_a_damaged_remote_set_is_never_mapped(tmp_path, remote, damage):
 
 def test_too_little_room_is_told_before_anything_is_decoded(tmp_path, monkeypatch):
     uri = write(tmp_path / "a.parquet")
-    info = check_dataset(request(uri))
+    info = check_dataset(request(uri)).info
     usage = shutil._ntuple_diskusage(1000, 900, 100)
     monkeypatch.setattr(data_decode.shutil, "disk_usage", lambda path: usage)
 
     with pytest.raises(StorageFull, match=r"need 640 bytes .* got 100 free"):
-        decode_dataset(request(uri), info, str(tmp_path / "storage"))
+        decode_dataset(request(uri), info.fingerprint, str(tmp_path / "storage"))

@@ -39,7 +39,7 @@ def test_the_written_set_passes_the_check(tmp_path):
         DeclaredHead(name="r_output", kind="box"),
     )
 
-    info = check_dataset(DataRequest(uri=str(tmp_path / "set"), heads=heads, image_size=None))
+    info = check_dataset(DataRequest(uri=str(tmp_path / "set"), heads=heads, image_size=None)).info
 
     assert path == tmp_path / "set" / "digits.parquet"
     assert info.image_shape == (32, 32, 1)

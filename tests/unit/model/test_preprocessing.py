@@ -14,7 +14,7 @@ from tests.support.data_sets import encoded, write
 from tests.support.image_sets import png
 from trainables.data.images import ImageRule, decode_image
 from trainables.errors import InputError
-from trainables.model.preprocessing import prepare_each, preprocess
+from trainables.model.preprocessing import image_rule, prepare_each, preprocess
 
 COLOUR, GREY = (8, 10, 3), (8, 10, 1)
 
@@ -89,7 +89,7 @@ def test_a_mixed_list_keeps_its_order_and_each_image_its_own_size(tmp_path):
     arrays = [drawn(8, 10), drawn(30, 20, seed=1), drawn(5, 7, seed=2), drawn(9, 40, 1, seed=3)]
     mixed = [arrays[0], png(arrays[1]), as_path(arrays[2], tmp_path), Image.fromarray(arrays[3])]
 
-    prepared = list(prepare_each(mixed, COLOUR))
+    prepared = list(prepare_each(mixed, image_rule(COLOUR)))
 
     assert [(one.height, one.width) for one in prepared] == [(8, 10), (30, 20), (5, 7), (9, 40)]
     for one, array in zip(prepared, arrays, strict=True):
@@ -134,7 +134,7 @@ def test_a_large_file_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
         "trainables.model.preprocessing.decode_image", lambda *a: made.append(a) or 0
     )
 
-    first = next(prepare_each(data, GREY))
+    first = next(prepare_each(data, image_rule(GREY)))
 
     assert first.place == f"image in row 0 of data {data!r}"
     assert len(made) == 1
@@ -210,3 +210,15 @@ def test_the_image_that_was_given_is_not_changed():
     preprocess(given, image_shape=COLOUR)
 
     assert (given.tobytes(), given.size, given.mode) == before
+
+
+def test_what_a_set_says_of_depth_and_colour_holds_for_later_images():
+    deep = np.full((4, 4), 4095, np.uint16)
+    stream = io.BytesIO()
+    Image.fromarray(deep).save(stream, format="PNG")
+
+    assert (preprocess(stream.getvalue(), image_shape=(4, 4, 1), depth=12) == 255).all()
+    colour = np.zeros((4, 4, 3), np.uint8)
+    assert preprocess(colour, image_shape=(4, 4, 1), makes_grey=True).shape == (1, 4, 4, 1)
+    with pytest.raises(InputError, match="a colour image"):
+        preprocess(colour, image_shape=(4, 4, 1))

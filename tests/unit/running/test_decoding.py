@@ -26,8 +26,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def test_what_was_decoded_before_is_compared_when_a_study_begins(
     is_damaged: bool, study: Study
 ) -> None:
-    data = check_dataset(decoding.data_request(study))
-    decode_dataset(decoding.data_request(study), data, study.storage)
+    data = check_dataset(decoding.data_request(study)).info
+    decode_dataset(decoding.data_request(study), data.fingerprint, study.storage)
     image = Path(study.storage) / ".data" / data.fingerprint / "train-image.npy"
     if is_damaged:
         image.write_bytes(bytes(image.stat().st_size))
