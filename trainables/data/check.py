@@ -104,33 +104,11 @@ def _check_schema(request: DataRequest, source: Source, problems: Problems) -> I
     for name in wanted:
         if names.count(name) > 1:
             problems.note(f"column {name!r} needs to exist once, got {names.count(name)} of them")
-    first = _types(source.files[0].schema, wanted)
-    for file in source.files[1:]:
-        types = _types(file.schema, wanted)
-        for name in wanted:
-            if types.get(name) != first.get(name):
-                problems.note(
-                    f"all files need the same columns: {name!r} is {_type(first, name)} in "
-                    f"{source.files[0].name!r}, got {_type(types, name)} in {file.name!r}"
-                )
+    for conflict in source.conflicts(wanted):
+        problems.note(conflict)
     column = image_column(source.schema, problems)
     problems.refuse_any()
     return column
-
-
-def _types(schema: Any, wanted: list[str]) -> dict[str, Any]:
-    fields = {name: schema.field(name) for name in wanted if name in schema.names}
-    raw = fields.get(IMAGE_COLUMN)
-    types = {name: field.type for name, field in fields.items()}
-    if raw is not None:
-        types[IMAGE_COLUMN] = (raw.type, tuple(sorted((raw.metadata or {}).items())))
-    return types
-
-
-def _type(types: dict[str, Any], name: str) -> str:
-    if name not in types:
-        return "absent"
-    return str(types[name][0] if name == IMAGE_COLUMN else types[name])
 
 
 def _image_sizes(source: Source, column: ImageColumn | None, problems: Problems) -> ImageSizes:
@@ -141,7 +119,9 @@ def _read_heads(
     request: DataRequest, source: Source, sizes: ImageSizes, problems: Problems
 ) -> dict[str, HeadLabels]:
     found = {
-        head.name: read_labels(head, source.column(head.name), sizes, problems)
+        head.name: read_labels(
+            head, source.column(head.name), sizes, problems, source.class_names(head.name)
+        )
         for head in request.heads
     }
     return {name: labels for name, labels in found.items() if labels is not None}

@@ -37,16 +37,28 @@ class HeadLabels:
 
 
 def read_labels(
-    head: DeclaredHead, column: Any, sizes: ImageSizes, problems: Problems
+    head: DeclaredHead,
+    column: Any,
+    sizes: ImageSizes,
+    problems: Problems,
+    names: tuple[str, ...] | None = None,
 ) -> HeadLabels | None:
-    """Return the labels of a head; None if there is a problem, which is then noted."""
+    """Return the labels of a head; None if there is a problem, which is then noted.
+
+    Args:
+        head: As it is declared.
+        column: A ``pyarrow.ChunkedArray``, a label a row.
+        sizes: Of the images; only asked for where boxes are in pixels.
+        problems: What is wrong is noted there.
+        names: Of the class ids, where the data have names for them.
+    """
     who = f"head {head.name!r}"
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
         problems.note_rows(f"{who} needs a label in every row", rows, lambda row: "null")
         return None
     if head.kind == "classification":
-        return _classes(head, column, problems)
+        return _classes(head, column, problems, names)
     numbers = _numbers(head, column, problems)
     if numbers is None:
         return None
@@ -56,7 +68,9 @@ def read_labels(
     return HeadLabels(head=resolved, values=numbers.astype(np.float32))
 
 
-def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
+def _classes(
+    head: DeclaredHead, column: Any, problems: Problems, names: tuple[str, ...] | None
+) -> HeadLabels | None:
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -64,7 +78,7 @@ def _classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels 
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _named_classes(head, column, problems)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return _numbered_classes(head, column, problems)
+        return _numbered_classes(head, column.to_numpy(), problems, names)
     problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}")
     return None
 
@@ -84,17 +98,47 @@ def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadL
     return HeadLabels(head=resolved, values=ids.to_numpy().astype(np.int32))
 
 
-def _numbered_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadLabels | None:
-    ids = column.to_numpy()
-    units = head.units if head.units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
-    rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
-    rule += f" (units: {head.units})" if head.units is not None else ""
-    wrong = np.flatnonzero((ids < 0) | (ids >= units))
-    problems.note_rows(rule, wrong, lambda row: f"class id {ids[row]}")
+def _numbered_classes(
+    head: DeclaredHead, ids: NDArray[Any], problems: Problems, names: tuple[str, ...] | None
+) -> HeadLabels | None:
+    who = f"head {head.name!r}"
+    if names is not None and _has_name_problem(head, names, problems):
+        return None
+    units = len(names) if names is not None else head.units
+    limit = units if units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
+    wrong = np.flatnonzero((ids < 0) | (ids >= limit))
+    rule = f"{who} needs class ids from 0 to {limit - 1}"
+    if names is not None:
+        rule += f" (the data name {limit} classes)"
+    elif units is not None:
+        rule += f" (units: {units})"
+    problems.note_rows(rule, wrong, lambda row: _id_words(int(ids[row]), names))
     distinct = np.unique(ids)
     if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or len(wrong):
         return None
-    return HeadLabels(head=head.resolve(units), values=ids.astype(np.int32))
+    return HeadLabels(head=head.resolve(limit, names or ()), values=ids.astype(np.int32))
+
+
+def _has_name_problem(head: DeclaredHead, names: tuple[str, ...], problems: Problems) -> bool:
+    if head.units is not None and head.units != len(names):
+        problems.note(
+            f"head {head.name!r} needs as many class names in the data as units: {head.units}, "
+            f"got {len(names)}: {shown(list(names))}"
+        )
+        return True
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problems.note(
+            f"head {head.name!r} needs class names that differ, got twice {shown(twice)}"
+        )
+        return True
+    return _has_class_problem(head, len(names), list(names), problems)
+
+
+def _id_words(class_id: int, names: tuple[str, ...] | None) -> str:
+    """Return words for a class id that is none."""
+    is_without = names is not None and class_id == -1
+    return f"class id {class_id}" + (" (no label, as `datasets` writes it)" if is_without else "")
 
 
 def _has_class_problem(

@@ -1,7 +1,6 @@
 """Changed bytes and files made to hurt: the same data, or an ``InputError``."""
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,6 @@ from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request
 from trainables.data.check import check_dataset, inspect_dataset
 from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
-from trainables.data.parquet_footer import check_pages, read_chunks
 from trainables.errors import InputError, StorageError
 from trainables.storage.sealed_json import seal, unseal
 
@@ -88,58 +86,6 @@ def test_a_footer_that_makes_pyarrow_end_the_process_is_refused(tmp_path):
             refused += 1
 
     assert refused > 400  # of some 900 places; the others do no harm, and none ends this process
-
-
-def test_the_footer_is_read_as_pyarrow_reads_it():
-    data = parquet("zstd")
-    metadata = pq.read_metadata(io.BytesIO(data))
-    footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
-
-    found = [(one.column, one.num_stored, one.num_bytes) for one in read_chunks(footer)]
-    assert found == [
-        (one.path_in_schema, one.total_compressed_size, one.total_uncompressed_size)
-        for one in (metadata.row_group(0).column(i) for i in range(metadata.num_columns))
-    ]
-
-
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("has_dictionary", [False, True])
-def test_the_pages_of_a_sound_file_are_what_its_footer_declares(version, has_dictionary):
-    stream = io.BytesIO()
-    pq.write_table(
-        pa.table(columns(rows=3000)),
-        stream,
-        data_page_version=version,
-        use_dictionary=has_dictionary,
-        data_page_size=500,
-        write_statistics=True,
-    )
-    data = stream.getvalue()
-
-    chunks = read_chunks(data[-8 - int.from_bytes(data[-8:-4], "little") : -8])
-
-    check_pages(stream, chunks)
-    for change in ({"num_bytes": 100}, {"num_values": 10}, {"num_stored": 100}):
-        with pytest.raises(ValueError, match="more than is declared"):
-            check_pages(stream, [replace(chunks[0], **change)])
-
-
-@pytest.mark.parametrize(
-    "footer",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\x1c" * 200, id="deep_structs"),
-        pytest.param(b"\x19" * 200, id="deep_lists"),
-        pytest.param(b"\x15" + b"\xff" * 200, id="endless_integer"),
-        pytest.param(b"\x1b\x00", id="another_type"),
-        pytest.param(bytes(9 * 2**20), id="too_long"),
-        pytest.param(b"\x18\xff\x7f", id="text_past_the_end"),
-        pytest.param(b"\x00", id="no_row_groups"),
-    ],
-)
-def test_a_footer_of_other_bytes_is_damaged(footer):
-    with pytest.raises(ValueError, match="footer"):
-        read_chunks(footer)
 
 
 def test_a_set_of_endless_rows_is_refused_before_its_labels_are_read(tmp_path):
