@@ -1,5 +1,6 @@
 """A head's label column is checked and becomes one NumPy array."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -126,13 +127,14 @@ def _has_name_problem(head: DeclaredHead, names: tuple[str, ...], problems: Prob
             f"got {len(names)}: {shown(list(names))}"
         )
         return True
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    if _has_class_problem(head, len(names), list(names), problems):
+        return True
+    twice = sorted(name for name, num in Counter(names).items() if num > 1)
+    if twice:
         problems.note(
             f"head {head.name!r} needs class names that differ, got twice {shown(twice)}"
         )
-        return True
-    return _has_class_problem(head, len(names), list(names), problems)
+    return bool(twice)
 
 
 def _id_words(class_id: int, names: tuple[str, ...] | None) -> str:

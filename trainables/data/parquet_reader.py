@@ -92,11 +92,12 @@ def read_paths(place: FilePlace, wanted: ColumnRead) -> Iterator[list[str]]:
     Row groups whose statistics say that no ``bytes`` is null are not read.
     """
     with _opened(place) as parquet:
-        groups = [
-            number
-            for number in range(parquet.num_row_groups)
-            if "bytes" not in wanted.fields or _may_have_nulls(parquet, number, wanted.column)
-        ]
+        groups = list(range(parquet.num_row_groups))
+        if "bytes" in wanted.fields:
+            chunks = _chunks(parquet, f"{wanted.column}.bytes")
+            groups = [
+                n for n, some in enumerate(chunks) if not some or any(map(_may_have_nulls, some))
+            ]
         for batch in _batches(parquet, wanted, groups) if groups else ():
             paths = batch.column(batch.num_columns - 1)
             if "bytes" in wanted.fields:
@@ -136,21 +137,30 @@ def _opened(place: FilePlace) -> Iterator[Any]:
         )
 
 
+def _chunks(parquet: Any, path: str) -> Iterator[list[Any]]:
+    """Yield, for each row group, the metadata of a column's chunks, or of one of its fields.
+
+    Of an encrypted column those end the process (pyarrow 26), where reading it says what it is:
+    so a row is read first.
+    """
+    next(parquet.iter_batches(1, columns=[path], use_threads=False), None)
+    columns = enumerate(parquet.schema)
+    places = [place for place, one in columns if f"{one.path}.".startswith(f"{path}.")]
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        yield [group.column(place) for place in places]
+
+
 def _refuse_more(parquet: Any, column: str, most: int) -> None:
     """Refuse a column that takes more bytes in memory than it may.
 
     Run-length encoding holds many equal values in a few bytes, so that values count too.
     """
-    names = parquet.schema_arrow.names
-    cost = 0
-    for number in range(parquet.num_row_groups if column in names else 0):
-        group = parquet.metadata.row_group(number)
-        chunks = map(group.column, range(group.num_columns))
-        cost += sum(
-            max(chunk.total_uncompressed_size, _VALUE_BYTES * chunk.num_values)
-            for chunk in chunks
-            if chunk.path_in_schema.partition(".")[0] == column
-        )
+    cost = sum(
+        max(chunk.total_uncompressed_size, _VALUE_BYTES * chunk.num_values)
+        for chunks in _chunks(parquet, column)
+        for chunk in chunks
+    )
     if cost > most:
         raise pa.ArrowInvalid(f"{cost} bytes of {column!r}, too many for labels")
 
@@ -182,13 +192,9 @@ def _part(array: Any, field: str | None, kind: Any) -> Any:
     return array if array.type == kind else array.cast(kind)
 
 
-def _may_have_nulls(parquet: Any, number: int, column: str) -> bool:
-    group = parquet.metadata.row_group(number)
-    for chunk in map(group.column, range(group.num_columns)):
-        if chunk.path_in_schema == f"{column}.bytes":
-            found = chunk.statistics
-            return found is None or not found.has_null_count or found.null_count > 0
-    return True
+def _may_have_nulls(chunk: Any) -> bool:
+    found = chunk.statistics
+    return found is None or not found.has_null_count or found.null_count > 0
 
 
 def _has_extension(field: Any) -> bool:

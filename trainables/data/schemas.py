@@ -6,6 +6,7 @@ pixels, and the names of classes that `datasets` writes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,12 +73,19 @@ def image_parts(schema: Any) -> ImageParts | None:
 
 def unify(files: Files) -> UnifiedSchema:
     """Return the schema of a set of files, at least one."""
-    names = list(dict.fromkeys(name for _, schema in files for name in schema.names))
+    found: dict[str, list[tuple[str, Any]]] = {}
+    copies: Counter[str] = Counter()
+    for file, schema in files:
+        columns = list(schema)
+        copies |= Counter(column.name for column in columns)
+        for name, column in {column.name: column for column in reversed(columns)}.items():
+            found.setdefault(name, []).append((file, column))
     fields: list[Any] = []
     conflicts: dict[str, str] = {}
-    for name in names:
-        column, conflict = _unify_column(name, files)
-        fields += [column] * max(schema.names.count(name) for _, schema in files)
+    order = [file for file, _ in files]
+    for name in copies:
+        column, conflict = _unify_column(name, found[name], order)
+        fields += [column] * copies[name]
         if conflict is not None:
             conflicts[name] = conflict
     classes = _classes(files, conflicts)
@@ -129,31 +137,20 @@ def _is_bytes(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _unify_column(name: str, files: Files) -> tuple[Any, str | None]:
+def _unify_column(name: str, found: Found, order: Sequence[str]) -> tuple[Any, str | None]:
     """Return a column's field, and why the files disagree about it, if they do."""
-    found = [
-        (file, schema.field(schema.names.index(name)))
-        for file, schema in files
-        if name in schema.names
-    ]
     kind, conflict = _unify_kinds(name, found)
     shape, other_shape = _unify_shapes(name, found)
-    absent = _absence(name, files)
+    absent = _absence(name, found, order) if len(found) < len(order) else None
     return pa.field(name, kind, metadata=shape), absent or conflict or other_shape
 
 
-def _absence(name: str, files: Files) -> str | None:
-    """Return words for a column that some file has and another has not; None if all have it."""
-    told = {
-        name in schema.names: (file, schema.field(schema.names.index(name)).type)
-        if name in schema.names
-        else (file, "absent")
-        for file, schema in reversed(files)
-    }
-    if len(told) == 1:
-        return None
-    order = [file for file, _ in files]
-    (first, here), (other, there) = sorted(told.values(), key=lambda one: order.index(one[0]))
+def _absence(name: str, found: Found, order: Sequence[str]) -> str:
+    """Return words for a column that some file has and another has not."""
+    have = {file for file, _ in found}
+    without = next(file for file in order if file not in have)
+    told = [(found[0][0], str(found[0][1].type)), (without, "absent")]
+    (first, here), (other, there) = sorted(told, key=lambda one: order.index(one[0]))
     return _need_same(f"{name!r} is {here} in {first!r}, got {there} in {other!r}")
 
 

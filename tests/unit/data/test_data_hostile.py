@@ -1,6 +1,7 @@
 """Changed bytes and files made to hurt: the same data, or an ``InputError``."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ from trainables.data.dataset import open_dataset
 from trainables.data.decode import decode_dataset
 from trainables.errors import InputError, StorageError
 from trainables.storage.sealed_json import seal, unseal
+
+DATA_FILES = Path(__file__).parents[2] / "data_files"
 
 
 def parquet(compression, **change):
@@ -68,6 +71,31 @@ def test_mutated_bytes_give_the_same_data_or_an_input_error(tmp_path, compressio
             assert found == original
 
     assert refused > 75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["body", "footer"])
+@pytest.mark.parametrize("name", ["pyarrow-pages-v2", "polars-enum", "duckdb-names", "datasets"])
+def test_mutated_files_of_other_tools_never_end_this_process(tmp_path, name, part):
+    data = (DATA_FILES / f"{name}.parquet").read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    rng = np.random.default_rng([len(name), len(part)])
+    refused = 0
+
+    for _ in range(25):
+        if part == "body":  # pages and their headers; places and lengths stay
+            changed = bytearray(data[:footer])
+            changed[int(rng.integers(footer))] = int(rng.integers(256))
+            changed += data[footer:]
+        else:
+            changed = data[:footer] + mutated(data[footer:-8], rng) + data[-8:]
+        (tmp_path / "a.parquet").write_bytes(changed)
+        try:
+            content(tmp_path / "a.parquet")
+        except InputError:
+            refused += 1
+
+    assert refused > 3
 
 
 @pytest.mark.slow

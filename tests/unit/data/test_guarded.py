@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,8 @@ WHO = "data file 'a.parquet'"
 
 
 @pytest.fixture
-def readers():
+def readers(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))  # where these functions are
     return Readers()
 
 
@@ -165,12 +167,11 @@ def test_what_is_printed_is_no_answer(readers):
     assert list(readers.ask(WHO, print_loudly)) == [1]
 
 
-def test_the_processes_end_with_who_asks(readers):
-    number = next(readers.ask(WHO, process_id))
-    assert os.path.exists(f"/proc/{number}")
-
+@pytest.mark.usefixtures("readers")
+def test_the_processes_end_with_who_asks():
     made = Readers()
     (number, _) = made.ask(WHO, process_id)
+    assert os.path.exists(f"/proc/{number}")
     del made
     gc.collect()
 

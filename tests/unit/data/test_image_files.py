@@ -173,6 +173,16 @@ def test_the_fingerprint_follows_the_images(data, monkeypatch, most):
     assert fingerprint(data) != first
 
 
+def test_the_fingerprint_follows_the_images_of_every_file(data):
+    save(data / "a.parquet", rows_of(paths(), encoded()))
+    save(data / "b.parquet", pa.array([{"path": name} for name in paths()]))
+    before = fingerprint(data)
+
+    (data / "img" / "3.png").write_bytes(encoded(value=200))
+
+    assert fingerprint(data) != before
+
+
 @pytest.mark.parametrize("has_statistics", [True, False])
 def test_the_fingerprint_of_images_in_the_data_knows_no_paths(data, has_statistics):
     table = pa.table(columns(image=rows_of(paths(), encoded())))
