@@ -74,8 +74,12 @@ class ImageRule:
 
 @contextmanager
 def bombs_are_errors() -> Iterator[None]:
-    """Make Pillow's warning about huge images an error; enter it once, outside of threads."""
+    """Make Pillow's warning about huge images an error; enter it once, outside of threads.
+
+    What else it warns of, such as an odd tag of a TIFF, does not concern the pixels.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 

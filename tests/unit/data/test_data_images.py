@@ -164,6 +164,14 @@ def test_an_image_that_cannot_be_used_says_why(data, message):
         decode_image(data, rule())
 
 
+def test_an_odd_tag_of_a_tiff_is_no_matter():
+    data = bytearray(encoded(form="TIFF"))
+    data[113] = 203  # Pillow warns: "Tag data larger than file. Skipping tag ..."
+
+    with bombs_are_errors():
+        assert decode_image(bytes(data), rule()).shape == (8, 8, 1)
+
+
 def test_a_png_with_a_flipped_bit_in_its_pixels_is_refused():
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     data = bytearray(png_of(Image.fromarray(noise)))
