@@ -72,10 +72,7 @@ class Readers:
             InputError: If the process ended, or came to a limit.
             Exception: What the function raised.
         """
-        try:
-            reader = self._idle.pop()
-        except IndexError:
-            reader = _Reader()
+        reader = self._take()
         try:
             yield from reader.ask(function, arguments)
         except _ReaderLost as lost:
@@ -85,6 +82,16 @@ class Readers:
                 self._idle.append(reader)
             else:
                 reader.end()
+
+    def _take(self) -> "_Reader":
+        """Return a process that waits, if any still does, or a new one."""
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                reader = self._idle.pop()
+                if reader.is_alive:
+                    return reader
+                reader.end()
+        return _Reader()
 
 
 def shared_readers() -> Readers:
@@ -136,6 +143,11 @@ class _Reader:
         self.is_idle = True
         if kind == _ERROR:
             raise value
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended, as where memory was short."""
+        return self._process.poll() is None
 
     def end(self) -> None:
         """End the process, whatever it does."""

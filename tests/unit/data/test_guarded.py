@@ -121,6 +121,14 @@ def test_a_process_that_ends_is_told_with_the_file(readers, function, message):
     assert list(readers.ask(WHO, numbers, 2)) == [0, 1]
 
 
+def test_a_process_that_ended_while_it_had_nothing_to_do_is_no_matter(readers):
+    (number, _) = readers.ask(WHO, process_id)
+    os.kill(number, signal.SIGKILL)
+    os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT)
+
+    assert list(readers.ask(WHO, numbers, 2)) == [0, 1]
+
+
 def test_a_process_takes_no_more_memory_than_it_may(readers, monkeypatch):
     monkeypatch.setattr(guarded, "LARGEST_LIMIT", 2**30)
 
