@@ -236,9 +236,10 @@ class StudyResult:
         calls keep a `predictor`.
 
         Args:
-            images: Paths, PNG or JPEG bytes, arrays of any size (one or many), PIL images, a
-                list of these, or a Parquet file or folder with a column ``image``. A grey image
-                is taken where the data have colour, a colour image where they are grey is not.
+            images: Paths, bytes (PNG, JPEG, WebP, GIF, TIFF, BMP), arrays of any size (one or
+                many), PIL images, a list of these, or a Parquet file or folder with a column
+                ``image``. A grey image is taken where the data have colour, a colour image
+                where they are grey is not.
             point: Which; None: `best`.
 
         Returns:

@@ -14,7 +14,6 @@ from trainables.data.boxes import (
     to_yxyx,
 )
 from trainables.data.data_problems import DataProblems
-from trainables.data.request import DataRequest
 from trainables.spec.heads import DeclaredHead
 from trainables.spec.losses import FloatArray
 from trainables.spec.problems import shown
@@ -45,7 +44,6 @@ def read_boxes(
     head: DeclaredHead,
     numbers: FloatArray,
     sizes: ImageSizes,
-    request: DataRequest,
     problems: DataProblems,
 ) -> NDArray[np.float32] | None:
     """Return boxes ``(rows, 4)`` as yxyx fractions; None if one is empty or outside its image.
@@ -54,14 +52,14 @@ def read_boxes(
     """
     if head.scale == "pixel" and sizes is None:
         return None  # there are no images
-    boxes = _as_fractions(head, numbers, sizes, has_slack=request.rules > 1)
+    boxes = _as_fractions(head, numbers, sizes, has_slack=problems.request.rules > 1)
     wrong = np.flatnonzero(boxes.is_outside | boxes.is_empty)
     _note_wrong(head, boxes, sizes, problems)
     if problems.stop(wrong):
         return None
     values = boxes.clipped.copy()
     values[wrong] = WHOLE_IMAGE
-    if request.rules > 1:
+    if problems.request.rules > 1:
         _note_odd(head, boxes, sizes, problems)
     return values.astype(np.float32)
 

@@ -115,12 +115,11 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     column = image_column(source.schema, problems)
     headers = None if column is None else read_headers(source, column)
     sizes = None if headers is None else headers.sizes
-    labels = {
-        head.name: read
-        for head in request.heads
-        if names.count(head.name) == 1
-        and (read := read_labels(head, source.column(head.name), sizes, request, problems))
-    }
+    labels: dict[str, HeadLabels] = {}
+    for head in (one for one in request.heads if names.count(one.name) == 1):
+        known = source.class_names(head.name) if request.rules > 1 else None
+        read = read_labels(head, source.column(head.name), sizes, problems, known)
+        labels |= {} if read is None else {head.name: read}
     given = given_splits(source, request, problems)
     rule = None
     if column is not None and headers is not None and source.num_rows:
@@ -205,6 +204,8 @@ def _check_columns(request: DataRequest, source: Source, problems: DataProblems)
     for name, times in Counter(names).items():
         if name in wanted and times > 1:
             problems.note(f"column {name!r} needs to exist once, got {times} of them")
+    for conflict in source.conflicts(wanted):
+        problems.note(conflict)
 
 
 def _note_images(inspection: Inspection, pixels: Pixels | None) -> None:

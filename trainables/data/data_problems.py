@@ -18,7 +18,7 @@ class DataProblems(Problems):
     def __init__(self, request: DataRequest, place: Callable[[int], str]) -> None:
         super().__init__(f"data {request.uri!r}", place)
         self.place = place
-        self._request = request
+        self.request = request
         self.bad_rows: dict[int, str] = {}
         """By row: why it is left out."""
         self.warnings: list[str] = []
@@ -26,7 +26,7 @@ class DataProblems(Problems):
 
     def copy(self) -> "DataProblems":
         """Return one of its own with what has been noted so far."""
-        other = DataProblems(self._request, self.place)
+        other = DataProblems(self.request, self.place)
         other.extend(self)
         other.bad_rows |= self.bad_rows
         other.warnings += self.warnings
@@ -35,7 +35,7 @@ class DataProblems(Problems):
 
     def note_rows(self, rule: str, rows: Any, received: Callable[[int], str]) -> None:
         """Note one problem of several rows ``(rows,)``, or have them left out."""
-        if not self._request.skips_bad_rows:
+        if not self.request.skips_bad_rows:
             super().note_rows(rule, rows, received)
             return
         for row in map(int, rows):
@@ -43,11 +43,11 @@ class DataProblems(Problems):
 
     def stop(self, rows: Any) -> bool:
         """Tell whether bad rows ``(rows,)`` keep a column from being read on."""
-        return bool(len(rows)) and not self._request.skips_bad_rows
+        return bool(len(rows)) and not self.request.skips_bad_rows
 
     def warn(self, text: str, *, is_problem: bool = False) -> None:
         """Note what is suspicious; a problem if it is as bad as that, or the request is strict."""
-        if is_problem or self._request.is_strict:
+        if is_problem or self.request.is_strict:
             self.note(text)
         else:
             self.warnings.append(text)

@@ -10,22 +10,37 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from trainables.data.image_files import ImageFile, UnreadableImage
 from trainables.data.parquet import Source
 from trainables.data.request import IMAGE_COLUMN, DataRequest
+from trainables.data.schemas import image_parts
 from trainables.spec.problems import Problems
 
 LARGEST_PIXELS = 50_000_000
 """An image whose header announces more is not decoded."""
 
-FORMATS = ("PNG", "JPEG")
-FORMAT_WORDS = "PNG or JPEG"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
+"""What is decoded, and nothing else that Pillow can; of several frames or pages the first."""
+
+FORMAT_WORDS = "PNG, JPEG, WebP, GIF, TIFF or BMP"
+_TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""By EXIF orientation: what undoes how Pillow turns an image of that."""
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -67,17 +82,21 @@ class ImageRule:
 
 @contextmanager
 def bombs_are_errors() -> Iterator[None]:
-    """Make Pillow's warning about huge images an error; enter it once, outside of threads."""
+    """Make Pillow's warning about huge images an error; enter it once, outside of threads.
+
+    What else it warns of, such as an odd tag of a TIFF, does not concern the pixels.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
-def read_header(data: bytes | None) -> Header:
-    """Return the header of a PNG or JPEG without decoding its pixels.
+def read_header(data: bytes | IO[bytes] | None) -> Header:
+    """Return the header of an encoded image without decoding its pixels.
 
     Raises:
-        ImageProblem: If it is none of these, or announces more than ``LARGEST_PIXELS``.
+        ImageProblem: If it is of no known format, or announces more than ``LARGEST_PIXELS``.
     """
     with _problems(), _open(data) as image:
         return Header(
@@ -89,7 +108,7 @@ def read_header(data: bytes | None) -> Header:
 
 
 def decode_image(data: bytes | None, rule: ImageRule) -> NDArray[np.uint8]:
-    """Return the pixels of a PNG or JPEG, ``(height, width, channels)``.
+    """Return the pixels of an encoded image, ``(height, width, channels)``.
 
     Raises:
         ImageProblem: If it cannot be decoded completely, or does not fit the rule.
@@ -142,15 +161,22 @@ def _check_size(height: int, width: int, rule: ImageRule) -> None:
         )
 
 
-def _open(data: bytes | None) -> Image.Image:
+def _open(data: bytes | IO[bytes] | None) -> Image.Image:
     if not data:
         raise ImageProblem("no image" if data is None else "an image of 0 bytes")
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    image = Image.open(stream, formats=FORMATS)
     if image.width * image.height > LARGEST_PIXELS:
         raise ImageProblem(
             f"an image of {image.height}x{image.width} pixels, more than {LARGEST_PIXELS}"
         )
-    return image
+    return _as_stored(image) if isinstance(image, TiffImageFile) else image
+
+
+def _as_stored(image: TiffImageFile) -> Image.Image:
+    """Return a TIFF with its pixels in their stored order: Pillow turns it as it loads it."""
+    turned = _TURNED_BACK.get(image.tag_v2.get(ExifTags.Base.Orientation, 1))
+    return image if turned is None else image.transpose(turned)
 
 
 def _verify(data: bytes | None) -> None:
@@ -186,8 +212,10 @@ def _problems() -> Iterator[None]:
         yield
     except ImageProblem:
         raise
+    except UnreadableImage as error:
+        raise ImageProblem(str(error)) from None
     except UnidentifiedImageError:
-        raise ImageProblem("bytes that are neither a PNG nor a JPEG") from None
+        raise ImageProblem(f"bytes that are no {FORMAT_WORDS}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageProblem(f"an image of more than {LARGEST_PIXELS} pixels") from None
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, ...
@@ -205,31 +233,66 @@ _METADATA = ("height", "width", "channels")
 class ImageColumn:
     """How a set stores its images."""
 
-    field: str | None = None
-    """The struct field that holds the bytes; None: the column itself does."""
+    fields: tuple[str, ...] = ()
+    """The struct fields that are read, of ``bytes`` and ``path``; none: the column itself."""
+
+    has_paths: bool = False
+    """Whether the last of them, or the column, holds paths of files, read where it counts."""
 
     shape: tuple[int, int, int] | None = None
-    """Height, width, channels of raw pixels; None: PNG or JPEG bytes."""
+    """Height, width, channels of raw pixels; None: encoded images."""
 
     def images(self, source: Source) -> Iterator[tuple[int, list[Any]]]:
-        """Yield ``(first row, images)``: PNG or JPEG bytes, raw pixels ``(h, w, c)`` or None."""
-        for start, array in source.batches(IMAGE_COLUMN, field=self.field):
-            yield start, array.to_pylist() if self.shape is None else _pixels(array, self.shape)
+        """Yield ``(first row, images)``.
+
+        Encoded images are bytes, or an `ImageFile`; raw pixels ``(h, w, c)``; None: no image.
+        """
+        for start, array in source.batches(IMAGE_COLUMN, fields=self.fields):
+            if self.shape is None:
+                yield start, self._encoded(source, start, array.to_pylist())
+            else:
+                yield start, _pixels(array, self.shape)
 
     def header(self, image: Any) -> Header:
         """Return the header of one image of ``images``."""
-        if self.shape is None:
+        if self.shape is not None:
+            height, width, channels = self.shape
+            return Header(height=height, width=width, is_grey=channels == 1)
+        if not isinstance(image, ImageFile):
             return read_header(image)
-        height, width, channels = self.shape
-        return Header(height=height, width=width, is_grey=channels == 1)
+        with _problems(), image.open() as file:
+            return read_header(file)
 
     def decode(self, image: Any, rule: ImageRule) -> NDArray[np.uint8]:
         """Return the pixels of one image of ``images`` as the rule says."""
         if self.shape is None:
-            return decode_image(image, rule)
+            return decode_image(encoded_bytes(image), rule)
         if image is None:
             raise ImageProblem("no image")
         return fit_pixels(image, rule)
+
+    def _encoded(self, source: Source, start: int, rows: list[Any]) -> list[Any]:
+        """Return the images of rows: their bytes, or the files that they name."""
+        if not self.has_paths:
+            return [row[self.fields[0]] if row and self.fields else row for row in rows]
+        given = "a path but no bytes" if self.fields else "a path"
+        images: list[Any] = []
+        for number, row in enumerate(rows, start):
+            data, path = (row.get("bytes"), row["path"]) if self.fields else (None, row)
+            if data is None and path is not None:
+                data = source.image_file(number, path, given=given)
+            images.append(data)
+        return images
+
+
+def encoded_bytes(image: bytes | ImageFile | None) -> bytes | None:
+    """Return the bytes of an encoded image, wherever they are.
+
+    Raises:
+        ImageProblem: If its file cannot be read.
+    """
+    with _problems():
+        return image.read() if isinstance(image, ImageFile) else image
 
 
 def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
@@ -240,16 +303,14 @@ def image_column(schema: Any, problems: Problems) -> ImageColumn | None:
         )
         return None
     column = schema.field(IMAGE_COLUMN)
-    if _is_bytes(column.type):
-        return ImageColumn()
-    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
-        if _is_bytes(column.type.field("bytes").type):
-            return ImageColumn(field="bytes")
-    elif pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.uint8():
+    parts = image_parts(schema)
+    if parts is not None:
+        return ImageColumn(fields=parts.fields, has_paths=parts.has_paths)
+    if pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.uint8():
         return _raw_column(column, problems)
     problems.note(
-        f"column {IMAGE_COLUMN!r} needs PNG or JPEG bytes, a struct {{bytes, path}} or a "
-        f"fixed-size list of uint8, got type {column.type}"
+        f"column {IMAGE_COLUMN!r} needs bytes of {FORMAT_WORDS}, a struct {{bytes, path}}, paths "
+        f"of files or a fixed-size list of uint8, got type {column.type}"
     )
     return None
 
@@ -328,10 +389,6 @@ def choose_rule(
         is_resized=request.image_size is not None,
         is_made_grey=request.channels == 1 and not is_grey,
     )
-
-
-def _is_bytes(kind: Any) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _raw_column(column: Any, problems: Problems) -> ImageColumn | None:

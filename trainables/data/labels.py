@@ -1,5 +1,6 @@
 """A head's label column is checked and becomes one NumPy array."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from trainables.data.box_labels import ImageSizes, read_boxes
 from trainables.data.data_problems import DataProblems
-from trainables.data.request import DataRequest
 from trainables.spec.heads import DeclaredHead, HeadSpec
 from trainables.spec.losses import FloatArray, sample_losses
 from trainables.spec.problems import Problems, shown
@@ -38,12 +38,17 @@ def read_labels(
     head: DeclaredHead,
     column: Any,
     sizes: ImageSizes,
-    request: DataRequest,
     problems: DataProblems,
+    names: tuple[str, ...] | None = None,
 ) -> HeadLabels | None:
     """Return the labels of a head; None if there is a problem, which is then noted.
 
-    A row that is left out has any label that can be.
+    Args:
+        head: As it is declared.
+        column: A ``pyarrow.ChunkedArray``, a label a row. One that is left out gets any label.
+        sizes: Of the images.
+        problems: What is wrong is noted there.
+        names: Of the class ids, where the data have names for them.
     """
     who = f"head {head.name!r}"
     if column.null_count:
@@ -53,14 +58,14 @@ def read_labels(
             return None
         column = _replaced(column, rows)
     if head.kind == "classification":
-        return _classes(head, column, problems)
+        return _classes(head, column, problems, names)
     numbers = _numbers(head, column, problems)
     if numbers is None:
         return None
     if head.kind == "box":
-        boxes = read_boxes(head, numbers, sizes, request, problems)
+        boxes = read_boxes(head, numbers, sizes, problems)
         return None if boxes is None else HeadLabels(head=head.resolve(4), values=boxes)
-    if request.rules > 1:
+    if problems.request.rules > 1:
         _note_lost_digits(head, numbers, problems)
     resolved = head.resolve(numbers.shape[1])
     return HeadLabels(head=resolved, values=numbers.astype(np.float32))
@@ -85,7 +90,9 @@ def _replaced(column: Any, rows: NDArray[np.intp]) -> Any:
     return column.take(pa.array(taken))
 
 
-def _classes(head: DeclaredHead, column: Any, problems: DataProblems) -> HeadLabels | None:
+def _classes(
+    head: DeclaredHead, column: Any, problems: DataProblems, names: tuple[str, ...] | None
+) -> HeadLabels | None:
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -93,7 +100,7 @@ def _classes(head: DeclaredHead, column: Any, problems: DataProblems) -> HeadLab
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _named_classes(head, column, problems)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return _numbered_classes(head, column, problems)
+        return _numbered_classes(head, column.to_numpy(), problems, names)
     problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}")
     return None
 
@@ -114,22 +121,51 @@ def _named_classes(head: DeclaredHead, column: Any, problems: Problems) -> HeadL
 
 
 def _numbered_classes(
-    head: DeclaredHead, column: Any, problems: DataProblems
+    head: DeclaredHead, ids: NDArray[Any], problems: DataProblems, names: tuple[str, ...] | None
 ) -> HeadLabels | None:
-    ids = column.to_numpy()
-    units = head.units if head.units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
-    rule = f"head {head.name!r} needs class ids from 0 to {units - 1}"
-    rule += f" (units: {head.units})" if head.units is not None else ""
-    wrong = np.flatnonzero((ids < 0) | (ids >= units))
-    problems.note_rows(rule, wrong, lambda row: f"class id {ids[row]}")
+    who = f"head {head.name!r}"
+    if names is not None and _has_name_problem(head, names, problems):
+        return None
+    units = len(names) if names is not None else head.units
+    limit = units if units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
+    wrong = np.flatnonzero((ids < 0) | (ids >= limit))
+    rule = f"{who} needs class ids from 0 to {limit - 1}"
+    if names is not None:
+        rule += f" (the data name {limit} classes)"
+    elif units is not None:
+        rule += f" (units: {units})"
+    problems.note_rows(rule, wrong, lambda row: _id_words(int(ids[row]), names))
     distinct = np.unique(np.delete(ids, wrong))
-    if _has_class_problem(head, len(distinct), distinct.tolist(), problems) or problems.stop(
-        wrong
-    ):
+    if _has_class_problem(head, len(distinct), distinct.tolist(), problems):
+        return None
+    if problems.stop(wrong):
         return None
     values = ids.astype(np.int32)
     values[wrong] = 0
-    return HeadLabels(head=head.resolve(units), values=values)
+    return HeadLabels(head=head.resolve(limit, names or ()), values=values)
+
+
+def _has_name_problem(head: DeclaredHead, names: tuple[str, ...], problems: DataProblems) -> bool:
+    if head.units is not None and head.units != len(names):
+        problems.note(
+            f"head {head.name!r} needs as many class names in the data as units: {head.units}, "
+            f"got {len(names)}: {shown(list(names))}"
+        )
+        return True
+    if _has_class_problem(head, len(names), list(names), problems):
+        return True
+    twice = sorted(name for name, num in Counter(names).items() if num > 1)
+    if twice:
+        problems.note(
+            f"head {head.name!r} needs class names that differ, got twice {shown(twice)}"
+        )
+    return bool(twice)
+
+
+def _id_words(class_id: int, names: tuple[str, ...] | None) -> str:
+    """Return words for a class id that is none."""
+    is_without = names is not None and class_id == -1
+    return f"class id {class_id}" + (" (no label, as `datasets` writes it)" if is_without else "")
 
 
 def _has_class_problem(

@@ -1,20 +1,31 @@
 """Finds the Parquet files of a data set and reads plain, allow-listed columns of them."""
 
-import base64
+import bisect
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from trainables.data.parquet_footer import Chunk, check_pages, read_chunks
+from trainables.data.guarded import shared_readers
+from trainables.data.image_files import ImageFile, ImageFolders
+from trainables.data.parquet_reader import (
+    ColumnRead,
+    FilePlace,
+    describe,
+    locate,
+    read,
+    read_paths,
+    unpacked,
+)
+from trainables.data.request import IMAGE_COLUMN
+from trainables.data.schemas import UnifiedSchema, image_parts, unify
 from trainables.errors import InputError
 
 LARGEST_HASHED_BYTES = 2**30
@@ -27,11 +38,11 @@ LABEL_BYTES_A_ROW = 65_536
 """More declared label bytes a row than this is taken for a file made to fill the memory."""
 
 IMAGE_BATCH_ROWS = 64
+LABEL_BATCH_ROWS = 16_384
 SUFFIX = ".parquet"
 _FOOTER_BYTES = 8
 _CHUNK_BYTES = 2**20
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]{32,}={0,2}")
-_EXTENSION_KEY = b"ARROW:extension:name"
+_MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +59,17 @@ class DataFile:
     schema: Any
     """Its ``pyarrow.Schema``."""
 
-    chunks: tuple[Chunk, ...]
-    """What its footer declares of every column and row group."""
+    extensions: frozenset[str]
+    """Its columns of Arrow extension types, which are never read."""
 
 
 class Source:
     """The Parquet files of one data set in the order of their names.
 
-    Rows are counted from 0 through all files. Only columns that are asked for are read, page
-    checksums are verified where the files have them, and extension types, whose code an
-    importer may run, are refused before Arrow sees them.
+    Rows are counted from 0 through all files. Only columns that are asked for are read, in the
+    types that all files have in common. Arrow reads in a process of its own, which a damaged
+    file may end. Page checksums are verified where the files have them, and extension types,
+    whose code an importer may run, are refused where they are asked for.
 
     Args:
         uri: A file, a folder (searched recursively for ``*.parquet``; names that begin with
@@ -69,27 +81,37 @@ class Source:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._readers = shared_readers()
         with _input_errors(f"data {uri!r}", "a file or folder that can be opened"):
-            self._filesystem, root = _locate(uri)
+            self._filesystem, root = locate(uri)
             infos = _find(self._filesystem, root, uri)
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
-        self.files: tuple[DataFile, ...] = tuple(self._open_all(infos, root))
-        self.num_rows = sum(file.rows for file in self.files)
+        is_file = len(infos) == 1 and infos[0].path == root
+        self._folder = os.path.dirname(root) if is_file else root
+        self.files: tuple[DataFile, ...] = tuple(self._open(info, root) for info in infos)
+        self._ends = list(accumulate(file.rows for file in self.files))
+        self.num_rows = self._ends[-1]
         if self.num_rows > MAX_ROWS:
             raise InputError(f"data {uri!r} needs at most {MAX_ROWS} rows, got {self.num_rows}")
         self._stats = [(info.size, info.mtime_ns) for info in infos]
 
     @property
     def schema(self) -> Any:
-        """The ``pyarrow.Schema`` of the first file."""
-        return self.files[0].schema
+        """The ``pyarrow.Schema`` that the files have in common."""
+        return self._unified.schema
+
+    def conflicts(self, columns: Iterable[str]) -> list[str]:
+        """Return why the files cannot be read as one set, of these columns."""
+        found = self._unified.conflicts
+        return [found[name] for name in columns if name in found]
+
+    def class_names(self, column: str) -> tuple[str, ...] | None:
+        """Return the names of a column's class ids, in their order, where the files have them."""
+        return self._unified.classes.get(column)
 
     def place(self, row: int) -> str:
         """Return words for a row of the whole set: its number in its own file."""
-        for file in self.files:
-            if row < file.rows:
-                break
-            row -= file.rows
+        file, row = self._file_of(row)
         return f"row {row}" if len(self.files) == 1 else f"row {row} of {file.name!r}"
 
     def column(self, name: str) -> Any:
@@ -98,92 +120,154 @@ class Source:
         Raises:
             InputError: If a file is damaged or its column holds far more than labels.
         """
-        chunks: list[Any] = []
-        for file in self.files:
-            with self._reading(file, name) as parquet:
-                cost = sum(chunk.cost for chunk in file.chunks if chunk.column == name)
-                if cost > 64 * 2**20 + LABEL_BYTES_A_ROW * file.rows:
-                    raise pa.ArrowInvalid(f"{cost} bytes of {name!r}, too many for labels")
-                column = parquet.read(columns=[name], use_threads=False).column(name)
-                column.validate(full=True)
-                if len(column) != file.rows:
-                    raise pa.ArrowInvalid(f"{len(column)} rows where {file.rows} are declared")
-                chunks += column.chunks
         kind = self.schema.field(name).type
-        return pa.chunked_array([chunk.cast(kind) for chunk in chunks], type=kind)
+        chunks: list[Any] = []
+        for file in self._filled_files:
+            wanted = ColumnRead(
+                column=name,
+                fields=(),
+                schema=pa.schema([(name, kind)]),
+                batch_rows=LABEL_BATCH_ROWS,
+                most_bytes=64 * 2**20 + LABEL_BYTES_A_ROW * file.rows,
+            )
+            chunks += [batch.column(0) for batch in self._batches(file, wanted)]
+        return pa.chunked_array(chunks, type=kind)
 
-    def batches(self, column: str, *, field: str | None = None) -> Iterator[tuple[int, Any]]:
+    def batches(self, column: str, *, fields: Sequence[str] = ()) -> Iterator[tuple[int, Any]]:
         """Yield ``(first row, pyarrow array)`` of one column, ``IMAGE_BATCH_ROWS`` rows each.
 
         Args:
             column: The column's name.
-            field: Read only this field of a struct column; the array is then that field's.
+            fields: Read only these fields of a struct column.
 
         Raises:
             InputError: If a file is damaged.
         """
+        wanted = self._wanted(column, tuple(fields))
         start = 0
-        for file in self.files:
-            end = start + file.rows
-            with self._reading(file, column) as parquet:
-                for batch in _arrays(parquet, column, field):
-                    yield start, batch
-                    start += len(batch)
-                if start != end:
-                    raise pa.ArrowInvalid(f"{start - end + file.rows} of {file.rows} rows")
+        for file in self._filled_files:
+            for batch in self._batches(file, wanted):
+                yield start, batch.to_struct_array() if fields else batch.column(0)
+                start += batch.num_rows
+
+    def image_file(self, row: int, path: str, *, given: str) -> ImageFile:
+        """Return the image that a row names by its path.
+
+        Args:
+            row: Of the whole set.
+            path: As the row gives it.
+            given: Words for what the row gives.
+        """
+        return ImageFile(path=path, folders=self._folders(self._file_of(row)[0]), given=given)
 
     def content_hash(self) -> str:
         """Return a SHA-256 (hex) that tells the files' content apart, whatever their place.
 
         Up to 1 GiB of local files are read whole; of remote or larger ones the size, the time
-        of the last change and the Parquet footer stand for the content.
+        of the last change and the Parquet footer stand for the content. Of images in files of
+        their own the same, if there are any: their content, or size and time.
         """
         total = sum(size for size, _ in self._stats)
         is_whole = self._is_local and total <= LARGEST_HASHED_BYTES
         digest = hashlib.sha256()
         for file, (size, changed) in zip(self.files, self._stats, strict=True):
-            with _input_errors(self._who(file), "a file that can be read"):
+            with _input_errors(_who(file), "a file that can be read"):
                 if is_whole:
                     part = _hash_stream(self._filesystem, file.path)
                 else:
                     tail = _footer(self._filesystem, file.path, size)
                     part = hashlib.sha256(f"{size} {changed} ".encode() + tail).digest()
             digest.update(part)
+        for part in self._image_digests():
+            digest.update(part)
         return digest.hexdigest()
 
-    def _open_all(self, infos: Sequence[Any], root: str) -> Iterator[DataFile]:
-        for info in infos:
-            name = os.path.relpath(info.path, root) if info.path != root else info.base_name
-            bare = DataFile(path=info.path, name=name, rows=0, schema=None, chunks=())
-            with _input_errors(self._who(bare), "a whole Parquet file"):
-                footer = _footer(self._filesystem, info.path, info.size)
-                chunks = read_chunks(footer)
-                _refuse_extensions(footer)
-            with self._reading(bare) as parquet:
-                rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-            yield replace(bare, rows=rows, schema=schema, chunks=chunks)
+    @cached_property
+    def _unified(self) -> UnifiedSchema:
+        """What the files have in common; one without rows has no say, if another has any."""
+        return unify([(f.name, f.schema) for f in self._filled_files or self.files])
 
-    def _who(self, file: DataFile) -> str:
-        return f"data file {file.path!r}"
+    @cached_property
+    def _filled_files(self) -> list[DataFile]:
+        return [file for file in self.files if file.rows]
 
-    @contextmanager
-    def _reading(self, file: DataFile, column: str = "") -> Iterator[Any]:
-        """Open a file to read a column; whatever Arrow says of it becomes an ``InputError``."""
-        with (
-            _input_errors(self._who(file), "a whole Parquet file"),
-            self._filesystem.open_input_file(file.path) as stream,
-        ):
-            if self._is_local:  # of a remote file each page would be a request
-                check_pages(stream, [one for one in file.chunks if one.column == column])
-            yield pq.ParquetFile(
-                stream,
-                page_checksum_verification=True,
-                pre_buffer=False,
-                buffer_size=_CHUNK_BYTES,
-                arrow_extensions_enabled=False,
-                thrift_string_size_limit=64 * 2**20,
-                thrift_container_size_limit=10**6,
+    def _file_of(self, row: int) -> tuple[DataFile, int]:
+        """Return the file that a row of the whole set is in, and its number there."""
+        number = bisect.bisect_right(self._ends, row)
+        return self.files[number], row - self._ends[number] + self.files[number].rows
+
+    def _open(self, info: Any, root: str) -> DataFile:
+        name = os.path.relpath(info.path, root) if info.path != root else info.base_name
+        who = f"data file {info.path!r}"
+        with _input_errors(who, "a whole Parquet file"):
+            _check_end(self._filesystem, info.path, info.size)
+            ((rows, schema, extensions),) = self._readers.ask(who, describe, self._at(info.path))
+        return DataFile(
+            path=info.path,
+            name=name,
+            rows=rows,
+            schema=pa.ipc.read_schema(pa.py_buffer(schema)),
+            extensions=extensions,
+        )
+
+    def _at(self, path: str) -> FilePlace:
+        return FilePlace(uri=self.uri, path=path)
+
+    def _wanted(self, column: str, fields: tuple[str, ...]) -> ColumnRead:
+        kind = self.schema.field(column).type
+        kinds: dict[str, Any] = {name: kind.field(name).type for name in fields}
+        return ColumnRead(
+            column=column,
+            fields=fields,
+            schema=pa.schema(list((kinds or {column: kind}).items())),
+            batch_rows=IMAGE_BATCH_ROWS,
+        )
+
+    def _batches(self, file: DataFile, wanted: ColumnRead) -> Iterator[Any]:
+        """Yield the record batches of a file, as many rows as it declares."""
+        num = 0
+        for data in self._ask(file, read, wanted):
+            batch = unpacked(data)
+            num += batch.num_rows
+            yield batch
+        if num != file.rows:
+            raise InputError(
+                f"{_who(file)} needs to be a whole Parquet file, got: {num} rows of "
+                f"{wanted.column!r} where {file.rows} are declared"
             )
+
+    def _ask(self, file: DataFile, function: Any, wanted: ColumnRead) -> Iterator[Any]:
+        if wanted.column in file.extensions:
+            raise InputError(
+                f"{_who(file)} needs plain column types, got an Arrow extension type in "
+                f"{wanted.column!r}; write the file again with its storage types"
+            )
+        with _input_errors(_who(file), "a whole Parquet file"):
+            yield from self._readers.ask(_who(file), function, self._at(file.path), wanted)
+
+    def _folders(self, file: DataFile) -> ImageFolders:
+        return ImageFolders(
+            filesystem=self._filesystem, root=self._folder, folder=os.path.dirname(file.path)
+        )
+
+    def _image_digests(self) -> Iterator[bytes]:
+        """Yield what tells images in files of their own apart; nothing where there are none."""
+        images = list(self._image_files())
+        sizes = [image.size_and_time for image in images]
+        is_whole = self._is_local and sum(size for size, _ in sizes) <= LARGEST_HASHED_BYTES
+        for image, (size, changed) in zip(images, sizes, strict=True):
+            yield hashlib.sha256(image.path.encode()).digest()
+            yield image.digest() if is_whole else f"{size} {changed} ".encode()
+
+    def _image_files(self) -> Iterator[ImageFile]:
+        parts = image_parts(self.schema)
+        if parts is None or not parts.has_paths:
+            return
+        wanted = self._wanted(IMAGE_COLUMN, parts.fields)
+        for file in self._filled_files:
+            folders = self._folders(file)
+            for paths in self._ask(file, read_paths, wanted):
+                yield from (ImageFile(path=path, folders=folders) for path in paths)
 
 
 @contextmanager
@@ -197,14 +281,17 @@ def _input_errors(who: str, rule: str) -> Iterator[None]:
         raise InputError(f"{who} needs to exist, got no such file or folder") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, TypeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if "decrypt" in reason[0].lower():
+            raise _encrypted(who) from error
         raise InputError(f"{who} needs to be {rule}, got: {reason[0]}") from error
 
 
-def _locate(uri: str) -> tuple[Any, str]:
-    if "://" in uri:
-        filesystem, path = pafs.FileSystem.from_uri(uri)
-        return filesystem, path
-    return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+def _encrypted(who: str) -> InputError:
+    return InputError(f"{who} is encrypted; write it again without encryption")
+
+
+def _who(file: DataFile) -> str:
+    return f"data file {file.path!r}"
 
 
 def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
@@ -215,7 +302,10 @@ def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
         return [info]
     if info.type != pafs.FileType.Directory:  # to open a pipe would wait for who writes to it
         raise InputError(f"data {uri!r} needs to be a file or a folder, got a pipe or a device")
-    found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        found = filesystem.get_file_info(_walk(root, uri))
+    else:
+        found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
     named = [f for f in found if f.type != pafs.FileType.Directory and _is_data(f.path, root)]
     files = [f for f in named if f.type == pafs.FileType.File]
     if odd := sorted(os.path.relpath(f.path, root) for f in named if f not in files):
@@ -229,52 +319,64 @@ def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
     return sorted(files, key=lambda file: str(file.path))
 
 
+def _walk(root: str, uri: str) -> list[str]:
+    """Return the paths of what is in a local folder; links are followed.
+
+    Raises:
+        InputError: If a link leads back to a folder that it lies in.
+    """
+    found: list[str] = []
+    left: list[tuple[str, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
+    while left:
+        folder, parents = left.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if os.path.isdir(entry.path) and entry.name[0] not in "._":
+                    real = os.path.realpath(entry.path)
+                    if real in parents:
+                        name = os.path.relpath(entry.path, root)
+                        raise InputError(
+                            f"data folder {uri!r} needs folders that end, got the link {name!r} "
+                            "to a folder that it lies in"
+                        )
+                    left.append((entry.path, (*parents, real)))
+                else:
+                    found.append(entry.path)
+    return found
+
+
 def _is_data(path: str, root: str) -> bool:
     parts = os.path.relpath(path, root).split("/")
     return path.endswith(SUFFIX) and not any(part[0] in "._" for part in parts)
 
 
+def _check_end(filesystem: Any, path: str, size: int) -> None:
+    """Raise an error if a file does not end as Parquet does."""
+    with filesystem.open_input_file(path) as stream:
+        _footer_length(stream, size)
+
+
+def _footer_length(stream: Any, size: int) -> int:
+    if size < _FOOTER_BYTES + 4:
+        raise pa.ArrowInvalid(f"{size} bytes, which is too short")
+    stream.seek(size - _FOOTER_BYTES)
+    tail = stream.read(_FOOTER_BYTES)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] == _ENCRYPTED_MAGIC:
+        raise pa.ArrowInvalid("no key to decrypt it with")
+    if tail[4:] != _MAGIC or length > size - _FOOTER_BYTES:
+        raise pa.ArrowInvalid(
+            f"{size} bytes without a Parquet footer at their end: cut off or another format"
+        )
+    return length
+
+
 def _footer(filesystem: Any, path: str, size: int) -> bytes:
     """Return the Parquet footer's bytes, read without interpreting them."""
     with filesystem.open_input_file(path) as stream:
-        if size < _FOOTER_BYTES + 4:
-            raise pa.ArrowInvalid(f"{size} bytes, which is too short")
-        stream.seek(size - _FOOTER_BYTES)
-        tail = stream.read(_FOOTER_BYTES)
-        length = int.from_bytes(tail[:4], "little")
-        if tail[4:] != b"PAR1" or length > size - _FOOTER_BYTES:
-            raise pa.ArrowInvalid(
-                f"{size} bytes without a Parquet footer at their end: cut off or another format"
-            )
+        length = _footer_length(stream, size)
         stream.seek(size - _FOOTER_BYTES - length)
         return bytes(stream.read(length))
-
-
-def _refuse_extensions(footer: bytes) -> None:
-    """Refuse Arrow extension types before Arrow could call the code registered for them.
-
-    The Arrow schema stands in the footer as base64; every run of such characters is decoded at
-    all four alignments, so the check does not depend on how the footer was put together.
-    """
-    for found in _BASE64_RUN.finditer(footer):
-        for start in range(4):
-            text = found.group()[start:]
-            if _EXTENSION_KEY in base64.b64decode(text[: len(text) // 4 * 4]):
-                raise InputError(
-                    "data needs plain column types, got an Arrow extension type; "
-                    "write the file again with its storage types"
-                )
-
-
-def _arrays(parquet: Any, column: str, field: str | None) -> Iterator[Any]:
-    wanted = column if field is None else f"{column}.{field}"
-    batches = parquet.iter_batches(IMAGE_BATCH_ROWS, columns=[wanted], use_threads=False)
-    for batch in batches:
-        array = batch.column(column)
-        array.validate(full=True)
-        if not len(array):
-            continue
-        yield array if field is None else pc.struct_field(array, field)
 
 
 def _hash_stream(filesystem: Any, path: str) -> bytes:

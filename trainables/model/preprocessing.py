@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from trainables.data.image_files import ImageFile
 from trainables.data.images import (
+    FORMAT_WORDS,
     ImageProblem,
     ImageRule,
     bombs_are_errors,
     decode_image,
+    encoded_bytes,
     fit_image,
     fit_pixels,
     image_column,
@@ -39,7 +42,7 @@ from trainables.storage.local import open_plain
 Images: TypeAlias = Any
 """One of these, or a list (or other iterable) of them, also mixed:
 
-* the path of a PNG or JPEG, or its bytes;
+* the path of a PNG, JPEG, WebP, GIF, TIFF or BMP, or its bytes;
 * an array ``(height, width)`` or ``(height, width, channels)``, or many of one size:
   ``(rows, height, width)`` or ``(rows, height, width, channels)``; 1 channel is grey, 3 are
   colour, a last one of 2 or 4 is the opacity; uint8, or other whole numbers of 0..255. Where
@@ -139,9 +142,10 @@ def image_rule(
 
 def _prepared(image: Any, rule: ImageRule) -> tuple[int, int, NDArray[np.uint8]]:
     """Return height and width of one image, and what the rule makes of it."""
-    if image is None or isinstance(image, bytes):
-        header = read_header(image)
-        return header.height, header.width, decode_image(image, rule)
+    if image is None or isinstance(image, bytes | ImageFile):
+        data = encoded_bytes(image)
+        header = read_header(data)
+        return header.height, header.width, decode_image(data, rule)
     if isinstance(image, Image.Image):
         return image.height, image.width, fit_image(image, rule)
     pixels = _bytes_of_pixels(image)
@@ -165,7 +169,7 @@ def _each(images: Any, place: str, rule: ImageRule) -> Iterator[tuple[str, Any]]
             yield from _each(image, f"image {index}", rule)
     else:
         raise InputError(
-            f"{place or 'images'} needs a path, PNG or JPEG bytes, an array or a PIL image, "
+            f"{place or 'images'} needs a path, bytes of {FORMAT_WORDS}, an array or a PIL image, "
             f"got {type(images).__name__}"
         )
 

@@ -135,15 +135,57 @@ class Evil(pa.ExtensionType):
         raise AssertionError("code of a data file ran")
 
 
-@pytest.mark.parametrize("padding", range(4))
-def test_extension_types_are_refused_before_their_code_runs(tmp_path, padding):
-    storage = pa.ExtensionArray.from_storage(Evil(), pa.array([0, 1] * 5))
-    table = pa.table({"image": [encoded()] * 10, "c_output": [0, 1] * 5, "x" * padding: storage})
-    pq.write_table(table, tmp_path / "a.parquet")
+@pytest.fixture
+def _evil_is_registered():
     pa.register_extension_type(Evil())
+    yield
+    pa.unregister_extension_type("twohead.evil")
 
-    try:
-        with pytest.raises(InputError, match="plain column types"):
-            check_dataset(request(tmp_path / "a.parquet", CLASS))
-    finally:
-        pa.unregister_extension_type("twohead.evil")
+
+def write_with_evil(path, name):
+    storage = pa.ExtensionArray.from_storage(Evil(), pa.array([0, 1] * 5))
+    values = {"image": [encoded()] * 10, "c_output": [0, 1] * 5, name: storage}
+    pq.write_table(pa.table(values), path)
+
+
+@pytest.mark.usefixtures("_evil_is_registered")
+def test_labels_of_an_extension_type_are_refused_and_its_code_never_runs(tmp_path):
+    write_with_evil(tmp_path / "a.parquet", "c_output")
+
+    with pytest.raises(InputError, match="plain column types, got an Arrow extension type in 'c_"):
+        check_dataset(request(tmp_path / "a.parquet", CLASS))
+
+
+@pytest.mark.parametrize("padding", range(4))
+@pytest.mark.usefixtures("_evil_is_registered")
+def test_the_code_of_an_extension_type_that_nobody_asked_for_never_runs(tmp_path, padding):
+    write_with_evil(tmp_path / "a.parquet", "x" * padding)
+
+    assert check_dataset(request(tmp_path / "a.parquet", CLASS)).rows["train"] == 8
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "deep"])
+def test_links_that_lead_in_circles_are_refused(tmp_path, target):
+    write(tmp_path / "data" / "deep" / "a.parquet")
+    link = tmp_path / "data" / "deep" / "up"
+    link.symlink_to(tmp_path / "data" if target == "deep" else target)
+    (tmp_path / "data" / "other").symlink_to(tmp_path)
+
+    with pytest.raises(InputError, match=r"needs folders that end, got the link '.*' to a folder"):
+        check_dataset(request(tmp_path / "data"))
+
+
+def test_circles_in_hidden_folders_and_of_files_do_no_harm(tmp_path):
+    write(tmp_path / "a.parquet")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "up").symlink_to("..")
+    (tmp_path / "self").symlink_to("self")
+
+    assert check_dataset(request(tmp_path)).rows["train"] == 8
+
+
+def test_a_folder_that_is_reached_in_two_ways_is_no_circle(tmp_path):
+    write(tmp_path / "a" / "x.parquet")
+    (tmp_path / "b").symlink_to("a")
+
+    assert check_dataset(request(tmp_path)).rows["train"] == 16

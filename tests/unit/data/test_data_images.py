@@ -4,10 +4,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.support.data_sets import encoded
 from trainables.data.images import (
+    FORMATS,
     ImageProblem,
     ImageRule,
     bombs_are_errors,
@@ -98,13 +99,57 @@ def test_an_exif_orientation_is_ignored():
     assert (header.height, header.width) == (5, 9)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_every_format_is_decoded(form, mode):
+    data = encoded(5, 9, mode, value=100, form=form)
+
+    pixels = decode_image(data, rule(3, 5, 9))
+
+    header = read_header(data)
+    assert (header.height, header.width) == (5, 9)
+    assert np.abs(pixels.astype(int) - 100).max() <= 2
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_of_several_frames_or_pages_the_first_is_taken(form):
+    frames = [Image.new("RGB", (8, 8), (value,) * 3) for value in (50, 150, 250)]
+    stream = io.BytesIO()
+    frames[0].save(stream, format=form, save_all=True, append_images=frames[1:], lossless=True)
+
+    pixels = decode_image(stream.getvalue(), rule(3))
+
+    assert np.abs(pixels.astype(int) - 50).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["TIFF", "JPEG", "WEBP", "PNG"])
+def test_an_orientation_never_turns_the_pixels(form, orientation):
+    drawn = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    plain, turned = io.BytesIO(), io.BytesIO()
+    Image.fromarray(drawn).save(plain, format=form)
+    Image.fromarray(drawn).save(turned, format=form, exif=exif)
+
+    header = read_header(turned.getvalue())
+
+    assert (header.height, header.width) == (5, 9)
+    assert np.array_equal(
+        decode_image(turned.getvalue(), rule(3, 5, 9)),
+        decode_image(plain.getvalue(), rule(3, 5, 9)),
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         pytest.param(None, "no image", id="null"),
         pytest.param(b"", "0 bytes", id="empty"),
-        pytest.param(b"not an image", "neither a PNG nor a JPEG", id="text"),
-        pytest.param(encoded(form="BMP"), "neither a PNG nor a JPEG", id="another_format"),
+        pytest.param(b"not an image", "bytes that are no PNG, JPEG, WebP", id="text"),
+        pytest.param(
+            encoded(form="PPM"), "bytes that are no PNG, JPEG, WebP", id="another_format"
+        ),
         pytest.param(encoded()[:-30], "undecodable", id="cut_png"),
         pytest.param(encoded(8, 8, form="JPEG")[:-40], "undecodable", id="cut_jpeg"),
         pytest.param(encoded(mode="RGB"), "colour image", id="colour_in_a_grey_set"),
@@ -119,6 +164,14 @@ def test_an_image_that_cannot_be_used_says_why(data, message):
         decode_image(data, rule())
 
 
+def test_an_odd_tag_of_a_tiff_is_no_matter():
+    data = bytearray(encoded(form="TIFF"))
+    data[113] = 203  # Pillow warns: "Tag data larger than file. Skipping tag ..."
+
+    with bombs_are_errors():
+        assert decode_image(bytes(data), rule()).shape == (8, 8, 1)
+
+
 def test_a_png_with_a_flipped_bit_in_its_pixels_is_refused():
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     data = bytearray(png_of(Image.fromarray(noise)))
@@ -128,7 +181,7 @@ def test_a_png_with_a_flipped_bit_in_its_pixels_is_refused():
         decode_image(bytes(data), rule())
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_mutated_images_decode_or_say_why(form):
     data = encoded(8, 8, form=form)
     rng = np.random.default_rng(0)

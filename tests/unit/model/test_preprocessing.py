@@ -144,8 +144,8 @@ def test_a_large_file_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     ("images", "shape", "message"),
     [
         pytest.param(b"text", COLOUR, "image needs to be usable, got bytes that are", id="bytes"),
-        pytest.param([encoded(), None], COLOUR, "image 1 needs a path, PNG", id="none"),
-        pytest.param(7, COLOUR, "images needs a path, PNG .* got int", id="number"),
+        pytest.param([encoded(), None], COLOUR, "image 1 needs a path, bytes of PNG", id="none"),
+        pytest.param(7, COLOUR, "images needs a path, bytes of PNG.* got int", id="number"),
         pytest.param({"image": b""}, COLOUR, "images needs a path.* got dict", id="mapping"),
         pytest.param([[encoded()]], COLOUR, "image 0 needs a path.* got list", id="nested"),
         pytest.param([encoded(), encoded()[:-30]], COLOUR, "image 1 .* undecodable", id="cut"),
