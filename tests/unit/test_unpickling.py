@@ -9,7 +9,10 @@ import search
 import trainables
 
 ROOT = Path(search.__file__).parents[1]
-PIPES = {"search/cluster/child_process.py": ["load", "load", "loads"]}
+PIPES = {
+    "search/cluster/child_process.py": ["load", "load", "loads"],
+    "trainables/data/guarded.py": ["loads", "loads", "loads"],
+}
 """Both ends of a pipe to a process of our own, and a look whether what was packed just now comes
 back."""
 MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "ray_pickle", "torch"}

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import IO, Any, TypeVar, final
 
 from trainables.errors import InputError
 
@@ -214,11 +214,10 @@ def main(limit: int) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed is no answer
     with suppress(BrokenPipeError):
-        while head := questions.read(_HEAD_BYTES):
-            function, arguments = pickle.loads(questions.read(int.from_bytes(head, "little")))
-            for message in _messages(function, arguments):
+        while asked := _next_from(questions):
+            for message in _messages(*asked):
                 _write(answers, message)
-                if message[0] == _ANSWER and not _is_wanted(questions):
+                if message[0] == _ANSWER and not _next_from(questions):
                     break
 
 
@@ -238,9 +237,10 @@ def _messages(
         yield _END, None
 
 
-def _is_wanted(questions: Any) -> bool:
+def _next_from(questions: IO[bytes]) -> Any:
+    """Return what the parent sent; None once it is gone."""
     head = questions.read(_HEAD_BYTES)
-    return bool(head) and bool(pickle.loads(questions.read(int.from_bytes(head, "little"))))
+    return pickle.loads(questions.read(int.from_bytes(head, "little"))) if head else None
 
 
 def _plain_error(error: Exception) -> Exception:
