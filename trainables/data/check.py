@@ -110,19 +110,12 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     """
     source = Source(request.uri)
     problems = DataProblems(request, source.place)
-    _check_columns(request, source, problems)
-    names = source.schema.names
-    column = image_column(source.schema, problems)
-    headers = None if column is None else read_headers(source, column)
-    sizes = None if headers is None else headers.sizes
-    labels: dict[str, HeadLabels] = {}
-    for head in (one for one in request.heads if names.count(one.name) == 1):
-        known = source.class_names(head.name) if request.rules > 1 else None
-        read = read_labels(head, source.column(head.name), sizes, problems, known)
-        labels |= {} if read is None else {head.name: read}
-    given = given_splits(source, request, problems)
-    rule = None
-    if column is not None and headers is not None and source.num_rows:
+    readable = _readable_columns(request, source, problems)
+    column = headers = rule = None
+    if IMAGE_COLUMN in readable or IMAGE_COLUMN not in source.schema.names:
+        column = image_column(source.schema, problems)
+    if column is not None and source.num_rows:
+        headers = read_headers(source, column)
         rule = choose_rule(source, headers, request, problems)
     return Inspection(
         request=request,
@@ -130,10 +123,46 @@ def inspect_dataset(request: DataRequest) -> Inspection:
         column=column,
         headers=headers,
         rule=rule,
-        labels=labels,
-        given=given,
+        labels=_read_heads(readable, source, headers, problems),
+        given=given_splits(source, problems, has_column=SPLIT_COLUMN in readable),
         problems=problems,
     )
+
+
+def _readable_columns(request: DataRequest, source: Source, problems: DataProblems) -> set[str]:
+    """Return which of the columns that are needed can be read, and note why others cannot."""
+    names = Counter(source.schema.names)
+    heads = [head.name for head in request.heads]
+    if source.num_rows == 0:
+        problems.note("a data set needs at least 2 rows, got none")
+    for name in heads:
+        if name not in names:
+            others = sorted(set(names) - {IMAGE_COLUMN, SPLIT_COLUMN})
+            problems.note(f"head {name!r} needs a column of that name, got {others}")
+    readable = {name for name in (*heads, IMAGE_COLUMN, SPLIT_COLUMN) if name in names}
+    for name in sorted(readable):
+        if names[name] > 1:
+            problems.note(f"column {name!r} needs to exist once, got {names[name]} of them")
+        elif name in source.conflicts:
+            problems.note(source.conflicts[name])
+        else:
+            continue
+        readable.remove(name)
+    return readable if source.num_rows else set()
+
+
+def _read_heads(
+    readable: set[str], source: Source, headers: Headers | None, problems: DataProblems
+) -> dict[str, HeadLabels]:
+    """Return the labels of the heads where they can be read."""
+    found: dict[str, HeadLabels] = {}
+    sizes = None if headers is None else headers.sizes
+    for head in problems.request.heads:
+        if head.name in readable:
+            names = source.class_names(head.name) if problems.request.rules > 1 else None
+            labels = read_labels(head, source.column(head.name), sizes, problems, names)
+            found |= {} if labels is None else {head.name: labels}
+    return found
 
 
 def with_depth(inspection: Inspection) -> Inspection:
@@ -189,23 +218,6 @@ def conclude(inspection: Inspection, pixels: Pixels | None) -> CheckedData:
         labels=ordered,
         splits=splits,
     )
-
-
-def _check_columns(request: DataRequest, source: Source, problems: DataProblems) -> None:
-    """Note missing columns and files that disagree."""
-    names = source.schema.names
-    if source.num_rows == 0:
-        problems.note("a data set needs at least 2 rows, got none")
-    for head in request.heads:
-        if head.name not in names:
-            others = sorted(set(names) - {IMAGE_COLUMN, SPLIT_COLUMN})
-            problems.note(f"head {head.name!r} needs a column of that name, got {others}")
-    wanted = [head.name for head in request.heads] + [IMAGE_COLUMN, SPLIT_COLUMN]
-    for name, times in Counter(names).items():
-        if name in wanted and times > 1:
-            problems.note(f"column {name!r} needs to exist once, got {times} of them")
-    for conflict in source.conflicts(wanted):
-        problems.note(conflict)
 
 
 def _note_images(inspection: Inspection, pixels: Pixels | None) -> None:

@@ -373,7 +373,7 @@ def choose_rule(
     is_known: NDArray[np.bool_] = np.asarray(headers.sizes.all(axis=1))
     if not is_known.any():
         first = next(iter(headers.reasons.items()), None)
-        reason = f": {first[1]} in {source.place(first[0])}" if first else ""
+        reason = f": {source.place(first[0])} has {first[1]}" if first else ""
         problems.note(f"images need to be {FORMAT_WORDS}, got none with a readable header{reason}")
         return None
     sizes = np.unique(headers.sizes[is_known], axis=0)

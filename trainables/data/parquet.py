@@ -3,7 +3,7 @@
 import bisect
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from trainables.data.folder_columns import as_column, folder_values
 from trainables.data.guarded import shared_readers
 from trainables.data.image_files import ImageFile, ImageFolders
 from trainables.data.parquet_reader import (
@@ -24,7 +25,7 @@ from trainables.data.parquet_reader import (
     read_paths,
     unpacked,
 )
-from trainables.data.request import IMAGE_COLUMN
+from trainables.data.request import IMAGE_COLUMN, SPLIT_COLUMN
 from trainables.data.schemas import UnifiedSchema, image_parts, unify
 from trainables.errors import InputError
 
@@ -97,13 +98,16 @@ class Source:
 
     @property
     def schema(self) -> Any:
-        """The ``pyarrow.Schema`` that the files have in common."""
-        return self._unified.schema
+        """The ``pyarrow.Schema`` that the files have in common, with columns of folders' names."""
+        schema = self._unified.schema
+        for name, column in self._folder_columns.items():
+            schema = schema.append(pa.field(name, column.type))
+        return schema
 
-    def conflicts(self, columns: Iterable[str]) -> list[str]:
-        """Return why the files cannot be read as one set, of these columns."""
-        found = self._unified.conflicts
-        return [found[name] for name in columns if name in found]
+    @property
+    def conflicts(self) -> Mapping[str, str]:
+        """By column: why the files cannot be read as one set, where that column is needed."""
+        return self._unified.conflicts
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
         """Return the names of a column's class ids, in their order, where the files have them."""
@@ -120,6 +124,8 @@ class Source:
         Raises:
             InputError: If a file is damaged or its column holds far more than labels.
         """
+        if name in self._folder_columns:
+            return self._folder_columns[name]
         kind = self.schema.field(name).type
         chunks: list[Any] = []
         for file in self._filled_files:
@@ -186,6 +192,17 @@ class Source:
     def _unified(self) -> UnifiedSchema:
         """What the files have in common; one without rows has no say, if another has any."""
         return unify([(f.name, f.schema) for f in self._filled_files or self.files])
+
+    @cached_property
+    def _folder_columns(self) -> dict[str, Any]:
+        """By name: columns whose values are in folders' names, ``class=cat/part-0.parquet``."""
+        keys = [dict(folder_values(file.name)) for file in self.files]
+        shared = set.intersection(*map(set, keys)) - set(self._unified.schema.names)
+        rows = [file.rows for file in self.files]
+        return {
+            name: pa.chunked_array([as_column([of_file[name] for of_file in keys], rows)])
+            for name in sorted(shared - {SPLIT_COLUMN})  # which splits there are, words decide
+        }
 
     @cached_property
     def _filled_files(self) -> list[DataFile]:

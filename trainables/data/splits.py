@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trainables.data.data_problems import DataProblems
 from trainables.data.parquet import DataFile, Source
 from trainables.data.request import SPLIT_COLUMN, SPLITS, DataRequest
 from trainables.spec.problems import Problems, shown
@@ -44,16 +45,16 @@ class GivenSplits:
         return self.ids is not None and bool((self.ids == _VALIDATION).any())
 
 
-def given_splits(source: Source, request: DataRequest, problems: Problems) -> GivenSplits:
+def given_splits(source: Source, problems: DataProblems, *, has_column: bool) -> GivenSplits:
     """Return what a ``split`` column, or else the names of files and folders, say of the splits.
 
     Of files that all train nothing is said; of files that train and test, which rows validate is
     left to be drawn from those that train.
     """
-    places = None if request.rules == 1 else splits_of_files(source, problems)
+    places = None if problems.request.rules == 1 else splits_of_files(source, problems)
     rows = [file.rows for file in source.files]
     by_name = None if places is None else np.repeat(np.array(places, np.int8), rows)
-    if SPLIT_COLUMN not in source.schema.names:
+    if not has_column:
         return GivenSplits(ids=by_name, source="the names of the files")
     ids = _named_splits(source.column(SPLIT_COLUMN), problems)
     for place, name in enumerate(SPLITS[:2]):

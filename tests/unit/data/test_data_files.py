@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request, write
+from tests.support.data_sets import CLASS, NUMBER, columns, different, request, write
 from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.errors import InputError
 
@@ -144,7 +144,7 @@ def _evil_is_registered():
 
 def write_with_evil(path, name):
     storage = pa.ExtensionArray.from_storage(Evil(), pa.array([0, 1] * 5))
-    values = {"image": [encoded()] * 10, "c_output": [0, 1] * 5, name: storage}
+    values = {"image": different(), "c_output": [0, 1] * 5, name: storage}
     pq.write_table(pa.table(values), path)
 
 
@@ -161,7 +161,7 @@ def test_labels_of_an_extension_type_are_refused_and_its_code_never_runs(tmp_pat
 def test_the_code_of_an_extension_type_that_nobody_asked_for_never_runs(tmp_path, padding):
     write_with_evil(tmp_path / "a.parquet", "x" * padding)
 
-    assert check_dataset(request(tmp_path / "a.parquet", CLASS)).rows["train"] == 8
+    assert check_dataset(request(tmp_path / "a.parquet", CLASS)).info.rows["train"] == 8
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "deep"])
@@ -181,11 +181,11 @@ def test_circles_in_hidden_folders_and_of_files_do_no_harm(tmp_path):
     (tmp_path / ".hidden" / "up").symlink_to("..")
     (tmp_path / "self").symlink_to("self")
 
-    assert check_dataset(request(tmp_path)).rows["train"] == 8
+    assert check_dataset(request(tmp_path)).info.rows["train"] == 8
 
 
 def test_a_folder_that_is_reached_in_two_ways_is_no_circle(tmp_path):
     write(tmp_path / "a" / "x.parquet")
     (tmp_path / "b").symlink_to("a")
 
-    assert check_dataset(request(tmp_path)).rows["train"] == 16
+    assert check_dataset(request(tmp_path)).info.rows["train"] == 16

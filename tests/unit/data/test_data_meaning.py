@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from trainables.data.splits import draw_validation
 from trainables.errors import InputError
 from trainables.spec.heads import DeclaredHead
 from trainables.spec.problems import Problems
+from trainables.storage.sealed_json import convert
 
 BOXES = [[0.1 + row / 100, 0.2, 0.5 + row / 100, 0.8] for row in range(10)]
 
@@ -61,6 +63,16 @@ def report(tmp_path, *heads, **change):
 )
 def test_names_of_files_and_folders_say_which_split_their_rows_are_of(tmp_path, names, rows):
     assert check_dataset(request(files(tmp_path, **names))).info.rows == rows
+
+
+def test_folders_that_name_a_column_and_a_value_are_a_column(tmp_path):
+    folder = files(tmp_path, c_output_is_cat__0=6, c_output_is_a_dog__0=4)
+    for path in folder.rglob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns("c_output"), path)
+
+    head = check_dataset(request(folder, CLASS)).info.heads[0]
+
+    assert head.classes == ("a_dog", "cat")
 
 
 def test_of_files_that_train_and_test_none_that_tests_is_trained_on(tmp_path):
@@ -314,4 +326,4 @@ def test_rules_of_version_1_read_a_set_as_it_was_read_then(tmp_path):
     assert old.fingerprint != check_dataset(request(folder)).info.fingerprint
     told = json.loads(json.dumps(old.to_dict()))
     assert "rules" not in told
-    assert type(old).from_dict(told) == old
+    assert convert(told, type(old)) == old

@@ -8,7 +8,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from tests.support.data_sets import CLASS, NUMBER, columns, request, write
-from trainables.data.check import check_dataset, inspect_dataset
+from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.data.images import ImageRule
 from trainables.errors import InputError
 
@@ -18,7 +18,7 @@ RULE = ImageRule(height=8, width=8, channels=1, is_resized=False)
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_what_other_tools_write_is_read(path):
-    found = inspect_dataset(request(path))
+    found = conclude(inspect_dataset(request(path)), None)
 
     ids, numbers = (labels.values.ravel().tolist() for labels in found.labels)
     classes = found.labels[0].head.classes
@@ -42,7 +42,7 @@ def test_files_of_several_tools_are_one_set(tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "pyarrow-large.parquet").unlink()  # its numbers are lists
 
-    found = inspect_dataset(request(tmp_path))
+    found = conclude(inspect_dataset(request(tmp_path)), None)
 
     assert found.labels[0].values.tolist() == [0, 1] * 20
 
@@ -54,14 +54,14 @@ def test_an_empty_shard_does_no_harm(tmp_path, place):
     with pq.ParquetWriter(tmp_path / f"{place}-1.parquet", pa.table(columns()).schema):
         pass
 
-    assert sum(check_dataset(request(tmp_path)).rows.values()) == 10
+    assert sum(check_dataset(request(tmp_path)).info.rows.values()) == 10
 
 
 def test_thousands_of_row_groups_are_read(tmp_path):
     table = pa.table(columns(rows=12_000, image=[columns(1)["image"][0]] * 12_000))
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
 
-    found = inspect_dataset(request(tmp_path / "a.parquet"))
+    found = conclude(inspect_dataset(request(tmp_path / "a.parquet")), None)
 
     assert found.labels[1].values[-1].tolist() == [11_999.0]
     assert sum(len(images) for _, images in found.column.images(found.source)) == 12_000

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.data_sets import CLASS, NUMBER, columns, encoded, request
 from tests.unit.data.test_data_check import raw_images
-from trainables.data.check import check_dataset, inspect_dataset
+from trainables.data.check import check_dataset, conclude, inspect_dataset
 from trainables.data.schemas import _unify_types
 from trainables.errors import InputError
 
@@ -100,7 +100,7 @@ def test_the_same_values_in_another_type_are_one_set(tmp_path, kind, column):
     save(tmp_path, "a.parquet", table())
     save(tmp_path, "b.parquet", table(**{column: as_type(columns()[column], kind)}))
 
-    found = inspect_dataset(request(tmp_path))
+    found = conclude(inspect_dataset(request(tmp_path)), None)
 
     assert found.info.rows == {"train": 16, "validation": 4, "test": 0}
     assert found.labels[0].values.tolist() == [0, 1] * 10
@@ -116,7 +116,7 @@ def test_text_of_any_layout_is_one_column(tmp_path, kind):
     save(tmp_path, "a.parquet", table(c_output=["x", "y"] * 5))
     save(tmp_path, "b.parquet", table(c_output=pa.array(["y", "x"] * 5).cast(kind)))
 
-    found = inspect_dataset(request(tmp_path, CLASS))
+    found = conclude(inspect_dataset(request(tmp_path, CLASS)), None)
 
     assert found.labels[0].head.classes == ("x", "y")
     assert found.labels[0].values.tolist() == [0, 1] * 5 + [1, 0] * 5
@@ -127,7 +127,7 @@ def test_lists_of_any_layout_are_one_column(tmp_path):
     for number, kind in enumerate(kinds):
         save(tmp_path, f"{number}.parquet", table(r_output=pa.array([[1, number]] * 10, kind)))
 
-    found = inspect_dataset(request(tmp_path, NUMBER))
+    found = conclude(inspect_dataset(request(tmp_path, NUMBER)), None)
 
     assert found.labels[0].values[::10].tolist() == [[1, 0], [1, 1], [1, 2]]
 
@@ -141,7 +141,7 @@ def test_order_nullability_metadata_and_further_columns_decide_nothing(tmp_path)
     save(tmp_path, "c.parquet", first.cast(pa.schema(described)).append_column("x", [["y"] * 10]))
     save(tmp_path, "d.parquet", first.append_column("x", [[1] * 10]))
 
-    assert sum(check_dataset(request(tmp_path)).rows.values()) == 40
+    assert sum(check_dataset(request(tmp_path), is_fast=True).info.rows.values()) == 40
 
 
 def test_a_file_without_rows_has_no_say(tmp_path):
@@ -149,7 +149,7 @@ def test_a_file_without_rows_has_no_say(tmp_path):
     save(tmp_path, "1.parquet", table())
     save(tmp_path, "2.parquet", table(c_output=["x"] * 10).slice(0, 0))
 
-    found = inspect_dataset(request(tmp_path))
+    found = conclude(inspect_dataset(request(tmp_path)), None)
 
     assert found.source.place(3) == "row 3 of '1.parquet'"
     assert found.labels[0].values.tolist() == [0, 1] * 5
@@ -198,7 +198,7 @@ def test_the_shape_of_raw_pixels_in_one_file_counts_for_all(tmp_path):
     save(tmp_path, "b.parquet", raw_images(comment="of b"))
     save(tmp_path, "c.parquet", raw_images(comment="of c"))
 
-    assert check_dataset(request(tmp_path)).image_shape == (4, 6, 3)
+    assert check_dataset(request(tmp_path), is_fast=True).info.image_shape == (4, 6, 3)
 
 
 def test_two_shapes_of_raw_pixels_are_refused(tmp_path):
@@ -219,7 +219,7 @@ def test_names_of_class_labels_are_those_of_the_head(tmp_path):
     save(tmp_path, "a.parquet", with_names(["cat", "dog", "owl"]))
     save(tmp_path, "b.parquet", table())
 
-    found = inspect_dataset(request(tmp_path))
+    found = conclude(inspect_dataset(request(tmp_path)), None)
 
     assert found.labels[0].head.classes == ("cat", "dog", "owl")
     assert found.labels[0].values.tolist() == [0, 1] * 10
@@ -280,4 +280,4 @@ def test_other_names_of_the_same_ids_are_refused(tmp_path):
 def test_other_metadata_name_no_classes(tmp_path, metadata):
     save(tmp_path, "a.parquet", table().replace_schema_metadata({"huggingface": metadata}))
 
-    assert inspect_dataset(request(tmp_path)).labels[0].head.classes == ()
+    assert conclude(inspect_dataset(request(tmp_path)), None).labels[0].head.classes == ()
