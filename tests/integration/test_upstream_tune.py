@@ -1,4 +1,4 @@
-"""Behaviour of Ray Tune that the search defends against; `test_upstream_search` has the table.
+"""Behaviour of Ray Tune that the search defends against.
 
 A test that fails here after an upgrade is news, not a defect: look at what the defence costs.
 """
