@@ -25,14 +25,14 @@ def build(*, image_shape, heads, filters):
 
 SPACE = {
     "filters": {"choice": [8, 16]},
-    "learning_rate": {"choice": [1e-3, 1e9]},
+    "learning_rate": {"choice": [1e-8, 1e9]},
     "batch_size": 8,
     "optimizer": "sgd",
 }
 FIRST = [
     {"filters": 8, "learning_rate": 1e9},
-    {"filters": 16, "learning_rate": 1e-3},
-    {"filters": 8, "learning_rate": 1e-3},
+    {"filters": 16, "learning_rate": 1e-8},
+    {"filters": 8, "learning_rate": 1e-8},
 ]
 
 

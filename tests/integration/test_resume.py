@@ -34,7 +34,7 @@ def undisturbed_study(tmp_path_factory):
     return table(stub_study(storage, **STUDY))
 
 
-KILLS = ("opened:1", "attempted:1", "trained:2", "stopped:1", "closed:1")
+KILLS = ("asked:1", "attempted:1", "trained:2", "stopped:1", "closed:1")
 """As for `kill_at`; `test_conductor_crashes` cuts before every write, without a Ray."""
 
 
