@@ -313,12 +313,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     args = parser.parse_args()
-    ledger = kills(
-        args.num,
-        args.seed,
-        lambda line: print(json.dumps(asdict(line)), flush=True),
-        kinds=args.kinds,
-    )
+    ledger = kills(args.num, args.seed, _print, kinds=args.kinds)
     landed = [one for one in ledger if one.target != "none" and "missed" not in one.phase]
     print(f"{len(landed)} kills landed: {dict(Counter(one.target for one in landed))}")
     print(f"phases: {dict(Counter(one.phase for one in landed))}")

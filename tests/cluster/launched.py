@@ -1,5 +1,6 @@
 """A cluster on a test's hosts, launched from its laptop by ``ray up`` and used from there."""
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,6 +91,16 @@ class Launched:
     ) -> "subprocess.CompletedProcess[str]":
         """Run ``twohead`` on the laptop, in its checkout."""
         return self.laptop(["twohead", *arguments], seconds=seconds, check=check)
+
+    def doctor(self) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
+        """Run ``twohead doctor`` on the laptop; return status, and findings by part and check."""
+        done = self.twohead("doctor", "--json", "--address", FILE, check=False)
+        assert self.token not in done.stdout + done.stderr
+        assert done.stdout, done.stderr
+        parts = json.loads(done.stdout)["parts"]
+        return done.returncode, {
+            (part["title"], each["check"]): each for part in parts for each in part["findings"]
+        }
 
     def laptop(
         self, command: Sequence[str], *, seconds: float = START_SECONDS, check: bool = True

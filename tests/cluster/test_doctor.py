@@ -1,15 +1,17 @@
-"""What `twohead doctor` finds on machines of a cluster that was launched for real."""
+"""What `twohead doctor` finds on ill machines of a cluster that was launched for real.
 
-import json
+Of a fit one, and of nodes of one machine: `test_launched`, `tests/integration/test_doctor.py`.
+"""
+
 import secrets
 
 import pytest
 
-from tests.cluster.launched import FILE, launched
+from tests.cluster.launched import launched
 from tests.cluster.namespaces import HOME, REPOSITORY
 from tests.cluster.network import SHARED
 
-pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.hosts, pytest.mark.cluster]
 
 TOKEN = f"canary{secrets.token_hex(24)}"
 OPEN, LOOSE = f"{HOME}/.ray has mode 0777", f"{HOME}/.ray/auth_token has mode"
@@ -28,24 +30,8 @@ def cluster(tmp_path_factory):
         yield cluster
 
 
-def examined(cluster, *, where=("--address", FILE)):
-    """Run the command on the laptop; return its status and what it found, by part and check."""
-    done = cluster.twohead("doctor", "--json", *where, check=False)
-    assert TOKEN not in done.stdout + done.stderr
-    assert done.stdout, done.stderr
-    told = json.loads(done.stdout)
-    return done.returncode, {
-        (part["title"], each["check"]): each for part in told["parts"] for each in part["findings"]
-    }
-
-
 @pytest.fixture(scope="module")
-def healthy(cluster):
-    return examined(cluster)
-
-
-@pytest.fixture(scope="module")
-def ill(cluster, healthy):
+def ill(cluster):
     hosts = cluster.hosts
     hosts.put("one", f"{SITE}/keras-3.1.0.dist-info/METADATA", METADATA)
     hosts.put("one", f"{SITE}/sitecustomize.py", CLOCK)
@@ -56,26 +42,9 @@ def ill(cluster, healthy):
     hosts.small_disk("two", "/dev/shm", 132 * 2**20)
     hosts.run("two", ["fallocate", "--length", "32M", "/dev/shm/left-over"])
     with hosts.start("two", ["python", "-m", "http.server", "8000"]) as server:
-        found = examined(cluster)
+        found = cluster.doctor()
         server.kill()
     return found
-
-
-def test_a_cluster_as_shipped_is_fit(cluster, healthy):
-    status, found = healthy
-
-    assert status == 0, found
-    there = {check: each["seen"] for (_, check), each in found.items()}
-    assert there["nodes"].startswith("3 nodes")
-    assert there["dashboard"] == "on 127.0.0.1:8265 only"
-    assert there["Ray"].endswith("here and on the cluster")
-    assert there["head"] == "takes no trials"
-    assert all(
-        who in there["refusal"]
-        for who in ("control service (1)", "dashboard (1)", "raylet (3)", "Ray Client (1)")
-    )
-    assert there["storage"].endswith("is written, read, listed and cleared by 3 nodes")
-    assert list(cluster.storage.glob(".doctor*")) == []
 
 
 @pytest.mark.parametrize(
@@ -103,37 +72,10 @@ def test_each_fault_is_found_on_the_machine_that_has_it(cluster, ill, check, sta
 def test_a_machine_without_power_is_a_finding_in_time(cluster, ill):
     cluster.hosts.power_off("two")
 
-    _, found = examined(cluster)
+    _, found = cluster.doctor()
 
     # Whichever comes first: Ray's knowledge that it has gone, or our question.
     nodes = found["the cluster", "nodes"]
     assert nodes["state"] in {"warn", "FAIL"}
     assert cluster.address("two") in nodes["seen"]
     assert nodes["cures"]
-
-
-def test_a_ray_that_was_started_without_a_token_fails_by_what_it_answers(cluster, ill):
-    start = "ray start --head --dashboard-host=0.0.0.0 --port=6400 --num-cpus=0"
-    careless = {
-        "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "",
-    }  # fmt: skip
-    hosts = cluster.hosts
-    hosts.run("laptop", ["sh", "-c", start], env=careless, timeout=120)
-    address = f"{cluster.address('laptop')}:6400"
-
-    done = hosts.run(
-        "laptop",
-        ["twohead", "doctor", "--json"],
-        env={**careless, "RAY_ADDRESS": address},
-        timeout=120,
-        check=False,
-    )
-
-    told = json.loads(done.stdout)["parts"][0]["findings"]
-    found = {each["check"]: each for each in told}
-    assert done.returncode == 1
-    assert {"token mode", "refusal", "dashboard"} <= {
-        name for name, each in found.items() if each["state"] == "FAIL"
-    }
-    assert "control service on port 6400 answers to no token" in found["refusal"]["seen"]

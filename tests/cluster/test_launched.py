@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.cluster_file import KEY
 from tests.cluster.launched import FILE, LAPTOP, launched
-from tests.cluster.namespaces import HERE, HOME
+from tests.cluster.namespaces import HERE, HOME, REPOSITORY
 from tests.cluster.network import SHARED
 from tests.cluster.stub_jobs import STUB, StubJob
 
@@ -132,6 +132,51 @@ def test_what_listens_tells_nothing_without_the_token_but_measurements(cluster, 
         ).items():
             assert not status.startswith("2") or body.startswith("#"), (port, request, body)
     assert 8265 not in ports
+
+
+def test_a_cluster_as_shipped_is_fit_for_the_doctor(cluster):
+    status, found = cluster.doctor()
+
+    assert status == 0, found
+    there = {check: each["seen"] for (_, check), each in found.items()}
+    assert there["nodes"].startswith("3 nodes")
+    assert there["dashboard"] == "on 127.0.0.1:8265 only"
+    assert there["Ray"].endswith("here and on the cluster")
+    assert there["head"] == "takes no trials"
+    assert all(
+        who in there["refusal"]
+        for who in ("control service (1)", "dashboard (1)", "raylet (3)", "Ray Client (1)")
+    )
+    assert there["storage"].endswith("is written, read, listed and cleared by 3 nodes")
+    assert list(cluster.storage.glob(".doctor*")) == []
+
+
+def test_a_ray_that_was_started_without_a_token_fails_by_what_it_answers(cluster):
+    start = "ray start --head --dashboard-host=0.0.0.0 --port=6400 --num-cpus=0"
+    careless = {
+        "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "",
+    }  # fmt: skip
+    hosts = cluster.hosts
+    hosts.run("laptop", ["sh", "-c", start], env=careless, timeout=120)
+    address = f"{cluster.address('laptop')}:6400"
+
+    done = hosts.run(
+        "laptop",
+        ["twohead", "doctor", "--json"],
+        env={**careless, "RAY_ADDRESS": address},
+        timeout=120,
+        check=False,
+    )
+
+    hosts.run("laptop", ["ray", "stop"], env=careless, timeout=120)
+    told = json.loads(done.stdout)["parts"][0]["findings"]
+    found = {each["check"]: each for each in told}
+    assert done.returncode == 1
+    assert {"token mode", "refusal", "dashboard"} <= {
+        name for name, each in found.items() if each["state"] == "FAIL"
+    }
+    assert "control service on port 6400 answers to no token" in found["refusal"]["seen"]
 
 
 def test_trials_run_on_both_workers(job):

@@ -1,5 +1,6 @@
 """A Ray of several nodes on this machine: each its own raylet, all at one address."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,25 +42,30 @@ class Nodes:
 
 
 @contextmanager
-def nodes_of_ray(folder: Path, *, head_cpus: int = 0) -> Iterator[Nodes]:
+def nodes_of_ray() -> Iterator[Nodes]:
     """Start the head of a Ray whose processes can import the tests; all ends with the block."""
     prepare_environment()
     from ray.cluster_utils import Cluster
 
-    (folder / "ray").mkdir()  # where Ray writes the address of what it has started
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+        ) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder, "ray").mkdir()  # where Ray writes the address of what it has started
         patch.setenv("PYTHONPATH", ROOT)
-        patch.setenv("RAY_TMPDIR", str(folder))
+        patch.setenv("RAY_TMPDIR", folder)
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, value in HEALTH.items():
             patch.setenv(f"RAY_{name}", str(value))
         cluster = Cluster(
             initialize_head=True,
             head_node_args={
-                "num_cpus": head_cpus,
+                "num_cpus": 0,
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "include_dashboard": False,
-                "temp_dir": str(folder),
+                "temp_dir": folder,
             },
         )
         try:

@@ -1,16 +1,21 @@
-"""What `ray up cluster.yaml` asks of AWS, and what it would do on the head."""
+"""What `ray up cluster.yaml` asks of AWS, would do on the head, and what the head asks later."""
 
 import json
 import re
+import warnings
 from pathlib import Path
+from unittest import mock
 
 import boto3
 import pytest
 import yaml
+from ray.autoscaler._private import commands
+from ray.autoscaler._private.aws import node_provider
+from ray.core.generated import autoscaler_pb2 as messages
 
 from search.cli.local import _shipped_yaml
 from tests.integration.aws_account import TOKEN, aws_account
-from tests.integration.launched_cluster import launch
+from tests.integration.launched_cluster import HEAD_ID, Head, bought, launch
 
 pytestmark = pytest.mark.slow
 
@@ -142,3 +147,158 @@ def test_ray_knows_what_a_machine_of_each_type_has(launched):
     assert types["head"]["resources"] == {"CPU": 0}
     for name in ("gpu_spot", "gpu_on_demand"):
         assert {key: types[name]["resources"].get(key) for key in gpu} == gpu
+
+
+@pytest.fixture
+def workers(account, launched):
+    """Begin without workers, with nothing recorded, and end what a test bought."""
+    account.forget()
+    yield
+    account.refused_market = None
+    left = [m["InstanceId"] for m in account.living() if m["InstanceId"] != launched.head_id]
+    if left:
+        boto3.client("ec2").terminate_instances(InstanceIds=left)
+
+
+def test_a_study_grows_the_cluster_to_what_it_needs_within_one_round(account, launched, workers):
+    head = Head(launched)
+    head.wait_for_trials(6, {"CPU": 1, "GPU": 0.5})
+
+    head.round()
+
+    assert bought(account.wait_for("RunInstances", 2)) == [
+        ("g6.xlarge", "on-demand", 1),
+        ("g6.xlarge", "spot", 2),
+    ]
+
+
+def test_trials_without_end_never_buy_more_than_the_cap(account, launched, workers):
+    head = Head(launched)
+    head.wait_for_trials(1000, {"CPU": 1, "GPU": 1})
+
+    head.round()
+    account.wait_for("RunInstances", 2)
+    for _ in range(3):
+        head.round()
+
+    assert bought(account.asked("RunInstances")) == [
+        ("g6.xlarge", "on-demand", 1),
+        ("g6.xlarge", "spot", 3),
+    ]
+
+
+def test_a_worker_may_write_to_the_bucket_and_is_as_closed_as_the_head(account, launched, workers):
+    (head_asked,) = launched.asked("RunInstances")
+    head = Head(launched)
+    head.wait_for_trials(2, {"CPU": 1, "GPU": 1})
+
+    head.round()
+
+    for asked in account.wait_for("RunInstances", 2):
+        for key in ("ImageId", "IamInstanceProfile", "SecurityGroupIds", "KeyName"):
+            assert asked[key] == head_asked[key]
+        assert asked["BlockDeviceMappings"] == head_asked["BlockDeviceMappings"]
+
+
+def test_nothing_is_bought_for_trials_that_fit_no_machine(account, launched, workers):
+    head = Head(launched)
+    head.wait_for_trials(1, {"CPU": 1, "GPU": 2})
+
+    for _ in range(3):
+        head.round()
+
+    assert account.asked("RunInstances") == []
+
+
+def test_ray_does_not_turn_to_the_other_type_when_spot_is_short(account, launched, workers):
+    # Why the file has one machine on demand: should Ray learn to do it, the file can be simpler.
+    account.refused_market = "spot"
+    head = Head(launched)
+    head.wait_for_trials(4, {"CPU": 1, "GPU": 1})
+
+    for done in range(1, 4):
+        head.round()
+        account.wait_for("RunInstances", 1 + 5 * done)  # Ray tries each five times
+
+    markets = [market for _, market, _ in bought(account.asked("RunInstances"))]
+    assert markets.count("on-demand") == 1
+    assert len(account.living()) == 2
+
+
+def test_idle_machines_are_given_back(account, launched, workers):
+    head = Head(launched)
+    head.wait_for_trials(2, {"CPU": 1, "GPU": 1})
+    head.round()
+    account.wait_for("RunInstances", 2)
+    machines = {m["InstanceId"] for m in account.living()} - {launched.head_id}
+    del head.state.pending_resource_requests[:]
+    tags = {m["InstanceId"]: {t["Key"]: t["Value"] for t in m["Tags"]} for m in account.living()}
+    for number, machine in enumerate(sorted(machines)):
+        kind = tags[machine]["ray-user-node-type"]
+        idle = {"status": messages.IDLE, "idle_duration_ms": 11 * 60 * 1000}
+        head.add_node(bytes([number]) * 28, machine, kind, {"CPU": 4.0, "GPU": 1.0}, **idle)
+
+    for _ in range(2):  # they are found running, then asked to drain
+        head.round()
+    assert head.gcs.drain_node.call_count == 2
+    for node in head.state.node_states:
+        if node.node_id != HEAD_ID:
+            node.status = messages.DEAD
+    for _ in range(2):
+        head.round()
+
+    ended = [
+        one for call in account.wait_for("TerminateInstances", 1) for one in call["InstanceIds"]
+    ]
+    assert set(ended) == machines
+    assert {m["InstanceId"] for m in account.living()} == {launched.head_id}
+
+
+def test_the_role_allows_all_that_the_head_asks_for(account, launched, workers):
+    policy = json.loads((ROOT / "search/assets/aws-policy.json").read_text(encoding="utf-8"))
+    allowed = {
+        action.partition(":")[2]
+        for statement in policy["Statement"]
+        for action in (
+            [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        )
+    }
+    head = Head(launched)
+    head.wait_for_trials(2, {"CPU": 1, "GPU": 1})
+    head.round()
+    account.wait_for("RunInstances", 2)
+    provider = head.autoscaler._cloud_instance_provider.v1_provider
+    (machine, *_) = provider.non_terminated_nodes({"ray-node-type": "worker"})
+    with mock.patch.object(node_provider, "TAG_BATCH_DELAY", 0):
+        provider.set_node_tags(machine, {"ray-node-status": "up-to-date"})
+    provider.terminate_nodes([machine])
+
+    operations = {name for name, _ in account.calls}
+
+    assert {"RunInstances", "CreateTags", "TerminateInstances"} <= operations <= allowed
+    assert {"PassRole", "GetParameters"} <= allowed, "which EC2 asks for itself"
+
+
+def test_ray_down_ends_every_machine_and_keeps_none(account, launched, workers):
+    head = Head(launched)
+    head.wait_for_trials(4, {"CPU": 1, "GPU": 1})
+    head.round()
+    account.wait_for("RunInstances", 2)
+    assert len(account.living()) == 5
+
+    with (
+        mock.patch.object(commands, "exec_cluster", return_value=""),
+        mock.patch.object(commands, "POLL_INTERVAL", 0),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ResourceWarning)
+        commands.teardown_cluster(
+            str(launched.path),
+            yes=True,
+            workers_only=False,
+            override_cluster_name=None,
+            keep_min_workers=False,
+        )
+
+    assert {m["State"]["Name"] for m in account.instances()} == {"terminated"}
+    assert account.asked("StopInstances") == []

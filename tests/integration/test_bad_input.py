@@ -72,30 +72,10 @@ def with_row(values, row, value):
     return [*values[:row], value, *values[row + 1 :]]
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "said"),
-    [
-        pytest.param("b", [0.1, float("nan"), 0.5, 0.5], ["'b'", "nan", "row 33"], id="nan"),
-        pytest.param("b", [0.5, 0.1, 0.2, 0.5], ["'b'", "height", "row 33"], id="reversed"),
-        pytest.param("b", [0.5, 0.1, 1.2, 0.5], ["'b'", "inside", "row 33"], id="outside"),
-        pytest.param("b", [0.5, 0.1, 0.2], ["'b'", "4 numbers", "row 33"], id="three_numbers"),
-        pytest.param("c", -1, ["'c'", "-1", "row 33"], id="negative_class"),
-        pytest.param("c", None, ["'c'", "null", "row 33"], id="no_label"),
-        pytest.param("split", "valid", ["'split'", "'validation'", "row 33"], id="split"),
-    ],
-)
-def test_a_wrong_value_is_told_with_its_row(column, value, said, columns, files, refuse):
-    message = refuse(files({column: with_row(columns[column], 33, value)}))
+def test_a_wrong_value_is_told_with_its_row(columns, files, refuse):
+    message = refuse(files({"b": with_row(columns["b"], 33, [0.1, float("nan"), 0.5, 0.5])}))
 
-    assert all(words in message for words in [*said, "data.parquet", "got"])
-
-
-def test_a_class_id_as_large_as_the_units_is_told(columns, files, refuse):
-    heads = {**HEADS, "c": {"kind": "classification", "units": 10}}
-
-    message = refuse(files({"c": with_row(columns["c"], 7, 10)}, heads=heads))
-
-    assert "head 'c' needs class ids from 0 to 9 (units: 10), got class id 10 in row 7" in message
+    assert all(words in message for words in ["'b'", "nan", "row 33", "data.parquet", "got"])
 
 
 @pytest.mark.parametrize(
@@ -105,21 +85,6 @@ def test_a_class_id_as_large_as_the_units_is_told(columns, files, refuse):
         pytest.param({"data": "."}, ["data.parquet"], id="no_such_column_in_folder"),
         pytest.param({"heads": {"d": {"kind": "box"}}}, ["'d'", "column"], id="no_column"),
         pytest.param({"trails": 3}, ["study.yaml:", "'trails'"], id="unknown_key"),
-        pytest.param(
-            {"heads": {"c": {"kind": "class"}}},
-            ["study.yaml:", "classification", "'class'"],
-            id="unknown_kind",
-        ),
-        pytest.param(
-            {"space": {"learning_rate": {"float": [0.1, 0.01]}}},
-            ["study.yaml:", "learning_rate", "low", "0.1"],
-            id="reversed_range",
-        ),
-        pytest.param(
-            {"space": {"conv1_filter": {"int": [4, 8]}}},
-            ["study.yaml:", "shapes nothing", "conv1_filter", "'conv1_filters'"],
-            id="shapes_nothing",
-        ),
         pytest.param(
             {"space": {"batch_size": {"choice": [8, 512]}}},
             ["space.batch_size", "at most 20", "512"],
@@ -140,21 +105,11 @@ def test_a_class_id_as_large_as_the_units_is_told(columns, files, refuse):
         ),
         pytest.param({"resources": {"cpu": 999_999}}, ["resources.cpu", "999999"], id="cpu"),
         pytest.param({"resources": {"gpu": 0.3}}, ["resources.gpu", "0.3"], id="gpu_share"),
-        pytest.param({"name": "../bad"}, ["study.yaml:1", "'../bad'"], id="name_with_dots"),
         pytest.param(
             {"start_with": [{"conv1_filters": 999}]},
             ["start_with[0].conv1_filters", "[4, 8]", "999"],
             id="start_outside_the_space",
         ),
-        pytest.param(
-            {"start_with": [{"filters": 8}]},
-            ["start_with[0].filters", "conv2_filters"],
-            id="start_unknown",
-        ),
-        pytest.param({"budget": {"epochs": 0}}, ["budget.epochs", "got 0"], id="no_epochs"),
-        pytest.param({"seed": -1}, ["seed", "got -1"], id="seed"),
-        pytest.param({"sampler": "cmaes"}, ["sampler", "tpe", "'cmaes'"], id="sampler"),
-        pytest.param({"model": "models"}, ["package.module:function", "'models'"], id="model"),
     ],
 )
 def test_a_wrong_setting_is_told_with_what_would_be_right(settings, said, files, refuse):
@@ -169,19 +124,12 @@ def test_a_wrong_setting_is_told_with_what_would_be_right(settings, said, files,
     assert all(words in message for words in said), message
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99], ids=["start", "half", "all_but_the_end"])
-def test_a_truncated_file_is_told(share, files, refuse):
+def test_a_truncated_file_is_told(files, refuse):
     path = files()
     data = (path.parent / "data.parquet").read_bytes()
-    (path.parent / "data.parquet").write_bytes(data[: int(len(data) * share)])
+    (path.parent / "data.parquet").write_bytes(data[: len(data) // 2])
 
     assert "data.parquet' needs to be a whole Parquet file" in refuse(path)
-
-
-def test_a_folder_without_parquet_is_told(files, refuse, tmp_path):
-    (tmp_path / "empty").mkdir()
-
-    assert "needs at least one *.parquet file" in refuse(files(data="empty"))
 
 
 def test_a_tag_in_the_study_file_runs_nothing(tmp_path, refuse):

@@ -217,20 +217,21 @@ def test_a_name_that_the_cluster_does_not_know_is_refused(laptop, capsys):
     assert "holds no study" in capsys.readouterr().err
 
 
-def test_a_head_that_dies_meanwhile_ends_the_waiting_with_a_word_of_what_to_do(monkeypatch):
+def test_a_head_that_dies_meanwhile_ends_the_waiting_with_a_word_of_what_to_do(
+    head, laptop, monkeypatch
+):
+    # The last test here: it ends the head of all.
     monkeypatch.setattr(connection, "PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(connection, "PAUSE_SECONDS", 0.1)
-    with tempfile.TemporaryDirectory(prefix="h", ignore_cleanup_errors=True) as folder:
-        storage = Path(folder, "studies")
-        storage.mkdir()
-        with contextlib.closing(Head(Path(folder), storage)) as mortal:
-            monkeypatch.setenv("HOME", str(mortal.home))
-            write_faults(storage, {0: {**HOLD, "at": 1, "seconds": 60}})
-            with search.connect(mortal.address) as cluster:
-                cluster.submit(study_of(storage, "left", **numbered(2)), storage=str(storage))
-                wait_until(lambda: notes(storage, "slow"))
-                mortal.close()
-                began = time.monotonic()
-                with pytest.raises(ClusterError, match="no cluster answers at http://127"):
-                    cluster.wait("left")
-                assert time.monotonic() - began < 60
+    (laptop / "slow").unlink(missing_ok=True)
+    write_faults(laptop, {0: {**HOLD, "at": 1, "seconds": 60}})
+
+    with search.connect() as cluster:
+        cluster.submit(study_of(laptop, "left", **numbered(2)))
+        wait_until(lambda: notes(laptop, "slow"))
+        head.close()
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match="no cluster answers at http://127"):
+            cluster.wait("left")
+
+    assert time.monotonic() - began < 60

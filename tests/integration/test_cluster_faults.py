@@ -1,10 +1,7 @@
 """Studies on a Ray of several nodes: some are killed or taken away, others come late."""
 
-import shutil
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -34,12 +31,10 @@ TRIALS, EPOCHS = 4, 4
 
 @pytest.fixture(scope="module", name="nodes")
 def a_head_without_cpus_and_one_node():
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    with nodes_of_ray(Path(folder)) as nodes:
+    with nodes_of_ray() as nodes:
         nodes.add(num_cpus=1)
         with joined(nodes):
             yield nodes
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def slow_study(storage, seconds=0.5, **changes):
@@ -240,19 +235,17 @@ def test_two_drivers_with_studies_of_one_name_share_a_ray(nodes, quiet, tmp_path
 def test_a_driver_whose_ray_loses_its_head_ends_with_its_reason_and_another_goes_on(
     quiet, tmp_path
 ):
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     storage = tmp_path / "study"
     slow_study(storage)
     plan = {"scheduler": "fifo", **numbered(TRIALS), "resources": {}}
     changes = {"RAY_gcs_rpc_server_reconnect_timeout_s": "16"}
-    with nodes_of_ray(Path(folder)) as nodes:
+    with nodes_of_ray() as nodes:
         nodes.add(num_cpus=1)
         driver = Driver(storage, plan, RAY_ADDRESS=nodes.address, **changes)
         driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= EPOCHS + 2)
         nodes.kill_head()
 
         assert driver.wait() == FAILED
-    shutil.rmtree(folder, ignore_errors=True)
 
     assert driver.err.startswith("ClusterLost: Ray's head has not answered for")
     assert "Traceback" not in driver.err

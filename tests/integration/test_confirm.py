@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from search.record.reader import StudyReader
 from search.running.confirm import confirm
 from search.running.run import run
 from tests.support import stub_run
-from tests.support.processes import kill_all, tagged
+from tests.support.driven_study import kill_at
 from tests.support.stub_study import (
     numbered,
     ray_in_short_folder,
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.slow
 
 FIVE = {**numbered(5), "scheduler": "fifo", "resources": {"concurrent": 2}}
 FIVE |= {"budget": {"trials": 6, "epochs": 4}, "reference": True}
-HANG_SECONDS = 240
 
 
 @pytest.fixture(name="original", scope="module")
@@ -83,8 +83,8 @@ def test_each_leading_point_is_trained_to_its_epoch_with_every_fresh_seed(storag
 
 
 CONFIRM = json.dumps({"seeds": 2, "top": 3})
-KILLS = ("opened:1", "asked:2", "trained:3", "ended:3", "closed:1")
-"""What is in the record, or how many epochs were trained in all, when everything dies."""
+KILLS = ("opened:1", "trained:3", "ended:3")
+"""As for `kill_at`."""
 
 
 @pytest.fixture(name="drive_confirm")
@@ -100,26 +100,14 @@ def figures(found):
     ]
 
 
-def kill_at(drive_confirm, storage, place):
-    kind, _, count = place.partition(":")
-    if kind != "trained":
-        driver = drive_confirm(storage, "--after", place)
-    else:
-        driver = drive_confirm(storage)
-        driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
-        kill_all(driver.tag)
-    assert driver.wait() == -signal.SIGKILL, (place, driver.err)
-    assert tagged(driver.tag) == []
-
-
-def test_a_confirmation_killed_after_each_kind_of_record_ends_as_an_undisturbed_one(
+def test_a_confirmation_killed_again_and_again_ends_as_an_undisturbed_one(
     drive_confirm, storage, tmp_path
 ):
     shutil.copytree(storage, tmp_path / "other")
     undisturbed = confirmed(tmp_path / "other", seeds=2, top=3)
 
     for place in KILLS:
-        kill_at(drive_confirm, storage, place)
+        kill_at(partial(drive_confirm, storage), storage, place)
     driver = drive_confirm(storage)
     assert driver.wait() == 0, driver.err
 

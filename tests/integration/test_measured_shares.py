@@ -1,8 +1,6 @@
 """Shares from measurement on simulated GPU nodes: packed, spread, outgrown, refused, kept."""
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import pytest
 
 from search.running.run import run
 from search.study.shares import SHARES
-from tests.integration import gpu_stub
-from tests.integration.gpu_stub import begun, meet
+from tests.integration import placed_stub
+from tests.integration.placed_stub import begun, meet
 from tests.integration.several_nodes import joined, nodes_of_ray
 from tests.support import stub_run
 from tests.support.driven_study import Driver
@@ -26,16 +24,14 @@ GPU_BYTES = 4_500_000_000
 
 @pytest.fixture(scope="module", name="nodes")
 def two_nodes_with_a_gpu_each():
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWOHEAD_SIMULATED_GPU", "1")
         patch.setenv("TWOHEAD_SIMULATED_GPU_BYTES", str(GPU_BYTES))
-        with nodes_of_ray(Path(folder)) as nodes:
+        with nodes_of_ray() as nodes:
             for _ in "ab":
                 nodes.add(num_cpus=4, num_gpus=1)
             with joined(nodes):
                 yield nodes
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class ProbeListener(Listener):
@@ -59,7 +55,7 @@ def study_of(storage, trials=8, **changes):
     return stub_study(storage, **values)
 
 
-def ran(study, factory=gpu_stub.FACTORY):
+def ran(study, factory=placed_stub.FACTORY):
     listener = ProbeListener()
     run(study, factory=factory, watcher=listener)
     return listener

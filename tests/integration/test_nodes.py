@@ -1,11 +1,8 @@
 """Questions to every node of a Ray that has several."""
 
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +14,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", name="nodes")
 def two_nodes():
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    with nodes_of_ray(Path(folder)) as nodes:
+    with nodes_of_ray() as nodes:
         nodes.add(num_cpus=1, resources={"far": 1})
         with joined(nodes):
             yield nodes
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def where():
@@ -58,7 +53,7 @@ def test_a_question_reaches_every_node_once_and_in_a_process_of_its_own(nodes):
     [
         pytest.param("raise", 60, "ValueError: the disk is full", id="raises"),
         pytest.param("die", 60, "WorkerCrashedError: ", id="dies"),
-        pytest.param("hang", 5, "no answer within 5 s", id="hangs"),
+        pytest.param("hang", 8, "no answer within 8 s", id="hangs"),
     ],
 )
 def test_what_goes_wrong_on_one_node_is_its_answer_and_the_others_are_heard(

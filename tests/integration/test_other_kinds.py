@@ -56,6 +56,7 @@ def one_ray():
 
 def run(tmp_path, data, heads, **changes):
     settings = {"reference": False, "budget": {"trials": 2, "epochs": 2}, "space": SMALL}
+    settings["resources"] = {"concurrent": 1}  # the second trial needs no process of its own
     storage = str(tmp_path / "studies")
     return search.run(
         search.Study(
@@ -79,16 +80,6 @@ def check_losses(result, rel=1e-4):
 def two_heads(path, num=60, **size):
     seen = rectangles(num, **size)
     return save(path, image=seen.encoded, c=seen.classes, b=seen.fractions, split=splits(num))
-
-
-def grey_of_17(folder):
-    return two_heads(folder / "17.parquet", height=17, width=17), {"c": CLASS, "b": BOX}, {}
-
-
-def colour_boxes_in_pixels(folder):
-    seen = rectangles(60, height=20, width=31, channels=3)
-    data = save(folder / "xywh.parquet", image=seen.encoded, c=seen.classes, b=seen.xywh)
-    return data, {"c": CLASS, "b": {**BOX, "format": "xywh", "scale": "pixel"}}, {}
 
 
 def resized_two_classes_giou(folder):
@@ -139,8 +130,6 @@ def raw_pixels_three_heads(folder):
 
 
 KINDS = [
-    grey_of_17,
-    colour_boxes_in_pixels,
     resized_two_classes_giou,
     a_class_with_one_row_and_no_space,
     hugging_face_images_several_numbers,
@@ -176,15 +165,29 @@ def test_string_labels_become_classes_in_sorted_order_and_bfloat16_is_exact_enou
     check_losses(result, rel=2e-2)
 
 
-def test_a_precision_left_open_is_measured_and_written_down(tmp_path):
-    data = two_heads(tmp_path / "data.parquet")
+def test_a_precision_left_open_is_measured_and_what_start_with_leaves_out_is_filled(tmp_path):
+    data = two_heads(tmp_path / "data.parquet", height=17, width=17)
+    first = {"conv1_filters": 6, "learning_rate": 0.002}
 
-    result = run(tmp_path, data, {"c": CLASS, "b": BOX}, precision="auto")
+    result = run(
+        tmp_path,
+        data,
+        {"c": CLASS, "b": BOX},
+        precision="auto",
+        space={**SMALL, "c_units": {"int": [8, 300]}},
+        start_with=[first],
+        budget={"trials": 1, "epochs": 1},
+    )
 
     assert result.prepared.precision in ("float32", "bfloat16")
     again = search.load(result.study.folder)
     assert again.prepared.precision == result.prepared.precision
     check_losses(result, rel=2e-2)
+    config = result.trials[0].config
+    assert {name: config[name] for name in first} == first
+    # As in the space where it has one value, else the reference's.
+    assert (config["conv2_filters"], config["batch_size"]) == (4, 16)
+    assert (config["c_units"], config["b_units"]) == (256, 512)
 
 
 def test_a_users_own_model_is_searched_tested_and_read_back(tmp_path):
@@ -213,25 +216,6 @@ def test_a_users_own_model_is_searched_tested_and_read_back(tmp_path):
     assert result.trials[1].config["batch_size"] == 16
     assert result.best().test is not None
     check_losses(result)
-
-
-def test_what_start_with_leaves_out_is_as_in_the_space_or_the_references(tmp_path):
-    first = {"conv1_filters": 6, "learning_rate": 0.002}
-    space = {**SMALL, "c_units": {"int": [8, 300]}}
-
-    result = run(
-        tmp_path,
-        two_heads(tmp_path / "data.parquet"),
-        {"c": CLASS, "b": BOX},
-        space=space,
-        start_with=[first],
-        budget={"trials": 1, "epochs": 1},
-    )
-
-    config = result.trials[0].config
-    assert {name: config[name] for name in first} == first
-    assert (config["conv2_filters"], config["batch_size"]) == (4, 16)
-    assert (config["c_units"], config["b_units"]) == (256, 512)
 
 
 FORMS = [(form, scale) for form in BOX_FORMATS for scale in BOX_SCALES]

@@ -1,4 +1,4 @@
-"""Behaviour of Optuna that the search defends against; `test_upstream_search` has the table.
+"""Behaviour of Optuna that the search defends against.
 
 A test that fails here after an upgrade is news, not a defect: look at what the defence costs.
 """
@@ -8,8 +8,6 @@ import math
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 pytestmark = [
@@ -114,37 +112,6 @@ def test_told_alone_nan_fails_a_trial_and_an_infinity_completes_it():
 
     assert study.tell(study.ask(), math.nan).state == TrialState.FAIL
     assert study.tell(study.ask(), math.inf).state == TrialState.COMPLETE
-
-
-def test_a_study_does_not_keep_its_sampler_nor_its_pruner(tmp_path):
-    url = f"sqlite:///{tmp_path}/optuna.db"
-    optuna.create_study(
-        storage=url,
-        study_name="study",
-        sampler=optuna.samplers.RandomSampler(seed=3),
-        pruner=optuna.pruners.ThresholdPruner(upper=1.0),
-    )
-
-    loaded = optuna.load_study(storage=url, study_name="study")
-
-    assert isinstance(loaded.sampler, optuna.samplers.TPESampler)
-    assert isinstance(loaded.pruner, optuna.pruners.MedianPruner)
-
-
-def test_a_journal_cannot_be_loaded_after_one_short_write(tmp_path):
-    path = tmp_path / "journal.log"
-
-    def storage():
-        return JournalStorage(JournalFileBackend(str(path)))
-
-    study = optuna.create_study(storage=storage(), study_name="study")
-    study.ask()
-    whole = path.read_bytes()
-    last = whole.splitlines(keepends=True)[-1]
-    path.write_bytes(whole[:-9] + last + last)  # as after a disk that was full for a moment
-
-    with pytest.raises(ValueError, match="Expecting ',' delimiter"):
-        optuna.load_study(storage=storage(), study_name="study")
 
 
 def test_the_same_seed_draws_the_same_again_whatever_is_known():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -9,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import TAG, tagged, wait_until
+from tests.support import stub_run
+from tests.support.processes import TAG, kill, tagged, wait_until
 from tests.support.stub_study import ROOT
 
 HANG_SECONDS = 240
@@ -44,3 +46,23 @@ class Driver:
 
     def assert_nothing_is_left(self, seconds: float = 30) -> None:
         wait_until(lambda: not tagged(self.tag), seconds)
+
+
+def kill_at(begin: Callable[..., Driver], storage: Path, place: str) -> None:
+    """Run a study until it is killed.
+
+    Args:
+        begin: Returns a driver with these options.
+        storage: Where the study is.
+        place: What is in the log when the driver and its Ray die, such as ``ended:1``; after
+            ``trained:2``, two epochs in all, the driver dies alone: what it leaves ends soon.
+    """
+    kind, _, count = place.partition(":")
+    if kind != "trained":
+        driver = begin("--after", place)
+    else:
+        driver = begin()
+        driver.wait_for(lambda: len(stub_run.notes(storage, "trained")) >= int(count))
+        kill(driver.process.pid)
+    assert driver.wait() == -signal.SIGKILL, (place, driver.err)
+    driver.assert_nothing_is_left(10)

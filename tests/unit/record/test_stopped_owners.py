@@ -108,9 +108,9 @@ def test_a_killed_owner_is_succeeded_at_once_and_without_a_word_of_its_lease(
 
 
 @pytest.mark.slow
-def test_twenty_owners_stopped_and_succeeded_in_turn_lose_nothing(tmp_path: Path) -> None:
+def test_owners_stopped_and_succeeded_in_turn_lose_nothing(tmp_path: Path) -> None:
     owners = []
-    for generation in range(1, 21):
+    for generation in range(1, 6):
         owner = Owner(tmp_path)
         assert owner.first == str(generation)
         owner.process.send_signal(signal.SIGSTOP)

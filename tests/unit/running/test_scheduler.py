@@ -266,38 +266,6 @@ def test_an_unknown_scheduler_is_refused_with_the_names_there_are():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_with_one_head_it_decides_as_rays_asha_outside_of_its_interpolation_gap(factor):
-    from ray.tune.schedulers import AsyncHyperBandScheduler
-
-    num_equal = 0
-    for seed in range(20):
-        losses = np.random.default_rng(seed).permutation(np.linspace(0.1, 2.0, 40)).tolist()
-        theirs = AsyncHyperBandScheduler(
-            time_attr="epoch",
-            metric="c",
-            mode="min",
-            max_t=9,
-            grace_period=3,
-            reduction_factor=factor,
-        )
-        ours = asha(1, factor=factor)
-        for number, loss in enumerate(losses):
-            trial = SimpleNamespace(trial_id=str(number))
-            theirs.on_trial_add(None, trial)
-            verdict = theirs.on_trial_result(None, trial, {"epoch": 3, "c": loss}).lower()
-            if ours.decide(number, 3, {"c": loss}) == verdict:
-                num_equal += 1
-                continue
-            better = sum(other < loss for other in losses[:number])
-            in_gap = number % factor != 1 % factor and better == math.ceil(number / factor)
-            too_few = number + 1 < factor and verdict == "stop"
-            assert (in_gap and verdict == "continue") or too_few
-
-    assert num_equal >= 0.95 * 20 * 40
-
-
-@pytest.mark.slow
 @settings(deadline=None)
 @given(
     curves=st.lists(

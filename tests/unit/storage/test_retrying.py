@@ -1,6 +1,7 @@
 """A storage that fails at any of its calls, for any time: right results or a typed end."""
 
 import errno
+import random
 import threading
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ from tests.support.faulty_files import MemoryFiles, empty_disk
 from tests.support.scripted_study import EPOCHS, STATES, Player, measured, small_packs, table
 from tests.unit.storage.faulty_storage import URI, FaultyHandler, faulty_store
 from trainables.errors import StorageError
+from trainables.storage import retry
 from trainables.storage.remote import RemoteFolder
 from trainables.storage.retry import Retrying
 from trainables.storage.store import Store
@@ -24,6 +26,12 @@ AWAY = "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 28, T
 def _pack_soon() -> Iterator[None]:
     with small_packs():
         yield
+
+
+@pytest.fixture
+def _in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare each call its thread, where no call hangs: hundreds of thousands of them."""
+    monkeypatch.setattr(retry, "within", lambda seconds, function, progress: function())
 
 
 class RemotePlayer(Player):
@@ -79,13 +87,13 @@ def check_played(handler: FaultyHandler) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 4])
-def test_a_study_survives_the_failure_of_any_call_to_its_storage(times: int) -> None:
+@pytest.mark.usefixtures("_in_one_thread")
+def test_a_study_survives_the_failure_of_any_call_to_its_storage() -> None:
     calls = num_calls()
-    failed = []
+    draw, failed = random.Random(1), []
 
     for number in range(calls):
-        handler = FaultyHandler(fail_at(number, away, times=times))
+        handler = FaultyHandler(fail_at(number, away, times=draw.choice([1, 4])))
         try:
             RemotePlayer(handler).play()
             check_played(handler)
@@ -97,12 +105,13 @@ def test_a_study_survives_the_failure_of_any_call_to_its_storage(times: int) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_in_one_thread")
 def test_a_study_whose_storage_refuses_for_good_ends_typed_and_is_finished_later() -> None:
-    calls = num_calls()
+    numbers = range(0, num_calls(), 3)
     failed = []
     refused = 0
 
-    for number in range(calls):
+    for number in numbers:
         denied = fail_at(number, lambda: OSError("AWS Error ACCESS_DENIED"), times=10**9)
         handler = FaultyHandler(denied)
         player = RemotePlayer(handler)
@@ -115,7 +124,7 @@ def test_a_study_whose_storage_refuses_for_good_ends_typed_and_is_finished_later
             failed.append(f"call {number}: {error!r}")
 
     assert failed == []
-    assert calls - refused <= 5  # the last sign of the last owner, which is let go
+    assert len(numbers) - refused <= 2  # the last sign of the last owner, which is let go
 
 
 def is_refused(player: RemotePlayer) -> bool:
@@ -141,6 +150,7 @@ def put_new_as_one_call(folder: RemoteFolder, path: str, data: bytes) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_in_one_thread")
 @pytest.mark.parametrize(
     "part",
     [
@@ -153,17 +163,18 @@ def test_a_missing_precaution_is_found(
 ) -> None:
     calls = num_calls()
     monkeypatch.setattr(*part)
-    failed = 0
 
-    for number in range(0, calls, 7):
-        handler = FaultyHandler(fail_at(number, away))
-        try:
-            RemotePlayer(handler).play()
-            check_played(handler)
-        except (AssertionError, SearchError, KeyError):
-            failed += 1
+    assert any(does_harm(number) for number in range(0, calls, 7))
 
-    assert failed > 0
+
+def does_harm(number: int) -> bool:
+    handler = FaultyHandler(fail_at(number, away))
+    try:
+        RemotePlayer(handler).play()
+        check_played(handler)
+    except (AssertionError, SearchError, KeyError):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("seconds", [5.0, 60.0])

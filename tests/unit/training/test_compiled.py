@@ -45,9 +45,8 @@ def fresh_process():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunked_data_give_the_same_bits_as_resident_data(kind, precision, monkeypatch):
-    spec = make_spec(**kind)
+def test_chunked_data_give_the_same_bits_as_resident_data(precision, monkeypatch):
+    spec = make_spec(**ELASTIC)
     data = make_data(spec.heads)
     resident = fresh(spec, data, precision=precision)
     expected = figures(resident, 2), resident.state()
@@ -65,17 +64,20 @@ def test_chunked_data_give_the_same_bits_as_resident_data(kind, precision, monke
     assert same(result[1], expected[1])
 
 
+OTHER_RATES = {"learning_rate": 0.1, "r_output_loss_weight": 5.0}
+
+
 @pytest.mark.parametrize(
-    "other",
+    ("kind", "other"),
     [
-        pytest.param({"learning_rate": 0.1, "r_output_loss_weight": 5.0}, id="same_graph"),
-        pytest.param({"batch_size": 7}, id="other_batch"),
-        pytest.param({"conv1_filters": 3, "r_output_units": 12}, id="other_widths"),
-        pytest.param({"conv1_filters": 90, "dropout": 0.6, "l2": 0.1}, id="larger"),
-        pytest.param({"pool_size": 3}, id="other_graph"),
+        pytest.param(RICH, OTHER_RATES, id="keras-same_graph"),
+        pytest.param(RICH, {"pool_size": 3}, id="keras-other_graph"),
+        pytest.param(ELASTIC, OTHER_RATES, id="elastic-same_graph"),
+        pytest.param(ELASTIC, {"batch_size": 7}, id="elastic-other_batch"),
+        pytest.param(ELASTIC, {"conv1_filters": 3, "r_output_units": 12}, id="elastic-widths"),
+        pytest.param(ELASTIC, {"conv1_filters": 90, "dropout": 0.6, "l2": 0.1}, id="larger"),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_trial_gives_the_same_bits_whatever_ran_before(kind, other):
     spec = make_spec(**kind)
     data = make_data(spec.heads)
@@ -222,8 +224,9 @@ def test_a_program_that_no_run_holds_gives_its_memory_back():
     assert len({id(one._program) for one in (other, last, again)}) == 3
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("change", [{"batch_norm": True}, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize(
+    ("change", "precision"), [({"batch_norm": True}, "float32"), (RICH, "bfloat16")]
+)
 def test_initial_weights_that_are_not_kept_are_made_again_bit_by_bit(
     change, precision, monkeypatch
 ):
@@ -295,35 +298,34 @@ def test_precisions_and_seeds_of_keras_models_have_programs_of_their_own(kind, n
     assert len(programs) == num
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param(lambda s: s.pop("model/0000/kernel"), "got nothing", id="missing"),
-        pytest.param(lambda s: s.update(more=np.zeros(1)), "needs nothing as 'more'", id="more"),
-        pytest.param(
-            lambda s: s.update({"model/0000/kernel": np.zeros(9, "f")}),
-            r"needs float32\[3, 3, 1, 4\] as 'model/0000/kernel', got float32\[9\]",
-            id="shape",
-        ),
-        pytest.param(
-            lambda s: s.update({"model/0000/kernel": np.zeros((3, 3, 1, 4))}),
-            r"got float64\[3, 3, 1, 4\]",
-            id="type",
-        ),
-    ],
-)
+OTHER_STATES = [
+    (lambda s: s.pop("model/0000/kernel"), "got nothing"),
+    (lambda s: s.update(more=np.zeros(1)), "needs nothing as 'more'"),
+    (
+        lambda s: s.update({"model/0000/kernel": np.zeros(9, "f")}),
+        r"needs float32\[3, 3, 1, 4\] as 'model/0000/kernel', got float32\[9\]",
+    ),
+    (
+        lambda s: s.update({"model/0000/kernel": np.zeros((3, 3, 1, 4))}),
+        r"got float64\[3, 3, 1, 4\]",
+    ),
+]
+"""What is missing, more, of another shape and of another type."""
+
+
 @pytest.mark.parametrize("kind", [{}, {"batch_norm": True}], ids=["elastic", "keras"])
-def test_a_state_of_another_model_is_refused_and_changes_nothing(kind, change, message):
+def test_a_state_of_another_model_is_refused_and_changes_nothing(kind):
     spec = make_spec(**kind)
     run = fresh(spec, make_data(spec.heads))
-    state = run.state()
-    before = dict(state)
-    change(state)
+    before = run.state()
 
-    with pytest.raises(InputError, match=message):
-        run.load_state(state, 1)
+    for change, message in OTHER_STATES:
+        state = dict(before)
+        change(state)
+        with pytest.raises(InputError, match=message):
+            run.load_state(state, 1)
 
-    assert (run.epoch, same(run.state(), before)) == (0, True)
+        assert (run.epoch, same(run.state(), before)) == (0, True)
 
 
 def test_resident_rows_are_made_into_tensors_once_per_process():

@@ -53,8 +53,13 @@ def keras_state(spec, seed, precision="float32"):
     return read_state(model, optimizer)
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("spec", "optimizer"),
+    [
+        pytest.param(*case.values, optimizer, id=f"{optimizer}-{case.id}")
+        for case, optimizer in zip(SPECS, OPTIMIZERS * 2, strict=True)
+    ],
+)
 def test_it_starts_as_the_keras_model_and_optimizer_do(spec, optimizer):
     spec = replace(spec, optimizer=optimizer)
     network = ElasticNetwork(spec, "float32")

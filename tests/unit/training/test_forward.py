@@ -83,23 +83,28 @@ def assert_same(spec, images, loss=loss_of, model=None):
         np.testing.assert_array_equal(state, expected)
 
 
-@pytest.mark.parametrize("chunk_bytes", [2**40, 1], ids=["whole", "in_16_slices"])
+COLOUR = {"pool_size": 3, "image_shape": (20, 17, 3)}
+NO_POOLING = {"pool_size": 1, "image_shape": (9, 9, 1)}
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "num_slices"),
     [
-        pytest.param({}, id="two_blocks"),
-        pytest.param({"pool_size": 3, "image_shape": (20, 17, 3)}, id="pool_3_colour"),
-        pytest.param({"pool_size": 1, "image_shape": (9, 9, 1)}, id="no_pooling"),
-        pytest.param({"kernel_size": 1}, id="kernel_1"),
-        pytest.param({"kernel_size": 2}, id="kernel_2"),
-        pytest.param({"kernel_size": 5}, id="kernel_5"),
-        pytest.param({"conv_filters": (3,)}, id="one_block"),
-        pytest.param({"conv_filters": (3, 2, 4)}, id="padded_blocks"),
-        pytest.param({"dropout": 0.4}, id="dropout"),
+        pytest.param({}, 16, id="two_blocks"),
+        pytest.param(COLOUR, 1, id="pool_3_colour_whole"),
+        pytest.param(COLOUR, 16, id="pool_3_colour"),
+        pytest.param(NO_POOLING, 1, id="no_pooling_whole"),
+        pytest.param(NO_POOLING, 16, id="no_pooling"),
+        pytest.param({"kernel_size": 1}, 16, id="kernel_1"),
+        pytest.param({"kernel_size": 2}, 1, id="kernel_2_whole"),
+        pytest.param({"kernel_size": 5}, 16, id="kernel_5"),
+        pytest.param({"conv_filters": (3,)}, 16, id="one_block"),
+        pytest.param({"conv_filters": (3, 2, 4)}, 1, id="padded_blocks_whole"),
+        pytest.param({"dropout": 0.4}, 16, id="dropout"),
     ],
 )
-def test_outputs_and_gradients_are_those_of_the_keras_model(changes, chunk_bytes, monkeypatch):
-    monkeypatch.setattr(forward, "CHUNK_BYTES", chunk_bytes)
+def test_outputs_and_gradients_are_those_of_the_keras_model(changes, num_slices, monkeypatch):
+    monkeypatch.setattr(forward, "CHUNK_BYTES", 2**40 if num_slices == 1 else 1)
     spec = spec_of(**changes)
 
     assert_same(spec, images_of(spec, 16))

@@ -38,14 +38,14 @@ def fresh_process():
     training._feeds.clear()
 
 
-@pytest.mark.parametrize("rows", [(48, 32), (50, 37)], ids=["divides", "does_not_divide"])
 @pytest.mark.parametrize(
-    ("heads", "shape"),
+    ("heads", "shape", "rows"),
     [
-        pytest.param((CLASSES, BOX), (17, 17, 1), id="grey"),
-        pytest.param((TWO, GIOU), (12, 20, 3), id="colour_not_square"),
-        pytest.param((CLASSES, CIOU, NUMBER), (17, 17, 1), id="three_heads"),
-        pytest.param((NUMBERS,), (17, 17, 1), id="one_head"),
+        pytest.param((CLASSES, BOX), (17, 17, 1), (48, 32), id="grey_divides"),
+        pytest.param((CLASSES, BOX), (17, 17, 1), (50, 37), id="grey"),
+        pytest.param((TWO, GIOU), (12, 20, 3), (50, 37), id="colour_not_square"),
+        pytest.param((CLASSES, CIOU, NUMBER), (17, 17, 1), (50, 37), id="three_heads"),
+        pytest.param((NUMBERS,), (17, 17, 1), (48, 32), id="one_head_divides"),
     ],
 )
 def test_recorded_losses_are_what_numpy_computes_from_predict(heads, shape, rows, monkeypatch):
@@ -145,16 +145,6 @@ def test_partial_last_batches_are_trained_on():
     run.run_epoch()
 
     assert int(run.state()["optimizer/0000/variable"]) == 2
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
-def test_every_optimizer_lowers_the_training_loss(optimizer):
-    spec = make_spec(optimizer=optimizer, learning_rate=0.01)
-    run = fresh(spec, make_data(spec.heads))
-
-    results = [run.run_epoch().training_loss for _ in range(4)]
-
-    assert results[-1] < results[0]
 
 
 def test_regularisation_dropout_and_batch_norm_take_part():
