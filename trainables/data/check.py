@@ -38,7 +38,7 @@ from trainables.data.splits import (
     splits_of_files,
 )
 from trainables.data.suspicions import suspicions
-from trainables.spec.problems import Problems
+from trainables.spec.problems import Problems, shown
 
 LEFT_OUT = -1
 """The split of a bad row."""
@@ -110,6 +110,11 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     """
     source = Source(request.uri)
     problems = DataProblems(request, source.place)
+    if source.left_out:
+        problems.warn(
+            f"of the files beside the data {len(source.left_out)} are left out by their ending, "
+            f"such as {shown(source.left_out[0])}: only *.parquet is read"
+        )
     readable = _readable_columns(request, source, problems)
     column = headers = rule = None
     if IMAGE_COLUMN in readable or IMAGE_COLUMN not in source.schema.names:

@@ -75,6 +75,16 @@ def test_folders_that_name_a_column_and_a_value_are_a_column(tmp_path):
     assert head.classes == ("a_dog", "cat")
 
 
+def test_files_that_are_left_out_by_their_ending_are_told(tmp_path):
+    folder = files(tmp_path, part=10)
+    for name in ("b.PARQUET", "c.pq", "d.parquet.gz", "_e.pq", "labels.csv"):
+        (folder / name).write_bytes(b"PAR1")
+
+    [told] = check_dataset(request(folder)).warnings
+
+    assert told.startswith("of the files beside the data 3 are left out")
+
+
 def test_of_files_that_train_and_test_none_that_tests_is_trained_on(tmp_path):
     wanted = request(files(tmp_path, train0=10, test0=6))
     told = decode_dataset(wanted, check_dataset(wanted).info.fingerprint, str(tmp_path))
