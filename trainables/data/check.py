@@ -263,7 +263,7 @@ def _note_what_it_is(inspection: Inspection, splits: SplitIds) -> None:
     notes = inspection.problems.notes
     assert headers is not None
     assert rule is not None
-    if given.ids is not None:
+    if given.is_by_names:
         counts = ", ".join(f"{(splits == at).sum()} {name}" for at, name in enumerate(SPLITS))
         drawn = "" if given.is_complete else "; validation is drawn from what trains"
         notes.append(f"splits by {given.source}: {counts}{drawn}")

@@ -24,6 +24,7 @@ SPLIT_WORDS = {
 }
 """What files and folders of a split are called: the words of Hugging Face's ``datasets``."""
 
+BY_NAMES = "the names of the files"
 _SPLIT_IDS = {name: place for place, name in enumerate(SPLITS)}
 _SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _TRAIN, _VALIDATION = 0, 1
@@ -38,6 +39,11 @@ class GivenSplits:
 
     source: str
     """Who says it, in words."""
+
+    @property
+    def is_by_names(self) -> bool:
+        """Whether the names of files say it."""
+        return self.ids is not None and self.source == BY_NAMES
 
     @property
     def is_complete(self) -> bool:
@@ -55,7 +61,7 @@ def given_splits(source: Source, problems: DataProblems, *, has_column: bool) ->
     rows = [file.rows for file in source.files]
     by_name = None if places is None else np.repeat(np.array(places, np.int8), rows)
     if not has_column:
-        return GivenSplits(ids=by_name, source="the names of the files")
+        return GivenSplits(ids=by_name, source=BY_NAMES)
     ids = _named_splits(source.column(SPLIT_COLUMN), problems)
     for place, name in enumerate(SPLITS[:2]):
         if ids is not None and not (ids == place).any():
