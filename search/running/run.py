@@ -266,9 +266,7 @@ class Run:
             figures = measure([one.point.to_restore(one.seed) for one in points]) or []
             for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
                 number, epoch = one.point.number, one.point.epoch
-                self.log.record(
-                    Tested(number=number, epoch=epoch, losses=losses, metrics=metrics)
-                )
+                self.log.record(Tested(number=number, epoch=epoch, losses=losses, metrics=metrics))
 
     def _measured_in(self, process: Any, points: list[dict[str, Any]]) -> TestFigures | None:
         """Return what a process that has just trained a trial measures on the test split.
