@@ -50,9 +50,8 @@ class Capacity:
     def look(self, num_placed: int) -> None:
         """Take note of how many trials have a place now.
 
-        Raises:
-            NoRoom: If there has been none for ``resources.wait_minutes``, while nothing but the
-                lack of nodes was in the way.
+        `NoRoom` if there has been none for ``resources.wait_minutes``, while nothing but the lack
+        of nodes was in the way.
         """
         if num_placed:
             self._since, self._said = None, ""
@@ -131,12 +130,9 @@ def find_room(
 ) -> TrialRoom:
     """Find out what a study's trials get of the joined Ray, and what it may still become.
 
-    Where only the machines themselves can tell what they have, the first of them is waited for.
-
-    Raises:
-        InputError: If no node could ever place one trial.
-        NoRoom: If the first node did not come in time.
-        ClusterLost: If Ray goes away meanwhile.
+    Where only the machines themselves can tell what they have, the first of them is waited for:
+    `NoRoom` if it did not come in time, `ClusterLost` if Ray goes away meanwhile. `InputError` if
+    no node could ever place one trial.
     """
     watch, growth = joined.watch, growth_of(joined)
     capacity = Capacity(resources, growth, watch, say)

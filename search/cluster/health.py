@@ -51,13 +51,10 @@ class ClusterWatch:
 
     So nobody else waits for an answer of a head that is away, nor goes on for ever without one.
 
-    Args:
-        look: Returns what there is; raises, or does not return, if there is no answer.
-        own: The id of the node that this process hangs on.
-        knock: Tells at once whether the head can be reached.
-        missing: Returns the name of a process without which the Ray is lost, if one has ended.
-        patience: Seconds without an answer after which the cluster is given up.
-        clock: Seconds, monotonic.
+    ``look`` returns what there is; it raises, or does not return, if there is no answer: after
+    ``patience`` seconds of that the cluster is given up. ``own`` is the id of the node that this
+    process hangs on. ``knock`` tells at once whether the head can be reached, ``missing`` returns
+    the name of a process without which the Ray is lost, if one has ended.
     """
 
     def __init__(
@@ -95,10 +92,9 @@ class ClusterWatch:
     def check(self) -> None:
         """Make sure that the cluster is still the one that was joined.
 
-        Raises:
-            ClusterLost: If it has not answered for too long, has lost a process of its own, or
-                has given up the node that this process hangs on: then nothing that it still has
-                reaches this process.
+        `ClusterLost` if it has not answered for too long, has lost a process of its own, or has
+        given up the node that this process hangs on: then nothing that it still has reaches this
+        process.
         """
         name = self._missing()
         if name is not None:

@@ -68,13 +68,9 @@ def on_each_node(
     """Run a function once on each node, all at the same time, and return what came of it.
 
     Each call is a Ray task that takes no CPU, in a process of its own, which imports the function
-    from its module. Nothing is raised for what goes wrong on a node, nor tried again.
-
-    Args:
-        function: What to run.
-        *arguments: The same for all nodes.
-        seconds: How long to wait for all of them together, the start of processes included.
-        nodes: Where, in the order of the answers; None for all living ones.
+    from its module. Nothing is raised for what goes wrong on a node, nor tried again. All nodes
+    together, the start of processes included, are waited for ``seconds``; ``nodes`` are in the
+    order of the answers, None for all living ones.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -134,11 +130,8 @@ def check_reach(
 
     An object that is written here must be seen there, and one that is written there, here. A
     node that gives no answer is passed over, and ``say`` hears of it: what it would break is told
-    when it breaks. A single node is not asked.
-
-    Raises:
-        InputError: Naming the nodes, the path and the cure.
-        StorageError: If the storage refuses this process.
+    when it breaks. A single node is not asked. The `InputError` names the nodes, the path and the
+    cure; `StorageError` if the storage refuses this process.
     """
     if len(nodes) < 2:
         return
@@ -147,13 +140,14 @@ def check_reach(
     others: list[str] = []
     try:
         store.put(f"{place}/driver", b"")
-        answers = on_each_node(
-            _reach_from_here, store.uri, place, data, seconds=ANSWER_SECONDS, nodes=nodes
-        )
+        given = (store.uri, place, data)
+        answers = on_each_node(_reach, *given, seconds=ANSWER_SECONDS, nodes=nodes)
         for node, answer in answers.items():
             if not isinstance(answer, Failed):
-                has_arrived = store.exists(f"{place}/{node.id}")
-                problems += _problems(store.uri, data, node, answer, has_arrived=has_arrived)
+                written, *wrong = answer
+                if wrong[0] is None and not store.exists(f"{place}/{written}"):
+                    wrong[0] = "writes to another place of that name"
+                problems += _problems(store.uri, data, node, wrong)
             elif isinstance(answer.error, ImportError):
                 others.append(
                     f"node {node.title} needs the same version of this project as the driver, "
@@ -170,37 +164,27 @@ def check_reach(
         raise InputError.of([*problems, *others])
 
 
-def _reach_from_here(uri: str, place: str, data: str) -> tuple[str | None, str | None]:
-    """Return what is wrong with storage and data from the node whose task this is.
+def _reach(uri: str, place: str, data: str) -> tuple[str, str | None, str | None]:
+    """Return the name of an object that the node of this task writes beside the driver's.
 
-    Looks for the driver's object, and writes one with this node's name.
+    And what is wrong with the storage and with the data from there; None if nothing is.
     """
-    import ray
-
-    return _reach(uri, place, data, ray.get_runtime_context().get_node_id())
-
-
-def _reach(uri: str, place: str, data: str, own: str) -> tuple[str | None, str | None]:
-    """Return what is wrong with storage and data from a node of this name; None if nothing is."""
     # Data at a URI are read once, by a task, which says itself what is wrong.
     absent = None if "://" in data or Path(data).exists() else "has no such file"
-    store = Store(uri)
+    own, store = uuid.uuid4().hex, Store(uri)
     try:
         if not store.exists(f"{place}/driver"):
-            return "does not see what this process writes there", absent
+            return own, "does not see what this process writes there", absent
         store.put(f"{place}/{own}", b"")
     except Exception as error:
-        return f"cannot use it: {' '.join(str(error).split())[:300]}", absent
-    return None, absent
+        return own, f"cannot use it: {' '.join(str(error).split())[:300]}", absent
+    return own, None, absent
 
 
-def _problems(
-    uri: str, data: str, node: Node, answer: tuple[str | None, str | None], *, has_arrived: bool
-) -> Iterator[str]:
-    unseen = None if has_arrived else "writes to another place of that name"
-    for what, given, wrong in (("storage", uri, answer[0] or unseen), ("data", data, answer[1])):
-        if wrong is not None:
+def _problems(uri: str, data: str, node: Node, wrong: Sequence[str | None]) -> Iterator[str]:
+    for what, given, why in zip(("storage", "data"), (uri, data), wrong, strict=True):
+        if why is not None:
             yield (
                 f"{what} needs a place that every node reaches, got {given}: node {node.title} "
-                f"{wrong}; {CURE}"
+                f"{why}; {CURE}"
             )

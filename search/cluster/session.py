@@ -93,9 +93,8 @@ def ray_for(
     that comes while Ray starts or ends waits until it has. Where trials need TensorFlow, the
     processes of a Ray that is started import it at once (``warms``), before they have a trial.
 
-    Raises:
-        InputError: If there is no Ray at ``RAY_ADDRESS``, or no place for a private folder.
-        ClusterLost: If it ends meanwhile, from wherever it is waited for.
+    `InputError` if there is no Ray at ``RAY_ADDRESS``, or no place for a private folder;
+    `ClusterLost` if it ends meanwhile, from wherever it is waited for.
     """
     prepare_environment()
     notify("starting Ray")

@@ -93,10 +93,7 @@ def shares(
     """Return the shares of a study's trials on these nodes and on those that may join them.
 
     None where none of them has room for a trial, but some may come of which nobody knows what
-    they have.
-
-    Raises:
-        InputError: If no node could ever place one trial.
+    they have; `InputError` if no node could ever place one trial.
     """
     places = [*nodes, *(one.resources for one in coming if one.resources is not None)]
     if not any(slots_on(resources, place) for place in places):

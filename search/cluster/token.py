@@ -19,11 +19,8 @@ def find_token(environment: Mapping[str, str] | None = None) -> str | None:
     """Return the token where Ray would find it, None without one or where it is switched off.
 
     That is ``RAY_AUTH_TOKEN``, the file at ``RAY_AUTH_TOKEN_PATH``, or ``~/.ray/auth_token``,
-    unless ``RAY_AUTH_MODE`` says ``disabled``.
-
-    Raises:
-        InputError: If others may read the file, or it holds no token.
-        TokenRefused: If ``RAY_AUTH_MODE`` says ``token`` and there is none.
+    unless ``RAY_AUTH_MODE`` says ``disabled``. `InputError` if others may read the file, or it
+    holds no token; `TokenRefused` if ``RAY_AUTH_MODE`` says ``token`` and there is none.
     """
     known = os.environ if environment is None else environment
     mode = known.get("RAY_AUTH_MODE", "").strip().lower()

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, final
+from contextlib import AbstractContextManager
+from typing import Any, final
 
 from search.errors import ClusterError, InputError, SearchError
 from search.remote.connection import Connection
@@ -32,7 +33,7 @@ TEST_SECONDS = 1800.0
 
 
 @final
-class Client:
+class Client(AbstractContextManager["Client"]):
     """The studies of one cluster; made by `search.connect`. A context manager.
 
     Every method raises `ClusterError` if the cluster cannot be reached or is gone for too long.
@@ -253,9 +254,6 @@ class Client:
     def close(self) -> None:
         """Leave the cluster; what it runs goes on."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

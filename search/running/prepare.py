@@ -30,8 +30,7 @@ from search.text import count, value
 from trainables.data.decode import decode_dataset, decoded_report, is_decoded, is_intact
 from trainables.data.request import DataInfo, DataReport
 from trainables.model.user_model import REQUIRED, user_parameters
-from trainables.probing.precision import fast_precision
-from trainables.probing.try_models import try_models
+from trainables.probing.try_models import fast_precision, try_models
 from trainables.spec.parameters import reference_config, reference_training
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store

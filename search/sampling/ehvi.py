@@ -352,14 +352,13 @@ believed. Late in a study only what is unlikely improves, and 24 plain draws wou
 def _expected_improvement(
     mean: Array, variance: Array, front: Array, reference: Array, rng: np.random.Generator
 ) -> Array:
-    """Return the expected hypervolume improvement of each candidate, up to one constant.
+    """Return the expected hypervolume improvement of each candidate, ``(candidates,)``, >= 0.
+
+    Up to one constant, which all have in common.
 
     The volume between points and a reference is the mean, over random directions, of a power of
     how far the points reach along each (Golovin and Zhang 2020, arXiv:2006.04655): any number
     of heads costs the same. The expectation is over draws that all candidates share.
-
-    Returns:
-        Shape ``(candidates,)``, each >= 0.
     """
     num_heads = len(reference)
     best = np.minimum(np.vstack([front, mean]).min(axis=0), reference - 1e-6)

@@ -32,15 +32,8 @@ class Suggester:
     when every config of a finite space has been tried. Configs of interrupted trials may be
     suggested again.
 
-    Args:
-        sampler: As a study has it.
-        space: What is searched and what is constant.
-        seed: Seed of the study, at least 0.
-        num_objectives: Length of each ``log_skills``.
-        epochs: Of a whole training; only ``ehvi`` looks at it.
-
-    Raises:
-        InputError: If the sampler does not fit the space.
+    ``num_objectives`` is the length of each ``log_skills``; ``epochs`` of a whole training only
+    ``ehvi`` looks at. `InputError` if the sampler does not fit the space.
     """
 
     def __init__(
@@ -65,11 +58,7 @@ class Suggester:
         self._asked: AskedSampler | None = None
 
     def put(self, trial: RecordedTrial) -> None:
-        """Take in a trial, or what has become of it.
-
-        Raises:
-            ValueError: If its point has another length than there are objectives.
-        """
+        """Take in a trial, or what has become of it; raises what `SeenTrials.put` raises."""
         self._trials.put(trial)
 
     def suggest(self, number: int) -> Suggestion | Continue:
@@ -116,8 +105,7 @@ def check_sampler(
 ) -> None:
     """Refuse a sampler that is not installed or cannot be used, before anything starts.
 
-    Raises:
-        InputError: With the command that installs it, or why it cannot be used.
+    The `InputError` has the command that installs it, or why it cannot be used.
     """
     check_installed(sampler)
     if isinstance(sampler, str) and ":" not in sampler:

@@ -111,11 +111,7 @@ class SearchSpace:
         return not any(self._problems(config))
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse a config that does not lie in this space.
-
-        Raises:
-            InputError: With each parameter that is missing, unknown or cannot have its value.
-        """
+        """Refuse a config with parameters that are missing, unknown or cannot have their value."""
         problems = list(self._problems(config))
         if problems:
             raise InputError.of(problems)
@@ -141,8 +137,7 @@ class SearchSpace:
     def from_mapping(cls, values: Mapping[str, Any]) -> "SearchSpace":
         """Read a space in the form of the study file.
 
-        Raises:
-            InputError: With every problem found, each with the path of its key.
+        The `InputError` has every problem found, each with the path of its key.
         """
         such_as = "{learning_rate: {float: [0.001, 0.01]}}"
         given: Any = check_mapping(plain(values), ("space",), such_as)

@@ -58,11 +58,8 @@ class Budget:
 
     def less_than(self, other: "Budget") -> tuple[str, ...]:
         """Return the fields of which this budget has less than another."""
-
-        def amounts(budget: Budget) -> dict[str, float]:
-            return {**asdict(budget), "hours": budget.hours or math.inf}
-
-        mine, others = amounts(self), amounts(other)
+        budgets = (self, other)
+        mine, others = ({**asdict(one), "hours": one.hours or math.inf} for one in budgets)
         return tuple(name for name in mine if mine[name] < others[name])
 
 

@@ -16,8 +16,6 @@ from trainables.storage.sealed_json import DamagedRecord, convert
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 
-SHARES = "shares.json"
-"""Where a study keeps them, relative to its folder; one with fixed shares has none."""
 CLASSES = (*sorted(GPU_FRACTIONS), 1.0)
 """Shares of one GPU, the smallest first."""
 MARGIN = 0.1
@@ -140,7 +138,7 @@ def read_shares(store: Store) -> MeasuredShares | None:
     try:
         return None if body is None else convert(body, MeasuredShares)
     except InputError as error:
-        raise DamagedRecord(f"{store.uri}/{SHARES} is no record of shares: {error}") from error
+        raise DamagedRecord(f"{store.uri}/shares.json is no record of shares: {error}") from error
 
 
 def write_shares(store: Store, shares: MeasuredShares) -> None:

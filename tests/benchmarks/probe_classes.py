@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def size_of(study: Study, prepared: Prepared, config: Mapping[str, Any]) -> Foot
     """Return the `footprint` of a config of the built-in model, at the space's largest batch."""
     batch = int(ends(dict(prepared.space.parameters)["batch_size"])[1])
     spec = parse(study, config, prepared.data)
-    return footprint(spec, batch_size=max(batch, spec.batch_size))
+    return footprint(replace(spec, batch_size=max(batch, spec.batch_size)))
 
 
 def job(config: Any, steps: int | None) -> dict[str, Any]:

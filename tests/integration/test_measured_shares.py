@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from search.running.run import run
-from search.study.shares import SHARES
 from tests.integration import placed_stub
 from tests.integration.placed_stub import begun, meet
 from tests.integration.several_nodes import joined, nodes_of_ray
@@ -119,7 +118,7 @@ def test_a_trial_that_outgrows_its_share_goes_on_with_a_larger_one_or_says_what_
 def test_shares_are_measured_again_where_the_gpus_are_others(nodes, tmp_path):
     study = study_of(tmp_path, trials=1)
     ran(study)
-    file = Path(study.folder) / SHARES
+    file = Path(study.folder) / "shares.json"
     other = json.loads(file.read_text())["body"]
     write_shares_of(study, {**other, "gpu": 0.5, "gpu_bytes": 2_000_000_000})
 

@@ -34,14 +34,9 @@ def build_model(
     exactly as its head. A batch normalisation stands between a convolution (which then has no
     bias) and its relu.
 
-    Args:
-        spec: The model.
-        seed: Any integer. A layer's draw also depends on its name, not on the other layers.
-        precision: ``float32``, or ``bfloat16`` for the inner layers' arithmetic.
-
-    Raises:
-        InputError: If the precision is unknown or a user's function does not fit.
-        UserModelError: If a user's function raises.
+    The seed is any integer; a layer's draw also depends on its name, not on the other layers.
+    The precision is ``float32``, or ``bfloat16`` for the inner layers' arithmetic. `InputError` if
+    it is unknown or a user's function does not fit, `UserModelError` if that raises.
 
     Example:
         >>> from trainables.spec.trial import REFERENCE

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from trainables.model.backend import keras, tf
+from trainables.spec.rules import LARGEST_SEED
 
-LARGEST_SEED = 2**32 - 1
 # Neither library has a public reader of its seed (tensorflow 2.21, keras 3.15).
 _context = importlib.import_module("tensorflow.python.eager.context")
 _global_state = keras.src.backend.common.global_state

@@ -50,20 +50,16 @@ def _named(
         "random": random,
     }
     return [
-        (state_name(group, index, _role(variable, group)), variable)
+        # An optimizer's slot is named after its variable's path, which is not stable.
+        (state_name(group, i, "variable" if group == "optimizer" else str(one.name)), one)
         for group, variables in groups.items()
-        for index, variable in enumerate(variables)
+        for i, one in enumerate(variables)
     ]
 
 
 def state_name(group: str, index: int, role: str) -> str:
     """Return the name of a variable in a state; its place counts within its group."""
     return f"{group}/{index:04d}/{role}"
-
-
-def _role(variable: Any, group: str) -> str:
-    # An optimizer's slot is named after its variable's path, which is not stable.
-    return "variable" if group == "optimizer" else str(variable.name)
 
 
 def _read(variable: Any) -> NDArray[Any]:

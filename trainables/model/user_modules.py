@@ -119,8 +119,7 @@ def note_user_modules(name: str) -> None:
 def user_folder_of(name: str) -> str | None:
     """Return the folder that a user's module is found in on ``sys.path``; nothing is imported.
 
-    Returns:
-        None if there is no such module, or it is installed, or it lies in several folders.
+    None if there is no such module, or it is installed, or it lies in several folders.
     """
     top = name.partition(".")[0]
     if top == "__main__":

@@ -26,7 +26,7 @@ class Footprint(NamedTuple):
         return self.weights + self.activations
 
 
-def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
+def footprint(spec: TrialSpec) -> Footprint:
     """Return the bytes of weights and of activations while a batch is trained.
 
     Only proportions count: how much a process really takes for a byte of each is measured with a
@@ -34,9 +34,8 @@ def footprint(spec: TrialSpec, *, batch_size: int | None = None) -> Footprint:
     """
     if not isinstance(spec.model, ModelSpec):
         raise TypeError(f"footprint needs the built-in model, got {spec.model.target!r}")
-    rows = spec.batch_size if batch_size is None else batch_size
     weights = sum(_weights(spec.model)) * COPIES[spec.optimizer]
-    activations = sum(_activations(spec.model)) * PASSES * rows
+    activations = sum(_activations(spec.model)) * PASSES * spec.batch_size
     return Footprint(weights=FLOAT_BYTES * weights, activations=FLOAT_BYTES * activations)
 
 

@@ -30,13 +30,10 @@ HUBER_DELTA = 1.0
 def sample_losses(head: HeadSpec, outputs: ArrayLike, labels: ArrayLike) -> FloatArray:
     """Return the recorded loss of every sample; their mean is ``val_<head>_loss``.
 
-    A probability of exactly 0 gives infinity: nothing is clipped.
-
-    Args:
-        head: Which loss: ``head.recorded_loss``, whatever it was trained with.
-        outputs: What ``predict`` returns: probabilities ``(n, units)``, numbers
-            ``(n, units)``, or boxes ``(n, 4)`` as yxyx fractions.
-        labels: Class ids ``(n,)``, numbers ``(n, units)`` or boxes ``(n, 4)``.
+    That is ``head.recorded_loss``, whatever it was trained with. Outputs are what ``predict``
+    returns: probabilities or numbers ``(n, units)``, or boxes ``(n, 4)`` as yxyx fractions; labels
+    are class ids ``(n,)``, numbers or boxes. A probability of exactly 0 gives infinity: nothing
+    is clipped.
 
     Example:
         >>> from trainables.spec.trial import HeadSpec

@@ -105,8 +105,7 @@ def one_of(allowed: Sequence[str], field: str = "") -> Rule:
 def read_fields(owner: Any, at: Path, rules: Mapping[str, Rule]) -> None:
     """Read the fields of a frozen value, which stands at a path, by their rules.
 
-    Raises:
-        PlacedError: With each field that cannot be.
+    Raise a `PlacedError` with each field that cannot be.
     """
     problems = Problems()
     for name, rule in rules.items():

@@ -147,10 +147,8 @@ class TrialSpec:
         """Parse a flat config; what it does not name is at the reference's value.
 
         Of a user's function, ``package.module:function``, every parameter that is not the
-        training's own is one of its keyword arguments.
-
-        Raises:
-            InputError: If a parameter is unknown or its value out of range.
+        training's own is one of its keyword arguments. `InputError` if a parameter is unknown or
+        its value out of range.
         """
         training = reference_training(heads)
         rest = {name: value for name, value in config.items() if name not in training}

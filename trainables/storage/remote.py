@@ -31,11 +31,7 @@ class RemoteFolder:
 
     @classmethod
     def open(cls, uri: str, retrying: Retrying | None = None) -> "RemoteFolder":
-        """Open a URI that ``pyarrow.fs`` knows.
-
-        Raises:
-            ValueError: If no file system of pyarrow takes this URI.
-        """
+        """Open a URI that ``pyarrow.fs`` knows; `ValueError` if no file system takes it."""
         retrying = retrying or Retrying()
         return cls(*retrying.call(lambda: _open_filesystem(uri)), retrying)
 

@@ -106,10 +106,8 @@ def within(
     """Return what ``function`` returns, or give it up.
 
     It runs in a thread of its own: no call into a storage's library can be interrupted, not
-    even by Ctrl+C, and one that never returns is left behind.
-
-    Raises:
-        TimeoutError: If it takes too long, from its begin or its last progress on.
+    even by Ctrl+C, and one that never returns is left behind. `TimeoutError` if it takes too
+    long, from its begin or its last progress on.
     """
     progress = progress or Progress()
     progress.note()

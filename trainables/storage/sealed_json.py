@@ -15,9 +15,6 @@ from trainables.storage.store import Store
 FORMAT = 1
 """The version of everything in a study's folder; a reader refuses newer ones."""
 
-ENDING = ".json"
-"""Of the name of every record."""
-
 Kind = TypeVar("Kind")
 _REFUSED = re.compile(r"Expected `(\w+)`(?: >= \d+|, got `\w+`) - at `\$\.(\w+)`")
 """What msgspec 0.23 says of a field that has another type, or a number outside its range."""
@@ -45,18 +42,14 @@ def records(store: Store, folder: str) -> list[str]:
     What has the ending of a record and no name of one is left to who reads the folder: it may
     be a record that somebody renamed.
     """
-    return [path for path in store.list(folder) if path.endswith(ENDING)]
+    return [path for path in store.list(folder) if path.endswith(".json")]
 
 
 def seal(kind: str, body: Mapping[str, Any]) -> bytes:
     """Turn a body into the bytes of an object: one JSON document of one line.
 
-    Args:
-        kind: What the object is; a reader that expects another kind refuses it.
-        body: Values that JSON knows; floats finite (see `names_of`).
-
-    Raises:
-        InputError: If the body holds something else.
+    A reader that expects another ``kind`` refuses it. `InputError` if the body holds what JSON
+    does not know, or a float that is not finite (see `names_of`).
     """
     try:
         text = json.dumps(body, allow_nan=False, separators=(",", ":"))
@@ -69,16 +62,8 @@ def seal(kind: str, body: Mapping[str, Any]) -> bytes:
 def unseal(kind: str, data: bytes, where: str) -> dict[str, Any]:
     """Return the body of an object that `seal` made, or refuse it.
 
-    Every byte counts: the result is exactly what was sealed.
-
-    Args:
-        kind: The kind that is expected.
-        data: The object's content.
-        where: The object's name, for messages.
-
-    Raises:
-        NewerFormat: If a newer version wrote it.
-        DamagedRecord: If it is of another kind or not exactly what was written.
+    Every byte counts: the result is exactly what was sealed. `NewerFormat` if a newer version
+    wrote it, `DamagedRecord` if it is of another kind or not exactly what was written.
     """
     size = len(_head(kind, b""))
     content = data[size:-2]
@@ -93,13 +78,9 @@ def unseal(kind: str, data: bytes, where: str) -> dict[str, Any]:
 def convert(body: Any, kind: type[Kind]) -> Kind:
     """Return parsed JSON as a value of a type, each field checked; nothing is made to fit.
 
-    Args:
-        body: What `unseal` returned, or a part of it. Names that the type does not know are
-            refused where it is a ``msgspec.Struct`` that forbids them.
-        kind: A dataclass, a named tuple, a ``msgspec.Struct``, or a union of tagged ones.
-
-    Raises:
-        InputError: If a field is missing, of another type or outside its range.
+    The type is a dataclass, a named tuple, a ``msgspec.Struct``, which may forbid names that it
+    does not know, or a union of tagged ones. `InputError` if a field is missing, of another type
+    or outside its range.
     """
     try:
         return msgspec.convert(body, kind, str_keys=True)

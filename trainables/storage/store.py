@@ -13,9 +13,6 @@ from trainables.storage.remote import RemoteFolder
 from trainables.storage.retry import Retrying
 from trainables.storage.uri_keys import check_no_key
 
-__all__ = ["LocalFiles", "Store"]
-
-
 LARGEST_OBJECT = 2**30
 """Bytes that an object may have for `Store.get`, where it is not told otherwise: the largest
 records, packs of many trials, have some 100 MiB. A file that another program put there, or that
@@ -62,18 +59,13 @@ class Store:
             raise InputError(f"storage needs a path or a URI, got {text!r}")
         check_no_key("storage", text)
         local = None if filesystem is not None else _local_path(text)
-        self._folder: LocalFolder | RemoteFolder
-        if local is not None:
-            self._uri = str(local)
-            self._folder = LocalFolder(local, files or LocalFiles())
-        else:
-            self._uri = text.rstrip("/")
-            self._folder = _open_remote(text, filesystem, retrying)
-
-    @property
-    def uri(self) -> str:
+        self.uri = text.rstrip("/") if local is None else str(local)
         """The folder as a text that opens it again: an absolute path, or the URI."""
-        return self._uri
+        self._folder: LocalFolder | RemoteFolder
+        if local is None:
+            self._folder = _open_remote(text, filesystem, retrying)
+        else:
+            self._folder = LocalFolder(local, files or LocalFiles())
 
     @property
     def root(self) -> Path | None:
@@ -84,7 +76,7 @@ class Store:
         """Return the store of the folder ``path`` inside this one."""
         _check(path)
         store = object.__new__(type(self))
-        store._uri = _join(self._uri, path)
+        store.uri = _join(self.uri, path)
         store._folder = self._folder.child(path)
         return store
 
@@ -113,15 +105,9 @@ class Store:
             return self._folder.put_new(path, data)
 
     def get(self, path: str, *, most: int = LARGEST_OBJECT) -> bytes:
-        """Return the content of an object.
+        """Return the content of an object that has at most so many bytes.
 
-        Args:
-            path: Its name.
-            most: The bytes that it can have; a longer one is not read.
-
-        Raises:
-            FileNotFoundError: If there is none of that name.
-            OversizedObject: If it is longer.
+        `FileNotFoundError` if there is none of that name; `OversizedObject` if it is longer.
         """
         _check(path)
         with self._errors("read", path, absent_is_error=False):
@@ -139,11 +125,9 @@ class Store:
             return sorted(self._folder.folders())
 
     def list(self, prefix: str = "") -> list[str]:
-        """Return all objects below the folder ``prefix``, at any depth.
+        """Return all objects below the folder ``prefix``, at any depth, but temporary ones.
 
-        Returns:
-            Names relative to this store, sorted; empty if there is no such folder. Temporary
-            names are left out.
+        These are names relative to this store, sorted; none if there is no such folder.
         """
         if prefix:
             _check(prefix)
@@ -179,11 +163,11 @@ class Store:
             self._folder.sweep()
 
     def __repr__(self) -> str:
-        return f"Store({_without_secrets(self._uri)!r})"
+        return f"Store({_without_secrets(self.uri)!r})"
 
     @contextmanager
     def _errors(self, verb: str, path: str, *, absent_is_error: bool = True) -> Iterator[None]:
-        where = _without_secrets(_join(self._uri, path) if path else self._uri)
+        where = _without_secrets(_join(self.uri, path) if path else self.uri)
         try:
             with storage_errors(f"{verb} {where}"):
                 yield

@@ -33,7 +33,7 @@ class StudyFolder(Store):
         if isinstance(store, cls):
             return store
         folder = object.__new__(cls)
-        folder._uri, folder._folder = store._uri, store._folder
+        folder.uri, folder._folder = store.uri, store._folder
         return folder
 
     @property
@@ -44,10 +44,7 @@ class StudyFolder(Store):
     def read(self, kind: Single) -> dict[str, Any] | None:
         """Return a record that is one object; None if it is not there.
 
-        Raises:
-            DamagedRecord: If it is not what was written.
-            NewerFormat: If a newer version wrote it.
-            StorageError: If the storage refuses.
+        Raises what `unseal` raises, and `StorageError` if the storage refuses.
         """
         try:
             return unseal(kind, self.get(f"{kind}.json"), f"{self.uri}/{kind}.json")

@@ -27,14 +27,9 @@ _CUT = "..."
 
 
 def check_no_key(what: str, uri: str) -> None:
-    """Refuse a URI with a key or a password in it.
+    """Refuse a path or a URI, of ``what`` such as ``data``, with a key or a password in it.
 
-    Args:
-        what: Whose it is, such as ``data``.
-        uri: A path or a URI.
-
-    Raises:
-        InputError: Saying where the key stands and what to use instead, without the key.
+    The `InputError` says where the key stands and what to use instead, without the key.
     """
     found = _key_in(uri)
     if found:

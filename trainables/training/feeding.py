@@ -19,27 +19,15 @@ from trainables.storage.local import open_plain
 
 RESIDENT_BYTES = 256 * 2**20
 """A split whose images take less is held whole where it is not known what there is room for."""
-
-
 RESIDENT_SHARE = 0.5
 """Of the memory that a process may take: what the images of a split that is held may."""
-
-
 CHUNK_BYTES = 32 * 2**20
 """About what a chunk of images takes; there are two, one in use and one that is filled."""
-
-
 ALIGNMENT = 64
 """Bytes; TensorFlow works on memory that is aligned so."""
-
-
 LABEL_TYPES = {"classification": "int32", "regression": "float32", "box": "float32"}
-
-
 Order = NDArray[np.int64]
 """Row numbers in the order in which they are taken, ``(rows,)``."""
-
-
 Images = NDArray[np.uint8]
 """``(rows, height, width, channels)``."""
 

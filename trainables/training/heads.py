@@ -56,7 +56,7 @@ def batch_totals(head: HeadSpec, outputs: Tensor, labels: Tensor) -> Tensor:
         return tf.concat([losses, tf.reduce_sum(rows, 0), tf.reduce_sum(right, 0)], axis=0)
     values = tf.cast(outputs, tf.float32)
     if head.kind == "box":
-        return tf.stack([*losses, _total(iou(values, labels))])
+        return tf.stack([*losses, _total(_overlap(values, labels).iou)])
     return tf.stack([*losses, _total(tf.reduce_mean(tf.abs(values - labels), axis=1))])
 
 
@@ -149,11 +149,6 @@ _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "giou": _giou_loss,
     "ciou": _ciou_loss,
 }
-
-
-def iou(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the intersection over union of boxes ``(batch, 4)``, in [0, 1], ``(batch,)``."""
-    return _overlap(outputs, labels).iou
 
 
 def _reversal(outputs: Tensor) -> Tensor:

@@ -23,15 +23,9 @@ class KerasRun:
     trained before or trains beside it, nor on interruptions (on the same kind of CPU with
     the same number of threads and versions).
 
-    Args:
-        spec: What is trained.
-        dataset: The decoded data.
-        seed: Governs the initial weights, the shuffling and the dropout.
-        precision: ``float32`` or ``bfloat16``.
-        memory_bytes: What this process may take; decides which data are held whole.
-
-    Raises:
-        InputError: If the precision is unknown or a user's model does not fit.
+    The seed governs the initial weights, the shuffling and the dropout; ``memory_bytes``, what
+    this process may take, decides which data are held whole. `InputError` if the precision,
+    ``float32`` or ``bfloat16``, is unknown or a user's model does not fit.
     """
 
     def __init__(

@@ -63,8 +63,7 @@ class Program:
     def begin(self, holder: Holder, spec: TrialSpec, seed: int) -> dict[str, float]:
         """Hand the variables to a run, as a fresh build of its architecture has them.
 
-        Returns:
-            Seconds spent on ``build`` and ``trace``: 0 for what this process had done before.
+        Return the seconds spent on ``build`` and ``trace``: 0 for what had been done before.
         """
         start = time.perf_counter()
         self.claim(holder, spec, seed=seed)

@@ -49,11 +49,8 @@ class RunFactory(Protocol):
     def __call__(
         self, settings: StudySettings, config: Mapping[str, Any], *, seed: int, is_reference: bool
     ) -> TrialRun:
-        """Build the run of a trial, at epoch 0.
+        """Build the run of a trial, at epoch 0; of a config with a value for every parameter.
 
-        Args:
-            settings: What all trials of the study share: data set, heads, model, precision.
-            config: One value for every parameter of the study's space.
-            seed: Governs the initial weights, the shuffling and the dropout.
-            is_reference: Whether to build the reference trial's model instead of the study's.
+        The seed governs the initial weights, the shuffling and the dropout; ``is_reference`` asks
+        for the reference trial's model instead of the study's.
         """

@@ -33,10 +33,8 @@ def fake_cluster(monkeypatch, tmp_path):
         def on_each_node(function, uri, place, given, *, seconds, nodes):
             def ask(node):
                 if node.name != "far":
-                    return search.cluster.nodes._reach(uri, place, given, node.id)
-                return answer or search.cluster.nodes._reach(
-                    storage or uri, place, data or given, node.id
-                )
+                    return search.cluster.nodes._reach(uri, place, given)
+                return answer or search.cluster.nodes._reach(storage or uri, place, data or given)
 
             return {node: ask(node) for node in nodes}
 
@@ -75,7 +73,7 @@ def test_a_storage_that_a_node_cannot_write_is_refused(store, data, cluster, mon
     put = Store.put
 
     def refuse(self, path, content):
-        if path.endswith("/far"):
+        if not path.endswith("/driver"):
             raise OSError("read-only file system")
         put(self, path, content)
 
@@ -86,7 +84,7 @@ def test_a_storage_that_a_node_cannot_write_is_refused(store, data, cluster, mon
 
 
 def test_what_a_node_writes_must_arrive_here(store, data, cluster, monkeypatch):
-    monkeypatch.setattr(search.cluster.nodes, "_reach", lambda *given: (None, None))
+    monkeypatch.setattr(search.cluster.nodes, "_reach", lambda *given: ("x", None, None))
 
     with pytest.raises(InputError, match=r"3 problems[\s\S]*writes to another place of that name"):
         check_reach(store, data, NODES, print)

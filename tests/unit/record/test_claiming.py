@@ -30,7 +30,7 @@ class Told(Store):
 
     def __init__(self, answers: tuple[Any, ...]) -> None:
         self._answers = iter(answers)
-        self._uri = "memory://study"
+        self.uri = "memory://study"
         self._next: NextCall | None = None
 
     def _ask(self, verb: str, path: str, data: bytes = b"") -> Any:

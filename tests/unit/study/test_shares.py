@@ -4,7 +4,6 @@ import pytest
 
 from search.study.settings import Resources
 from search.study.shares import (
-    SHARES,
     MeasuredShares,
     Peak,
     Peaks,
@@ -47,7 +46,7 @@ def test_a_study_with_fixed_shares_has_none(tmp_path):
     ],
 )
 def test_a_record_that_cannot_be_is_damaged(tmp_path, body):
-    Store(tmp_path).put(SHARES, seal("shares", body))
+    Store(tmp_path).put("shares.json", seal("shares", body))
 
     with pytest.raises(DamagedRecord, match=r"shares.json is no record of shares: "):
         read_shares(Store(tmp_path))
@@ -55,7 +54,7 @@ def test_a_record_that_cannot_be_is_damaged(tmp_path, body):
 
 def test_a_changed_byte_is_not_believed(tmp_path):
     write_shares(Store(tmp_path), ON_GPU)
-    file = tmp_path / SHARES
+    file = tmp_path / "shares.json"
     file.write_bytes(file.read_bytes().replace(b'"cpu":2', b'"cpu":4'))
 
     with pytest.raises(DamagedRecord, match="checksum does not fit"):
