@@ -98,6 +98,7 @@ def __dir__() -> list[str]:
 def run(
     study: "Study | StudyResult | str | os.PathLike[str] | Mapping[str, Any]",
     *,
+    data: "str | os.PathLike[str] | None" = None,
     progress: bool = True,
 ) -> "StudyResult":
     """Run a study to its end and return its result; resume it, or extend it, if it is there.
@@ -115,6 +116,8 @@ def run(
     Args:
         study: What to search: a `Study`, the path of a study file or a mapping with its keys;
             or a study that is to go on: its folder, its name in ``studies`` or its result.
+        data: Where the data set is now, if it has moved and is not found; it is known by its
+            content.
         progress: Whether to show a live view on a terminal, or lines elsewhere.
 
     Raises:
@@ -124,7 +127,7 @@ def run(
     """
     from search.results.load import given_study
 
-    study = given_study(study)
+    study = given_study(study).with_data(data)
     from search.running.run import run as run_study
 
     if not progress:
@@ -140,6 +143,7 @@ def confirm(
     *,
     seeds: int = 2,
     top: int = 3,
+    data: "str | os.PathLike[str] | None" = None,
     progress: bool = True,
     **policy: Any,
 ) -> "Confirmation":
@@ -152,6 +156,7 @@ def confirm(
         folder: What `load` takes: the study's folder, its name or its result.
         seeds: How many fresh ones, 1 to 100.
         top: How many points, one of each trial, 1 to 100.
+        data: Where the data set is now, if it has moved and is not found.
         progress: Whether to show a live view on a terminal, or lines elsewhere.
         **policy: Which points lead: what `StudyResult.best` takes.
 
@@ -168,11 +173,11 @@ def confirm(
     from search.running.confirm import confirm as confirm_study
 
     if not progress:
-        return confirm_study(folder, seeds=seeds, top=top, **policy)
+        return confirm_study(folder, seeds=seeds, top=top, data=data, **policy)
     from search.view.live import watcher_for
 
     with watcher_for() as watcher:
-        return confirm_study(folder, seeds=seeds, top=top, watcher=watcher, **policy)
+        return confirm_study(folder, seeds=seeds, top=top, data=data, watcher=watcher, **policy)
 
 
 def connect(

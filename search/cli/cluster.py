@@ -97,10 +97,12 @@ def resume(args: Namespace, console: Console) -> int:
     with Client(args.address) as client:
         if args.folder.endswith((".yaml", ".yml")) or os.path.isfile(args.folder):
             storage = _said(args.folder)
-            study = Study.from_yaml(args.folder, storage=None if storage else DEFAULT_STORAGE)
+            study = Study.from_yaml(
+                args.folder, storage=None if storage else DEFAULT_STORAGE, data=args.data
+            )
             submitted = client.submit(study.with_budget(**budget), storage=storage)
         else:
-            submitted = client.resume(args.folder, **budget)
+            submitted = client.resume(args.folder, **budget, data=args.data)
     _print_submitted(console, submitted, args.address, args.address)
     return DONE
 

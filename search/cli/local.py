@@ -38,18 +38,18 @@ def resume(args: Namespace, console: Console) -> int:
     """Run a study on, from the folder in which it lies now."""
     reader = StudyReader(StudyFolder(study_folder(args.folder)))
     result = read(reader)
-    storage, _, name = result.folder.rpartition("/")
-    study = defaults.with_moved_data(replace(result.study, storage=storage, name=name))
-    study = study.with_budget(trials=args.trials, epochs=args.epochs)
+    study = result.study.with_data(args.data).with_budget(trials=args.trials, epochs=args.epochs)
     return run_study(study, console, reader=reader)
 
 
 def best(args: Namespace, console: Console) -> int:
     """Print the best point by a policy."""
+    if args.data is not None and not args.test:
+        raise InputError(f"--data needs --test, got --data {args.data!r} alone")
     result = load(args.folder)
     point = result.best(**_policy_options(args))
     if args.test:
-        point = result.tested(point)
+        point = result.tested(point, data=args.data)
     if args.json:
         _print_json(console, as_json.best_to_dict(result, point))
     else:
@@ -65,7 +65,7 @@ def confirm(args: Namespace, console: Console) -> int:
     # With `--json` only the object goes to the output.
     beside = Console(stderr=True, markup=False, emoji=False, highlight=False)
     said = beside if args.json else console
-    options = {"seeds": args.seeds, "top": args.top, **_policy_options(args)}
+    options = {"seeds": args.seeds, "top": args.top, "data": args.data, **_policy_options(args)}
     try:
         with watcher_for(said) as watcher:
             confirmed = confirm_study(args.folder, watcher=watcher, **options)

@@ -90,6 +90,7 @@ POLICY = (
     _value("--head", "H", "take the best of this head alone"),
     _value("--exponents", "H=E,...", "weigh heads, such as c_output=2,r_output=1"),
 )
+DATA = _value("--data", "PATH", "where the study's data set is now, if it is not found")
 TEST = _flag("--test", "measure it on the test split if that was not done")
 JSON = _flag("--json", "print one JSON object")
 
@@ -115,7 +116,7 @@ COMMANDS = (
         "resume",
         "Run a study on, with a larger budget perhaps.",
         "cli.local:resume",
-        (FOLDER, LOOK_THERE, *BUDGET),
+        (FOLDER, LOOK_THERE, *BUDGET, DATA),
         runs_there="cli.cluster:resume",
         starts_ray=True,
     ),
@@ -123,7 +124,7 @@ COMMANDS = (
         "best",
         "Print the best config of a study.",
         "cli.local:best",
-        (FOLDER, LOOK_THERE, *POLICY, TEST, JSON),
+        (FOLDER, LOOK_THERE, *POLICY, TEST, DATA, JSON),
         runs_there="cli.cluster:relay",
         only_reads=True,
     ),
@@ -136,7 +137,7 @@ COMMANDS = (
             FOLDER,
             _number("--seeds", "N", "fresh seeds (2)", 2),
             _number("--top", "K", "leading trials besides the reference (3)", 3),
-            *(*POLICY, JSON),
+            *(*POLICY, DATA, JSON),
         ),
         starts_ray=True,
     ),

@@ -12,6 +12,7 @@ from search.remote.jobs import Jobs
 from search.remote.questions import ANSWER_SECONDS, CommandOutput, StudyStatus, ask, read_answer
 from search.remote.request import (
     JobRequest,
+    check_place,
     folder_here,
     is_place,
     place_and_name,
@@ -92,6 +93,7 @@ class Client(AbstractContextManager["Client"]):
         *,
         trials: int | None = None,
         epochs: int | None = None,
+        data: str | None = None,
         folder: str = ".",
     ) -> Submitted:
         """Have the cluster go on with a study, with a larger budget perhaps; return at once.
@@ -100,6 +102,8 @@ class Client(AbstractContextManager["Client"]):
             study: Its name or its folder, or the study itself.
             trials: How many in all.
             epochs: Of a whole trial.
+            data: Where its data set is now, a URI or a path on the cluster; None: where the study
+                finds it.
             folder: Where the modules of a study with a model function of its own are found,
                 which are never taken from the cluster's storage.
 
@@ -108,11 +112,16 @@ class Client(AbstractContextManager["Client"]):
             StudyLocked: If the cluster runs it already.
         """
         if isinstance(study, Study):
-            return self.submit(study.with_budget(trials=trials, epochs=epochs))
+            grown = study.with_budget(trials=trials, epochs=epochs)
+            return self.submit(grown.with_data(data))
         storage, study = self._find(study)
         refuse_running(self._jobs, study, storage)
         model = ask(self._jobs, "model", storage=storage, name=study)
-        request = JobRequest(name=study, storage=storage, trials=trials, epochs=epochs)
+        if data is not None:
+            check_place("data", data)
+        request = JobRequest(
+            name=study, storage=storage, trials=trials, epochs=epochs, data=data or ""
+        )
         own = None if model is None else folder_of_model(model, folder)
         return send(self._jobs, request, own)
 

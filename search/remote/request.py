@@ -11,12 +11,13 @@ import msgspec
 
 from search.errors import InputError
 from search.results.load import load
-from search.study.digits_study import data_in, with_moved_data
+from search.study.digits_study import data_in
 from search.study.fields import NAME
 from search.study.study import DEFAULT_STORAGE, Study
 from search.text import our_version
 from trainables.model.user_modules import JOB
 from trainables.spec.plain_values import plain
+from trainables.storage.study_folder import StudyFolder
 
 COMMAND = ("python", "-P", "-m", "search.cli.job")
 """Starts a job. ``-P``: what lies in the folder that Ray was started in hides nothing."""
@@ -40,6 +41,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     trials: Any = None
     """To go on with a larger budget; the study checks it, as it does ``epochs``."""
     epochs: Any = None
+    data: str = ""
+    """To go on with data that have moved; empty for where the study finds them."""
     version: str = msgspec.field(default_factory=our_version)
     """Of this program where the request was made."""
 
@@ -70,7 +73,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             study = Study.from_dict({**self.study, "storage": storage, "data": data})
         else:
             stored = load(folder_here(storage, self.name)).study
-            study = with_moved_data(replace(stored, storage=storage, name=self.name))
+            study = stored.with_data(self.data or None)
             study = study.with_budget(trials=self.trials, epochs=self.epochs)
         folder = None if study.model is None else f"{JOB}{CODE_FOLDER}"
         return replace(study, module_folder=folder)
@@ -136,8 +139,12 @@ def _check_name(name: str) -> None:
 
 
 def check_places(study: Study) -> None:
-    """Refuse local paths that are not on this node; the message says what to do."""
-    for what, place in (("data", study.data), *(("warm_start", one) for one in study.warm_start)):
+    """Refuse local paths that are not on this node; the message says what to do.
+
+    What a study took of earlier ones when it began holds: these may have moved since.
+    """
+    earlier = () if StudyFolder(study.folder).has("warm") else study.warm_start
+    for what, place in (("data", study.data), *(("warm_start", one) for one in earlier)):
         if "://" not in place and not os.path.exists(place):
             raise InputError(
                 f"{what} needs a place that the cluster's nodes reach, got {place}, which is not "

@@ -11,6 +11,7 @@ from search.record.segments import has_log
 from search.results.result import StudyResult
 from search.results.usage import read_runs
 from search.study.fields import NAME
+from search.study.moved_data import places_now
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.spec.plain_values import plain
 from trainables.spec.problems import shown
@@ -92,13 +93,25 @@ def read(reader: StudyReader) -> StudyResult:
     store = reader.store
     history, standing = reader.read_whole()
     parent, _, name = store.uri.rstrip("/").rpartition("/")
-    now = {"storage": parent or "/", "name": name}  # it may have been moved
+    _check_name(name, history.study, store)
+    storage = parent or "/"  # it may have been moved
+    now = {"storage": storage, "name": name, **places_now(history.study, storage)}
     budget = {"budget": dict(history.budget)} if history.budget else {}
     study = Study.from_dict({**history.study, **now, **budget})
     if history.prepared is None and history.trials:
         raise DamagedRecord(f"{store.uri}/prepared.json is missing; restore it from a copy")
     is_running = bool(holder(store, standing=standing))
     return StudyResult(store.uri, study, history, is_running=is_running, runs=read_runs(store))
+
+
+def _check_name(name: str, recorded: Mapping[str, Any], store: StudyFolder) -> None:
+    """Refuse a folder whose name, since it was renamed, is no study's name."""
+    if not NAME.fullmatch(name):
+        was = recorded.get("name")
+        raise InputError(
+            f"the folder {store.uri!r} of study {was!r} needs the name of a study, of letters, "
+            f"digits, '.', '_' and '-', got {name!r}: rename it, such as to {was!r}"
+        )
 
 
 def list_studies(storage: str) -> Iterator[str]:

@@ -15,16 +15,22 @@ from search.record.metrics import point_words
 from search.results.chooser import Chooser
 from search.results.points import Point, kept_points, point_of
 from search.results.policies import DEFAULT_POLICY, HEAD
+from search.study.configs import data_request
+from search.study.moved_data import find_data
 from search.study.objective import objective_of
 from search.study.prepared import Prepared, shared_settings, signature_of
 from search.study.shares import MeasuredShares, read_shares, threads_of
 from search.study.study import Study
 from search.text import count, one_line
+from trainables.data.request import DataInfo
 from trainables.spec.plain_values import plain
+from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
 from trainables.trial.measurement import Measurement
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -97,6 +103,19 @@ class StudyResult:
         return StudyResult(
             self.folder, study, self._history, is_running=self.is_running, runs=self.runs
         )
+
+    @property
+    def recorded(self) -> Mapping[str, Any]:
+        """What was written down when the study began, in the form of `Study.to_dict`."""
+        return self._history.study
+
+    def find_data(self, study: Study) -> tuple[Study, DataInfo]:
+        """Return a study with the data that this one began with where they lie now.
+
+        Raises:
+            StudyDiffers: If they are nowhere.
+        """
+        return find_data(study, self.recorded, self.prepared.data)
 
     @property
     def has_begun(self) -> bool:
@@ -193,13 +212,18 @@ class StudyResult:
         wanted = [best, *best.others.values(), *([reference] if reference else [])]
         return tuple({(point.number, point.epoch): point for point in wanted}.values())
 
-    def tested(self, point: Point) -> Point:
+    def tested(self, point: Point, *, data: "str | os.PathLike[str] | None" = None) -> Point:
         """Return a point with its figures on the test split, measured now if they are not known.
 
         What is measured here is not recorded. Imports TensorFlow.
 
+        Args:
+            point: Which.
+            data: Where the data set is now; None: where the study finds it, if its decoded images
+                are no longer in the storage.
+
         Raises:
-            InputError: If the data have no test split, or ``point`` is none.
+            InputError: If the data have no test split, or are not found, or ``point`` is none.
             CheckpointError: If the weights are missing or damaged.
         """
         if not self.has_test_split:
@@ -207,12 +231,23 @@ class StudyResult:
         own = [self.to_restore(point)]
         if point.test is not None:
             return point
+        self._decode(data)
         from trainables.trial.keras_factory import evaluate_points
 
         settings = replace(shared_settings(self.study, self.prepared), cpu=threads_of(self.study))
         [(losses, metrics)] = evaluate_points(self.folder, settings, own, "test")
         tested = Tested(number=point.number, epoch=point.epoch, losses=losses, metrics=metrics)
         return replace(point, test=tested)
+
+    def _decode(self, data: "str | os.PathLike[str] | None") -> None:
+        """Decode the data set where a study was moved without its decoded images."""
+        from trainables.data.decode import decode_dataset, is_decoded
+
+        info, storage = self.prepared.data, Store(self.study.storage).uri
+        if data is None and is_decoded(info, storage):
+            return
+        found, info = self.find_data(self.study.with_data(data))
+        decode_dataset(data_request(found), info, storage)
 
     @property
     def has_test_split(self) -> bool:

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from search.cluster.nodes import check_reach
-from search.errors import Interrupted, StudyDiffers, StudyLocked
+from search.errors import Interrupted, StudyLocked
 from search.record.log import StudyLog
 from search.record.ownership import claim, holder
 from search.record.reader import StudyReader
@@ -25,12 +26,8 @@ from search.results.retrained import (
     to_train,
     trainings_of,
 )
-from search.running.resume import check_storage
-from search.study.configs import data_request
-from search.study.digits_study import with_moved_data
-from search.study.prepared import Prepared
+from search.running.resume import check_data
 from search.study.study import Study
-from trainables.data.check import fingerprint_of
 from trainables.spec.plain_values import plain
 
 
@@ -39,6 +36,7 @@ def confirm(
     *,
     seeds: int = 2,
     top: int = 3,
+    data: str | os.PathLike[str] | None = None,
     watcher: Watcher | None = None,
     factory: str | None = None,
     **policy: Any,
@@ -51,6 +49,7 @@ def confirm(
         folder: See `search.load`.
         seeds: How many.
         top: How many points, one of each trial; the reference's comes on top.
+        data: Where the data set is now; None: where the study finds it.
         watcher: Who looks on.
         factory: ``module:function`` of what trains; None for Keras.
         **policy: Which points lead: what `StudyResult.best` takes.
@@ -59,7 +58,7 @@ def confirm(
         InputError: If a number, the policy or an option cannot be, or there is no study.
         NoCandidate: If no trial of the study has a point.
         StudyLocked: If a process runs or confirms the study.
-        StudyDiffers: If its data set has changed since.
+        StudyDiffers: If its data set has changed since, or is not found.
         NoRoom: If no node had room for a training for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
         StorageError: If a record is damaged or cannot be written.
@@ -75,6 +74,7 @@ def confirm(
         raise StudyLocked(
             f"study {result.study.name!r} is being run by {who}; confirm it when that has ended"
         )
+    result = result.under(result.study.with_data(data))
     points = leading_points(result, top=top, policy=named, options=options)
     chosen = fresh_seeds(result.study.seed, seeds)
     wanted = trainings_of(points, chosen)
@@ -91,11 +91,11 @@ def _train(
     from search.running.probe import settled_room
     from search.running.run import KERAS, Run, Silent, driving
 
-    study, prepared = with_moved_data(result.study), result.prepared
-    store = result.store.confirmation
+    prepared, store = result.prepared, result.store.confirmation
     try:
-        with driving(study, watcher or Silent(), factory or KERAS) as driver:
-            _check_data(study, prepared, driver.watcher)
+        with driving(result.study, watcher or Silent(), factory or KERAS) as driver:
+            study, _ = check_data(driver.study, result, driver.watcher)
+            driver = replace(driver, study=study)
             # The study, too, whose run would sweep away what is being written below.
             with claim(result.store), claim(store) as ownership:
                 StudyLog.create(store, {"confirms": prepared.data.fingerprint})
@@ -113,16 +113,6 @@ def _train(
                     Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the confirmation of {study.name!r} was interrupted; the same `twohead confirm` "
-            "continues it"
+            f"the confirmation of {result.study.name!r} was interrupted; the same "
+            "`twohead confirm` continues it"
         ) from None
-
-
-def _check_data(study: Study, prepared: Prepared, watcher: Watcher) -> None:
-    check_storage(study.folder)
-    watcher.preparing("checking the data")
-    if fingerprint_of(data_request(study, prepared.data.rules)) != prepared.data.fingerprint:
-        raise StudyDiffers(
-            f"study {study.name!r} can be confirmed only on the data set it was run on, but what "
-            f"lies at {study.data} has changed since"
-        )

@@ -1,7 +1,6 @@
 """What is already there of a study: nothing, the same, a smaller budget, or something else."""
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 
 from search.errors import InputError, StudyDiffers
@@ -10,9 +9,11 @@ from search.record.log import StudyLog
 from search.record.reader import StudyReader
 from search.record.segments import has_log
 from search.results.load import load, read
+from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.sampling.suggest import check_sampler
 from search.study.configs import check_space, data_request
+from search.study.moved_data import is_known_place
 from search.study.objective import objective_of
 from search.study.prepared import Prepared
 from search.study.study import Study
@@ -67,22 +68,24 @@ def is_done(study: Study, reader: StudyReader | None = None) -> bool:
     return is_same and (is_whole or had["hours"] == has["hours"])
 
 
-def check_data(study: Study, known: StudyResult | None, notify: Callable[[str], None]) -> DataInfo:
-    """Check the storage, the data, and what the study asks of them; write nothing."""
-    check_storage(study.folder)
-    notify("checking the data")
+def check_data(
+    study: Study, known: StudyResult | None, watcher: Watcher
+) -> tuple[Study, DataInfo]:
+    """Check the storage, the data, and what the study asks of them; write nothing.
+
+    Returns:
+        The study with its data where they lie now, and what they are.
+    """
+    _check_storage(study.folder)
+    watcher.preparing("checking the data")
     if known is None:
-        data = _look_at_data(study).info
-        _check_before_ray(study, data)
-        return data
-    data = known.prepared.data
-    if fingerprint_of(data_request(study, data.rules)) != data.fingerprint:
-        raise StudyDiffers(
-            f"study {study.name!r} needs the data set it began with, but what lies at "
-            f"{study.data} has changed since: give the study another name"
-        )
-    _check_before_ray(study, data)
-    return data
+        found, info = study, _look_at_data(study).info
+    else:
+        found, info = known.find_data(study)
+        if found.data != known.recorded["data"]:
+            watcher.told(f"the data set is at {found.data}, it was at {known.recorded['data']}")
+    _check_before_ray(found, info)
+    return found, info
 
 
 def _look_at_data(study: Study) -> DataReport:
@@ -96,13 +99,22 @@ def _look_at_data(study: Study) -> DataReport:
     return report
 
 
+def check_named_data(study: Study, known: StudyResult) -> None:
+    """Refuse other data than those that a study began with, where its record names no such place.
+
+    Of a finished study nobody needs the data: where it names none, they may be gone.
+    """
+    if not is_known_place(study, known.recorded):
+        known.find_data(study)
+
+
 def _check_before_ray(study: Study, data: DataInfo) -> None:
     """Refuse what can be told of a study and its data without starting anything."""
     check_sampler(study.sampler, study.whole_space, len(objective_of(study).names))
     check_space(study, Prepared(data=data, space=study.whole_space, precision=study.precision))
 
 
-def check_storage(folder: str) -> None:
+def _check_storage(folder: str) -> None:
     """Refuse a local folder that can never be made or written."""
     root = Store(folder).root
     if root is None:
@@ -128,7 +140,7 @@ def write_study(study: Study) -> None:
 
 def _refuse_a_log_alone(reader: StudyReader) -> None:
     """Refuse trials of which nobody knows how they were made: they are no part of a new study."""
-    # Asked first as nothing can be listed below a file, which `check_storage` tells in its words.
+    # Asked first as nothing can be listed below a file, which `_check_storage` tells in its words.
     folder = reader.store
     if not folder.exists(folder.LOG) or not has_log(folder):
         return

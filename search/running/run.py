@@ -27,7 +27,7 @@ from search.running.conductor import Conductor
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
 from search.running.probe import settled_room
-from search.running.resume import check_data, is_done, stored_study, write_study
+from search.running.resume import check_data, check_named_data, is_done, stored_study, write_study
 from search.running.scheduler import make_scheduler
 from search.running.warm_start import read_earlier, warm_start
 from search.study.objective import warn_of_redundancy
@@ -90,7 +90,9 @@ def run(
     """
     reader = reader or StudyReader(StudyFolder(study.folder))
     known = stored_study(study, reader)
-    if known is None or not is_done(study, reader):
+    if known is not None and is_done(study, reader):
+        check_named_data(study, known)
+    else:
         warn_of_redundancy(study)
         try:
             with driving(study, watcher or Silent(), factory) as driver:
@@ -107,8 +109,9 @@ def run(
 def _run(
     driver: "Driver", known: StudyResult | None, reader: StudyReader, patience: float
 ) -> None:
-    study, watcher, store = driver.study, driver.watcher, reader.store
-    data = check_data(study, known, watcher.preparing)
+    watcher, store = driver.watcher, reader.store
+    study, data = check_data(driver.study, known, watcher)
+    driver = replace(driver, study=study)
     earlier = () if known is not None else read_earlier(study)
     with claim(store, patience=patience) as ownership:
         if known is None:

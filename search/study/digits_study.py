@@ -1,9 +1,7 @@
 """The study that `twohead run` runs without a file: the bundled digits, two heads."""
 
-import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from search.study.study import Study
@@ -72,12 +70,3 @@ def write_data(storage: str, notify: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="twohead-digits-") as folder:
         path = write_digits(Path(folder), num=NUM, image_size=IMAGE_SIZE, seed=DATA_SEED)
         store.put(DATA, path.read_bytes())
-
-
-def with_moved_data(study: Study) -> Study:
-    """Find the digits beside a study that was moved together with its whole storage."""
-    store = Store(study.storage)
-    is_gone = "://" not in study.data and not os.path.exists(study.data)
-    if is_gone and study.data.endswith(f"/{DATA}") and store.exists(DATA):
-        return replace(study, data=data_in(study.storage))
-    return study

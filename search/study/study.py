@@ -32,8 +32,9 @@ DEFAULT_STORAGE = "studies"
 """Where studies lie that do not say it, in the current folder."""
 NEEDED = ("name", "data", "heads")
 """The fields that every study names."""
-NO_DIFFERENCE = ("budget", "storage", "module_folder", "resources.wait_minutes")
-"""What may change between two runs: no trial depends on it. Of the budget nothing may shrink."""
+NO_DIFFERENCE = ("budget", "data", "storage", "module_folder", "resources.wait_minutes")
+"""What may change between two runs: no trial depends on it. Of the budget nothing may shrink, and
+data are known by their content (`search.study.moved_data`)."""
 UNSAID = {"channels": None, "strict": False, "on_bad_rows": "error"}
 """Fields that are not written down where they are as usual: earlier versions do not know them."""
 
@@ -246,10 +247,11 @@ class Study:
     def differences(self, other: "Study") -> list[tuple[str, Any, Any]]:
         """Return what keeps this study from going on with another's record.
 
-        The budget may have grown; where the study lies, and where modules are found, may differ.
+        The budget may have grown; where the study, its data and modules, and the studies that it
+        took trials of lie, may differ.
         Of each difference the key, the value here and the value there.
         """
-        here, there = self.to_dict(), other.to_dict()
+        here, there = _without_parents(self), _without_parents(other)
         found = [
             difference
             for key in {**there, **here}
@@ -270,10 +272,20 @@ class Study:
         given: Any = {name: value for name, value in changes.items() if value is not None}
         return replace(self, budget=replace(self.budget, **given))
 
+    def with_data(self, data: AnyPath | None) -> "Study":
+        """Return the study with its data set at another place; None leaves it as it is."""
+        return self if data is None else replace(self, data=os.fspath(data))
+
 
 def _set(study: Study, **values: Any) -> None:
     for name, value in values.items():
         object.__setattr__(study, name, value)
+
+
+def _without_parents(study: Study) -> dict[str, Any]:
+    """Return a study's fields, of an earlier study only its name: its folder may have moved."""
+    names = [place.rstrip("/").rpartition("/")[2] for place in study.warm_start]
+    return {**study.to_dict(), "warm_start": names}
 
 
 def _differences(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -17,9 +17,8 @@ from search.errors import Interrupted
 from search.record.decisions import Tested
 from search.results.load import load
 from search.results.result import StudyResult
-from search.study.digits_study import digits_study, write_data
+from search.study.digits_study import write_data
 from search.study.objective import warn_of_redundancy
-from search.study.study import Study
 from tests.support.finished_study import SPACE, write_study
 from trainables.data.digits import write_digits
 from trainables.errors import InputError, StorageError
@@ -92,6 +91,7 @@ def test_best_chooses_as_it_is_told(folder, capsys, options, expected):
         pytest.param(["find"], "invalid choice: 'find'", id="unknown_command"),
         pytest.param(["run", "--trials", "many"], "invalid int value: 'many'", id="no_number"),
         pytest.param(["best", "nowhere"], "there is no study 'nowhere'", id="no_study"),
+        pytest.param(["best", "FOLDER", "--data", "x"], "--data needs --test", id="data_alone"),
         pytest.param(["resume", "nowhere"], "there is no study", id="nothing_to_resume"),
         pytest.param(["run", "none.yaml"], "none.yaml does not exist", id="no_file"),
         pytest.param(["best", "FOLDER", "--policy", "sum"], "got 'sum'", id="policy"),
@@ -195,7 +195,8 @@ def test_a_study_that_is_only_printed_again_is_not_warned_of(runner, tmp_path, c
 
 
 def test_best_says_that_a_point_was_not_tested_and_test_measures_it(folder, capsys, monkeypatch):
-    def tested(result, point):
+    def tested(result, point, data):
+        assert data is None
         figures = Tested(
             number=4, epoch=3, losses={"c_output": 0.37, "r_output": 0.0045}, metrics={}
         )
@@ -297,16 +298,6 @@ def test_resume_takes_a_study_from_where_it_lies_now(runner, tmp_path):
         9,
         3,
     )
-
-
-def test_resume_finds_the_digits_that_were_moved_with_the_storage(tmp_path):
-    old = digits_study(str(tmp_path / "old"))
-    new = Study.from_dict({**old.to_dict(), "storage": str(tmp_path / "new")})
-    (tmp_path / "new" / ".data").mkdir(parents=True)
-    data = tmp_path / "new" / search.study.digits_study.DATA
-    data.write_bytes(b"")
-
-    assert search.study.digits_study.with_moved_data(new).data == str(data)
 
 
 def test_list_of_an_empty_storage_says_so(tmp_path, capsys):

@@ -141,9 +141,10 @@ def test_the_storage_of_a_file_counts_as_it_stands_there(client, line, options, 
 
 def test_resume_takes_a_name_or_a_file(client):
     main(["resume", "parts", "--address", "A", "--trials", "9"])
-    main(["resume", "study.yaml", "--address=A", "--epochs", "9"])
+    main(["resume", "study.yaml", "--address=A", "--epochs", "9", "--data", "s3://b/data"])
 
-    assert client.asked[1] == ("resume", "parts", {"trials": 9, "epochs": None})
+    assert client.asked[1] == ("resume", "parts", {"trials": 9, "epochs": None, "data": None})
+    assert client.asked[4][1].data == "s3://b/data"
     assert isinstance(client.asked[4][1], Study)
     assert client.asked[4][1].budget.epochs == 9
 
@@ -155,7 +156,7 @@ def test_resume_takes_a_name_or_a_file(client):
             ["best", "--address=A", "p", "--policy", "head", "--head", "c", "--json"],
             {
                 **{"folder": "p", "policy": "head", "head": "c", "json": True},
-                **{"exponents": None, "test": False},
+                **{"exponents": None, "test": False, "data": None},
             },
             id="all_its_options",
         ),

@@ -136,6 +136,7 @@ def test_a_point_without_test_figures_is_measured_on_demand(result, monkeypatch)
         evaluate_points=lambda *arguments: given.append(arguments) or measured
     )
     monkeypatch.setitem(sys.modules, "trainables.trial.keras_factory", factory)
+    monkeypatch.setattr("trainables.data.decode.is_decoded", lambda *_: True)
     point = result.best(head="c_output")
 
     tested = result.tested(point)

@@ -559,7 +559,8 @@ def test_what_names_no_folders_is_refused(tmp_path, given, message):
 def test_a_changed_list_is_another_study(tmp_path):
     one, two = make_study(tmp_path, warm_start=["/a"]), make_study(tmp_path, warm_start=["/b"])
 
-    assert one.differences(two) == [("warm_start", ["/a"], ["/b"])]
+    assert one.differences(two) == [("warm_start", ["a"], ["b"])]
+    assert one.differences(make_study(tmp_path, warm_start=["/moved/a"])) == []
     assert one.differences(one) == []
 
 
