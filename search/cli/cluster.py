@@ -98,9 +98,10 @@ def resume(args: Namespace, console: Console) -> int:
         if args.folder.endswith((".yaml", ".yml")) or os.path.isfile(args.folder):
             storage = _said(args.folder)
             study = Study.from_yaml(args.folder, storage=None if storage else DEFAULT_STORAGE)
-            submitted = client.submit(study.with_budget(**budget), storage=storage)
+            study, again = study.with_budget(**budget), args.retry_failed
+            submitted = client.submit(study, storage=storage, retry_failed=again)
         else:
-            submitted = client.resume(args.folder, **budget)
+            submitted = client.resume(args.folder, **budget, retry_failed=args.retry_failed)
     _print_submitted(console, submitted, args.address, args.address)
     return DONE
 

@@ -41,7 +41,7 @@ def resume(args: Namespace, console: Console) -> int:
     storage, _, name = result.folder.rpartition("/")
     study = defaults.with_moved_data(replace(result.study, storage=storage, name=name))
     study = study.with_budget(trials=args.trials, epochs=args.epochs)
-    return run_study(study, console, reader=reader)
+    return run_study(study, console, reader=reader, retry_failed=args.retry_failed)
 
 
 def best(args: Namespace, console: Console) -> int:

@@ -115,7 +115,7 @@ COMMANDS = (
         "resume",
         "Run a study on, with a larger budget perhaps.",
         "cli.local:resume",
-        (FOLDER, LOOK_THERE, *BUDGET),
+        (FOLDER, LOOK_THERE, *BUDGET, _flag("--retry-failed", "train failed trials again")),
         runs_there="cli.cluster:resume",
         starts_ray=True,
     ),

@@ -62,6 +62,7 @@ class Client:
         study: Study | str | os.PathLike[str] | Mapping[str, Any],
         *,
         storage: str | None = None,
+        retry_failed: bool = False,
     ) -> Submitted:
         """Have the cluster run a study, or go on with it; return at once.
 
@@ -71,6 +72,7 @@ class Client:
         Args:
             study: What to search: a `Study`, a study file's path, or a mapping with its keys.
             storage: A URI, or a path on the cluster; None: the study's.
+            retry_failed: Whether to train failed trials of a study that is there again.
 
         Raises:
             InputError: If the study holds a secret or its modules are too large.
@@ -81,7 +83,9 @@ class Client:
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         if is_digits(study):
             values["data"] = ""
-        request = JobRequest(study=values, name=study.name, storage=said)
+        request = JobRequest(
+            study=values, name=study.name, storage=said, retry_failed=retry_failed
+        )
         folder = study.module_folder if study.model is not None else None
         return send(self._jobs, request, folder, (study.data, study.storage, *study.warm_start))
 
@@ -92,6 +96,7 @@ class Client:
         trials: int | None = None,
         epochs: int | None = None,
         folder: str = ".",
+        retry_failed: bool = False,
     ) -> Submitted:
         """Have the cluster go on with a study, with a larger budget perhaps; return at once.
 
@@ -101,17 +106,21 @@ class Client:
             epochs: Of a whole trial.
             folder: Where the modules of a study with a model function of its own are found,
                 which are never taken from the cluster's storage.
+            retry_failed: Whether to train its failed trials again.
 
         Raises:
             InputError: If there is no such study.
             StudyLocked: If the cluster runs it already.
         """
         if isinstance(study, Study):
-            return self.submit(study.with_budget(trials=trials, epochs=epochs))
+            study = study.with_budget(trials=trials, epochs=epochs)
+            return self.submit(study, retry_failed=retry_failed)
         storage, study = self._find(study)
         refuse_running(self._jobs, study, storage)
         model = ask(self._jobs, "model", storage=storage, name=study)
-        request = JobRequest(name=study, storage=storage, trials=trials, epochs=epochs)
+        request = JobRequest(
+            name=study, storage=storage, trials=trials, epochs=epochs, retry_failed=retry_failed
+        )
         own = None if model is None else folder_of_model(model, folder)
         return send(self._jobs, request, own)
 
