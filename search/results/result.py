@@ -92,6 +92,11 @@ class StudyResult:
             return "finished"
         return "interrupted" if self.trials else "not begun"
 
+    @property
+    def newest_run(self) -> int:
+        """The generation of the run that came last, counted from 1; its attempts carry it."""
+        return self._history.generation
+
     def under(self, study: Study) -> "StudyResult":
         """Return the same with another budget, and lying where ``study`` says."""
         return StudyResult(
