@@ -128,7 +128,7 @@ def same_failures(failed: Sequence[TrialRecord], furthest: int) -> tuple[TrialRe
 def pause_words(same: Sequence[TrialRecord], folder: StudyFolder) -> str:
     """Return why a study pauses whose trials failed alike, and how it goes on."""
     newest = same[-1]
-    place = f"{StudyFolder.FAILURES}/{attempt_name(newest)}.txt"
+    place = f"{StudyFolder.FAILURES}/{_attempt_name(newest)}.txt"
     whole = f"; the whole traceback is in {folder.uri}/{place}" if folder.exists(place) else ""
     numbers = ", ".join(str(trial.number) for trial in same)
     command = f"`twohead resume {quoted(folder.uri)} --retry-failed`"
@@ -139,7 +139,7 @@ def pause_words(same: Sequence[TrialRecord], folder: StudyFolder) -> str:
     )
 
 
-def attempt_name(trial: TrialRecord) -> str:
+def _attempt_name(trial: TrialRecord) -> str:
     """Return how files are named that a trial's newest attempt left of itself."""
     newest = trial.attempts[-1]
     return f"{newest.generation:06d}-{trial.number:06d}-{newest.attempt:03d}"

@@ -128,7 +128,7 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(study, data, log, watcher.preparing, decoded)
+            prepared = prepare(study, data, log, watcher, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
@@ -136,12 +136,12 @@ def _run(
             if note := state_note(study.sampler):
                 watcher.told(note)
             if retry_failed:
-                put_back(log)
+                _put_back(log)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
 
 
-def put_back(log: StudyLog) -> None:
+def _put_back(log: StudyLog) -> None:
     """Let the failed trials of a study be trained again, from the last epoch that they have."""
     failed = [trial.number for trial in log.history().trials if trial.state == "failed"]
     log.record(*(Retried(number=number) for number in failed))

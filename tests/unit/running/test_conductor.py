@@ -8,7 +8,7 @@ from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
-from search.running.run import put_back
+from search.running.run import _put_back
 from search.running.scheduler import make_scheduler
 from search.sampling.trials import Suggestion
 from search.study.objective import _weighted_total, every_head
@@ -729,7 +729,7 @@ def test_failed_trials_that_are_put_back_are_trained_again_from_where_they_were(
     bench.train(bench.ask())
     (bench.storage / "faults.json").unlink()
     bench.conduct(epochs=4)
-    put_back(bench.conductor._log)
+    _put_back(bench.conductor._log)
 
     bench.conduct(epochs=4)
     bench.finish()
@@ -747,7 +747,7 @@ def test_what_a_trial_lost_before_it_was_put_back_counts_no_more(bench):
         bench.conductor.lost(0, bench.ask().attempt, AttemptEnd())
     assert bench.states == ["failed"]
     bench.conduct(trials=1)
-    put_back(bench.conductor._log)
+    _put_back(bench.conductor._log)
 
     bench.conduct(trials=1)
     for _ in range(2):
