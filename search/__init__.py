@@ -100,12 +100,14 @@ def run(
     *,
     data: "str | os.PathLike[str] | None" = None,
     progress: bool = True,
+    retry_failed: bool = False,
 ) -> "StudyResult":
     """Run a study to its end and return its result; resume it, or extend it, if it is there.
 
     A finished study is only read. One whose budget has grown goes on; any other difference
-    from what was recorded under its name is refused. Importing this package loads neither
-    TensorFlow nor Ray; this call loads Ray.
+    from what was recorded under its name is refused. One whose first three trials fail alike,
+    before any comes further, is paused with their reason as a `SearchError`. Importing this
+    package loads neither TensorFlow nor Ray; this call loads Ray.
 
     A process of Ray's that dies is an error here, but for one case: Ray's own code may end the
     whole interpreter, without an exception, when its control process or node process is killed
@@ -119,11 +121,13 @@ def run(
         data: Where the data set is now, if it has moved and is not found; it is known by its
             content.
         progress: Whether to show a live view on a terminal, or lines elsewhere.
+        retry_failed: Whether to train the failed trials of a study that is there again, each
+            with its config and from its last epoch; else they stay as they are.
 
     Raises:
         InputError: If the study, its data or its model cannot work.
         StudyLocked: If another process runs it.
-        SearchError: If it was interrupted, or its storage failed.
+        SearchError: If it was interrupted or paused, or its storage failed.
     """
     from search.results.load import given_study
 
@@ -131,11 +135,11 @@ def run(
     from search.running.run import run as run_study
 
     if not progress:
-        return run_study(study)
+        return run_study(study, retry_failed=retry_failed)
     from search.view.live import watcher_for
 
     with watcher_for() as watcher:
-        return run_study(study, watcher=watcher)
+        return run_study(study, watcher=watcher, retry_failed=retry_failed)
 
 
 def confirm(

@@ -35,6 +35,10 @@ class Unreachable(ClusterError):
     """Nothing answers where a cluster should be; it may do so later."""
 
 
+class StudyPaused(SearchError):
+    """Trials fail one like the other and none has come further; the message says why."""
+
+
 class NoRoom(SearchError):
     """No node had room for a trial in the time that the study waits; it can be continued."""
 

@@ -100,9 +100,12 @@ def resume(args: Namespace, console: Console) -> int:
             study = Study.from_yaml(
                 args.folder, storage=None if storage else DEFAULT_STORAGE, data=args.data
             )
-            submitted = client.submit(study.with_budget(**budget), storage=storage)
+            study, again = study.with_budget(**budget), args.retry_failed
+            submitted = client.submit(study, storage=storage, retry_failed=again)
         else:
-            submitted = client.resume(args.folder, **budget, data=args.data)
+            submitted = client.resume(
+                args.folder, **budget, data=args.data, retry_failed=args.retry_failed
+            )
     _print_submitted(console, submitted, args.address, args.address)
     return DONE
 

@@ -152,7 +152,11 @@ def _drive(path: Path) -> int:
     needs_digits = defaults.is_digits(study)
     if not needs_digits:
         check_places(study)
-    options: dict[str, Any] = {"needs_digits": needs_digits, "patience": PATIENCE_SECONDS}
+    options: dict[str, Any] = {
+        "needs_digits": needs_digits,
+        "patience": PATIENCE_SECONDS,
+        "retry_failed": request.retry_failed,
+    }
     if factory := os.environ.get(TEST_FACTORY):
         options["factory"] = factory
     status = run_study(study, plain_console(), **options)

@@ -39,7 +39,7 @@ def resume(args: Namespace, console: Console) -> int:
     reader = StudyReader(StudyFolder(study_folder(args.folder)))
     result = read(reader)
     study = result.study.with_data(args.data).with_budget(trials=args.trials, epochs=args.epochs)
-    return run_study(study, console, reader=reader)
+    return run_study(study, console, reader=reader, retry_failed=args.retry_failed)
 
 
 def best(args: Namespace, console: Console) -> int:

@@ -116,7 +116,10 @@ COMMANDS = (
         "resume",
         "Run a study on, with a larger budget perhaps.",
         "cli.local:resume",
-        (FOLDER, LOOK_THERE, *BUDGET, DATA),
+        (
+            *(FOLDER, LOOK_THERE, *BUDGET, DATA),
+            _flag("--retry-failed", "train failed trials again"),
+        ),
         runs_there="cli.cluster:resume",
         starts_ray=True,
     ),

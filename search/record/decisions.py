@@ -13,7 +13,7 @@ from trainables.errors import InputError
 from trainables.storage.sealed_json import convert, floats_of, names_of
 
 EndState = Literal["complete", "stopped", "failed", "interrupted"]
-"""How a trial can end; any but a failed one may be attempted again."""
+"""How a trial can end; any may be attempted again, a failed one once it is `Retried`."""
 
 Origin = Literal["reference", "start_with", "sampler"]
 """Where a config came from."""
@@ -104,6 +104,15 @@ class Released(_Logged, frozen=True, kw_only=True):
     """The attempt's last epoch that counts, 0 for none; None: let the log take all there are."""
 
 
+class Retried(_Logged, frozen=True, kw_only=True):
+    """A failed trial is put back: it counts as interrupted, and its lost attempts no more.
+
+    A program that does not know this kind, of before there was any, refuses the record.
+    """
+
+    number: _Natural
+
+
 class Tested(_Logged, frozen=True, kw_only=True):
     """Figures of one point on the test split."""
 
@@ -129,7 +138,7 @@ class Closed(_Logged, frozen=True, kw_only=True):
     reason: str = ""
 
 
-Decision = Opened | Asked | Attempted | Stopped | Ended | Released | Tested | Closed
+Decision = Opened | Asked | Attempted | Stopped | Ended | Released | Retried | Tested | Closed
 """Everything that the log can hold."""
 _KINDS: dict[Any, Any] = {kind.__struct_config__.tag: kind for kind in get_args(Decision)}
 

@@ -50,6 +50,8 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
     """The epoch after which it had ended and was taken up again; 0 if it was not."""
     releases: tuple[Released, ...] = ()
     """The attempts that ended without ending the trial."""
+    num_forgiven: int = 0
+    """Of the releases: those before it was last put back, which count against it no more."""
     tested: tuple[Tested, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     """Epochs 1, 2, ... without a gap, each by the newest attempt that measured it."""
@@ -86,14 +88,19 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def counted_releases(self) -> tuple[Released, ...]:
+        """The releases that count against it."""
+        return self.releases[self.num_forgiven :]
+
+    @property
     def charged_failures(self) -> int:
         """Attempts that were lost through the trial's own doing."""
-        return sum(release.charged for release in self.releases)
+        return sum(release.charged for release in self.counted_releases)
 
     @property
     def node_losses(self) -> int:
         """Attempts that were lost with their node, or preempted."""
-        return sum(release.cause in {"node", "preempted"} for release in self.releases)
+        return sum(release.cause in {"node", "preempted"} for release in self.counted_releases)
 
     @property
     def num_attempts(self) -> int:

@@ -14,6 +14,7 @@ from search.record.decisions import (
     Ended,
     Opened,
     Released,
+    Retried,
     Stopped,
     Tested,
 )
@@ -95,10 +96,14 @@ class Replay:
         )
 
     def _decide(
-        self, trial: TrialRecord, decision: Attempted | Stopped | Ended | Released | Tested
+        self,
+        trial: TrialRecord,
+        decision: Attempted | Stopped | Ended | Released | Retried | Tested,
     ) -> TrialRecord:
         if isinstance(decision, Tested):
             return replace(trial, tested=(*trial.tested, decision))
+        if isinstance(decision, Retried):
+            return _retry(trial)
         if isinstance(decision, Attempted):
             return _attempt(trial, decision, self.generation)
         if trial.has_ended:
@@ -142,6 +147,14 @@ def _attempt(trial: TrialRecord, attempted: Attempted, generation: int) -> Trial
         epoch=None,
         stopped_at=None,
     )
+
+
+def _retry(trial: TrialRecord) -> TrialRecord:
+    if trial.state != "failed":
+        raise InputError(
+            f"retried needs a failed trial, got {trial.number}, which is {trial.state}"
+        )
+    return replace(trial, state="interrupted", reason="", num_forgiven=len(trial.releases))
 
 
 def _release(trial: TrialRecord, released: Released, epoch: int) -> TrialRecord:

@@ -64,6 +64,7 @@ class Client(AbstractContextManager["Client"]):
         study: Study | str | os.PathLike[str] | Mapping[str, Any],
         *,
         storage: str | None = None,
+        retry_failed: bool = False,
     ) -> Submitted:
         """Have the cluster run a study, or go on with it; return at once.
 
@@ -73,6 +74,7 @@ class Client(AbstractContextManager["Client"]):
         Args:
             study: What to search: a `Study`, a study file's path, or a mapping with its keys.
             storage: A URI, or a path on the cluster; None: the study's.
+            retry_failed: Whether to train failed trials of a study that is there again.
 
         Raises:
             InputError: If the study holds a secret or its modules are too large.
@@ -83,7 +85,9 @@ class Client(AbstractContextManager["Client"]):
         values = {**study.to_dict(), "storage": "", "module_folder": None}
         if is_digits(study):
             values["data"] = ""
-        request = JobRequest(study=values, name=study.name, storage=said)
+        request = JobRequest(
+            study=values, name=study.name, storage=said, retry_failed=retry_failed
+        )
         folder = study.module_folder if study.model is not None else None
         return send(self._jobs, request, folder, (study.data, study.storage, *study.warm_start))
 
@@ -95,6 +99,7 @@ class Client(AbstractContextManager["Client"]):
         epochs: int | None = None,
         data: str | None = None,
         folder: str = ".",
+        retry_failed: bool = False,
     ) -> Submitted:
         """Have the cluster go on with a study, with a larger budget perhaps; return at once.
 
@@ -106,6 +111,7 @@ class Client(AbstractContextManager["Client"]):
                 finds it.
             folder: Where the modules of a study with a model function of its own are found,
                 which are never taken from the cluster's storage.
+            retry_failed: Whether to train its failed trials again.
 
         Raises:
             InputError: If there is no such study.
@@ -113,14 +119,19 @@ class Client(AbstractContextManager["Client"]):
         """
         if isinstance(study, Study):
             grown = study.with_budget(trials=trials, epochs=epochs)
-            return self.submit(grown.with_data(data))
+            return self.submit(grown.with_data(data), retry_failed=retry_failed)
         storage, study = self._find(study)
         refuse_running(self._jobs, study, storage)
         model = ask(self._jobs, "model", storage=storage, name=study)
         if data is not None:
             check_place("data", data)
         request = JobRequest(
-            name=study, storage=storage, trials=trials, epochs=epochs, data=data or ""
+            name=study,
+            storage=storage,
+            trials=trials,
+            epochs=epochs,
+            data=data or "",
+            retry_failed=retry_failed,
         )
         own = None if model is None else folder_of_model(model, folder)
         return send(self._jobs, request, own)

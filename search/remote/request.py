@@ -43,12 +43,17 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     epochs: Any = None
     data: str = ""
     """To go on with data that have moved; empty for where the study finds them."""
+    retry_failed: bool = False
+    """Left out as it travels unless it is set: programs of before do not know it."""
     version: str = msgspec.field(default_factory=our_version)
     """Of this program where the request was made."""
 
     def to_json(self) -> str:
         """Return the request as it travels."""
-        return json.dumps(plain(msgspec.structs.asdict(self)), sort_keys=True)
+        values = msgspec.structs.asdict(self)
+        if not self.retry_failed:
+            del values["retry_failed"]
+        return json.dumps(plain(values), sort_keys=True)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -55,7 +55,7 @@ class Ledger:
         if self.wall_seconds is None or self.num_trials == 0:
             return None
         used = self.startup_seconds + self.idle_seconds + self.work_seconds
-        return (self.slot_seconds - used) / self.num_trials
+        return max(0.0, self.slot_seconds - used) / self.num_trials
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
@@ -80,16 +80,33 @@ def make_ledger(trials: Sequence[TrialRecord], runs: Sequence[Mapping[str, Any]]
     counted = _sum_parts(trials, {run["generation"] for run in runs})
     imports = counted.get("start", 0.0)
     overheads = _trial_overheads(trials, runs)
+    doubled = [_counted_twice(trials, run) for run in runs]
     return Ledger(
         parts=_sum_parts(trials, None),
         wall_seconds=sum(run["wall_seconds"] for run in runs) if runs else None,
         slot_seconds=sum(run["wall_seconds"] * run["slots"] for run in runs),
-        startup_seconds=sum(run["startup_seconds"] for run in runs) + (imports if runs else 0.0),
-        idle_seconds=sum(run["idle_seconds"] for run in runs),
+        startup_seconds=sum(run["startup_seconds"] for run in runs)
+        + (imports if runs else 0.0)
+        - sum(startup for _, startup in doubled),
+        idle_seconds=sum(run["idle_seconds"] for run in runs) - sum(idle for idle, _ in doubled),
         num_trials=sum(run["trials"] for run in runs),
         work_seconds=sum(counted.get(part, 0.0) for part in WORK),
         typical_overhead_seconds=median(overheads) if overheads else None,
     )
+
+
+def _counted_twice(trials: Sequence[TrialRecord], run: Mapping[str, Any]) -> tuple[float, float]:
+    """Return what of a run's idle time and of its start-up is work of its trials, too.
+
+    Runs that were interrupted used to count a process as idle since its last trial that ended,
+    also while it trained the next. And a clock may be set while a run lasts.
+    """
+    counted = _sum_parts(trials, {run["generation"]})
+    idle, startup = run["idle_seconds"], run["startup_seconds"] + counted["start"]
+    left = run["wall_seconds"] * run["slots"] - sum(counted.get(part, 0.0) for part in WORK)
+    twice = max(0.0, idle + startup - left)
+    of_idle = min(twice, idle)
+    return of_idle, min(twice - of_idle, startup)
 
 
 def _trial_overheads(
@@ -107,7 +124,7 @@ def _trial_overheads(
             spent = sum(one.seconds.get(part, 0.0) for part in (*WORK, "start"))
             work[key] = work.get(key, 0.0) + spent
     return [
-        seconds - work.get((run["generation"], number, attempt), 0.0)
+        max(0.0, seconds - work.get((run["generation"], number, attempt), 0.0))
         for run in runs
         for number, attempt, seconds in run.get("trial_seconds", ())
     ]

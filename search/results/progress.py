@@ -64,7 +64,7 @@ class StudyProgress:
     num_epochs: int
     """Epochs measured, of all trials, also before this run."""
     epochs_left: float
-    """Epochs still to come, if the trials to come are as long as those that have ended."""
+    """Epochs still to come, if as many trials are stopped, and as early, as there were."""
     front: tuple[Point, ...]
     """By the first value of the objective."""
     best: Point | None
@@ -106,6 +106,9 @@ class Tracker:
         self._epochs_each = num_epochs
         self._lengths = lengths
         self._open = set(conductor.trials)
+        """Those that have epochs to come, be it another attempt's."""
+        self._ended_after: Counter[int] = Counter()
+        """How many of the others have how many epochs."""
         self._num_seen = len(conductor.changes)
         self._counts: Counter[str] = Counter()
         self._states: dict[int, TrialState] = {}
@@ -161,18 +164,33 @@ class Tracker:
         number, measured = trial.number, self._measured(trial)
         if number in self._states:
             self._counts[self._states[number]] -= 1
+            if number not in self._open:
+                self._ended_after[self._epochs[number]] -= 1
         self._counts[trial.state] += 1
         self._states[number] = trial.state
         epochs = len(trial.measurements) if trial.has_ended else len(measured)
         self._all_epochs += epochs - self._epochs.get(number, 0)
         self._epochs[number] = epochs
-        (self._open.discard if trial.has_ended else self._open.add)(number)
+        if self._is_over(trial):
+            self._open.discard(number)
+            self._ended_after[epochs] += 1
+        else:
+            self._open.add(number)
         finite = (point_of(trial, measured[epoch]) for epoch in sorted(measured))
         points = {_key(point): point for point in finite if is_finite(point)}
         self._points[number] = points
         if trial.is_reference:
             self._reference = self._choose(points.values())
         return points
+
+    def _is_over(self, trial: TrialRecord) -> bool:
+        """Tell whether a trial has no epochs to come; the interrupted ones go on in this run.
+
+        And so do those that were complete under a budget of fewer epochs.
+        """
+        if trial.state == "complete" and not self._lengths:
+            return trial.num_epochs >= self._epochs_each
+        return trial.has_ended and trial.state != "interrupted"
 
     def _measured(self, trial: TrialRecord) -> Mapping[int, Measurement]:
         """Return the epochs that count: once it has ended, those with weights kept."""
@@ -217,12 +235,23 @@ class Tracker:
                 for number, length in enumerate(self._lengths)
                 if number not in ended
             )
-        running = [self._epochs[number] for number in self._open]
-        num_ended = len(self._states) - len(running)
-        in_ended = self._all_epochs - sum(running)
-        mean = in_ended / num_ended if num_ended else float(self._epochs_each)
-        unseen = max(0, self._num_trials - len(self._states))
-        return unseen * mean + sum(max(mean - epochs, 0.0) for epochs in running)
+        to_come = sum(
+            num * self._expected_after(epochs)
+            for epochs, num in Counter(self._epochs[number] for number in self._open).items()
+        )
+        num = len(self._states)
+        mean = (self._all_epochs + to_come) / num if num else float(self._epochs_each)
+        return max(0, self._num_trials - num) * mean + to_come
+
+    def _expected_after(self, epochs: int) -> float:
+        """Return how many more epochs a trial of so many has, if it goes on like the others.
+
+        Those that had as many and are over tell where it will be stopped, if it is.
+        """
+        longer = {end: num for end, num in self._ended_after.items() if end > epochs and num}
+        if not longer:
+            return max(0.0, float(self._epochs_each - epochs))
+        return sum(end * num for end, num in longer.items()) / sum(longer.values()) - epochs
 
 
 def _key(point: Point) -> Key:
@@ -238,6 +267,11 @@ class TimeLeft:
         self._first: tuple[float, int] | None = None
         self._last = (self._began, -1)
         self._epochs_left = 0.0
+        self._deadline: float | None = None
+
+    def ends_within(self, seconds: float) -> None:
+        """Let nothing take longer than this from now on."""
+        self._deadline = self._clock() + seconds
 
     @property
     def elapsed(self) -> float:
@@ -260,4 +294,6 @@ class TimeLeft:
         if self._first is None or self._last[1] <= self._first[1]:
             return None
         seconds_each = (self._last[0] - self._first[0]) / (self._last[1] - self._first[1])
-        return max(0.0, self._epochs_left * seconds_each - (self._clock() - self._last[0]))
+        now = self._clock()
+        left = self._epochs_left * seconds_each - (now - self._last[0])
+        return max(0.0, left if self._deadline is None else min(left, self._deadline - now))

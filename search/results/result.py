@@ -98,6 +98,11 @@ class StudyResult:
             return "finished"
         return "interrupted" if self.trials else "not begun"
 
+    @property
+    def newest_run(self) -> int:
+        """The generation of the run that came last, counted from 1; its attempts carry it."""
+        return self._history.generation
+
     def under(self, study: Study) -> "StudyResult":
         """Return the same with another budget, and lying where ``study`` says."""
         return StudyResult(
@@ -247,7 +252,7 @@ class StudyResult:
         if data is None and is_decoded(info, storage):
             return
         found, info = self.find_data(self.study.with_data(data))
-        decode_dataset(data_request(found), info, storage)
+        decode_dataset(data_request(found, info.rules), info.fingerprint, storage)
 
     @property
     def has_test_split(self) -> bool:

@@ -31,7 +31,7 @@ class _RunFigures(Struct, frozen=True, kw_only=True):
 
 
 class Usage:
-    """Takes note of when each process of some slots began its first trial and ended its last."""
+    """Takes note of when the processes of some slots began, and when the slots had no trial."""
 
     def __init__(self, slots: int, now: Callable[[], float] = time.time) -> None:
         self._slots = slots
@@ -40,6 +40,20 @@ class Usage:
         self._began: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
         self._trials: list[tuple[int, int, float]] = []
+        self._free: list[float] = []
+        """Since when each slot that had a trial has none, the newest last."""
+
+    def handed(self) -> None:
+        """Note that an attempt goes to a slot: to the one that became free last, if any is."""
+        if self._free:
+            self._free.pop()
+
+    def freed(self) -> None:
+        """Note that a slot has lost its attempt, of which there had been a result.
+
+        One that is lost before its process gave any has only started.
+        """
+        self._free.append(self._now())
 
     def seen(self, process: str, began_at: float) -> None:
         """Note a result of a process, which began its first trial at ``began_at``."""
@@ -54,6 +68,7 @@ class Usage:
         since = self._last_end.get(process, self._began.get(process, now))
         self._trials.append((number, attempt, round(now - since, 6)))
         self._last_end[process] = now
+        self._free.append(now)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures of a run that is over now, in seconds.
@@ -61,11 +76,11 @@ class Usage:
         Each is summed over the slots but for the wall time.
 
         ``startup_seconds``: until each slot's first process began its first trial.
-        ``idle_seconds``: from each process' last trial to the end, when none was left for it.
+        ``idle_seconds``: of the slots that have no trial at the end, since they had their last.
         ``trial_seconds``: number, attempt and seconds of a slot of each trial that ended.
         """
         began = sorted(self._began.values())[: self._slots]
-        ended = sorted(self._last_end.values(), reverse=True)[: self._slots]
+        free = sorted(self._free, reverse=True)[: self._slots]
         unused = self._slots - len(began)
         now = self._now()
         wall = now - self._started
@@ -73,7 +88,7 @@ class Usage:
             "wall_seconds": wall,
             "slots": self._slots,
             "startup_seconds": sum(max(0.0, b - self._started) for b in began) + unused * wall,
-            "idle_seconds": sum(max(0.0, now - end) for end in ended),
+            "idle_seconds": sum(max(0.0, now - since) for since in free),
             "trials": len(self._trials),
             "trial_seconds": [list(trial) for trial in self._trials],
         }

@@ -1,7 +1,8 @@
 """What happens when an attempt is lost with its process, its node or its memory."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,17 +11,24 @@ from search.record.decisions import WORDS, Cause
 from search.record.history import TrialRecord
 from search.running.plan import Plan
 from search.study.shares import larger_class, share_words
+from search.text import quoted
 from trainables.storage.store import Store
+from trainables.storage.study_folder import StudyFolder
 from trainables.trial.attempt import Envelope, TrialFailure
 
 MOST_CHARGED = 3
 """Attempts that may be lost through the trial's own doing before it fails."""
 MOST_NODE_LOSSES = 20
 """Attempts that may be lost with their node before the trial fails."""
+SAME_FAILURES = 3
+"""Trials that fail alike, when none has come further, before a study pauses."""
 CHARGED = frozenset[Cause]({"lost", "memory"})
 """What counts as a failure of the trial."""
 OWN_ENDS: Mapping[str, Cause] = {"recycled": "recycled", "left": "preempted"}
 """Folders where processes say that they ended themselves, and what the log calls it."""
+
+_VARYING = re.compile(r"(?:[\w.+-]*/)+[\w.+-]*|0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+"""Paths, addresses and numbers, in which equal failures may differ."""
 
 # What Ray 2.60 says, and says nowhere else but in the text.
 NODE_DIED = "its node has died"
@@ -88,10 +96,10 @@ def why_given_up(trial: TrialRecord, detail: str) -> str | None:
     """
     if trial.charged_failures < MOST_CHARGED and trial.node_losses < MOST_NODE_LOSSES:
         return None
-    causes = Counter(WORDS[release.cause] for release in trial.releases)
+    causes = Counter(WORDS[release.cause] for release in trial.counted_releases)
     counted = ", ".join(f"{words} ({times}x)" for words, times in causes.items())
     last = f"; the last raised {detail}" if detail else ""
-    return f"given up after {len(trial.releases)} lost attempts: {counted}{last}"
+    return f"given up after {len(trial.counted_releases)} lost attempts: {counted}{last}"
 
 
 def why_failed(failure: TrialFailure, trial: TrialRecord, gpu: float) -> str | None:
@@ -103,6 +111,38 @@ def why_failed(failure: TrialFailure, trial: TrialRecord, gpu: float) -> str | N
         return None
     tried = f", and before {share_words(gpu)}" if has != gpu else ""
     return f"{failure.reason}; it had {share_words(has)}{tried}"
+
+
+def same_failures(failed: Sequence[TrialRecord], furthest: int) -> tuple[TrialRecord, ...]:
+    """Return the trials that failed as the newest did, if they are enough to say that all will.
+
+    ``furthest``: the epochs of the trial in flight that has most. One that has come as far as
+    those failed shows that it can be done.
+    """
+    kind = _VARYING.sub("", failed[-1].reason)
+    same = tuple(trial for trial in failed if _VARYING.sub("", trial.reason) == kind)
+    is_passed = furthest > max(trial.num_epochs for trial in failed)
+    return () if is_passed or len(same) < SAME_FAILURES else same
+
+
+def pause_words(same: Sequence[TrialRecord], folder: StudyFolder) -> str:
+    """Return why a study pauses whose trials failed alike, and how it goes on."""
+    newest = same[-1]
+    place = f"{StudyFolder.FAILURES}/{_attempt_name(newest)}.txt"
+    whole = f"; the whole traceback is in {folder.uri}/{place}" if folder.exists(place) else ""
+    numbers = ", ".join(str(trial.number) for trial in same)
+    command = f"`twohead resume {quoted(folder.uri)} --retry-failed`"
+    return (
+        f"is paused: {len(same)} trials ({numbers}) failed in the same way and none came further: "
+        f"{newest.reason}{whole}; nothing is lost: once the cause is mended, {command} trains "
+        "these again and goes on; without --retry-failed it goes on with others"
+    )
+
+
+def _attempt_name(trial: TrialRecord) -> str:
+    """Return how files are named that a trial's newest attempt left of itself."""
+    newest = trial.attempts[-1]
+    return f"{newest.generation:06d}-{trial.number:06d}-{newest.attempt:03d}"
 
 
 def _share_of(trial: TrialRecord, gpu: float) -> float:

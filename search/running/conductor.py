@@ -15,6 +15,8 @@ from search.running.attempts import (
     AttemptEnd,
     next_attempt,
     own_end,
+    pause_words,
+    same_failures,
     why_failed,
     why_given_up,
 )
@@ -56,6 +58,10 @@ class Conductor:
         judged again by what has come since."""
         self._details: dict[int, str] = {}
         self._to_tidy: list[TrialRecord] = []
+        self._failed: list[TrialRecord] = []
+        """Of this run, as long as no trial has ended otherwise in it."""
+        self._has_succeeded = False
+        self._same_failures: tuple[TrialRecord, ...] = ()
         self._num_unfolded = 0
         self.trials: dict[int, TrialRecord] = {}
         """The newest known history of each trial, by number."""
@@ -85,8 +91,19 @@ class Conductor:
         """Tell whether the budget's hours are used up."""
         return self._plan.deadline is not None and self._clock() >= self._plan.deadline
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the first trials of this run failed alike, so that no more are handed out."""
+        return bool(self._same_failures)
+
+    def pause_words(self) -> str:
+        """Return why it is paused, and how to go on."""
+        return pause_words(self._same_failures, self._log.reader.store)
+
     def ask(self) -> Envelope | Finished | None:
         """Return the next attempt to make, None if there is none now, or Finished."""
+        if self.is_paused:
+            return None
         if not self.is_over():
             if self._again:
                 return self._retry(self._again.pop(0))
@@ -265,6 +282,19 @@ class Conductor:
         self.live.pop(number, None)
         if number in self._again:
             self._again.remove(number)
+        self._look_for_a_common_cause(self.trials[number])
+
+    def _look_for_a_common_cause(self, ended: TrialRecord) -> None:
+        """Pause where trials fail alike and none succeeds, while there are some to spare.
+
+        What is trained again to confirm a study did succeed: that it fails is told of its point.
+        """
+        self._has_succeeded |= ended.state != "failed" or bool(self._plan.trainings)
+        if self._has_succeeded or self.is_finished:
+            return
+        self._failed.append(ended)
+        furthest = max((max(epochs) for epochs in self.live.values() if epochs), default=0)
+        self._same_failures = self._same_failures or same_failures(self._failed, furthest)
 
     def _record(self, number: int, *decisions: Decision) -> None:
         """Log what becomes true of a trial at the same moment."""

@@ -62,6 +62,8 @@ class TunePool:
         self.trials: dict[str, Trial] = {}
         """Tune's own that live, by id."""
         self._attempts: dict[str, Envelope] = {}
+        self._begun: set[str] = set()
+        """Slots that have given a result."""
         self._aside: list[Envelope] = []
         self._ends: dict[str, AttemptEnd] = {}
 
@@ -154,6 +156,7 @@ class TunePool:
     def _put(self, trial_id: str, attempt: Envelope) -> dict[str, Any]:
         """Put a slot at an attempt, and return what its process is handed."""
         self._attempts[trial_id] = attempt
+        self.usage.handed()
         # As text: Tune resolves and flattens what it finds in a nested config.
         return {
             "number": attempt.number,
@@ -165,6 +168,7 @@ class TunePool:
     def _take_in(self, trial_id: str, result: dict[str, Any]) -> bool:
         number, attempt, process = result["number"], result["attempt"], result["process"]
         self.usage.seen(process, result["began_at"])
+        self._begun.add(trial_id)
         found: Envelope | Finished | None = None
         with self._conductor.together():
             has_ended = self._conductor.measured(number, attempt, _found(result))
@@ -201,8 +205,11 @@ class TunePool:
     def _over(self, trial_id: str, is_lost: bool) -> None:
         if is_lost:
             self._leave_if_ray_is_lost()  # one that is lost with Ray is no failure of the trial
-        left = self._attempts.pop(trial_id)
+        left, has_begun = self._attempts.pop(trial_id), trial_id in self._begun
+        self._begun.discard(trial_id)
         if is_lost:
+            if has_begun:
+                self.usage.freed()
             end = self._ends.pop(trial_id, AttemptEnd())
             self._conductor.lost(left.number, left.attempt, end)
         self._changed()

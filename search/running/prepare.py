@@ -3,7 +3,7 @@
 All that can be refused is refused here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +15,7 @@ from search.cluster.session import is_on_ours, run_task
 from search.cluster.shares import joins_ray
 from search.errors import ClusterLost
 from search.record.log import StudyLog
+from search.results.progress import Watcher
 from search.space.parameters import check_constant, described_middle, is_plain, middle
 from search.space.space import SearchSpace
 from search.study.configs import (
@@ -44,8 +45,8 @@ def prepare(
     study: Study,
     data: DataInfo,
     log: StudyLog,
-    notify: Callable[[str], None],
-    decoded: Callable[[], DataInfo],
+    watcher: Watcher,
+    decoded: Callable[[], DataReport],
 ) -> Prepared:
     """Find out what the first trial needs and write it down.
 
@@ -53,23 +54,30 @@ def prepare(
     and precision of a study that has begun are as they were then, whatever has become of the
     defaults of a user's function, and on whatever machine it is resumed.
     """
+    notify = watcher.preparing
     known = log.history().prepared
     prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)
     if study.model is not None:  # at its reference, and at what decides whether it can be built
         notify("building the corners of the space")
         configs = [config for _, config in trial_configs(study, prepared)]
         reference = prepared.reference if study.reference else None
-        for reason in run_task(try_models, configs, shared_settings(study, prepared), reference):
+        tried = run_task(try_models, configs, shared_settings(study, prepared), reference)
+        for reason in tried.reasons:
             notify(f"some configs cannot be built: {reason}")
+        if tried.unused and (note := _unused_words(tried.unused, prepared)) not in prepared.notes:
+            watcher.told(f"warning: {note}")
+            prepared = replace(prepared, notes=(*prepared.notes, note))
     most = num_trials(study, prepared)
     if most < study.budget.trials:
         size = count(prepared.space.size or 0, "config")
         notify(f"the space has only {size}: the study ends after {count(most, 'trial')}")
     notify("decoding the images")
-    data = decoded()
+    told = decoded()
+    for line in (*told.notes, *(f"warning: {one}" for one in told.warnings)):
+        watcher.told(f"data: {line}")
     if known is None:
         # Which rows validate may have changed: equal images, known now, stay on one side.
-        prepared = replace(prepared, data=data)
+        prepared = replace(prepared, data=told.info)
         check_space(study, prepared)
         log.put_prepared(prepared.to_dict())
     return prepared
@@ -166,6 +174,25 @@ def _reference_in_words(prepared: Prepared, parameters: Mapping[str, Any]) -> st
     ]
     besides = f"; without a default: {', '.join(told)}" if told else ""
     return f"the reference trial is the model function at its defaults{besides}"
+
+
+def _unused_words(unused: Sequence[str], prepared: Prepared) -> str:
+    """Return what of a user's model is not used, and what takes its place."""
+    space = dict(prepared.space.parameters)
+
+    def given(name: str) -> str:
+        return value(space[name]) if is_plain(space[name]) else "searched"
+
+    losses = ", ".join(
+        f"{head.name} {head.loss} (weight {given(f'{head.name}_loss_weight')})"
+        for head in prepared.data.heads
+    )
+    return (
+        f"the model's own {', '.join(unused)} {'is' if len(unused) == 1 else 'are'} not used; in "
+        f"the place of it trials have the optimizer ({given('optimizer')}) and learning_rate "
+        f"({given('learning_rate')}) of the space, the losses of the heads: {losses}, and each "
+        "head's own metrics"
+    )
 
 
 def _try_precision(study: Study, *arguments: Any) -> str | Failed:

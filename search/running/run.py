@@ -13,8 +13,8 @@ from search.cluster.session import Joined, ray_for, run_task
 from search.cluster.shares import check_local
 from search.cluster.signals import Flag, catch_signals
 from search.cluster.watchdog import tell_folder
-from search.errors import ClusterLost, Interrupted, NoRoom, SearchError
-from search.record.decisions import DONE, Closed, Tested
+from search.errors import ClusterLost, Interrupted, NoRoom, SearchError, StudyPaused
+from search.record.decisions import DONE, Closed, Retried, Tested
 from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.record.reader import StudyReader
@@ -61,6 +61,7 @@ def run(
     factory: str = KERAS,
     patience: float = 0.0,
     reader: StudyReader | None = None,
+    retry_failed: bool = False,
 ) -> StudyResult:
     """Run a study to its end and return its result.
 
@@ -73,6 +74,7 @@ def run(
         factory: ``module:function`` of what trains (see `trainables.training.run.RunFactory`).
         patience: Seconds to wait for an owner that shows no life to be given up.
         reader: What has read the study's folder before, if anything has.
+        retry_failed: Whether to train its failed trials again, from what they had.
 
     Warns:
         StudyWarning: If part of what is searched makes no difference.
@@ -84,19 +86,21 @@ def run(
         SearchError: If this process runs a study already, in another thread.
         NoRoom: If no node had room for a trial for ``resources.wait_minutes``.
         ClusterLost: If Ray has gone away.
+        StudyPaused: If its first trials failed alike and none came further.
         UnfitNode: If a node that came later lacks the storage or its GPU.
         Interrupted: On SIGINT, SIGTERM or SIGHUP; ``KeyboardInterrupt`` if there is no study yet.
         StorageError: If the study's folder cannot be written.
     """
     reader = reader or StudyReader(StudyFolder(study.folder))
     known = stored_study(study, reader)
-    if known is not None and is_done(study, reader):
+    retry_failed &= known is not None and any(one.state == "failed" for one in known.trials)
+    if known is not None and not retry_failed and is_done(study, reader):
         check_named_data(study, known)
     else:
         warn_of_redundancy(study)
         try:
             with driving(study, watcher or Silent(), factory) as driver:
-                _run(driver, known, reader, patience)
+                _run(driver, known, reader, patience, retry_failed)
         except KeyboardInterrupt:
             if not reader.store.has("study"):
                 raise
@@ -107,7 +111,11 @@ def run(
 
 
 def _run(
-    driver: "Driver", known: StudyResult | None, reader: StudyReader, patience: float
+    driver: "Driver",
+    known: StudyResult | None,
+    reader: StudyReader,
+    patience: float,
+    retry_failed: bool,
 ) -> None:
     watcher, store = driver.watcher, reader.store
     study, data = check_data(driver.study, known, watcher)
@@ -123,27 +131,23 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(
-                study, data, log, watcher.preparing, partial(_tell, decoded, watcher)
-            )
+            prepared = prepare(study, data, log, watcher, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
                 watcher.told(warm.line())
             if note := state_note(study.sampler):
                 watcher.told(note)
+            if retry_failed:
+                _put_back(log)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
 
 
-def _tell(decoded: Callable[[], DataReport], watcher: Watcher) -> DataInfo:
-    """Wait until the images are decoded, and tell what was found."""
-    report = decoded()
-    for line in report.notes:
-        watcher.told(f"data: {line}")
-    for line in report.warnings:
-        watcher.told(f"warning: data: {line}")
-    return report.info
+def _put_back(log: StudyLog) -> None:
+    """Let the failed trials of a study be trained again, from the last epoch that they have."""
+    failed = [trial.number for trial in log.history().trials if trial.state == "failed"]
+    log.record(*(Retried(number=number) for number in failed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +252,11 @@ class Run:
                 if not conductor.is_finished:
                     self._fit(conductor, settings)
             conductor.tidy_up()
+            if conductor.is_paused and not flag.is_set:
+                raise StudyPaused(f"study {self.driver.study.name!r} {conductor.pause_words()}")
             if flag.is_set or not conductor.is_finished:
                 raise KeyboardInterrupt
-        except (KeyboardInterrupt, ClusterLost, NoRoom):
+        except (KeyboardInterrupt, ClusterLost, NoRoom, StudyPaused):
             log.record(Closed(reason="interrupted"))
             raise
 
@@ -262,7 +268,7 @@ class Run:
         pool = TunePool(
             conductor,
             self.room,
-            is_interrupted=lambda: flag.look() or conductor.is_over() or log.ownership.is_lost,
+            is_interrupted=lambda: flag.look() or self._is_to_end(conductor),
             changed=self.driver.watcher.changed,
             last=lambda process: self._test(partial(self._measured_in, process)),
         )
@@ -270,6 +276,10 @@ class Run:
         name = f"{self.plan.name}-{log.generation:06d}"
         with recorded(pool.usage, log.reader.store, log.generation):
             fit(pool, name=name, settings=settings)
+
+    def _is_to_end(self, conductor: Conductor) -> bool:
+        """Tell whether nothing more is to be trained, whatever is in flight."""
+        return conductor.is_over() or conductor.is_paused or self.log.ownership.is_lost
 
     def _test(self, measure: Measure) -> None:
         """Measure what is left to be measured on the test split, if there is one."""

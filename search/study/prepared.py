@@ -26,6 +26,8 @@ class Prepared:
     """With a user's own model: the config at which the function is the reference. None: the
     reference is the built-in architecture, as it also was beside a user's own model in records
     that do not say."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it is run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -34,7 +36,9 @@ class Prepared:
             "space": self.space.to_mapping(),
             "precision": self.precision,
         }
-        return values if self.reference is None else {**values, "reference": dict(self.reference)}
+        if self.reference is not None:
+            values["reference"] = dict(self.reference)
+        return {**values, "notes": list(self.notes)} if self.notes else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Prepared":
@@ -44,6 +48,7 @@ class Prepared:
             space=SearchSpace.from_mapping(values["space"]),
             precision=str(values["precision"]),
             reference=values.get("reference"),
+            notes=tuple(map(str, values.get("notes", ()))),
         )
 
 

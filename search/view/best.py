@@ -1,12 +1,14 @@
 """What is printed of a result: the best config with its figures, and what to type next."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from search.errors import NoCandidate
+from search.record.history import TrialRecord
 from search.record.metrics import (
     BALANCED,
     HasFigures,
@@ -41,10 +43,11 @@ SAME_ACCURACY = 0.01
 def print_end(console: Console, result: StudyResult, seconds: float | None = None) -> None:
     """Print what a finished run found in so many seconds, where it lies and what to type next.
 
-    Without seconds the study had ended before; raises `NoCandidate` if no trial gave a point.
+    Of a study that was resumed this run is told first, then all of it. Without seconds the study
+    had ended before; raises `NoCandidate` if no trial gave a point.
     """
-    took = ", ended before" if seconds is None else f" in {duration(seconds)}"
-    say(console, f"{result.study.name}: {counts_text(result)}{took}", "bold")
+    for line in _end_lines(result, seconds):
+        say(console, line, "bold")
     say(console)
     try:
         best = result.best()
@@ -54,6 +57,20 @@ def print_end(console: Console, result: StudyResult, seconds: float | None = Non
     print_best(console, result, best)
     say(console)
     _print_next(console, result.folder)
+
+
+def _end_lines(result: StudyResult, seconds: float | None) -> list[str]:
+    """Return what was trained: in this run, in so many seconds, and in all, where that is more."""
+    name, newest = result.study.name, result.newest_run
+    if seconds is None:
+        return [f"{name}: {counts_text(result)}, ended before"]
+    took = f" in {duration(seconds)}"
+    if all(one.generation == newest for trial in result.trials for one in trial.attempts):
+        return [f"{name}: {counts_text(result)}{took}"]
+    trained = [trial for trial in result.trials if trial.attempts[-1].generation == newest]
+    epochs = [m for trial in trained for m in trial.measurements if m.generation == newest]
+    run = f"{_trials_text(trained)}, {count(len(epochs), 'epoch')}{took}"
+    return [f"{name}: this run {run}", f"the whole study: {counts_text(result)}"]
 
 
 def print_best(console: Console, result: StudyResult, point: Point) -> None:
@@ -109,13 +126,17 @@ def best_line(point: Point, reference: Point | None) -> str:
 
 def counts_text(result: StudyResult) -> str:
     """Return how many trials ended how, and how many of them twice, in words."""
-    states = Counter(trial.state for trial in result.trials)
-    again = sum(trial.taken_up_after > 0 for trial in result.trials)
+    epochs = sum(trial.num_epochs for trial in result.trials)
+    return f"{_trials_text(result.trials)}, {count(epochs, 'epoch')}"
+
+
+def _trials_text(trials: Sequence[TrialRecord]) -> str:
+    """Return how many trials there are, by state, and how many were taken up again."""
+    states = Counter(trial.state for trial in trials)
+    again = sum(trial.taken_up_after > 0 for trial in trials)
     each = ", ".join(f"{num} {state}" for state, num in states.items())
     each += f"; {again} taken up again" if again else ""
-    epochs = sum(trial.num_epochs for trial in result.trials)
-    ended = f" ({each})" if each else ""
-    return f"{count(len(result.trials), 'trial')}{ended}, {count(epochs, 'epoch')}"
+    return f"{count(len(trials), 'trial')}{f' ({each})' if each else ''}"
 
 
 def _others_lines(result: StudyResult, point: Point) -> list[str]:

@@ -68,6 +68,8 @@ class StudyWatcher(Watcher, ABC):
     def started(self, study: Study, prepared: Prepared, conductor: Running) -> None:
         """Show the study, or what is trained again."""
         self._story = _story_of(study, prepared, conductor)
+        if study.budget.hours is not None and not conductor.trainings:
+            self._time.ends_within(study.budget.hours * 3600)
         self._open(self._story)
 
     def changed(self) -> None:

@@ -107,6 +107,7 @@ def _head_lines(result: StudyResult) -> list[str]:
             f"rows     {rows}; images {shape}, {result.prepared.precision}",
             f"baseline {baselines} (the best constant prediction)",
         ]
+        lines += [f"note     {note}" for note in result.prepared.notes]
     if (shares := result.shares) is not None:
         lines += [f"shares   {line}" for line in shares.lines(study.resources)]
     return lines

@@ -8,7 +8,7 @@ import numpy as np
 from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf
 from trainables.model.isolation import isolated
-from trainables.model.user_model import UserModelError, call_function
+from trainables.model.user_model import UserModelError, call_function, unused_training
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import ModelSpec, UserModelSpec
 
@@ -43,10 +43,29 @@ def build_model(
         >>> build_model(REFERENCE.model, seed=0).count_params()
         28354123
     """
-    policy = policy_of(precision)
     if isinstance(spec, UserModelSpec):
-        return _user_model(spec, seed, policy)
-    return _Builder(spec, seed, policy).build()
+        return build_user_model(spec, seed=seed, precision=precision)[0]
+    return _Builder(spec, seed, policy_of(precision)).build()
+
+
+def build_user_model(
+    spec: UserModelSpec, *, seed: int, precision: str = "float32"
+) -> tuple[Model, tuple[str, ...]]:
+    """Return the model of a user's function as `build_model` does, and what of it is not used.
+
+    That is what Keras would train and measure it by: ``compile``, and methods such as
+    ``train_step`` that are the user's own.
+    """
+    given = {"image_shape": spec.image_shape, "heads": spec.heads}
+    with isolated(seed=seed, dtype_policy=policy_of(precision)):
+        model = call_function(spec.target, given, dict(spec.arguments))
+        who = f"model {spec.target!r}"
+        if not isinstance(model, keras.Model):
+            raise InputError(f"{who} needs to return a keras.Model, got {type(model).__name__}")
+        unused = unused_training(model)
+        model = _with_named_outputs(who, model, spec)
+        _check_outputs(who, model, spec)
+    return model, unused
 
 
 def policy_of(precision: str) -> str:
@@ -138,18 +157,6 @@ def layer_seed(seed: int, name: str) -> int:
     return int(sequence.generate_state(1)[0] >> 1)
 
 
-def _user_model(spec: UserModelSpec, seed: int, policy: str) -> Model:
-    given = {"image_shape": spec.image_shape, "heads": spec.heads}
-    with isolated(seed=seed, dtype_policy=policy):
-        model = call_function(spec.target, given, dict(spec.arguments))
-        who = f"model {spec.target!r}"
-        if not isinstance(model, keras.Model):
-            raise InputError(f"{who} needs to return a keras.Model, got {type(model).__name__}")
-        model = _with_named_outputs(who, model, spec)
-        _check_outputs(who, model, spec)
-    return model
-
-
 def _with_named_outputs(who: str, model: Model, spec: UserModelSpec) -> Model:
     """Return the model with a dict of outputs by head name; itself if it has one."""
     _check_input(who, model, spec)
@@ -163,12 +170,22 @@ def _with_named_outputs(who: str, model: Model, spec: UserModelSpec) -> Model:
             f"got {type(error).__name__}: {error}"
         ) from error
     heads = [head.name for head in spec.heads]
-    named = outputs if isinstance(outputs, dict) else _by_layer(model, outputs)
-    if sorted(named) != sorted(heads):
-        raise InputError(f"{who} needs outputs named {sorted(heads)}, got {sorted(named)}")
+    pairs = [*outputs.items()] if isinstance(outputs, dict) else _by_layer(model, outputs)
+    names = sorted(str(name) for name, _ in pairs)
+    if names != sorted(heads):
+        is_graph = is_functional or isinstance(model, keras.Sequential)
+        how = _how_to_name(heads, is_graph=is_graph)
+        raise InputError(f"{who} needs outputs named {sorted(heads)}, got {names}: {how}")
     if is_functional and isinstance(outputs, dict):
         return model
-    return keras.Model(inputs, {name: named[name] for name in heads})
+    return keras.Model(inputs, {name: dict(pairs)[name] for name in heads})
+
+
+def _how_to_name(heads: list[str], *, is_graph: bool) -> str:
+    """Return how a model, of layers or with a ``call``, says which output is which head's."""
+    named = ", ".join(f"{name!r}: ..." for name in heads)
+    way = f"keras.Model(inputs, {{{named}}})" if is_graph else f"{{{named}}} from call"
+    return f"return a dict by head, {way}"
 
 
 def _check_input(who: str, model: Model, spec: UserModelSpec) -> None:
@@ -178,13 +195,16 @@ def _check_input(who: str, model: Model, spec: UserModelSpec) -> None:
         raise InputError(f"{who} needs one input of shape {wanted}, got {shapes}")
 
 
-def _by_layer(model: Model, outputs: Any) -> dict[str, Any]:
-    """Return the outputs of a model without a dict by the names of the layers they leave."""
+def _by_layer(model: Model, outputs: Any) -> list[tuple[str, Any]]:
+    """Return the outputs of a model without a dict with the names of the layers they leave.
+
+    Outputs of a model that is a layer of another leave one layer, and have one name.
+    """
+    tensors = keras.tree.flatten(outputs)
     if isinstance(model, keras.Sequential):
-        return {model.layers[-1].name: outputs}
-    tensors = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return [(model.layers[-1].name, tensor) for tensor in tensors]
     names = getattr(model, "output_names", None) or [f"output {i}" for i in range(len(tensors))]
-    return dict(zip(names, tensors, strict=True))
+    return list(zip(names, tensors, strict=True))
 
 
 def fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
@@ -202,6 +222,8 @@ def _check_outputs(who: str, model: Model, spec: UserModelSpec) -> None:
 
 
 def _output_problem(head: HeadSpec, output: Any) -> str:
+    if not hasattr(output, "shape"):
+        return f"output {head.name!r} needs to be one tensor, got {type(output).__name__}"
     shape = tuple(output.shape)
     if shape != (3, head.units):
         return f"output {head.name!r} needs shape (None, {head.units}), got {(None, *shape[1:])}"

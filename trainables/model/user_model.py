@@ -17,6 +17,12 @@ GIVEN: Final = ("image_shape", "heads")
 REQUIRED: Final = inspect.Parameter.empty
 """Stands where a parameter has no default."""
 
+NOT_CALLED: Final = (
+    *("train_step", "test_step", "compute_loss", "compute_metrics", "train_on_batch"),
+    *("test_on_batch", "make_train_function", "make_test_function", "fit", "evaluate"),
+)
+"""Methods of a Keras model by which Keras trains and measures it, and nothing here."""
+
 
 class UserModelError(InputError):
     """A user's own code raised; the message ends with its file and line."""
@@ -100,6 +106,20 @@ def call_function(target: str, given: Mapping[str, Any], arguments: Mapping[str,
         raise _user_error(target, error, inspect.getfile(function)) from error
     finally:
         note_user_modules(target.partition(":")[0])
+
+
+def unused_training(model: Any) -> tuple[str, ...]:
+    """Return what of a user's Keras model says how it is trained or measured: it is not used."""
+    compiled = ("compile",) if getattr(model, "compiled", False) else ()
+    return (*compiled, *(name for name in NOT_CALLED if _is_users(model, name)))
+
+
+def _is_users(model: Any, method: str) -> bool:
+    """Tell whether a method is not the one of Keras."""
+    owners = (kind for kind in type(model).__mro__ if method in vars(kind))
+    owner = next(owners, None)
+    is_kerass = owner is None or owner.__module__.partition(".")[0] == "keras"
+    return method in vars(model) or not is_kerass
 
 
 def _import(target: str, module_name: str) -> ModuleType:

@@ -7,6 +7,7 @@ and slower. So a short training in each precision is timed and compared.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from trainables.model.user_modules import add_import_folder
 from trainables.spec.heads import HeadSpec
 from trainables.spec.parameters import REFERENCE_TRIAL
 from trainables.spec.settings import StudySettings
-from trainables.spec.trial import TrialSpec
+from trainables.spec.trial import TrialSpec, UserModelSpec
 from trainables.training.run import EpochResult
 
 LEAST_GAIN = 1.1
@@ -33,38 +34,51 @@ MOST_BYTES = 2**24
 """Of images to train on: where an image is large, so is the time of a step."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedModels:
+    """What became of the models of some configs."""
+
+    reasons: tuple[str, ...]
+    """Why some cannot be built, each reason once; trials with such a config will fail."""
+    unused: tuple[str, ...]
+    """What of the others says how they are trained, such as ``compile``, and is not used."""
+
+
 def try_models(
     configs: Sequence[Mapping[str, Any]],
     settings: StudySettings,
     reference: Mapping[str, Any] | None = None,
-) -> list[str]:
+) -> TriedModels:
     """Build the model of each config once, and that of the reference trial, if it has one.
 
-    Return why some cannot be built, each reason once; trials with such a config will fail.
-    `InputError`, with what the function was given, if none can, or the reference cannot.
+    `InputError`, with what the function was given, if none can be built, or the reference cannot.
     """
     add_import_folder(settings.module_folder)
     errors: list[InputError] = []
+    unused: dict[str, None] = {}
     for config in configs:
         try:
-            _build(config, settings)
+            unused |= dict.fromkeys(_build(config, settings))
         except InputError as error:
             errors.append(error)
     if reference is not None and len(errors) < len(configs):
         try:
-            _build(reference, settings)
+            unused |= dict.fromkeys(_build(reference, settings))
         except InputError as error:
             raise InputError(f"{REFERENCE_TRIAL}: {error}") from error
     if errors and len(errors) == len(configs):
         raise errors[0]
-    return list(dict.fromkeys(str(error) for error in errors))
+    reasons = dict.fromkeys(str(error) for error in errors)
+    return TriedModels(reasons=tuple(reasons), unused=tuple(unused))
 
 
-def _build(config: Mapping[str, Any], settings: StudySettings) -> None:
-    from trainables.model.build import build_model
+def _build(config: Mapping[str, Any], settings: StudySettings) -> tuple[str, ...]:
+    """Build the model of a user's function; return what of it is not used."""
+    from trainables.model.build import build_user_model
 
-    spec = settings.trial_spec(config, is_reference=False)
-    build_model(spec.model, seed=0, precision=settings.precision)
+    model = settings.trial_spec(config, is_reference=False).model
+    assert isinstance(model, UserModelSpec), "only a function of a user's may not fit"
+    return build_user_model(model, seed=0, precision=settings.precision)[1]
 
 
 def fast_precision(config: Mapping[str, Any], settings: StudySettings, cpu: int) -> str:

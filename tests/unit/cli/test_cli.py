@@ -13,7 +13,7 @@ import pytest
 
 import search.cli.local
 from search.cli.main import COMMANDS, main
-from search.errors import Interrupted
+from search.errors import Interrupted, StudyPaused
 from search.record.decisions import Tested
 from search.results.load import load
 from search.results.result import StudyResult
@@ -43,11 +43,12 @@ def folder(tmp_path_factory):
 def runner(monkeypatch, folder):
     """Stands for `search.running.run`, which needs Ray; keeps the study that it was given."""
     module = ModuleType("search.running.run")
-    module.given = []
+    module.given, module.retries = [], []
     module.error = None
 
-    def run(study, *, watcher, reader):
+    def run(study, *, watcher, reader, retry_failed=False):
         module.given.append(study)
+        module.retries.append(retry_failed)
         watcher.preparing("checking the data")
         if module.error is not None:
             raise module.error
@@ -282,6 +283,19 @@ def test_the_digits_are_drawn_once(tmp_path, monkeypatch):
     write_data(str(tmp_path), heard.append)
 
     assert heard == ["drawing 40 digits"]
+
+
+@pytest.mark.parametrize("options", [[], ["--retry-failed"]], ids=["as_they_are", "again"])
+def test_resume_trains_failed_trials_again_where_it_is_asked_to(runner, folder, options):
+    assert main(["resume", folder, *options]) == 0
+    assert runner.retries == [bool(options)]
+
+
+def test_a_paused_study_is_told_in_one_message_and_is_no_success(runner, folder, capsys):
+    runner.error = StudyPaused("study 'digits' is paused: 3 trials failed in the same way")
+
+    assert main(["resume", folder]) == 1
+    assert capsys.readouterr().err == f"twohead: {runner.error}\n"
 
 
 def test_resume_takes_a_study_from_where_it_lies_now(runner, tmp_path):

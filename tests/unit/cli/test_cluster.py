@@ -33,7 +33,7 @@ class FakeClient:
     def __exit__(self, *error):
         self.asked.append(("close",))
 
-    def submit(self, study, *, storage):
+    def submit(self, study, *, storage, retry_failed=False):
         self.asked.append(("submit", study, storage))
         return submitted(study.name, storage or "")
 
@@ -143,7 +143,8 @@ def test_resume_takes_a_name_or_a_file(client):
     main(["resume", "parts", "--address", "A", "--trials", "9"])
     main(["resume", "study.yaml", "--address=A", "--epochs", "9", "--data", "s3://b/data"])
 
-    assert client.asked[1] == ("resume", "parts", {"trials": 9, "epochs": None, "data": None})
+    options = {"trials": 9, "epochs": None, "data": None, "retry_failed": False}
+    assert client.asked[1] == ("resume", "parts", options)
     assert client.asked[4][1].data == "s3://b/data"
     assert isinstance(client.asked[4][1], Study)
     assert client.asked[4][1].budget.epochs == 9

@@ -8,12 +8,14 @@ import pytest
 
 from trainables.errors import InputError
 from trainables.model.backend import keras, tf
-from trainables.model.build import build_model
+from trainables.model.build import build_model, build_user_model
+from trainables.model.state import read_state
 from trainables.model.user_model import REQUIRED, UserModelError, user_parameters
 from trainables.probing.try_models import try_models
 from trainables.spec.heads import HeadSpec
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import UserModelSpec
+from trainables.training.forward import Plain
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +205,154 @@ def test_the_reference_beside_a_users_model_is_of_the_model_that_the_record_says
 def test_a_reference_that_cannot_be_built_is_refused_and_other_configs_are_told(user):
     sound, never = {"filters": 4}, {"filters": 4, "fault": "raise"}
 
-    assert len(try_models([sound, never], settings(), reference=sound)) == 1
+    tried = try_models([sound, never], settings(), reference=sound)
+    assert (len(tried.reasons), tried.unused) == (1, ())
     with pytest.raises(InputError, match=r"^the reference trial \(`reference: false` .*my own"):
         try_models([sound], settings(), reference=never)
+
+
+OWN_TRAINING = """
+import keras
+from keras import layers
+
+class Stepping(keras.Model):
+    def train_step(self, data):
+        raise RuntimeError("never called")
+    def test_step(self, data):
+        raise RuntimeError("never called")
+
+class Fitting(Stepping):
+    def fit(self, *given, **named):
+        raise RuntimeError("never called")
+
+class Subclassed(keras.Model):
+    def __init__(self, pairs):
+        super().__init__()
+        self.flat = layers.Flatten()
+        self.branches = {name: layers.Dense(units, act) for name, units, act in pairs}
+        self.kind = dict
+    def call(self, images):
+        found = {name: branch(self.flat(images)) for name, branch in self.branches.items()}
+        self.add_loss(7.0 + 0.0 * keras.ops.sum(images))
+        return found if self.kind is dict else self.kind(found.values())
+    def compute_loss(self, *given, **named):
+        raise RuntimeError("never called")
+
+def build(*, image_shape, heads, form: str = ""):
+    inputs = keras.Input(image_shape)
+    x = layers.Flatten()(inputs)
+    regular = {"activity_regularizer": keras.regularizers.L1(0.5)} if form == "activity" else {}
+    c = layers.Dense(3, "softmax", name="c_output")(x)
+    r = layers.Dense(4, name="r_output", **regular)(x)
+    named = {"c_output": c, "r_output": r}
+    inner = keras.Model(inputs, [c, r], name="inner")
+    if form == "compiled":
+        model = keras.Model(inputs, named)
+        model.compile("sgd", loss={"c_output": "mse", "r_output": "mae"}, metrics=["mse"])
+        return model
+    if form == "stepping":
+        return Stepping(inputs, named)
+    if form == "fitting":
+        model = Fitting(inputs, named)
+        model.compile("adam")
+        return model
+    if form == "replaced":
+        model = keras.Model(inputs, named)
+        model.train_step = lambda data: {}
+        return model
+    if form == "nested":
+        again = keras.Input(image_shape)
+        return keras.Model(again, inner(again))
+    if form == "deeper":
+        return keras.Model(inputs, [[c], layers.Activation("linear", name="last")(r)])
+    if form == "sequential":
+        return keras.Sequential([keras.Input(image_shape), inner])
+    if form == "lists":
+        return keras.Model(inputs, {"c_output": [c, c], "r_output": r})
+    if form.startswith("subclassed"):
+        model = Subclassed([("c_output", 3, "softmax"), ("r_output", 4, None)])
+        model.kind = {"tuple": tuple, "list": list}.get(form.partition("_")[2], dict)
+        return model
+    return keras.Model(inputs, named)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_training.py").write_text(OWN_TRAINING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield lambda form="": UserModelSpec(
+        target="own_training:build",
+        image_shape=(9, 9, 1),
+        heads=(CLASSES, BOX),
+        arguments=(("form", form),),
+    )
+    sys.modules.pop("own_training", None)
+
+
+@pytest.mark.parametrize(
+    ("form", "unused"),
+    [
+        pytest.param("", (), id="plain"),
+        pytest.param("compiled", ("compile",), id="compiled"),
+        pytest.param("stepping", ("train_step", "test_step"), id="steps"),
+        pytest.param("fitting", ("compile", "train_step", "test_step", "fit"), id="all"),
+        pytest.param("replaced", ("train_step",), id="replaced"),
+        pytest.param("subclassed", ("compute_loss",), id="subclassed"),
+    ],
+)
+def test_what_a_users_model_says_of_its_training_is_found(own, form, unused):
+    assert build_user_model(own(form), seed=0)[1] == unused
+
+
+def test_it_is_told_of_all_configs_at_once(own):
+    configs = [{"form": form} for form in ("", "stepping", "compiled", "stepping")]
+
+    tried = try_models(configs, settings(model="own_training:build", image_shape=(9, 9, 1)))
+
+    assert (tried.reasons, tried.unused) == ((), ("train_step", "test_step", "compile"))
+
+
+@pytest.mark.parametrize(
+    ("form", "got", "way"),
+    [
+        pytest.param("nested", "['inner', 'inner']", "keras.Model(inputs, {", id="nested"),
+        pytest.param("sequential", "['inner', 'inner']", "keras.Model(inputs, {", id="sequential"),
+        pytest.param("deeper", "['c_output', 'last']", "keras.Model(inputs, {", id="deeper"),
+        pytest.param("subclassed_tuple", "['output 0', 'output 1']", "{", id="tuple"),
+        pytest.param("subclassed_list", "['output 0', 'output 1']", "{", id="list"),
+    ],
+)
+def test_outputs_that_are_no_heads_are_refused_with_the_way_to_name_them(own, form, got, way):
+    with pytest.raises(InputError) as told:
+        build_model(own(form), seed=0)
+
+    said = str(told.value)
+    assert (
+        f"needs outputs named ['c_output', 'r_output'], got {got}: return a dict by head" in said
+    )
+    assert f", {way}'c_output': ..., 'r_output': ...}}" in said
+
+
+def test_several_tensors_for_one_head_are_refused(own):
+    with pytest.raises(InputError, match="output 'c_output' needs to be one tensor, got list"):
+        build_model(own("lists"), seed=0)
+
+
+@pytest.mark.parametrize(("form", "added"), [("", 0.0), ("activity", 2.0), ("subclassed", 7.0)])
+def test_what_layers_add_to_the_loss_counts_in_training(own, form, added):
+    model = build_model(own(form), seed=0)
+    for variable in model.trainable_variables:
+        variable.assign(tf.ones_like(variable) * (1.0 if variable.path.endswith("bias") else 0.0))
+    step = tf.function(lambda images: Plain(model).gradients(images, lambda _: tf.constant(0.0)))
+
+    loss, _ = step(tf.zeros((2, 9, 9, 1)))
+
+    assert float(loss) == pytest.approx(added)  # four outputs of 1, at 0.5 each
+
+
+def test_a_model_that_was_compiled_has_the_state_of_one_that_was_not(own):
+    states = [read_state(build_model(own(form), seed=3)) for form in ("", "compiled")]
+
+    assert states[0].keys() == states[1].keys()
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])

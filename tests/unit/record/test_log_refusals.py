@@ -14,6 +14,7 @@ from search.record.decisions import (
     Ended,
     Opened,
     Released,
+    Retried,
     Stopped,
     Tested,
     decision_from_json,
@@ -36,6 +37,7 @@ def store() -> Store:
         pytest.param(Stopped(number=7, epoch=1), "that was asked, got number 7", id="unknown"),
         pytest.param(Attempted(number=0, attempt=2), "attempt 1 to be over", id="open"),
         pytest.param(Attempted(number=1, attempt=2), "may not", id="failed"),
+        pytest.param(Retried(number=0), "a failed trial, got 0, which is running", id="sound"),
         pytest.param(Ended(number=1, state="failed"), "which is failed", id="ended"),
         pytest.param(
             Ended(number=0, state="complete", epoch=3),
@@ -127,6 +129,7 @@ def test_every_kind_of_decision_survives_json() -> None:
         ),
         Asked(number=0, config={"a": 1, "b": 0.1, "c": "x", "d": True}, system={"s": [1, None]}),
         Attempted(number=0, attempt=2),
+        Retried(number=0),
         Stopped(number=0, epoch=1),
         Ended(number=0, state="failed", reason="loss became NaN", epoch=1),
         Released(number=0, attempt=1, cause="preempted", charged=False, epoch=0),

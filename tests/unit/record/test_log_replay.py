@@ -19,6 +19,7 @@ from search.record.decisions import (
     Decision,
     Ended,
     Released,
+    Retried,
     Stopped,
     Tested,
 )
@@ -79,6 +80,7 @@ step = st.tuples(
             "release",
             "stop",
             "end",
+            "retry",
             "fold",
             "reopen",
             "test",
@@ -121,6 +123,7 @@ def take(
         "release": lambda: Released(
             number=number, attempt=attempt, cause="lost", charged=True, epoch=epoch
         ),
+        "retry": lambda: Retried(number=number),
         "test": lambda: Tested(number=number, epoch=1, losses={"a": 1.0}, metrics={}),
     }
     if name == "reopen":

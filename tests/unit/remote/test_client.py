@@ -70,9 +70,10 @@ def test_a_study_is_gone_on_with_by_its_folder(told, monkeypatch):
     sent = []
     monkeypatch.setattr(client_module, "send", lambda jobs, request, *_: sent.append(request))
 
-    Client().resume("s3://bucket/studies/digits", trials=9)
+    Client().resume("s3://bucket/studies/digits", trials=9, retry_failed=True)
 
     assert (sent[0].storage, sent[0].name) == ("s3://bucket/studies", "digits")
+    assert (sent[0].trials, sent[0].retry_failed) == (9, True)
     assert told == [("model", "s3://bucket/studies", "digits")]
 
 

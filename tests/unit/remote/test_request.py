@@ -64,6 +64,14 @@ def test_the_digits_are_made_where_the_studies_lie():
     assert study == digits_study("/mnt", seed=2, name="d")
 
 
+def test_only_a_request_that_asks_for_failed_trials_again_says_anything_of_them(tmp_path):
+    file = tmp_path / "study.json"
+    file.write_text(request(retry_failed=True).to_json())
+
+    assert JobRequest.read(file).retry_failed
+    assert "retry_failed" not in request().to_json()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": "a", "wrong": 1}'])
 def test_a_request_of_another_version_is_refused(tmp_path, text):
     (tmp_path / "r").write_text(text)

@@ -8,6 +8,7 @@ from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
 from search.running.conductor import Finished
+from search.running.run import _put_back
 from search.running.scheduler import make_scheduler
 from search.sampling.trials import Suggestion
 from search.study.objective import _weighted_total, every_head
@@ -621,3 +622,139 @@ def test_scheduler_and_sampler_are_given_the_objective_and_every_head_is_recorde
     assert listener.heard == heard + heard  # the next owner restores what was decided
     assert [len(skills) for skills in shown] == [len(names)]
     assert {head for _, _, losses in measured for head in losses} == {"c_output", "r_output"}
+
+
+NAN = "val_c_output_loss became NaN in epoch {}"
+RAISED = "ValueError: rows of {} (/tmp/job-{}/own code/net.py:7)"
+
+
+def fail(bench, reason, epochs=0):
+    """Hand out a trial that fails after so many epochs."""
+    envelope = bench.ask()
+    bench.train(envelope, epochs)
+    bench.report(envelope, TrialFailure(epoch=epochs + 1, reason=reason))
+
+
+def test_three_equal_failures_without_a_success_pause_a_study(bench):
+    bench.conduct(trials=9)
+    for number in range(3):
+        assert not bench.conductor.is_paused
+        fail(bench, RAISED.format(number, 10 + number))
+
+    assert bench.conductor.ask() is None
+    assert not bench.conductor.is_finished
+    said = bench.conductor.pause_words()
+    assert "3 trials (0, 1, 2) failed in the same way and none came further: " in said
+    assert f"{RAISED.format(2, 12)}; nothing is lost" in said  # it raised here, and left no trace
+    assert "`twohead resume /study --retry-failed`" in said
+
+
+def test_a_pause_names_the_file_with_the_whole_traceback(bench):
+    faults = {repr(rate_of(n)): {"kind": "raise", "at": 2} for n in range(3)}
+    (bench.storage / "faults.json").write_text(json.dumps(faults))
+    bench.conduct(trials=9)
+    for _ in range(3):
+        bench.train(bench.ask())
+
+    said = bench.conductor.pause_words()
+
+    place = "failures/000001-000002-001.txt"
+    assert "RuntimeError: the stub was told to fail" in said
+    assert f"; the whole traceback is in /study/{place}; nothing is lost" in said
+    assert b"the stub was told" in bench.store.get(place)
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        pytest.param([NAN.format(1), "out of memory: a", "KeyError: b", "KeyError: c"], id="ways"),
+        pytest.param([NAN.format(1), NAN.format(2)], id="too_few"),
+        pytest.param([NAN.format(1), "KeyError: b"] * 2, id="two_of_each"),
+    ],
+)
+def test_failures_that_differ_pause_nothing(bench, reasons):
+    bench.conduct(trials=9)
+    for reason in reasons:
+        fail(bench, reason)
+
+    assert not bench.conductor.is_paused
+
+
+@pytest.mark.parametrize("stops", [(), ((0, 2),)], ids=["complete", "stopped"])
+def test_failures_after_a_success_pause_nothing(bench, stops):
+    bench.conduct(StopAt(*stops), trials=9)
+    bench.train(bench.ask())
+    for _ in range(5):
+        fail(bench, NAN.format(1))
+
+    assert not bench.conductor.is_paused
+
+
+@pytest.mark.parametrize(("epochs", "is_paused"), [(1, True), (2, False)])
+def test_a_trial_in_flight_that_came_as_far_as_those_failed_is_a_success(bench, epochs, is_paused):
+    bench.conduct(trials=9)
+    bench.train(bench.ask(), epochs)
+    for _ in range(3):
+        fail(bench, NAN.format(2), epochs=1)
+
+    assert bench.conductor.is_paused == is_paused
+
+
+def test_where_no_trial_is_left_nothing_is_paused(bench):
+    bench.conduct(trials=3)
+    for _ in range(3):
+        fail(bench, NAN.format(1))
+
+    assert not bench.conductor.is_paused
+    assert isinstance(bench.conductor.ask(), Finished)
+
+
+def test_a_study_that_goes_on_leaves_failed_trials_and_pauses_again_for_the_same_cause(bench):
+    bench.conduct(trials=9)
+    for _ in range(3):
+        fail(bench, NAN.format(1))
+
+    bench.conduct(trials=9)
+    for _ in range(3):
+        assert not bench.conductor.is_paused
+        fail(bench, NAN.format(1))
+
+    assert bench.conductor.is_paused
+    assert bench.states == ["failed"] * 6
+
+
+def test_failed_trials_that_are_put_back_are_trained_again_from_where_they_were(bench):
+    fault(bench, 0, kind="nan", at=3)
+    bench.conduct(epochs=4)
+    bench.train(bench.ask())
+    (bench.storage / "faults.json").unlink()
+    bench.conduct(epochs=4)
+    _put_back(bench.conductor._log)
+
+    bench.conduct(epochs=4)
+    bench.finish()
+
+    assert bench.states == ["complete"] * 3
+    assert (bench.trials[0].num_epochs, bench.trials[0].taken_up_after) == (4, 2)
+    assert kinds(bench, 0) == ["asked", "ended", "retried", "attempted", "ended"]
+    trained = [line for line in stub_run.notes(bench.storage, "trained") if "0.001 " in line]
+    assert trained == ["0.001 1", "0.001 2", "0.001 3", "0.001 3", "0.001 4"]
+
+
+def test_what_a_trial_lost_before_it_was_put_back_counts_no_more(bench):
+    bench.conduct(trials=1)
+    for _ in range(3):
+        bench.conductor.lost(0, bench.ask().attempt, AttemptEnd())
+    assert bench.states == ["failed"]
+    bench.conduct(trials=1)
+    _put_back(bench.conductor._log)
+
+    bench.conduct(trials=1)
+    for _ in range(2):
+        bench.conductor.lost(0, bench.ask().attempt, AttemptEnd())
+    assert bench.states == ["running"]
+    bench.conductor.lost(0, bench.ask().attempt, AttemptEnd(detail="KeyError: 'x'"))
+
+    words = "given up after 3 lost attempts: its process died (3x); the last raised KeyError: 'x'"
+    assert (bench.trials[0].state, bench.trials[0].reason) == ("failed", words)
+    assert len(bench.trials[0].releases) == 6

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from search.results.usage import Usage
 from search.running.conductor import Finished
 from search.running.pool import PoolSearcher, PoolStopper, TunePool
 from trainables.trial.attempt import Envelope
@@ -147,3 +148,26 @@ def test_the_first_error_of_our_own_is_kept_and_ends_everything():
     assert run.end("a")
 
     assert isinstance(run.pool.error, IndexError)
+
+
+@pytest.mark.parametrize(
+    ("is_lost", "has_begun", "idle"),
+    [
+        pytest.param(False, True, 50.0, id="ended"),
+        pytest.param(True, True, 50.0, id="lost"),
+        pytest.param(True, False, 0.0, id="lost_before_any_result"),
+    ],
+)
+def test_a_slot_is_idle_from_its_last_trial_on(is_lost, has_begun, idle):
+    run, now = Scripted(envelope(0), envelope(1), None, most=2), [100.0]
+    run.pool.usage = Usage(2, lambda: now[0])
+    run.begin("a")
+    run.begin("b")
+    now[0] = 110.0
+    if has_begun:
+        run.end("a", reason="" if is_lost else "ended")
+    if is_lost:
+        run.leave("a")
+    now[0] = 160.0
+
+    assert run.pool.usage.to_dict()["idle_seconds"] == idle

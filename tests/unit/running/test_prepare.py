@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.errors import InputError
-from search.running.prepare import _reference_of_function
+from search.running.prepare import _reference_of_function, _unused_words
 from search.running.resume import _check_before_ray
 from search.space.space import SearchSpace
 from search.study.configs import check_space, first_configs, num_trials, whole_space
@@ -258,3 +258,28 @@ def test_what_the_data_has_no_room_for_is_refused(changes, facts, message):
 
 def test_few_rows_are_no_reason_to_refuse_a_batch_size_that_nobody_named():
     check(study(), rows=20)
+
+
+def test_a_note_says_what_takes_the_place_of_a_models_own_training():
+    weights = {"r_output_loss_weight": {"float": [0.1, 10.0], "log": True}}
+    own = own_study(space={"filters": 8, "optimizer": "sgd", **weights})
+    prepared = prepared_of(own, whole_space(own, FUNCTION))
+
+    said = _unused_words(["compile", "train_step"], prepared)
+
+    assert said == (
+        "the model's own compile, train_step are not used; in the place of it trials have the "
+        "optimizer (sgd) and learning_rate (0.001) of the space, the losses of the heads: "
+        "c_output cross_entropy (weight 1), r_output mse (weight searched), and "
+        "each head's own metrics"
+    )
+    assert _unused_words(["fit"], prepared).startswith("the model's own fit is not used; ")
+
+
+def test_notes_are_kept_with_what_was_prepared_and_only_where_there_are_any():
+    own = own_study()
+    prepared = prepared_of(own, whole_space(own, FUNCTION))
+    noted = replace(prepared, notes=("one", "two"))
+
+    assert Prepared.from_dict(noted.to_dict()) == noted
+    assert "notes" not in prepared.to_dict()

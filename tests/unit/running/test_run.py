@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import search
 from search.cluster.health import Sight
 from search.cluster.nodes import Node
-from search.errors import Interrupted, StudyLocked
+from search.errors import Interrupted, StudyLocked, StudyPaused
 from search.record.ownership import claim
 from search.record.reader import StudyReader
 from search.results.retrained import confirmed_point
@@ -199,3 +200,28 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path, trainings):
     result = run(study, factory=stub_run.FACTORY)
 
     assert [trial.num_attempts for trial in result.trials] == [1, 1, 2, 1, 1, 1]
+
+
+def test_a_cause_that_fails_all_trials_pauses_the_study_until_it_is_mended(tmp_path, trainings):
+    study = stub_study(tmp_path, **FIVE)
+    (tmp_path / "faults.json").write_text(json.dumps({"*": {"kind": "raise", "at": "open"}}))
+
+    with pytest.raises(StudyPaused, match=r"study 'stub' is paused: 3 trials \(0, 1, 2\)") as told:
+        run(study, factory=stub_run.FACTORY)
+    trace = str(told.value).partition("the whole traceback is in ")[2].partition(";")[0]
+    assert "RuntimeError: the stub was told" in Path(trace).read_text()
+    paused = search.load(study.folder)
+    assert (paused.state, [trial.state for trial in paused.trials]) == (
+        "interrupted",
+        ["failed"] * 3,
+    )
+
+    (tmp_path / "faults.json").unlink()
+    left = run(study, factory=stub_run.FACTORY)
+    assert [trial.state for trial in left.trials] == ["failed"] * 3 + ["complete"] * 3
+    whole = run(study, factory=stub_run.FACTORY, retry_failed=True)
+    assert [trial.state for trial in whole.trials] == ["complete"] * 6
+    assert [trial.num_attempts for trial in whole.trials] == [2] * 3 + [1] * 3
+    before = trainings.left
+    assert run(study, factory=stub_run.FACTORY, retry_failed=True).state == "finished"
+    assert trainings.left == before

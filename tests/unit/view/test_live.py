@@ -260,6 +260,64 @@ def test_time_left_is_counted_from_the_first_new_epoch():
     assert time.left == pytest.approx(17 * 2.0 - 1.0)
 
 
+def test_no_more_time_is_left_than_the_budgets_hours():
+    clock = Clock()
+    time = TimeLeft(clock)
+    time.saw(picture(10, 200.0))
+    time.ends_within(60.0)
+    for num_epochs in (11, 13):
+        clock.now += 4.0
+        time.saw(picture(num_epochs, 1000.0))
+
+    assert time.left == pytest.approx(60.0 - 8.0)
+    clock.now += 100.0
+    assert time.left == 0.0
+
+
+@pytest.mark.parametrize(("hours", "left"), [(None, "1 min 04 s"), (0.005, "6 s")])
+def test_summaries_count_the_hours_of_the_budget(tmp_path, recorded, hours, left):
+    budget = {"trials": 6, "epochs": 3, "hours": hours}
+    study = make_study(tmp_path / "other", budget=budget)
+
+    lines = play_plain(study, recorded[:1], seconds_per_change=4.0)
+
+    summaries = [line for line in lines if "trials ended" in line]
+    assert f", 12 s, about {left} left" in summaries[0], summaries
+
+
+def left_of(trials, num_trials=4, num_epochs=9):
+    conductor = Replayed(trials)
+    for trial in trials:
+        conductor.trials[trial.number] = trial
+    chooser = Chooser(objective=every_head(tuple(BASELINES)), baselines=BASELINES)
+    tracker = Tracker(conductor, chooser, num_trials=num_trials, num_epochs=num_epochs)
+    return tracker.look().epochs_left
+
+
+def trial_of(recorded, number, state, epochs):
+    measured = tuple(measurement(number, epoch, (1.0, 0.01)) for epoch in range(1, epochs + 1))
+    return changed(recorded[0], number=number, state=state, measurements=measured)
+
+
+@pytest.mark.parametrize(
+    ("trials", "left"),
+    [
+        pytest.param([], 36.0, id="none_yet"),
+        pytest.param([("running", 4)], 32.0, id="no_word_of_stops"),
+        pytest.param([("stopped", 3), ("complete", 9)], 12.0, id="as_early_as_others"),
+        pytest.param([("stopped", 3), ("running", 4)], 5.0 + 12.0, id="past_the_stops_to_the_end"),
+        pytest.param([("stopped", 3), ("running", 1)], 2.0 + 6.0, id="may_be_stopped_as_others"),
+        pytest.param([("interrupted", 2), ("complete", 9)], 7.0 + 18.0, id="interrupted_go_on"),
+        pytest.param([("complete", 3), ("complete", 3)], 12.0 + 18.0, id="budget_has_grown"),
+        pytest.param([("failed", 0), ("complete", 9)], 9.0, id="failed"),
+    ],
+)
+def test_epochs_left_count_what_is_stopped_and_what_goes_on(recorded, trials, left):
+    made = [trial_of(recorded, n, state, epochs) for n, (state, epochs) in enumerate(trials)]
+
+    assert left_of(made) == pytest.approx(left)
+
+
 def live_picture(study, recorded, width):
     clock, console, conductor = Clock(), text_console(width), Replayed(recorded)
     watcher = LiveWatcher(console, clock)

@@ -151,6 +151,16 @@ def test_printing_a_study_that_had_ended_names_no_time(result):
     assert "13 epochs, ended before" in shown(print_end, result)
 
 
+def test_the_end_of_a_resumed_study_tells_this_run_apart_from_the_whole(tmp_path):
+    folder = take_up_trial_5(tmp_path)
+
+    text = shown(print_end, load(folder), 12.0)
+
+    this_run = "digits: this run 1 trial (1 complete; 1 taken up again), 1 epoch in 12 s"
+    whole = "the whole study: 6 trials (4 complete, 1 stopped, 1 failed; 1 taken up again), 14 ep"
+    assert text.startswith(f"{this_run}\n{whole}")
+
+
 def test_commands_to_copy_are_quoted_and_never_broken():
     folder = f"/data/my studies/{'long' * 40}/digits"
 
@@ -167,7 +177,8 @@ def test_end_of_a_run_without_any_point_says_why(tmp_path):
         shown(print_end, result, 1.0)
 
 
-def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
+def take_up_trial_5(tmp_path):
+    """Let a second run take a stopped trial to its end; return the study's folder."""
     study = write_study(tmp_path, closed="")
     store = Store(study.folder)
     again = changed(measurement(5, 3, (0.7, 0.0066)), attempt=2, generation=2)
@@ -177,8 +188,13 @@ def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
         write(store, again)
         log.record(Ended(number=5, state="complete"))
         log.record(Closed(reason="done"))
+    return study.folder
 
-    text = shown(print_show, load(study.folder))
+
+def test_show_says_which_trials_were_taken_up_again(tmp_path, result):
+    folder = take_up_trial_5(tmp_path)
+
+    text = shown(print_show, load(folder))
 
     assert "6 trials (4 complete, 1 stopped, 1 failed; 1 taken up again), 14 epochs" in text
     assert "\ntaken up again: trial 5 after 2 epochs\n" in text
