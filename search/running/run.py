@@ -1,7 +1,7 @@
 """Runs a study to its end: a run starts here, and so does what trains its best points again."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +22,6 @@ from search.results.load import read
 from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.usage import recorded
-from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
@@ -194,7 +193,6 @@ class Run:
     def go(self) -> None:
         """Train all that the plan has, measure what it says on the test split, and close."""
         plan, log, watcher = self.plan, self.log, self.driver.watcher
-        tidy_all(log.reader.store, log.generation, log.history().trials)
         scheduler = make_scheduler(
             plan.scheduler,
             baselines=plan.objective.values(plan.baselines),
@@ -202,6 +200,8 @@ class Run:
         )
         settings = self._settings(scheduler.rungs)
         conductor = Conductor(plan, log, scheduler)
+        if anew := conductor.tidy_all():
+            watcher.told(_anew_words(anew))
         watcher.started(self.driver.study, self.prepared, conductor)
         self._train(conductor, settings)
         conductor.end_interrupted()
@@ -266,9 +266,7 @@ class Run:
             figures = measure([one.point.to_restore(one.seed) for one in points]) or []
             for one, (losses, metrics) in zip(points, figures, strict=bool(figures)):
                 number, epoch = one.point.number, one.point.epoch
-                self.log.record(
-                    Tested(number=number, epoch=epoch, losses=losses, metrics=metrics)
-                )
+                self.log.record(Tested(number=number, epoch=epoch, losses=losses, metrics=metrics))
 
     def _measured_in(self, process: Any, points: list[dict[str, Any]]) -> TestFigures | None:
         """Return what a process that has just trained a trial measures on the test split.
@@ -288,6 +286,16 @@ class Run:
         except ray.exceptions.RayError:
             return None
         return figures
+
+
+def _anew_words(numbers: Sequence[int]) -> str:
+    """Say which trials go on and have nothing left to go on from."""
+    which = "trial" if len(numbers) == 1 else "trials"
+    named = ", ".join(map(str, numbers))
+    return (
+        f"{which} {named}: trained again from the first epoch, as what training goes on from was "
+        "deleted (`twohead clean`); the figures are the same"
+    )
 
 
 def _evaluate(folder: str, settings: StudySettings, points: list[dict[str, Any]]) -> Any:
