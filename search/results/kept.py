@@ -47,7 +47,7 @@ def needed(trial: TrialRecord, found: Found, *, goes_on: bool) -> Needed:
     if trial.state == "failed":
         return Needed({newest}, None)
     saved = [m.checkpoint or "" for m in trial.measurements]
-    states = [folder for folder in saved if has_state(found.get(folder, ()))]
+    states = [folder for folder in saved if _has_state(found.get(folder, ()))]
     is_older = newest is not None and WHOLE in found.get(newest, ())
     state = states[-1] if states and (goes_on or is_older) else None
     return Needed({m.checkpoint for m in front_points(trial)}, state)
@@ -59,14 +59,14 @@ def newest_of(trial: TrialRecord) -> str | None:
     return saved[-1] if saved else None
 
 
-def has_state(files: Collection[str]) -> bool:
+def _has_state(files: Collection[str]) -> bool:
     """Tell whether these files of a checkpoint are enough to go on from it."""
     return TRAINING in files or WHOLE in files
 
 
 def can_go_on(trial: TrialRecord, found: Found) -> bool:
     """Tell whether any recorded checkpoint of a trial has its state."""
-    return any(has_state(found.get(m.checkpoint or "", ())) for m in trial.measurements)
+    return any(_has_state(found.get(m.checkpoint or "", ())) for m in trial.measurements)
 
 
 def found_in(files: Mapping[str, int]) -> Found:
@@ -141,7 +141,7 @@ def _states(trials: Iterable[TrialRecord], found: Mapping[int, Found]) -> States
     for trial in trials:
         own = found.get(trial.number, {})
         goes = _going(trial, own)
-        if any(has_state(own[path.removesuffix(f"/{TRAINING}")]) for path in goes):
+        if any(_has_state(own[path.removesuffix(f"/{TRAINING}")]) for path in goes):
             numbers.append(trial.number)
             sizes.update(goes)
     return States(numbers=tuple(numbers), sizes=sizes)

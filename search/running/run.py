@@ -23,6 +23,7 @@ from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.usage import recorded
 from search.running.conductor import Conductor
+from search.running.disk_limit import tell_disk
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
 from search.running.probe import settled_room
@@ -119,7 +120,7 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(study, data, log, watcher.preparing, decoded)
+            prepared, largest = prepare(study, data, log, watcher.preparing, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
@@ -127,6 +128,8 @@ def _run(
             if note := state_note(study.sampler):
                 watcher.told(note)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
+            if driver.factory == KERAS:
+                tell_disk(store, plan, log.history().trials, largest, watcher.told)
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
 
 

@@ -203,6 +203,8 @@ def test_the_reference_beside_a_users_model_is_of_the_model_that_the_record_says
 def test_a_reference_that_cannot_be_built_is_refused_and_other_configs_are_told(user):
     sound, never = {"filters": 4}, {"filters": 4, "fault": "raise"}
 
-    assert len(try_models([sound, never], settings(), reference=sound)) == 1
+    tried = try_models([sound, never], settings(), reference=sound)
+    assert len(tried.reasons) == 1
+    assert tried.largest.training == 2 * tried.largest.weights > 0  # adam has two slots
     with pytest.raises(InputError, match=r"^the reference trial \(`reference: false` .*my own"):
         try_models([sound], settings(), reference=never)
