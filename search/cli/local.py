@@ -13,6 +13,7 @@ from rich.console import Console
 from search.cli.main import DONE, INTERRUPTED, PROVIDERS, complain
 from search.errors import InputError, Interrupted, SearchError, StudyWarning
 from search.record.reader import StudyReader
+from search.results.kept import disk_use
 from search.results.load import list_studies, load, read, study_folder
 from search.results.result import StudyResult
 from search.study import digits_study as defaults
@@ -22,6 +23,7 @@ from search.text import number, short_path
 from search.view import json_form as as_json
 from search.view.best import print_best, print_end, print_interrupted
 from search.view.confirmation import print_confirmation
+from search.view.disk import print_clean
 from search.view.study import print_list, print_show
 from search.view.tables import add_row, new_table, say, text_column
 from trainables.storage.store import Store
@@ -76,6 +78,16 @@ def confirm(args: Namespace, console: Console) -> int:
         _print_json(console, as_json.confirmation_to_dict(confirmed))
     else:
         print_confirmation(console, confirmed)
+    return DONE
+
+
+def clean(args: Namespace, console: Console) -> int:
+    """Delete what ended trials keep to go on from, or say what that would free."""
+    from search.running.clean import clean as clean_study
+
+    result = load(args.folder)
+    before = disk_use(result) if args.dry_run else clean_study(result, stopped=args.stopped)
+    print_clean(console, before, stopped=args.stopped, is_done=not args.dry_run)
     return DONE
 
 

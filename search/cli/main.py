@@ -153,6 +153,17 @@ COMMANDS = (
         only_reads=True,
     ),
     Command(
+        "clean",
+        "Delete what complete trials keep for a larger epoch budget. Weights stay; under such a "
+        "budget these trials are trained again from their first epoch.",
+        "cli.local:clean",
+        (
+            FOLDER,
+            _flag("--dry-run", "only say what would be freed"),
+            _flag("--stopped", "also what stopped trials keep, for more trials"),
+        ),
+    ),
+    Command(
         "list",
         "Print a line per study.",
         "cli.local:list_",

@@ -8,6 +8,7 @@ from typing import Any
 from search.record.decisions import Asked, Attempted, Cause, Decision, Ended, Released, Stopped
 from search.record.history import TrialRecord
 from search.record.log import StudyLog
+from search.results.kept import can_go_on, newest_of
 from search.results.points import best_log_skills, log_curve
 from search.results.retrained import Training
 from search.running.attempts import (
@@ -20,7 +21,7 @@ from search.running.attempts import (
     why_failed,
     why_given_up,
 )
-from search.running.checkpoints import tidy
+from search.running.checkpoints import Checkpoints
 from search.running.plan import Plan
 from search.running.scheduler import Scheduler
 from search.sampling.trials import Continue, RecordedTrial, Suggestion
@@ -57,7 +58,8 @@ class Conductor:
         """The last epoch of each trial that was decided, also by an earlier owner: it is not
         judged again by what has come since."""
         self._details: dict[int, str] = {}
-        self._to_tidy: list[TrialRecord] = []
+        self._checkpoints = Checkpoints(plan, log.reader.store, log.generation)
+        self._to_tidy: list[int] = []
         self._failed: list[TrialRecord] = []
         """Of this run, as long as no trial has ended otherwise in it."""
         self._has_succeeded = False
@@ -161,13 +163,24 @@ class Conductor:
     def tidy_up(self) -> None:
         """Delete and fold what ended trials left; apart, so that no process waits for it."""
         while self._to_tidy:
-            tidy(self._log.reader.store, self._log.generation, self._to_tidy.pop())
+            trial = self.trials[self._to_tidy.pop()]
+            if trial.has_ended:  # else it was taken up again at once
+                self._checkpoints.tidy(trial)
             self._num_unfolded += 1
         if self._num_unfolded >= FOLD_EVERY:
             self._num_unfolded = 0
             self._log.fold()
 
     # What was there before this owner
+
+    def tidy_all(self) -> tuple[int, ...]:
+        """Delete what owners before this one left of ended trials, and nobody needs.
+
+        Returns the trials that are to go on, were saved, and have nothing left to go on from.
+        """
+        found = self._checkpoints.tidy_all(self.trials.values())
+        again = (self.trials[number] for number in self._again)
+        return tuple(t.number for t in again if newest_of(t) and not can_go_on(t, found))
 
     def _take_up(self) -> None:
         """Rebuild all from the log, and decide what the last owner could not."""
@@ -240,6 +253,7 @@ class Conductor:
 
     def _hand_out(self, number: int, decision: Asked | Attempted) -> Envelope:
         self._record(number, decision)
+        self._checkpoints.goes_on(number)
         envelope = next_attempt(self.trials[number], self._plan)
         self._flying[number] = envelope.attempt
         return envelope
@@ -277,7 +291,7 @@ class Conductor:
     ) -> None:
         ended = Ended(number=number, state=state, reason=reason, epoch=epoch)
         self._record(number, *before, ended)
-        self._to_tidy.append(self.trials[number])
+        self._to_tidy.append(number)
         self._flying.pop(number, None)
         self.live.pop(number, None)
         if number in self._again:

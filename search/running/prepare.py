@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from search.cluster.child_process import apart
 from search.cluster.nodes import Failed, Node, living_nodes, on_each_node
@@ -16,6 +16,7 @@ from search.cluster.shares import joins_ray
 from search.errors import ClusterLost
 from search.record.log import StudyLog
 from search.results.progress import Watcher
+from search.running.disk_limit import largest_checkpoint
 from search.space.parameters import check_constant, described_middle, is_plain, middle
 from search.space.space import SearchSpace
 from search.study.configs import (
@@ -31,7 +32,9 @@ from search.text import count, value
 from trainables.data.decode import decode_dataset, decoded_report, is_decoded, is_intact
 from trainables.data.request import DataInfo, DataReport
 from trainables.model.user_model import REQUIRED, user_parameters
-from trainables.probing.try_models import fast_precision, try_models
+from trainables.probing.precision import fast_precision
+from trainables.probing.try_models import try_models
+from trainables.spec.footprint import Saved
 from trainables.spec.parameters import reference_config, reference_training
 from trainables.spec.settings import StudySettings
 from trainables.storage.store import Store
@@ -41,13 +44,21 @@ PRECISION_SECONDS = 300.0
 """How long a node with a GPU may take to try a precision, the import of TensorFlow included."""
 
 
+class Ready(NamedTuple):
+    """What was found out before the first trial."""
+
+    prepared: Prepared
+    largest: Saved
+    """The bytes of the largest checkpoint."""
+
+
 def prepare(
     study: Study,
     data: DataInfo,
     log: StudyLog,
     watcher: Watcher,
     decoded: Callable[[], DataReport],
-) -> Prepared:
+) -> Ready:
     """Find out what the first trial needs and write it down.
 
     Needs a running Ray: everything that imports TensorFlow is a task of its. Space
@@ -57,16 +68,7 @@ def prepare(
     notify = watcher.preparing
     known = log.history().prepared
     prepared = _prepare(study, data, notify) if known is None else Prepared.from_dict(known)
-    if study.model is not None:  # at its reference, and at what decides whether it can be built
-        notify("building the corners of the space")
-        configs = [config for _, config in trial_configs(study, prepared)]
-        reference = prepared.reference if study.reference else None
-        tried = run_task(try_models, configs, shared_settings(study, prepared), reference)
-        for reason in tried.reasons:
-            notify(f"some configs cannot be built: {reason}")
-        if tried.unused and (note := _unused_words(tried.unused, prepared)) not in prepared.notes:
-            watcher.told(f"warning: {note}")
-            prepared = replace(prepared, notes=(*prepared.notes, note))
+    prepared, largest = _try_models(study, prepared, watcher)
     most = num_trials(study, prepared)
     if most < study.budget.trials:
         size = count(prepared.space.size or 0, "config")
@@ -80,7 +82,27 @@ def prepare(
         prepared = replace(prepared, data=told.info)
         check_space(study, prepared)
         log.put_prepared(prepared.to_dict())
-    return prepared
+    return Ready(prepared, largest)
+
+
+def _try_models(study: Study, prepared: Prepared, watcher: Watcher) -> tuple[Prepared, Saved]:
+    """Return the bytes of the largest checkpoint; a user's own model is built for it.
+
+    At its reference, and at what decides whether it can be built. What of it is not used is told
+    once.
+    """
+    if study.model is None:
+        return prepared, largest_checkpoint(study, prepared)
+    watcher.preparing("building the corners of the space")
+    configs = [config for _, config in trial_configs(study, prepared)]
+    reference = prepared.reference if study.reference else None
+    tried = run_task(try_models, configs, shared_settings(study, prepared), reference)
+    for reason in tried.reasons:
+        watcher.preparing(f"some configs cannot be built: {reason}")
+    if tried.unused and (note := _unused_words(tried.unused, prepared)) not in prepared.notes:
+        watcher.told(f"warning: {note}")
+        prepared = replace(prepared, notes=(*prepared.notes, note))
+    return prepared, tried.largest
 
 
 @contextmanager

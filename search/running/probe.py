@@ -360,7 +360,7 @@ def candidates(study: Study, prepared: Prepared) -> list[MemoryCandidate]:
         spec = parse(replace(study, model=None), one.config, prepared.data)
         return replace(one, size=footprint(spec))
 
-    sized = [sized_one(MemoryCandidate(config=config)) for config in _extremes(space)]
+    sized = [sized_one(MemoryCandidate(config=config)) for config in extremes(space)]
     smallest = min(sized, key=lambda one: one.size.total)
     widest = max(sized, key=lambda one: one.size.activations - one.size.weights)
     largest = max(sized, key=lambda one: one.size.total)
@@ -370,7 +370,7 @@ def candidates(study: Study, prepared: Prepared) -> list[MemoryCandidate]:
     return list({str(one.config): one for one in (smallest, widest, largest, most)}.values())
 
 
-def _extremes(space: SearchSpace) -> Iterator[dict[str, Any]]:
+def extremes(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Yield configs among which are the smallest and the largest of a space."""
     known = dict(space.parameters)
     shaping = {

@@ -1,7 +1,7 @@
 """Runs a study to its end: a run starts here, and so does what trains its best points again."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,8 +22,8 @@ from search.results.load import read
 from search.results.progress import Watcher
 from search.results.result import StudyResult
 from search.results.usage import recorded
-from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor
+from search.running.disk_limit import tell_disk
 from search.running.plan import Plan, study_plan
 from search.running.prepare import decoding, prepare
 from search.running.probe import settled_room
@@ -131,7 +131,7 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
-            prepared = prepare(study, data, log, watcher, decoded)
+            prepared, largest = prepare(study, data, log, watcher, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
             if warm.taken:
@@ -141,6 +141,8 @@ def _run(
             if retry_failed:
                 _put_back(log)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
+            if driver.factory == KERAS:
+                tell_disk(store, plan, log.history().trials, largest, watcher.told)
             Run(driver=driver, plan=plan, prepared=prepared, log=log, room=room).go()
 
 
@@ -213,7 +215,6 @@ class Run:
     def go(self) -> None:
         """Train all that the plan has, measure what it says on the test split, and close."""
         plan, log, watcher = self.plan, self.log, self.driver.watcher
-        tidy_all(log.reader.store, log.generation, log.history().trials)
         scheduler = make_scheduler(
             plan.scheduler,
             baselines=plan.objective.values(plan.baselines),
@@ -221,6 +222,8 @@ class Run:
         )
         settings = self._settings(scheduler.rungs)
         conductor = Conductor(plan, log, scheduler)
+        if anew := conductor.tidy_all():
+            watcher.told(_anew_words(anew))
         watcher.started(self.driver.study, self.prepared, conductor)
         self._train(conductor, settings)
         conductor.end_interrupted()
@@ -311,6 +314,16 @@ class Run:
         except ray.exceptions.RayError:
             return None
         return figures
+
+
+def _anew_words(numbers: Sequence[int]) -> str:
+    """Say which trials go on and have nothing left to go on from."""
+    which = "trial" if len(numbers) == 1 else "trials"
+    named = ", ".join(map(str, numbers))
+    return (
+        f"{which} {named}: trained again from the first epoch, as what training goes on from was "
+        "deleted (`twohead clean`); the figures are the same"
+    )
 
 
 def _evaluate(folder: str, settings: StudySettings, points: list[dict[str, Any]]) -> Any:

@@ -23,7 +23,16 @@ from threadpoolctl import ThreadpoolController
 from search.sampling.distributions import distributions_of
 from search.sampling.gaussian import Array, Observations, Process, at_end, fit
 from search.sampling.space_sampler import SpaceSampler, Told
-from search.sampling.trials import CURVE, MAY_CONTINUE, NUMBER, DrawContext, Point, Seen, shown
+from search.sampling.trials import (
+    CURVE,
+    MAY_CONTINUE,
+    MOST_STOPPED,
+    NUMBER,
+    DrawContext,
+    Point,
+    Seen,
+    shown,
+)
 from search.sampling.unit_cube import Cube, cube_of
 from search.space.encoding import Key
 
@@ -39,8 +48,6 @@ NUM_SAMPLED = 200
 """Places all over the space by which the reference point is set."""
 SPREAD = 0.1
 """How far from a root, as a share of a parameter's range."""
-MOST_STOPPED = 60
-"""Stopped trials that may be taken up again: the most promising."""
 REFERENCE = 0.75
 """Quantile, over the space, of the expected losses: the front is to grow below it."""
 AS_IT_IS = 0.1**2

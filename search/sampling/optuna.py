@@ -222,6 +222,8 @@ class AskedSampler:
         self._distributions = distributions_of(kinds, finest=self._manner.finest)
         self._directions = ["minimize"] * num_objectives
         self._told: dict[int, tuple[RecordedTrial, _ToldTrial]] = {}
+        self.takes_up = hasattr(self._class, "take_up")
+        """Whether it may ask for a stopped trial instead of a new config."""
 
     def ask(
         self, trials: Sequence[Seen], context: DrawContext

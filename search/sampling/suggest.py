@@ -74,11 +74,7 @@ class Suggester:
             epochs=self._epochs,
             gates=trials.gates,
         )
-        if self._asked is None:
-            from search.sampling.optuna import AskedSampler  # only now import Optuna
-
-            self._asked = AskedSampler(self._sampler, trials.kinds, self._num_objectives)
-        answer = self._asked.ask(trials.inside, context)
+        answer = self._to_ask().ask(trials.inside, context)
         if isinstance(answer, Continue):
             return answer
         key, attributes = answer
@@ -92,6 +88,18 @@ class Suggester:
             if number is not None
         }
         return Suggestion(config=self._config(values), system_attrs=attributes)
+
+    @property
+    def takes_up(self) -> bool:
+        """Whether it may answer a stopped trial to take up instead of a config."""
+        return bool(self._trials.kinds) and self._to_ask().takes_up
+
+    def _to_ask(self) -> "AskedSampler":
+        if self._asked is None:
+            from search.sampling.optuna import AskedSampler  # only now import Optuna
+
+            self._asked = AskedSampler(self._sampler, self._trials.kinds, self._num_objectives)
+        return self._asked
 
     def _config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a whole config in the order of the space, without what does not count in it."""

@@ -24,6 +24,8 @@ MOST_PENDING = 100
 """Of them running ones, the newest; 1,000 workers must not leave a model without points."""
 NUM_BEST = 40
 """Of them the best. TPE takes a tenth of all, at most 25, for the good ones."""
+MOST_STOPPED = 60
+"""Stopped trials that may be taken up again: the most promising."""
 
 NUMBER, CURVE, MAY_CONTINUE = "twohead:number", "twohead:curve", "twohead:may_continue"
 """What an Optuna trial tells a sampler of ours as user attributes, in a study of ours."""

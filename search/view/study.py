@@ -19,6 +19,7 @@ from search.study.objective import HEADS, objective_of
 from search.study.samplers import state_note, words_of
 from search.text import clean, count, number, value
 from search.view.best import best_line, counts_text
+from search.view.disk import disk_lines
 from search.view.tables import (
     STATE_STYLES,
     LongColumn,
@@ -35,7 +36,7 @@ from search.view.tables import (
 
 def print_show(console: Console, result: StudyResult) -> None:
     """Print a study: what it is, its trials, its front, and where its time went."""
-    for line in _head_lines(result):
+    for line in (*_head_lines(result), *disk_lines(result)):
         say(console, line)
     if not result.trials:
         return

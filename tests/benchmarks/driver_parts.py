@@ -63,9 +63,9 @@ def instrument(parts: Parts) -> Iterator[None]:
     from ray.tune.execution.tune_controller import TuneController
 
     import search.cluster.session
-    import search.running.conductor
     import search.running.run
     from search.record.log import StudyLog
+    from search.running.checkpoints import Checkpoints
     from search.running.conductor import Conductor
     from search.sampling.suggest import Suggester
     from trainables.storage.local import LocalFiles
@@ -86,8 +86,8 @@ def instrument(parts: Parts) -> Iterator[None]:
         (LocalFiles, "scan", "listing"),
         (Suggester, "put", "memory"),
         (Suggester, "suggest", "suggest"),
-        (search.running.conductor, "tidy", "tidy"),
-        (search.running.run, "tidy_all", "tidy all"),
+        (Checkpoints, "tidy", "tidy"),
+        (Checkpoints, "tidy_all", "tidy all"),
         (search.running.run, "prepare", "prepare"),
         (search.running.run, "stored_study", "reading"),
         (search.running.run, "is_done", "reading"),

@@ -15,6 +15,7 @@ from search.study.study import Study
 from tests.benchmarks.noop_run import losses_of
 from trainables.storage.sealed_json import seal
 from trainables.storage.store import Store
+from trainables.trial.checkpoint import MANIFEST, TRAINING, WEIGHTS
 from trainables.trial.measurement import Measurement
 
 
@@ -44,7 +45,7 @@ def prefill(study: Study, trials: int) -> None:
             state: Any = "complete" if last == epochs else "stopped"
             segments.append((Ended(number=number, state=state, epoch=last),))
             measured = [measured_of(number, config, epoch) for epoch in range(1, last + 1)]
-            _leave_checkpoint(Path(study.folder), measured[-1])
+            _leave_checkpoint(Path(study.folder), measured[-1], may_go_on=last == epochs)
             bodies.append({"number": number, "measurements": [m.to_dict() for m in measured]})
         name = f"{TRIALS}/{first:06d}-{first + BLOCK_SIZE - 1:06d}.json"
         store.put(name, seal("trials", {"first": first, "trials": bodies}))
@@ -54,11 +55,11 @@ def prefill(study: Study, trials: int) -> None:
         store.put(segment_path(1, first, first + len(chunk) - 1), encode_segments(1, first, chunk))
 
 
-def _leave_checkpoint(folder: Path, measured: Measurement) -> None:
+def _leave_checkpoint(folder: Path, measured: Measurement, *, may_go_on: bool) -> None:
     """Put something where the weights of an epoch would lie; nothing here reads them."""
     kept = folder / str(measured.checkpoint)
     kept.mkdir(parents=True)
-    for name in ("manifest.json", "state.npz"):
+    for name in (MANIFEST, WEIGHTS, *([TRAINING] if may_go_on else [])):
         (kept / name).touch()
 
 

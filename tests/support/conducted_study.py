@@ -13,7 +13,6 @@ from search.record.history import TrialRecord
 from search.record.log import StudyLog
 from search.record.ownership import Ownership, claim
 from search.record.reader import StudyReader
-from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.plan import Plan
 from search.running.scheduler import Fifo
@@ -45,6 +44,8 @@ def rate_of(number: int) -> float:
 
 class Asked:
     """Suggests what a function of the number and of all recorded trials says."""
+
+    takes_up = True
 
     def __init__(self, function: Any) -> None:
         self.function, self.trials = function, {}
@@ -83,6 +84,7 @@ class Bench:
         StudyLog.create(self.store, {"name": "study"})
         self.ownership: Ownership | None = None
         self.conductor: Conductor
+        self.anew: tuple[int, ...] = ()
         self.now = 0.0
 
     def conduct(self, scheduler: Any = None, suggest: Any = numbered, **changes: Any) -> Conductor:
@@ -94,8 +96,8 @@ class Bench:
         plan = Plan(**{**values, "objective": objective, "sampler": Asked(suggest), **changes})
         budget = {"trials": plan.trials, "epochs": plan.epochs, "hours": None}
         log = StudyLog.open_for_writing(self.store, self.ownership, budget=budget)
-        tidy_all(self.store, log.generation, log.history().trials)
         self.conductor = Conductor(plan, log, scheduler or Fifo(), clock=lambda: self.now)
+        self.anew = self.conductor.tidy_all()
         return self.conductor
 
     def close(self) -> None:

@@ -152,7 +152,7 @@ def _weights(folder: str) -> str:
     found = {}
     for point in result.points():
         one = result.to_restore(point)
-        state = checkpoint.load(Store(folder), one["checkpoint"], sha256=one["sha256"])
+        state = checkpoint.load_weights(Store(folder), one["checkpoint"], sha256=one["sha256"])
         found[one["checkpoint"]] = {name: _hash(array) for name, array in state.items()}
     return _text(found)
 

@@ -13,7 +13,6 @@ from search.record.log import StudyLog
 from search.record.ownership import claim
 from search.results.load import load
 from search.results.usage import Usage, recorded
-from search.running.checkpoints import tidy_all
 from search.running.conductor import Conductor, Finished
 from search.running.plan import Plan
 from search.running.scheduler import Fifo
@@ -115,7 +114,6 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
     store = Store(study.folder)
     with claim(store, patience=60.0, pace=hurried()) as ownership:
         log = StudyLog.open_for_writing(store, ownership, budget=asdict(study.budget))
-        tidy_all(store, log.generation, log.history().trials)
         baselines = load(study.folder).baselines
         plan = Plan(
             seed=0,
@@ -126,6 +124,7 @@ def _run(study: Study, *, trials: int, last: int = EPOCHS) -> None:
             sampler=Asked(_suggest),
         )
         conductor = Conductor(plan, log, Fifo())
+        conductor.tidy_all()
         with recorded(Usage(1), store, log.generation):
             is_cut = _train(conductor, study, trials, last)
         conductor.tidy_up()

@@ -184,6 +184,9 @@ class MemoryFiles(LocalFiles):
             return False
         return True
 
+    def size(self, path: str) -> int:
+        return len(self.disk[self._find(path)].data)
+
     def tree(self, folder: str = "/") -> list[str]:
         """Return the paths of all files, temporary ones too."""
         found = []

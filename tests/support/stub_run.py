@@ -26,6 +26,8 @@ from trainables.training.run import EpochResult, TrialRun
 
 FACTORY = "tests.support.stub_run:make"
 HEADS = ("c_output", "r_output")
+WEIGHTS = "model/0000/weights"
+"""Their name in a state."""
 
 
 def make(
@@ -80,10 +82,12 @@ class StubRun:
 
     def state(self) -> dict[str, np.ndarray]:
         die(self._storage, f"state{self._epoch}")
-        return {"weights": self._weights.copy()}
+        return {WEIGHTS: self._weights.copy(), "optimizer/0000/variable": np.array(self._epoch)}
 
     def load_state(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
-        self._weights, self._epoch = state["weights"].copy(), epoch
+        # Older checkpoints, such as those of golden studies, have another name for them.
+        weights = state[WEIGHTS] if WEIGHTS in state else state["weights"]
+        self._weights, self._epoch = weights.copy(), epoch
 
     def _pace(self, epoch: int) -> float:
         """Return what share of the way to its aims an epoch goes: a late starter's, little."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.errors import SearchError
 from trainables.model.device import gpu_bytes, gpu_taken, is_simulated
 from trainables.model.user_modules import add_import_folder
-from trainables.probing.try_models import blocks
+from trainables.probing.precision import blocks
 from trainables.spec.settings import StudySettings
 from trainables.spec.trial import TrialSpec
 from trainables.storage.sealed_json import convert

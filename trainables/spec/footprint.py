@@ -26,17 +26,47 @@ class Footprint(NamedTuple):
         return self.weights + self.activations
 
 
+class Saved(NamedTuple):
+    """Bytes of a checkpoint, by what they are for."""
+
+    weights: int = 0
+    """To predict with."""
+    training: int = 0
+    """To go on from, besides."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.training
+
+
+def saved_bytes(spec: TrialSpec) -> Saved:
+    """Return the bytes of a checkpoint of the built-in model; names and headers take little."""
+    return saved_beside(FLOAT_BYTES * sum(_weights(_built_in(spec))), spec.optimizer)
+
+
+def saved_beside(weights: int, optimizer: str) -> Saved:
+    """Return the bytes of a checkpoint of so many bytes of weights."""
+    # Gradients are not kept.
+    return Saved(weights=weights, training=weights * (COPIES[optimizer] - 2))
+
+
 def footprint(spec: TrialSpec) -> Footprint:
     """Return the bytes of weights and of activations while a batch is trained.
 
     Only proportions count: how much a process really takes for a byte of each is measured with a
     few models, and what lies between them follows (`search.study.shares`).
     """
+    model = _built_in(spec)
+    weights = sum(_weights(model)) * COPIES[spec.optimizer]
+    activations = sum(_activations(model)) * PASSES * spec.batch_size
+    return Footprint(weights=FLOAT_BYTES * weights, activations=FLOAT_BYTES * activations)
+
+
+def _built_in(spec: TrialSpec) -> ModelSpec:
     if not isinstance(spec.model, ModelSpec):
         raise TypeError(f"footprint needs the built-in model, got {spec.model.target!r}")
-    weights = sum(_weights(spec.model)) * COPIES[spec.optimizer]
-    activations = sum(_activations(spec.model)) * PASSES * spec.batch_size
-    return Footprint(weights=FLOAT_BYTES * weights, activations=FLOAT_BYTES * activations)
+    return spec.model
 
 
 def _weights(model: ModelSpec) -> Iterator[int]:

@@ -166,6 +166,10 @@ class LocalFiles:
         """Tell whether there is a file or folder of this name."""
         return os.path.lexists(path)
 
+    def size(self, path: str) -> int:
+        """Return the bytes of a file."""
+        return os.lstat(path).st_size
+
 
 class LocalFolder:
     """Objects in a local folder: each is there whole and durably, or not at all.
@@ -232,6 +236,14 @@ class LocalFolder:
                     # Who reads a record is to hear that a folder took its place.
                     is_inner = is_folder and not name.endswith(".json")
                     (open_folders if is_inner else found).append(path)
+        return found
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of all objects below the folder ``prefix``, by name."""
+        found = {}
+        for path in self.list(prefix):
+            with suppress(FileNotFoundError):  # deleted since its folder was read
+                found[path] = self.files.size(str(self.root / path))
         return found
 
     def delete(self, path: str) -> None:

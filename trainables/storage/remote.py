@@ -74,11 +74,19 @@ class RemoteFolder:
 
     def list(self, prefix: str) -> list[str]:
         """Return all objects below the folder ``prefix``, relative to the root, unsorted."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of all objects below the folder ``prefix``, by name."""
         infos = self._infos(prefix, recursive=True)
         skip = len(self.root) + 1 if self.root else 0
-        names = [info.path[skip:] for info in infos if info.type.name == "File"]
+        found = {info.path[skip:]: info.size for info in infos if info.type.name == "File"}
         below = len(prefix) + 1 if prefix else 0
-        return [n for n in names if not any(map(is_foreign, n[below:].split("/")))]
+        return {
+            name: size
+            for name, size in found.items()
+            if not any(map(is_foreign, name[below:].split("/")))
+        }
 
     def delete(self, path: str) -> None:
         """Remove an object, or the objects of a folder; missing ones are no error."""

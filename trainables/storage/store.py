@@ -134,6 +134,12 @@ class Store:
         with self._errors("list", prefix):
             return sorted(self._folder.list(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of all objects below the folder ``prefix``, by name."""
+        _check(prefix)
+        with self._errors("list", prefix):
+            return self._folder.sizes(prefix)
+
     def delete(self, path: str) -> None:
         """Remove an object, or a folder with all that is in it; missing ones are no error.
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from trainables.spec.settings import StudySettings
 
+WEIGHT = "model/"
+"""How the names of a model's own variables begin in a run's state: what a prediction needs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
@@ -37,7 +40,7 @@ class TrialRun(Protocol):
         """Train one epoch more and measure it."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that the next epochs depend on, as arrays by name."""
+        """All that the next epochs depend on, as arrays by name (see `WEIGHT`)."""
 
     def load_state(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
         """Continue from a state that ``state`` returned after ``epoch`` epochs."""

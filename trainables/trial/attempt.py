@@ -106,6 +106,8 @@ class Attempt:
         self._kept = sorted(envelope.kept, key=lambda kept: (kept.epoch, kept.attempt))
         self._newest: Measurement | None = None
         self._damaged: list[Measurement] = []
+        self._whole = list(self._kept)
+        """Those of them that may still have what only a further epoch needs."""
         self._last_save: tuple[float, float] | None = None
         self._state_bytes = 0
         self._opening_seconds: dict[str, float] = {}
@@ -207,6 +209,7 @@ class Attempt:
         write_measurement(self._store, measured)
         if folder:
             self._kept.append(measured)
+            self._whole.append(measured)
             self._newest = measured
         return measured
 
@@ -243,7 +246,7 @@ class Attempt:
         return folder, checkpoint.save(self._store, folder, state, meta)
 
     def _drop_superseded(self) -> None:
-        """Delete what is neither the newest nor on this trial's own front.
+        """Keep the newest, the weights alone of this trial's own front, and nothing else.
 
         Only what a newer epoch supersedes that the driver has heard of. An actor that is cut
         off from it goes on writing to the study's folder, while another attempt continues
@@ -259,6 +262,10 @@ class Attempt:
             self._store.delete(kept.weights[0])
         self._damaged = [kept for kept in self._damaged if kept not in repeated]
         self._kept = [kept for kept in self._kept if kept not in beaten]
+        for kept in self._whole:
+            if kept is not newest and kept in self._kept:
+                checkpoint.drop_training(self._store, kept.weights[0])
+        self._whole = [newest]
 
     def _is_beaten(self, kept: Measurement) -> bool:
         """Tell whether another is better, or is a later attempt's of the same epoch."""

@@ -1,10 +1,14 @@
-"""Checkpoints: arrays without pickle, then a manifest; no valid manifest, no checkpoint."""
+"""Checkpoints: arrays without pickle, then a manifest; no valid manifest, no checkpoint.
+
+The model's own variables lie in a file of their own, so that what only a further epoch needs can
+be deleted, and they stay what was recorded. Older checkpoints have one file for all.
+"""
 
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +16,16 @@ from numpy.typing import NDArray
 
 from trainables.errors import OversizedObject, StorageError
 from trainables.storage.store import Store
+from trainables.training.run import WEIGHT
 
-ARRAYS = "state.npz"
+WEIGHTS = "weights.npz"
+"""What a prediction needs."""
+TRAINING = "training.npz"
+"""What a further epoch needs besides; it may be gone."""
+WHOLE = "state.npz"
+"""Both, in checkpoints of format 1."""
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 LARGEST_MANIFEST = 64 * 2**20
 """Bytes; one has some 100 an array, and a config."""
 
@@ -43,20 +53,15 @@ def save(
                 f"checkpoint {_where(store, folder)} needs arrays of plain numbers, "
                 f"got {array.dtype} as {name!r}"
             )
-    pieces = _pack(arrays)
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    manifest = {
-        "format": FORMAT,
-        "bytes": sum(map(len, pieces)),
-        "sha256": digest.hexdigest(),
-        "arrays": {name: [str(a.dtype), list(a.shape)] for name, a in arrays.items()},
-        "meta": dict(meta),
-    }
-    store.put(f"{folder}/{ARRAYS}", pieces)
+    parts = {}
+    for file in (WEIGHTS, TRAINING):
+        part = {n: a for n, a in arrays.items() if n.startswith(WEIGHT) == (file == WEIGHTS)}
+        pieces = _pack(part)
+        store.put(f"{folder}/{file}", pieces)
+        parts[file] = _described(part, pieces)
+    manifest = {"format": FORMAT, "parts": parts, "meta": dict(meta)}
     store.put(f"{folder}/{MANIFEST}", _seal(manifest))
-    return digest.hexdigest()
+    return _sha256_of(manifest)
 
 
 def load(store: Store, folder: str, *, sha256: str | None = None) -> State:
@@ -65,21 +70,71 @@ def load(store: Store, folder: str, *, sha256: str | None = None) -> State:
     Where ``sha256``, which `save` returned, is known from elsewhere, it must be the same. Raises
     CheckpointError if a file is missing, cut, altered or not as declared.
     """
+    return _load(store, folder, sha256, (WEIGHTS, TRAINING, WHOLE))
+
+
+def load_weights(store: Store, folder: str, *, sha256: str | None = None) -> State:
+    """Return what a prediction needs of a checkpoint, whether all else is there or not.
+
+    It is checked as by `load`.
+    """
+    state = _load(store, folder, sha256, (WEIGHTS, WHOLE))
+    return {name: array for name, array in state.items() if name.startswith(WEIGHT)}
+
+
+def drop_training(store: Store, folder: str) -> None:
+    """Delete what only a further epoch needs; of a checkpoint of format 1 nothing."""
+    store.delete(f"{folder}/{TRAINING}")
+
+
+def _load(store: Store, folder: str, sha256: str | None, files: Sequence[str]) -> State:
     where = f"checkpoint {_where(store, folder)}"
     manifest = _open_seal(where, _read(store, folder, MANIFEST, LARGEST_MANIFEST))
-    data = _read(store, folder, ARRAYS, manifest["bytes"])
-    if sha256 not in (None, manifest["sha256"]):
-        raise CheckpointError(f"{where} needs sha256 {sha256}, got {manifest['sha256']}")
+    if sha256 not in (None, found := _sha256_of(manifest)):
+        raise CheckpointError(f"{where} needs sha256 {sha256}, got {found}")
+    state: State = {}
+    for file, part in _parts(manifest).items():
+        if file in files:
+            state |= _load_part(store, folder, file, part)
+    return state
+
+
+def _load_part(store: Store, folder: str, file: str, part: Mapping[str, Any]) -> State:
+    where = f"checkpoint {_where(store, folder)}"
+    data = _read(store, folder, file, part["bytes"])
     received = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     for field, value in received.items():
-        if manifest[field] != value:
-            wanted = manifest[field]
-            raise CheckpointError(f"{where} needs {ARRAYS} with {field} {wanted}, got {value}")
+        if part[field] != value:
+            raise CheckpointError(f"{where} needs {file} with {field} {part[field]}, got {value}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _arrays(archive, manifest["arrays"])
+            return _arrays(archive, part["arrays"])
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{where} needs the arrays of its manifest, got {error}") from error
+
+
+def _parts(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return what is declared of each file."""
+    return {WHOLE: manifest} if manifest["format"] == 1 else manifest["parts"]
+
+
+def _sha256_of(manifest: Mapping[str, Any]) -> str:
+    """Return the hash that is recorded of a checkpoint: of its file, or of its files' hashes."""
+    if manifest["format"] == 1:
+        return str(manifest["sha256"])
+    digests = {file: part["sha256"] for file, part in manifest["parts"].items()}
+    return _digest(json.dumps(digests, sort_keys=True))
+
+
+def _described(part: State, pieces: Sequence[Piece]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return {
+        "bytes": sum(map(len, pieces)),
+        "sha256": digest.hexdigest(),
+        "arrays": {name: [str(a.dtype), list(a.shape)] for name, a in part.items()},
+    }
 
 
 def _pack(arrays: State) -> list[Piece]:
@@ -165,8 +220,8 @@ def _open_seal(where: str, data: bytes) -> dict[str, Any]:
         raise CheckpointError(f"{where} needs a whole {MANIFEST}, got {error!r}") from error
     if not is_whole:
         raise CheckpointError(f"{where} needs an unaltered {MANIFEST}, got another digest")
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(f"{where} needs format {FORMAT}, got {manifest['format']!r}")
+    if manifest["format"] not in (1, FORMAT):
+        raise CheckpointError(f"{where} needs format 1 or {FORMAT}, got {manifest['format']!r}")
     return dict(manifest)
 
 

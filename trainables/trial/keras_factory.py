@@ -52,7 +52,7 @@ def restore_model(store: Store, settings: StudySettings, point: Mapping[str, Any
         CheckpointError: If the point's weights are missing or damaged.
     """
     visible_gpus()  # else TensorFlow says here, on stderr, that there is none
-    state = checkpoint.load(store, point["checkpoint"], sha256=point["sha256"])
+    state = checkpoint.load_weights(store, point["checkpoint"], sha256=point["sha256"])
     spec = settings.trial_spec(point["config"], is_reference=point["is_reference"])
     with import_folder(settings.module_folder):
         model = build_model(spec.model, seed=point["seed"], precision=settings.precision)

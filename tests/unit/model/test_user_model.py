@@ -207,6 +207,8 @@ def test_a_reference_that_cannot_be_built_is_refused_and_other_configs_are_told(
 
     tried = try_models([sound, never], settings(), reference=sound)
     assert (len(tried.reasons), tried.unused) == (1, ())
+    assert len(tried.reasons) == 1
+    assert tried.largest.training == 2 * tried.largest.weights > 0  # adam has two slots
     with pytest.raises(InputError, match=r"^the reference trial \(`reference: false` .*my own"):
         try_models([sound], settings(), reference=never)
 

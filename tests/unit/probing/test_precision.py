@@ -8,7 +8,7 @@ from search.cluster.child_process import apart
 from search.cluster.nodes import Failed
 from search.errors import ClusterLost, InputError, SearchError
 from search.running import prepare as precision
-from trainables.probing.try_models import _are_within_noise, blocks, fast_precision
+from trainables.probing.precision import _are_within_noise, blocks, fast_precision
 from trainables.spec.heads import HeadSpec
 from trainables.spec.parameters import reference_config
 from trainables.spec.settings import StudySettings

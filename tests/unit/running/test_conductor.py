@@ -7,6 +7,7 @@ import pytest
 from search.errors import StorageError, UnfitNode
 from search.record.decisions import Asked, Attempted, Ended, Released, Stopped
 from search.running.attempts import AttemptEnd
+from search.running.checkpoints import Checkpoints
 from search.running.conductor import Finished
 from search.running.run import _put_back
 from search.running.scheduler import make_scheduler
@@ -244,8 +245,9 @@ def test_what_an_ended_trial_left_is_deleted_apart_from_its_end(bench, monkeypat
     for _ in range(3):
         conductor.measured(0, 1, actor.step())
     tidied = []
-    tidy = "search.running.conductor.tidy"
-    monkeypatch.setattr(tidy, lambda store, by, trial: tidied.append((trial.number, trial.state)))
+    monkeypatch.setattr(
+        Checkpoints, "tidy", lambda self, trial: tidied.append((trial.number, trial.state))
+    )
 
     assert bench.states == ["complete"]
     assert tidied == []

@@ -1,10 +1,18 @@
 """Which checkpoints are left of a trial once it has ended, and which before."""
 
+import itertools
+
 import pytest
 
+from search.results.kept import newest_of
+from search.results.points import best_log_skills, kept_points
+from search.results.retrained import Training
+from search.running import checkpoints
 from search.running.attempts import AttemptEnd
-from search.running.checkpoints import tidy
-from tests.support.conducted_study import Bench
+from search.running.checkpoints import Checkpoints
+from search.sampling.trials import Continue
+from search.study.objective import every_head
+from tests.support.conducted_study import BASELINES, Asked, Bench, StopAt, numbered
 from trainables.trial import attempt as attempt_module
 from trainables.trial import checkpoint
 
@@ -21,6 +29,17 @@ def kept(bench, number=0):
     paths = bench.store.list(f"checkpoints/{number:06d}")
     names = {path.split("/")[2] for path in paths}
     return sorted((int(name[7:10]), int(name[11:])) for name in names)
+
+
+def states(bench, number=0):
+    """Return (attempt, epoch) of each checkpoint of a trial that it could go on from."""
+    paths = bench.store.list(f"checkpoints/{number:06d}")
+    names = {path.split("/")[2] for path in paths if path.endswith("/training.npz")}
+    return sorted((int(name[7:10]), int(name[11:])) for name in names)
+
+
+def tidied_by(bench, generation):
+    Checkpoints(bench.conductor._plan, bench.store, generation).tidy(bench.trials[0])
 
 
 def needed(bench, number=0):
@@ -109,7 +128,7 @@ def test_a_failed_trial_keeps_its_last_checkpoint(bench, monkeypatch):
 def test_what_a_dead_driver_did_not_get_to_goes_with_the_next_one(bench, monkeypatch):
     bench.conduct(epochs=5, trials=1)
     with monkeypatch.context() as patch:  # killed right after the end was logged
-        patch.setattr("search.running.conductor.tidy", lambda *given: None)
+        patch.setattr(Checkpoints, "tidy", lambda *given: None)
         bench.finish()
     left = kept(bench)
 
@@ -127,11 +146,189 @@ def test_what_a_newer_owner_has_and_what_is_not_ours_is_left_alone(bench):
     for path in (theirs, foreign):
         bench.store.put(path, b"{}")
 
-    tidy(bench.store, 8, bench.trials[0])
+    tidied_by(bench, 8)
 
     assert bench.store.exists(theirs)
     assert bench.store.exists(foreign)
 
-    tidy(bench.store, 9, bench.trials[0])
+    tidied_by(bench, 9)
 
     assert not bench.store.exists(theirs)
+
+
+def test_a_complete_trial_could_go_on_from_its_last_epoch_alone(bench):
+    bench.conduct(epochs=6)
+
+    bench.finish()
+
+    for number in range(3):
+        assert states(bench, number) == [(1, 6)]
+
+
+def test_of_a_failed_trial_the_weights_alone_are_left(bench, monkeypatch):
+    bench.conduct(epochs=4, trials=1)
+    envelope = bench.ask()
+    actor = bench.actor(envelope)
+    bench.report(envelope, actor.step())
+    bench.report(envelope, actor.step())
+    monkeypatch.setattr(attempt_module, "_not_finite", lambda result, epoch: "loss became NaN")
+
+    bench.report(envelope, actor.step())
+
+    assert (kept(bench), states(bench)) == ([(1, 2)], [])
+
+
+def test_what_the_hours_have_interrupted_goes_on_where_it_was(bench):
+    bench.conduct(epochs=4, trials=1)
+    bench.train(bench.ask(), epochs=2)
+    bench.conductor.end_interrupted()
+    assert states(bench) == [(1, 2)]
+
+    bench.conduct(epochs=4, trials=1)
+
+    assert states(bench) == [(1, 2)]
+    assert bench.anew == ()
+    assert bench.ask().kept[0].epoch == 2
+
+
+def stop_all(bench, trials=4, **changes):
+    """Stop all trials after two epochs of five, each better than the one before it."""
+    stops = StopAt(*[(number, 2) for number in range(trials)])
+    bench.conduct(stops, **{"epochs": 5, "trials": trials, **changes})
+    bench.finish()
+    assert bench.states == ["stopped"] * trials
+
+
+def with_states(bench):
+    return [trial.number for trial in bench.trials if states(bench, trial.number)]
+
+
+def test_only_the_most_promising_stopped_trials_can_be_taken_up_from_where_they_were(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "MOST_STOPPED", 2)
+
+    stop_all(bench)
+
+    skills = {
+        trial.number: best_log_skills(trial, BASELINES, every_head(tuple(BASELINES)))[0]
+        for trial in bench.trials
+    }
+    best = sorted(skills, key=lambda number: sum(skills[number]))[:2]
+    assert with_states(bench) == sorted(best)
+    for trial in bench.trials:
+        for one in kept_points(trial):
+            folder, sha256 = one.weights
+            assert checkpoint.load_weights(bench.store, folder, sha256=sha256)
+
+    bench.conduct(epochs=5, trials=4)
+
+    assert with_states(bench) == sorted(best)
+
+
+def test_one_that_is_trained_again_is_none_of_those_that_wait(bench, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MOST_STOPPED", 1)
+    stop_all(bench, trials=1)
+    number = itertools.count(1)
+
+    def suggest(_, recorded):
+        return Continue(number=0) if next(number) == 1 else numbered(_, recorded)
+
+    bench.conduct(StopAt((1, 2)), suggest, epochs=5, trials=2)
+    again, other = bench.ask(), bench.ask()
+    assert (again.number, other.number) == (0, 1)
+
+    bench.train(other)
+
+    assert (states(bench), states(bench, 1)) == ([(1, 2)], [(1, 2)])
+
+
+def test_no_stopped_trial_waits_for_a_sampler_that_takes_none_up(bench, monkeypatch):
+    monkeypatch.setattr(Asked, "takes_up", False)
+
+    stop_all(bench)
+
+    assert with_states(bench) == []
+
+
+def test_an_end_that_is_taken_back_at_once_deletes_nothing(bench):
+    def suggest(number, recorded):
+        stopped = [one.number for one in recorded if one.may_continue]
+        return Continue(number=stopped[0]) if stopped else numbered(number, recorded)
+
+    bench.conduct(StopAt((0, 2)), suggest, epochs=3, trials=2)
+    envelope = bench.ask()
+    actor = bench.actor(envelope)
+    for _ in range(2):
+        bench.conductor.measured(envelope.number, envelope.attempt, actor.step())
+    again = bench.ask()
+    step = bench.actor(again).step()
+
+    bench.conductor.tidy_up()
+
+    assert states(bench)[-1] == (2, 3)
+    folder, sha256 = step.weights
+    assert checkpoint.load(bench.store, folder, sha256=sha256)
+
+
+def clean_up(bench):
+    """Delete all states, as `twohead clean` does."""
+    for path in bench.store.list("checkpoints"):
+        if path.endswith("/training.npz"):
+            bench.store.delete(path)
+
+
+def test_what_was_cleaned_is_trained_again_under_a_larger_budget_and_is_the_same(
+    bench, tmp_path, monkeypatch
+):
+    bench.conduct(epochs=2, trials=2)
+    bench.finish()
+    clean_up(bench)
+
+    bench.conduct(epochs=4, trials=2)
+    assert bench.anew == (0, 1)
+    bench.finish()
+
+    assert bench.states == ["complete"] * 2
+    assert [m.attempt for m in bench.trials[0].measurements] == [2] * 4
+    found = bench.table
+    undisturbed = Bench(tmp_path / "undisturbed", monkeypatch)
+    undisturbed.conduct(epochs=4, trials=2)
+    undisturbed.finish()
+    assert found == undisturbed.table
+    undisturbed.close()
+
+
+def test_of_what_was_not_cleaned_nothing_is_trained_again(bench):
+    bench.conduct(epochs=2, trials=2)
+    bench.finish()
+
+    bench.conduct(epochs=4, trials=2)
+    bench.finish()
+
+    assert bench.anew == ()
+    assert [m.attempt for m in bench.trials[0].measurements] == [1, 1, 2, 2]
+
+
+def test_what_an_older_version_kept_of_the_newest_is_left(bench, monkeypatch):
+    monkeypatch.setattr(Asked, "takes_up", False)
+    stop_all(bench, trials=1)
+    newest = newest_of(bench.trials[0])
+    bench.store.put(f"{newest}/state.npz", b"as it was")
+
+    bench.conduct(epochs=5, trials=1)
+
+    assert bench.store.exists(f"{newest}/state.npz")
+
+
+def test_of_what_confirms_a_study_the_weights_of_the_last_epoch_are_left(bench):
+    trainings = [
+        Training(number, 3, seed, is_reference=False, config={})
+        for number, seed in ((0, 1), (1, 2))
+    ]
+    bench.conduct(epochs=3, trials=2, trainings=tuple(trainings))
+
+    bench.finish()
+
+    for number in range(2):
+        assert (kept(bench, number), states(bench, number)) == ([(1, 3)], [])

@@ -85,6 +85,14 @@ def test_list_is_sorted_recursive_and_relative(store: Store) -> None:
     assert store.list("nowhere") == []
 
 
+def test_sizes_are_those_of_all_objects_below_a_folder(store: Store) -> None:
+    for path, data in (("b/2", b"xy"), ("a", b"x"), ("b/c/d", b"")):
+        store.put(path, data)
+
+    assert store.sizes("b") == {"b/2": 2, "b/c/d": 0}
+    assert store.sizes("nowhere") == {}
+
+
 def test_folders_are_those_directly_inside(store: Store) -> None:
     for path in ("b/2", "c/d/3", "a", "b/e/4"):
         store.put(path, b"x")

@@ -112,7 +112,8 @@ class Scripted:
         return EpochResult(losses=losses, metrics={}, training_loss=1.0)
 
     def state(self):
-        return {"weights": np.full(self.size, self.epoch, dtype=np.float64)}
+        weights = np.full(self.size, self.epoch, dtype=np.float64)
+        return {stub_run.WEIGHTS: weights, "optimizer/0000/variable": np.array(self.epoch)}
 
     def load_state(self, state, epoch):
         self.epoch = epoch
@@ -137,10 +138,12 @@ TRADE_OFF = ((5, 5), (4, 6), (3, 7), (2, 8), (1, 9), (0, 10))
         pytest.param(lambda store, folder: store.delete(folder), id="missing"),
         pytest.param(lambda store, folder: store.delete(f"{folder}/manifest.json"), id="torn"),
         pytest.param(
-            lambda store, folder: store.put(f"{folder}/state.npz", b"\0" * 100), id="altered"
+            lambda store, folder: store.put(f"{folder}/weights.npz", b"\0" * 100), id="altered"
         ),
         pytest.param(
-            lambda store, folder: checkpoint.save(store, folder, {"weights": np.zeros(2)}, {}),
+            lambda store, folder: checkpoint.save(
+                store, folder, {stub_run.WEIGHTS: np.zeros(2)}, {}
+            ),
             id="exchanged",
         ),
     ],
@@ -170,7 +173,7 @@ def test_without_any_whole_checkpoint_an_attempt_begins_anew(store):
 def test_of_two_checkpoints_of_one_epoch_the_later_attempts_is_taken(store, scripted):
     scripted(TRADE_OFF)
     train(make(store), 2)
-    store.put(f"{kept_of(store)[1].checkpoint}/state.npz", b"torn")
+    store.put(f"{kept_of(store)[1].checkpoint}/weights.npz", b"torn")
     damaged = kept_of(store)
     train(make(store, attempt=2, kept=damaged), 1)
     both = kept_of(store)
@@ -193,6 +196,53 @@ def test_what_is_kept_is_the_trials_own_front_the_newest_and_what_that_supersede
         kept.append(epochs_kept(store))
 
     assert kept == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [2, 3, 4, 5], [2, 3, 4, 5, 6]]
+
+
+def states_kept(store):
+    paths = store.list("checkpoints")
+    return sorted(int(path.split("/")[2][-4:]) for path in paths if path.endswith("training.npz"))
+
+
+def test_of_the_front_the_weights_are_kept_and_of_the_newest_what_a_next_epoch_needs(
+    store, scripted
+):
+    scripted(TRADE_OFF)
+    attempt, kept = make(store), []
+
+    for _ in range(6):
+        attempt.step()
+        kept.append(states_kept(store))
+
+    assert kept == [[1], [1, 2], [2, 3], [3, 4], [4, 5], [5, 6]]
+    for one in kept_of(store):
+        weights = checkpoint.load_weights(store, one.checkpoint, sha256=one.checkpoint_sha256)
+        assert weights[stub_run.WEIGHTS] == [one.epoch]
+
+
+def test_a_further_attempt_drops_what_the_one_before_did_not_get_to(store, scripted):
+    scripted(TRADE_OFF)
+    train(make(store), 3)
+    assert states_kept(store) == [2, 3]
+
+    train(make(store, attempt=2, kept=kept_of(store)), 2)
+
+    assert states_kept(store) == [4, 5]
+
+
+def test_where_only_weights_are_left_an_attempt_begins_anew_and_repeats_them(store, scripted):
+    scripted(TRADE_OFF)
+    train(make(store), 3)
+    kept, before = kept_of(store), losses_of(measured(store))
+    for one in kept:
+        checkpoint.drop_training(store, one.checkpoint)
+
+    again = make(store, attempt=2, kept=kept)
+    steps = train(again, 2)
+
+    assert [step.epoch for step in steps] == [1, 2]
+    assert losses_of(steps) == before[:2]
+    left = {one.checkpoint for one in kept} & folders(store)
+    assert left == {kept[1].checkpoint, kept[2].checkpoint}  # what is not repeated yet
 
 
 def test_an_actor_that_is_cut_off_leaves_the_checkpoint_that_others_go_on_from(store, scripted):

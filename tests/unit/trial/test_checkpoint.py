@@ -1,5 +1,6 @@
 """Checkpoints on a real store and on one that misbehaves."""
 
+import hashlib
 import io
 import json
 import os
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 
 from trainables.storage.store import Store
-from trainables.trial.checkpoint import ARRAYS, MANIFEST, CheckpointError, load, save
+from trainables.trial.checkpoint import (
+    MANIFEST,
+    TRAINING,
+    WEIGHTS,
+    CheckpointError,
+    drop_training,
+    load,
+    load_weights,
+    save,
+)
 
 STATE = {
     "model/0000/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -17,6 +27,7 @@ STATE = {
     "optimizer/0000/variable": np.array(3, np.int64),
     "empty": np.zeros((0, 5)),
 }
+FILES = (WEIGHTS, TRAINING, MANIFEST)
 META = {"epoch": 2, "losses": {"c": 0.1 + 0.2}, "nothing": None}
 FOLDER = "checkpoints/000001/001-0002"
 
@@ -32,9 +43,62 @@ def test_a_checkpoint_returns_what_was_saved_bit_for_bit(store):
     state = load(store, FOLDER, sha256=sha256)
 
     assert json.loads(store.get(f"{FOLDER}/{MANIFEST}"))["manifest"]["meta"] == META
-    assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in state.items()} == {
-        name: (a.dtype, a.shape, a.tobytes()) for name, a in STATE.items()
+    assert bits(state) == bits(STATE)
+
+
+def bits(state):
+    return {name: (a.dtype, a.shape, a.tobytes()) for name, a in state.items()}
+
+
+def weights_of(state):
+    return {name: array for name, array in state.items() if name.startswith("model/")}
+
+
+def test_the_weights_are_loaded_alone_and_stay_when_the_rest_is_dropped(store):
+    sha256 = save(store, FOLDER, STATE, META)
+    before = load_weights(store, FOLDER, sha256=sha256)
+
+    drop_training(store, FOLDER)
+
+    assert bits(before) == bits(weights_of(STATE))
+    assert bits(load_weights(store, FOLDER, sha256=sha256)) == bits(before)
+    with pytest.raises(CheckpointError, match=r"needs training\.npz, got no such file"):
+        load(store, FOLDER, sha256=sha256)
+
+
+def as_format_1(store, folder, state):
+    """Write a checkpoint as it was before weights had a file of their own; return its hash."""
+    data = as_numpy_writes_them(state)
+    digest = hashlib.sha256(data).hexdigest()
+    manifest = {
+        "format": 1,
+        "bytes": len(data),
+        "sha256": digest,
+        "arrays": {name: [str(a.dtype), list(a.shape)] for name, a in state.items()},
+        "meta": META,
     }
+    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    store.put(f"{folder}/state.npz", data)
+    store.put(f"{folder}/manifest.json", json.dumps({"seal": seal, "manifest": manifest}).encode())
+    return digest
+
+
+def test_a_checkpoint_with_one_file_for_all_is_loaded_as_ever(store):
+    sha256 = as_format_1(store, FOLDER, STATE)
+
+    drop_training(store, FOLDER)
+
+    assert bits(load(store, FOLDER, sha256=sha256)) == bits(STATE)
+    assert bits(load_weights(store, FOLDER, sha256=sha256)) == bits(weights_of(STATE))
+    with pytest.raises(CheckpointError, match=f"needs sha256 {'0' * 64}, got {sha256}"):
+        load(store, FOLDER, sha256="0" * 64)
+
+
+def test_what_only_a_further_epoch_needs_is_bound_to_the_recorded_hash_too(store):
+    recorded = save(store, FOLDER, STATE, META)
+    changed = {**STATE, "optimizer/0000/variable": np.array(4, np.int64)}
+
+    assert save(store, FOLDER, changed, META) != recorded
 
 
 def test_equal_states_have_equal_hashes(store):
@@ -61,9 +125,10 @@ def test_pieces_are_the_bytes_that_checkpoints_always_had(store):
 
     save(store, FOLDER, arrays, META)
 
-    written = store.get(f"{FOLDER}/{ARRAYS}")
-    assert written == as_numpy_writes_them(arrays)
-    store.put(f"{FOLDER}/{ARRAYS}", as_numpy_writes_them(arrays))
+    weights = weights_of(arrays)
+    rest = {name: array for name, array in arrays.items() if name not in weights}
+    assert store.get(f"{FOLDER}/{WEIGHTS}") == as_numpy_writes_them(weights)
+    assert store.get(f"{FOLDER}/{TRAINING}") == as_numpy_writes_them(rest)
     assert set(load(store, FOLDER)) == set(arrays)
 
 
@@ -100,10 +165,10 @@ def test_the_manifest_is_written_last():
 
     save(Recorder(), FOLDER, STATE, META)
 
-    assert written == [f"{FOLDER}/{ARRAYS}", f"{FOLDER}/{MANIFEST}"]
+    assert written == [f"{FOLDER}/{name}" for name in FILES]
 
 
-@pytest.mark.parametrize("name", [ARRAYS, MANIFEST])
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_that_became_longer_than_it_can_be_is_refused_unread(store, name):
     save(store, FOLDER, STATE, META)
     os.truncate(store.root / FOLDER / name, 5 * 2**40)
@@ -120,7 +185,7 @@ def test_a_manifest_of_any_depth_is_refused_in_words(store):
         load(store, FOLDER)
 
 
-@pytest.mark.parametrize("name", [ARRAYS, MANIFEST])
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_no_checkpoint(store, name):
     save(store, FOLDER, STATE, META)
     store.delete(f"{FOLDER}/{name}")
@@ -129,7 +194,7 @@ def test_a_missing_file_is_no_checkpoint(store, name):
         load(store, FOLDER)
 
 
-@pytest.mark.parametrize("name", [ARRAYS, MANIFEST])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_torn_file_is_no_checkpoint(store, name, share):
     save(store, FOLDER, STATE, META)
@@ -140,7 +205,7 @@ def test_a_torn_file_is_no_checkpoint(store, name, share):
         load(store, FOLDER)
 
 
-@pytest.mark.parametrize("name", [ARRAYS, MANIFEST])
+@pytest.mark.parametrize("name", FILES)
 def test_every_flipped_bit_is_noticed(store, name):
     save(store, FOLDER, STATE, META)
     data = store.get(f"{FOLDER}/{name}")
