@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf
-from trainables.model.isolation import isolated
+from trainables.model.isolation import isolated, our_keras
 from trainables.model.user_model import UserModelError, call_function
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import ModelSpec, UserModelSpec
@@ -51,7 +51,8 @@ def build_model(
     policy = policy_of(precision)
     if isinstance(spec, UserModelSpec):
         return _user_model(spec, seed, policy)
-    return _Builder(spec, seed, policy).build()
+    with our_keras():
+        return _Builder(spec, seed, policy).build()
 
 
 def policy_of(precision: str) -> str:
