@@ -20,7 +20,7 @@ from search.cluster.token import ensure_private_token
 from search.cluster.watchdog import tell, watchdog
 from search.errors import ClusterLost, InputError, SearchError
 from search.study.study import Study
-from trainables.model.keras_home import settle_keras_home
+from trainables.model.keras_home import settle_keras
 from trainables.model.user_modules import hiding_file
 
 Answer = TypeVar("Answer")
@@ -64,7 +64,7 @@ def prepare_environment() -> None:
         # Neither a home nor an entry among the users: Ray cannot be imported (ray 2.60). It is
         # what Docker gives such a user.
         os.environ["HOME"] = "/"
-    settle_keras_home()  # its processes may import Keras before they import anything of ours
+    settle_keras()  # its processes may import Keras before they import anything of ours
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from trainables.model.keras_home import settle_keras_home
+from trainables.errors import InputError
+from trainables.model.keras_home import settle_keras
 
 
 @contextmanager
@@ -32,9 +33,21 @@ def _quiet() -> Iterator[None]:
             os.close(kept)
 
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+def _refuse_other_backend() -> None:
+    """Refuse a process of the user's own that has imported Keras on another backend."""
+    loaded = sys.modules.get("keras")
+    backend = "tensorflow" if loaded is None else loaded.config.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            "a study's models need Keras on TensorFlow, got a process that has imported Keras on "
+            f"{backend!r}: set KERAS_BACKEND=tensorflow before the first `import keras`, or use "
+            "another process for them"
+        )
+
+
+_refuse_other_backend()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-settle_keras_home()
+settle_keras()
 with _quiet():
     import keras as _keras
     import tensorflow as _tensorflow

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf
-from trainables.model.isolation import isolated
+from trainables.model.isolation import isolated, our_keras
 from trainables.model.user_model import UserModelError, call_function, unused_training
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import ModelSpec, UserModelSpec
@@ -45,7 +45,8 @@ def build_model(
     """
     if isinstance(spec, UserModelSpec):
         return build_user_model(spec, seed=seed, precision=precision)[0]
-    return _Builder(spec, seed, policy_of(precision)).build()
+    with our_keras():
+        return _Builder(spec, seed, policy_of(precision)).build()
 
 
 def build_user_model(

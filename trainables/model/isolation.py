@@ -18,6 +18,30 @@ _KERAS_STATE = ("global_random_seed", "global_seed_generator")
 
 
 @contextmanager
+def our_keras(dtype_policy: str = "float32") -> Iterator[None]:
+    """Let Keras have a dtype policy and its own defaults, then what the process had before.
+
+    Image data format, float type and epsilon are global, and ``keras.json`` sets them: what a
+    study trains depends on none of that.
+    """
+    config = keras.config
+    policy = config.dtype_policy()  # first: it is made of the float type when it is first read
+    former = config.image_data_format(), config.floatx(), config.epsilon()
+    try:
+        _set_keras(dtype_policy, "channels_last", "float32", 1e-7)
+        yield
+    finally:
+        _set_keras(policy, *former)
+
+
+def _set_keras(policy: Any, image_data_format: str, floatx: str, epsilon: float) -> None:
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_image_data_format(image_data_format)
+    keras.config.set_floatx(floatx)
+    keras.config.set_epsilon(epsilon)
+
+
+@contextmanager
 def isolated(*, seed: int, dtype_policy: str) -> Iterator[None]:
     """Seed Python, NumPy, Keras and TensorFlow and set the dtype policy, then restore all.
 
@@ -25,15 +49,14 @@ def isolated(*, seed: int, dtype_policy: str) -> Iterator[None]:
     builds depends on ``seed`` and not on what ran before; and what runs after is not
     disturbed by it. The seed is taken modulo the largest that NumPy's global generator takes.
     """
-    policy, tensorflow_seed = keras.config.dtype_policy(), _context.global_seed()
+    tensorflow_seed = _context.global_seed()
     python, numpy = random.getstate(), np.random.get_state()
     shared = {name: _global_state.get_global_attribute(name) for name in _KERAS_STATE}
     try:
         keras.utils.set_random_seed(seed % LARGEST_SEED)
-        keras.config.set_dtype_policy(dtype_policy)
-        yield
+        with our_keras(dtype_policy):
+            yield
     finally:
-        keras.config.set_dtype_policy(policy)
         for name, value in shared.items():
             _global_state.set_global_attribute(name, value)
         tf.random.set_seed(tensorflow_seed)

@@ -13,6 +13,7 @@ from importlib.util import cache_from_source, find_spec
 from types import ModuleType
 
 from trainables.errors import InputError
+from trainables.model.keras_home import settle_keras
 
 Stamp = tuple[int, int]
 """A file's time of change in nanoseconds and its size in bytes."""
@@ -103,6 +104,7 @@ def import_user_module(name: str) -> ModuleType:
         for each in own:
             _drop(each)
     importlib.invalidate_caches()
+    settle_keras()  # the module may be the first to import Keras
     module = importlib.import_module(name)
     note_user_modules(name)
     return module

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.dataset import Dataset
+from trainables.model.isolation import our_keras
 from trainables.model.state import State
 from trainables.spec.heads import HeadSpec
 from trainables.spec.trial import TrialSpec
@@ -28,6 +29,7 @@ class KerasRun:
     ``float32`` or ``bfloat16``, is unknown or a user's model does not fit.
     """
 
+    @our_keras()
     def __init__(
         self,
         *,
@@ -47,6 +49,7 @@ class KerasRun:
         """Epochs finished so far."""
         self._startup = self._program.begin(self, spec, seed)
 
+    @our_keras()
     def run_epoch(self) -> EpochResult:
         """Train one epoch more and measure it; a loss that is not finite is returned as it is."""
         self._take_over()
@@ -73,6 +76,7 @@ class KerasRun:
         """Return every variable of model and optimizer; see `trainables.model.state`."""
         return dict(self._parked) if self._parked is not None else self._program.state()
 
+    @our_keras()
     def load_state(self, state: Mapping[str, NDArray[Any]], epoch: int) -> None:
         """Continue from what ``state`` returned after ``epoch`` epochs.
 

@@ -10,6 +10,7 @@ import numpy as np
 from trainables.errors import InputError
 from trainables.model.backend import Model, keras, tf, visible_gpus
 from trainables.model.build import fits
+from trainables.model.isolation import our_keras
 from trainables.model.prediction import Prediction, head_predictions
 from trainables.model.preprocessing import Images, PreparedImage, image_rule, prepare_each
 from trainables.model.signature import ModelSignature, attach_signature, read_signature
@@ -89,7 +90,8 @@ class Predictor:
             yield from self._answers(batch)
 
     def _answers(self, batch: tuple[PreparedImage, ...]) -> Iterator[Prediction]:
-        outputs: dict[str, Any] = self._outputs(np.stack([image.pixels for image in batch]))
+        with our_keras():  # the first batch is traced
+            outputs: dict[str, Any] = self._outputs(np.stack([image.pixels for image in batch]))
         sizes = [(image.height, image.width) for image in batch]
         predictions = head_predictions(self.signature, outputs, sizes)
         for image, heads in zip(batch, predictions, strict=True):

@@ -1,10 +1,10 @@
-"""Where Keras reads its settings from."""
+"""What Keras reads when it is imported."""
 
 import os
 
 import pytest
 
-from trainables.model.keras_home import settle_keras_home
+from trainables.model.keras_home import settle_keras
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,19 @@ def test_keras_takes_no_settings_from_where_any_user_may_have_put_them(
     if named is not None:
         monkeypatch.setenv("KERAS_HOME", named)
 
-    settle_keras_home()
+    settle_keras()
 
     assert os.environ.get("KERAS_HOME") == expected
+
+
+def test_keras_runs_on_tensorflow_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("KERAS_NNX_ENABLED", "true")
+    monkeypatch.setenv("KERAS_HOME", "/chosen")
+
+    settle_keras()
+
+    assert (os.environ["KERAS_BACKEND"], os.environ["KERAS_NNX_ENABLED"]) == (
+        "tensorflow",
+        "false",
+    )
