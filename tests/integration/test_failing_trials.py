@@ -22,6 +22,13 @@ def build(*, image_shape, heads, filters):
     return keras.Model(images, outputs)
 """
 
+TRYING = """
+
+def trying():
+    import traceback
+    return any("try_models" in frame.filename for frame in traceback.extract_stack())
+"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
@@ -89,6 +96,33 @@ def test_a_study_of_failed_trials_has_no_best_and_says_why(study):
     assert {trial.state for trial in result.trials} == {"failed"}
     with pytest.raises(search.NoCandidate, match=r"3 failed \(first: trial 0, .* in epoch 1\)"):
         result.best()
+
+
+def test_a_study_whose_trials_all_fail_alike_is_paused_and_goes_on_when_it_is_mended(
+    study, tmp_path
+):
+    own = tmp_path / "own.py"
+    own.write_text(MODEL.replace("if filters == 16:", "if not trying():") + TRYING)
+    filters = {"filters": {"int": [2, 12]}}
+    failing = study(
+        model="own:build",
+        module_folder=str(tmp_path),
+        space=filters,
+        budget={"trials": 5, "epochs": 2},
+        resources={"concurrent": 2},
+    )
+
+    with pytest.raises(search.SearchError, match=r"3 trials .* failed in the same way") as told:
+        search.run(failing)
+    paused = search.load(failing.folder)
+    assert paused.state == "interrupted"
+    assert [trial.state for trial in paused.trials].count("failed") == 3
+    assert {trial.num_epochs for trial in paused.trials} == {0}
+    assert f"the whole traceback is in {failing.folder}/failures/" in str(told.value)
+
+    own.write_text(MODEL)
+    mended = search.run(failing, retry_failed=True)
+    assert [trial.state for trial in mended.trials] == ["complete"] * 5
 
 
 def test_a_model_that_can_never_be_built_is_refused_before_the_first_trial(study, tmp_path):
