@@ -131,6 +131,8 @@ def _run(
             check_reach(store, study.data, joined.watch.sight.nodes, watcher.told)
             budget = asdict(study.budget)
             log = StudyLog.open_for_writing(store, ownership, budget=budget, reader=reader)
+            if retry_failed:
+                _put_back(log)
             prepared, largest = prepare(study, data, log, watcher, decoded)
             room = room or settled_room(study, prepared, joined, watcher, ownership)
             warm = warm_start(store, study, prepared, ownership, earlier)
@@ -138,8 +140,6 @@ def _run(
                 watcher.told(warm.line())
             if note := state_note(study.sampler):
                 watcher.told(note)
-            if retry_failed:
-                _put_back(log)
             plan = study_plan(study, prepared, room.shares.gpu, warm.recorded())
             if driver.factory == KERAS:
                 tell_disk(store, plan, log.history().trials, largest, watcher.told)

@@ -36,22 +36,32 @@ FIRST = [
 ]
 
 
-def test_trials_fail_with_their_reason_and_the_others_go_on_but_no_hopeless_study_begins(tmp_path):
-    (tmp_path / "failing.py").write_text(MODEL)
+TRYING = """
+
+def trying():
+    import traceback
+    return any("try_models" in frame.filename for frame in traceback.extract_stack())
+"""
+
+
+def failing_study(tmp_path, model, **changes):
     seen = rectangles(40)
-    study = search.Study(
+    options = {"resources": {"concurrent": 1}, "budget": {"trials": 3, "epochs": 2}}
+    return search.Study(
         name="failing",
         data=save(tmp_path / "data.parquet", image=seen.encoded, n=seen.fractions[:, 0]),
         heads={"n": {"kind": "regression"}},
-        model="failing:build",
+        model=model,
         module_folder=str(tmp_path),
-        space=SPACE,
-        start_with=FIRST,
-        budget={"trials": 3, "epochs": 2},
-        resources={"concurrent": 1},
         reference=False,
         storage=str(tmp_path / "studies"),
+        **{**options, **changes},
     )
+
+
+def test_trials_fail_with_their_reason_and_the_others_go_on_but_no_hopeless_study_begins(tmp_path):
+    (tmp_path / "failing.py").write_text(MODEL)
+    study = failing_study(tmp_path, "failing:build", space=SPACE, start_with=FIRST)
     hopeless = replace(study, space={**SPACE, "filters": 16}, start_with=())
 
     with pytest.raises(search.InputError, match=r"no room for sixteen \(.*failing.py:7\)"):
@@ -64,3 +74,27 @@ def test_trials_fail_with_their_reason_and_the_others_go_on_but_no_hopeless_stud
     assert "RuntimeError: no room for sixteen" in raised
     assert "failing.py:7)" in raised
     assert result.best().number == 2
+
+
+def test_a_study_whose_trials_all_fail_alike_is_paused_and_goes_on_when_it_is_mended(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(MODEL.replace("if filters == 16:", "if not trying():") + TRYING)
+    failing = failing_study(
+        tmp_path,
+        "own:build",
+        space={"filters": {"int": [2, 12]}},
+        budget={"trials": 5, "epochs": 2},
+        resources={"concurrent": 2},
+    )
+
+    with pytest.raises(search.SearchError, match=r"3 trials .* failed in the same way") as told:
+        search.run(failing)
+    paused = search.load(failing.folder)
+    assert paused.state == "interrupted"
+    assert [trial.state for trial in paused.trials].count("failed") == 3
+    assert {trial.num_epochs for trial in paused.trials} == {0}
+    assert f"the whole traceback is in {failing.folder}/failures/" in str(told.value)
+
+    own.write_text(MODEL)
+    mended = search.run(failing, retry_failed=True)
+    assert [trial.state for trial in mended.trials] == ["complete"] * 5
