@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
+from search.errors import StorageError
 from search.results.kept import DiskUse, States, disk_use
 from search.results.result import StudyResult
 from search.text import count, gibibytes
@@ -15,7 +16,11 @@ LEAST_BYTES = 2**20
 
 def disk_lines(result: StudyResult) -> Iterator[str]:
     """Yield a line of what a study's checkpoints take, and of what can be freed."""
-    used = disk_use(result)
+    try:
+        used = disk_use(result)
+    except StorageError as error:  # all else of the study was read, and is worth showing
+        yield f"disk     not known: {error}"
+        return
     if used.num_bytes < LEAST_BYTES:
         return
     yield f"disk     {gibibytes(used.num_bytes)} in checkpoints{_free_words(used)}"

@@ -153,3 +153,14 @@ def test_show_says_what_is_on_the_disk_and_what_can_be_freed(study):
 
 def test_of_less_than_a_mebibyte_show_says_nothing(tmp_path):
     assert "disk " not in shown(print_show, load(write_study(tmp_path).folder))
+
+
+def test_where_checkpoints_cannot_be_listed_show_shows_the_rest(study, tmp_path):
+    folder = Store(study.folder).root / "checkpoints"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+    said = shown(print_show, load(study.folder))
+
+    assert "disk     not known: cannot list " in said
+    assert "front (" in said
