@@ -20,7 +20,7 @@ from trainables.data.images import (
     read_headers,
 )
 from trainables.data.labels import HeadLabels, baseline, read_labels
-from trainables.data.parquet import Source
+from trainables.data.parquet import SUFFIX, Source
 from trainables.data.pixels import DEPTHS, Pixels, decode_all, find_depth
 from trainables.data.request import (
     IMAGE_COLUMN,
@@ -38,7 +38,7 @@ from trainables.data.splits import (
     splits_of_files,
 )
 from trainables.data.suspicions import suspicions
-from trainables.spec.problems import Problems
+from trainables.spec.problems import Problems, shown
 
 LEFT_OUT = -1
 """The split of a bad row."""
@@ -111,6 +111,11 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     source = Source(request.uri)
     problems = DataProblems(request, source.place)
     readable = _readable_columns(request, source, problems)
+    if source.left_out and request.rules > 1:
+        problems.warn(
+            f"{len(source.left_out)} files beside the data do not end in {SUFFIX} and are left "
+            f"out: {shown(list(source.left_out))}; rename those that belong to the set"
+        )
     column = headers = rule = None
     if IMAGE_COLUMN in readable or IMAGE_COLUMN not in source.schema.names:
         column = image_column(source.schema, problems)

@@ -3,6 +3,7 @@
 import bisect
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ LABEL_BYTES_A_ROW = 65_536
 IMAGE_BATCH_ROWS = 64
 LABEL_BATCH_ROWS = 16_384
 SUFFIX = ".parquet"
+_ALIKE = re.compile(r"^[^._].*\.(parquet\b|pq$|parq$)", re.IGNORECASE)
 _FOOTER_BYTES = 8
 _CHUNK_BYTES = 2**20
 _MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -85,7 +87,7 @@ class Source:
         self._readers = shared_readers()
         with _input_errors(f"data {uri!r}", "a file or folder that can be opened"):
             self._filesystem, root = locate(uri)
-            infos = _find(self._filesystem, root, uri)
+            infos, self.left_out = _find(self._filesystem, root, uri)
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         is_file = len(infos) == 1 and infos[0].path == root
         self._folder = os.path.dirname(root) if is_file else root
@@ -311,12 +313,13 @@ def _who(file: DataFile) -> str:
     return f"data file {file.path!r}"
 
 
-def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
+def _find(filesystem: Any, root: str, uri: str) -> tuple[list[Any], tuple[str, ...]]:
+    """Return the files of a set, and the names of others that look like Parquet files."""
     info = filesystem.get_file_info(root)
     if info.type == pafs.FileType.NotFound:
         raise FileNotFoundError(uri)
     if info.type == pafs.FileType.File:
-        return [info]
+        return [info], ()
     if info.type != pafs.FileType.Directory:  # to open a pipe would wait for who writes to it
         raise InputError(f"data {uri!r} needs to be a file or a folder, got a pipe or a device")
     if isinstance(filesystem, pafs.LocalFileSystem):
@@ -333,7 +336,9 @@ def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
     if not files:
         names = sorted(os.path.relpath(f.path, root) for f in found)[:5]
         raise InputError(f"data folder {uri!r} needs at least one *{SUFFIX} file, got {names}")
-    return sorted(files, key=lambda file: str(file.path))
+    others = sorted(os.path.relpath(f.path, root) for f in found if f not in files)
+    left_out = tuple(name for name in others if _ALIKE.search(os.path.basename(name)))
+    return sorted(files, key=lambda file: str(file.path)), left_out
 
 
 def _walk(root: str, uri: str) -> list[str]:

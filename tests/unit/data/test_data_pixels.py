@@ -44,14 +44,14 @@ def test_an_image_that_ends_its_decoder_is_one_bad_image(monkeypatch):
 
 
 def test_colour_of_fewer_than_16_bits_in_16_is_refused_and_not_cut(tmp_path):
-    images = different(9, mode="RGB") + [png16(4095)]
+    images = [*different(9, mode="RGB"), png16(4095)]
 
     with pytest.raises(InputError, match="16 bits in a set that uses 12 of them in row 9"):
         check_dataset(request(write(tmp_path / "a.parquet", image=images)))
 
 
 def test_colour_of_16_bits_keeps_the_upper_8(tmp_path):
-    images = different(9, mode="RGB") + [png16(65535)]
+    images = [*different(9, mode="RGB"), png16(65535)]
 
     report = check_dataset(request(write(tmp_path / "a.parquet", image=images)))
 
