@@ -97,11 +97,25 @@ def meant(form: str, scale: str, numbers: FloatArray, sizes: NDArray[np.int64] |
     """
     for other_scale in sorted(BOX_SCALES, key=lambda one: one != scale):
         for other in (form, "xyxy", "xywh", "cxcywh", "yxyx"):  # the most common first
+            is_centre = other == "cxcywh" and form in ("xyxy", "yxyx")
+            if is_centre and _fits(numbers[:, [2, 3, 0, 1]], form, scale, sizes):
+                return "the corners are in the other order: the smaller ones come first"
             if (other, other_scale) != (form, scale) and _fits(numbers, other, other_scale, sizes):
                 changes = [f"format: {other}"] * (other != form)
                 changes += [f"scale: {other_scale}"] * (other_scale != scale)
                 return f"did you mean `{', '.join(changes)}`?"
-    return ""
+    return _of_parts(form, numbers, sizes)
+
+
+def _of_parts(form: str, numbers: FloatArray, sizes: NDArray[np.int64] | None) -> str:
+    """Return words for numbers that may count hundredths or thousandths of the image."""
+    parts = 100 if numbers.max() <= 100.0 else 1000
+    if numbers.max() <= parts / 2 or not _fits(numbers / parts, form, "fraction", sizes):
+        return ""
+    return (
+        f"if they count 1/{parts} of the image, divide by {parts} and set `scale: fraction`; if "
+        "they are pixels of images of another size, convert them"
+    )
 
 
 def _fits(numbers: FloatArray, form: str, scale: str, sizes: NDArray[np.int64] | None) -> bool:

@@ -20,8 +20,8 @@ from trainables.data.images import (
     read_headers,
 )
 from trainables.data.labels import HeadLabels, baseline, read_labels
-from trainables.data.parquet import Source
-from trainables.data.pixels import Pixels, decode_all, find_depth
+from trainables.data.parquet import SUFFIX, Source
+from trainables.data.pixels import DEPTHS, Pixels, decode_all, find_depth
 from trainables.data.request import (
     IMAGE_COLUMN,
     SPLIT_COLUMN,
@@ -110,12 +110,12 @@ def inspect_dataset(request: DataRequest) -> Inspection:
     """
     source = Source(request.uri)
     problems = DataProblems(request, source.place)
-    if source.left_out:
-        problems.warn(
-            f"of the files beside the data {len(source.left_out)} are left out by their ending, "
-            f"such as {shown(source.left_out[0])}: only *.parquet is read"
-        )
     readable = _readable_columns(request, source, problems)
+    if source.left_out and request.rules > 1:
+        problems.warn(
+            f"{len(source.left_out)} files beside the data do not end in {SUFFIX} and are left "
+            f"out: {shown(list(source.left_out))}; rename those that belong to the set"
+        )
     column = headers = rule = None
     if IMAGE_COLUMN in readable or IMAGE_COLUMN not in source.schema.names:
         column = image_column(source.schema, problems)
@@ -176,6 +176,13 @@ def with_depth(inspection: Inspection) -> Inspection:
     if column is None or headers is None or rule is None or inspection.request.rules == 1:
         return inspection
     depth = find_depth(inspection.source, column, headers)
+    if depth < DEPTHS[-1]:
+        inspection.problems.note_rows(
+            "colour and transparent images need 8 bits a channel, or to use all of 16 (of which "
+            "the upper 8 are read): write them with 8",
+            np.flatnonzero(headers.is_cut),
+            lambda row: f"16 bits in a set that uses {depth} of them",
+        )
     return replace(inspection, rule=replace(rule, depth=depth))
 
 
@@ -191,7 +198,7 @@ def conclude(inspection: Inspection, pixels: Pixels | None) -> CheckedData:
     _note_images(inspection, pixels)
     splits = _settle_splits(inspection, pixels)
     if splits is not None and inspection.rule is not None:
-        _note_what_it_is(inspection, splits)
+        _note_what_it_is(inspection, splits, is_decoded=pixels is not None)
     if splits is not None and request.rules > 1:
         for head in request.heads:
             if head.name in inspection.labels:
@@ -257,7 +264,7 @@ def _strata(inspection: Inspection) -> NDArray[np.int64]:
     return np.zeros(inspection.source.num_rows, dtype=np.int64)
 
 
-def _note_what_it_is(inspection: Inspection, splits: SplitIds) -> None:
+def _note_what_it_is(inspection: Inspection, splits: SplitIds, *, is_decoded: bool) -> None:
     """Say what a set is where that is not plain: its splits by names, its colours, its depth."""
     headers, rule, given = inspection.headers, inspection.rule, inspection.given
     notes = inspection.problems.notes
@@ -276,9 +283,10 @@ def _note_what_it_is(inspection: Inspection, splits: SplitIds) -> None:
     if rule.is_made_grey:
         notes.append(f"{num_rows - num_grey} colour images become grey, as channels: 1 says")
     if headers.is_deep.any():
+        used = f"use {rule.depth}" if is_decoded else "use as many as decoding will tell"
         notes.append(
-            f"{headers.is_deep.sum()} images of more than 8 bits use {rule.depth}: the upper 8 of "
-            "these are kept"
+            f"{headers.is_deep.sum()} images of more than 8 bits {used}: the upper 8 of these are "
+            "kept"
         )
 
 

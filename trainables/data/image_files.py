@@ -18,6 +18,8 @@ LARGEST_IMAGE_FILE_BYTES = 2**29
 
 _CHUNK_BYTES = 2**20
 _SHOWN_CHARACTERS = 100
+_BASE64 = ("data:image", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0")
+"""How images begin in base64: PNG, JPEG, GIF, WebP, BMP."""
 _ONLY_INSIDE = ": only files inside of the data folder are read"
 
 
@@ -134,6 +136,8 @@ class ImageFile:
 
 def _parts(path: str) -> list[str]:
     """Return the names in a relative path."""
+    if path.startswith(_BASE64) and len(path) > _SHOWN_CHARACTERS:
+        raise UnreadableImage("that is an image in base64: write its bytes instead")
     if "://" in path:
         raise UnreadableImage(f"the path is a URL{_ONLY_INSIDE}")
     if path.startswith(("/", "~")):

@@ -59,7 +59,10 @@ class Header:
     width: int
     is_grey: bool
     is_deep: bool = False
-    """Whether it has more than 8 bits a pixel."""
+    """Whether it has more than 8 bits a pixel and channel."""
+
+    is_cut: bool = False
+    """Whether of those only the upper 8 of 16 can be had: Pillow drops the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,8 @@ def read_header(data: bytes | IO[bytes] | None) -> Header:
             height=image.height,
             width=image.width,
             is_grey=image.mode in _GREY_MODES,
-            is_deep=image.mode in _DEEP_MODES,
+            is_deep=image.mode in _DEEP_MODES or _is_cut(image),
+            is_cut=_is_cut(image),
         )
 
 
@@ -186,10 +190,20 @@ def _verify(data: bytes | None) -> None:
             image.verify()
 
 
-def deep_bits(image: bytes) -> int:
-    """Return how many bits the brightest pixel of an image takes."""
+def deep_bits(image: bytes | None) -> int:
+    """Return how many bits the brightest pixel takes; 0 for an image of 8 bits a channel."""
     with _problems(), _open(image) as opened:
-        return int(np.asarray(opened).max(initial=0)).bit_length()
+        is_cut = _is_cut(opened)
+        if not is_cut and opened.mode not in _DEEP_MODES:
+            return 0
+        bits = int(np.asarray(opened).max(initial=0)).bit_length()
+        return bits + 8 if is_cut and bits else bits
+
+
+def _is_cut(image: Image.Image) -> bool:
+    """Tell whether Pillow drops the lower 8 of 16 bits of each channel."""
+    raw_modes = [str(tile[3]) for tile in getattr(image, "tile", [])]
+    return image.mode not in _DEEP_MODES and any(";16" in mode for mode in raw_modes)
 
 
 def _as_mode(image: Image.Image, mode: ColourMode, depth: int) -> Image.Image:
@@ -324,6 +338,7 @@ class Headers:
 
     is_grey: NDArray[np.bool_]
     is_deep: NDArray[np.bool_]
+    is_cut: NDArray[np.bool_]
     reasons: dict[int, str]
     """By row: why its header cannot be read."""
 
@@ -334,19 +349,27 @@ class Headers:
             sizes=self.sizes[:num],
             is_grey=self.is_grey[:num],
             is_deep=self.is_deep[:num],
+            is_cut=self.is_cut[:num],
             reasons=reasons,
         )
 
 
 def read_headers(source: Source, column: ImageColumn) -> Headers:
     """Return what all images of a set say of themselves; nothing is decoded."""
-    sizes = np.zeros((source.num_rows, 2), dtype=np.int64)
-    is_grey, is_deep = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
-    reasons: dict[int, str] = {}
+    num_rows = source.num_rows
+    sizes, reasons = np.zeros((num_rows, 2), dtype=np.int64), dict[int, str]()
+    is_grey, is_deep, is_cut = (
+        np.ones(num_rows, bool),
+        np.zeros(num_rows, bool),
+        np.zeros(num_rows, bool),
+    )
+    headers = Headers(
+        sizes=sizes, is_grey=is_grey, is_deep=is_deep, is_cut=is_cut, reasons=reasons
+    )
     if column.shape is not None:  # raw pixels: all are alike, and a missing one is told later
         sizes[:] = column.shape[:2]
         is_grey[:] = column.shape[2] == 1
-        return Headers(sizes=sizes, is_grey=is_grey, is_deep=is_deep, reasons=reasons)
+        return headers
     with bombs_are_errors():
         for start, images in column.images(source):
             for row, image in enumerate(images, start):
@@ -357,7 +380,8 @@ def read_headers(source: Source, column: ImageColumn) -> Headers:
                 else:
                     sizes[row] = header.height, header.width
                     is_grey[row], is_deep[row] = header.is_grey, header.is_deep
-    return Headers(sizes=sizes, is_grey=is_grey, is_deep=is_deep, reasons=reasons)
+                    is_cut[row] = header.is_cut
+    return headers
 
 
 def choose_rule(

@@ -33,6 +33,9 @@ class HeadLabels:
     """Class ids int32 ``(rows,)``, numbers float32 ``(rows, units)``, or boxes float32
     ``(rows, 4)`` as yxyx fractions."""
 
+    blurred: frozenset[int] = frozenset()
+    """The places of a number that float32 holds far fewer of, of which it was told."""
+
 
 def read_labels(
     head: DeclaredHead,
@@ -65,14 +68,18 @@ def read_labels(
     if head.kind == "box":
         boxes = read_boxes(head, numbers, sizes, problems)
         return None if boxes is None else HeadLabels(head=head.resolve(4), values=boxes)
-    if problems.request.rules > 1:
-        _note_lost_digits(head, numbers, problems)
+    blurred = _note_lost_digits(head, numbers, problems) if problems.request.rules > 1 else set()
     resolved = head.resolve(numbers.shape[1])
-    return HeadLabels(head=resolved, values=numbers.astype(np.float32))
+    return HeadLabels(head=resolved, values=numbers.astype(np.float32), blurred=frozenset(blurred))
 
 
-def _note_lost_digits(head: DeclaredHead, numbers: FloatArray, problems: DataProblems) -> None:
-    """Tell of numbers that are one number as float32, which is what a model gives."""
+def _note_lost_digits(head: DeclaredHead, numbers: FloatArray, problems: DataProblems) -> set[int]:
+    """Tell of numbers that are one number as float32, which is what a model gives.
+
+    Returns:
+        The places of these.
+    """
+    blurred: set[int] = set()
     for place, column in enumerate(numbers.T):
         before, after = len(np.unique(column)), len(np.unique(column.astype(np.float32)))
         if after < before * KEPT_SHARE:
@@ -81,6 +88,8 @@ def _note_lost_digits(head: DeclaredHead, numbers: FloatArray, problems: DataPro
                 f"float32 can tell {after} apart (from {column.min():g} to {column.max():g}): "
                 "take an offset from them, or divide them"
             )
+            blurred.add(place)
+    return blurred
 
 
 def _replaced(column: Any, rows: NDArray[np.intp]) -> Any:
@@ -101,7 +110,8 @@ def _classes(
         return _named_classes(head, column, problems)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return _numbered_classes(head, column.to_numpy(), problems, names)
-    problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}")
+    cure = ": convert them to integers or text" if pa.types.is_floating(kind) else ""
+    problems.note(f"head {head.name!r} needs integer or text labels, got type {column.type}{cure}")
     return None
 
 
@@ -129,14 +139,15 @@ def _numbered_classes(
     units = len(names) if names is not None else head.units
     limit = units if units is not None else min(int(ids.max()) + 1, MAX_CLASSES)
     wrong = np.flatnonzero((ids < 0) | (ids >= limit))
-    rule = f"{who} needs class ids from 0 to {limit - 1}"
+    rule = f"{who} needs class ids from 0 to {max(limit, 2) - 1}"
     if names is not None:
         rule += f" (the data name {limit} classes)"
     elif units is not None:
         rule += f" (units: {units})"
     problems.note_rows(rule, wrong, lambda row: _id_words(int(ids[row]), names))
     distinct = np.unique(np.delete(ids, wrong))
-    if _has_class_problem(head, len(distinct), distinct.tolist(), problems):
+    is_told = problems.stop(wrong) and not len(distinct)
+    if not is_told and _has_class_problem(head, len(distinct), distinct.tolist(), problems):
         return None
     if problems.stop(wrong):
         return None

@@ -42,6 +42,7 @@ LABEL_BYTES_A_ROW = 65_536
 IMAGE_BATCH_ROWS = 64
 LABEL_BATCH_ROWS = 16_384
 SUFFIX = ".parquet"
+_ALIKE = re.compile(r"^[^._].*\.(parquet\b|pq$|parq$|arrow$|feather$|orc$)", re.IGNORECASE)
 _FOOTER_BYTES = 8
 _CHUNK_BYTES = 2**20
 _MAGIC, _ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -87,7 +88,6 @@ class Source:
         with _input_errors(f"data {uri!r}", "a file or folder that can be opened"):
             self._filesystem, root = locate(uri)
             infos, self.left_out = _find(self._filesystem, root, uri)
-        """Names of files below the folder that are not read although they look like data."""
         self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         is_file = len(infos) == 1 and infos[0].path == root
         self._folder = os.path.dirname(root) if is_file else root
@@ -313,13 +313,13 @@ def _who(file: DataFile) -> str:
     return f"data file {file.path!r}"
 
 
-def _find(filesystem: Any, root: str, uri: str) -> tuple[list[Any], list[str]]:
-    """Return the files of a set, and the names of those left out that look like data."""
+def _find(filesystem: Any, root: str, uri: str) -> tuple[list[Any], tuple[str, ...]]:
+    """Return the files of a set, and the names of others that look like Parquet files."""
     info = filesystem.get_file_info(root)
     if info.type == pafs.FileType.NotFound:
         raise FileNotFoundError(uri)
     if info.type == pafs.FileType.File:
-        return [info], []
+        return [info], ()
     if info.type != pafs.FileType.Directory:  # to open a pipe would wait for who writes to it
         raise InputError(f"data {uri!r} needs to be a file or a folder, got a pipe or a device")
     if isinstance(filesystem, pafs.LocalFileSystem):
@@ -336,9 +336,8 @@ def _find(filesystem: Any, root: str, uri: str) -> tuple[list[Any], list[str]]:
     if not files:
         names = sorted(os.path.relpath(f.path, root) for f in found)[:5]
         raise InputError(f"data folder {uri!r} needs at least one *{SUFFIX} file, got {names}")
-    plain = (f.path for f in found if f.type == pafs.FileType.File)
-    others = (os.path.relpath(path, root) for path in plain if not path.endswith(SUFFIX))
-    left_out = sorted(name for name in others if _LOOKS_LIKE_DATA.search(name))
+    others = sorted(os.path.relpath(f.path, root) for f in found if f not in files)
+    left_out = tuple(name for name in others if _ALIKE.search(os.path.basename(name)))
     return sorted(files, key=lambda file: str(file.path)), left_out
 
 
@@ -366,12 +365,6 @@ def _walk(root: str, uri: str) -> list[str]:
                 else:
                     found.append(entry.path)
     return found
-
-
-_LOOKS_LIKE_DATA = re.compile(
-    r"(?:^|/)[^/._][^/]*\.(?:pq|parq|arrow|feather|orc|(?i:parquet)(?:\.\w+)?)$"
-)
-"""A name that is not read although it may hold rows: ``b.PARQUET``, ``c.pq``, ``d.parquet.gz``."""
 
 
 def _is_data(path: str, root: str) -> bool:

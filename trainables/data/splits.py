@@ -25,6 +25,8 @@ SPLIT_WORDS = {
 """What files and folders of a split are called: the words of Hugging Face's ``datasets``."""
 
 BY_NAMES = "the names of the files"
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_UNCLEAR = "no known one"
 _SPLIT_IDS = {name: place for place, name in enumerate(SPLITS)}
 _SPLIT_OF = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 _TRAIN, _VALIDATION = 0, 1
@@ -78,7 +80,7 @@ def given_splits(source: Source, problems: DataProblems, *, has_column: bool) ->
 def splits_of_files(source: Source, problems: Problems) -> list[int] | None:
     """Return each file's split by its name, a place in ``SPLITS``; None if the names tell none."""
     named = {file.name: sorted(set(_split_words(file))) for file in source.files}
-    unclear = [name for name, splits in named.items() if len(splits) > 1]
+    unclear = [name for name, of in named.items() if len(of) > 1 or _UNCLEAR in of]
     unnamed = [name for name, splits in named.items() if not splits]
     distinct = {splits[0] for splits in named.values() if splits}
     cure = f"rename files, or write a column {SPLIT_COLUMN!r} of train, validation and test"
@@ -103,11 +105,23 @@ def splits_of_files(source: Source, problems: Problems) -> list[int] | None:
 
 
 def _split_words(file: DataFile) -> Iterator[str]:
-    """Yield the splits that parts of a file's path name: ``split=train``, ``val-0.parquet``."""
-    for part in file.name.lower().removesuffix(".parquet").split("/"):
-        for word in re.split(r"[^a-z]+", part):
-            if word in _SPLIT_OF:
-                yield _SPLIT_OF[word]
+    """Yield the splits that parts of a file's path name: ``split=train``, ``valSet-0.parquet``.
+
+    A folder such as ``split=0`` or ``is_train=1`` speaks of splits, but one cannot tell of which.
+    """
+    for part in file.name.removesuffix(".parquet").split("/"):
+        key, sign, value = part.rpartition("=")
+        splits = list(_splits_in(value))
+        is_about_splits = key.lower() == SPLIT_COLUMN or any(_splits_in(key))
+        yield from [_UNCLEAR] if sign and is_about_splits and not splits else splits
+
+
+def _splits_in(text: str) -> Iterator[str]:
+    for word in _WORD.findall(text):
+        word = word.lower()
+        known = _SPLIT_OF.get(word, _SPLIT_OF.get(word.removesuffix("set")))
+        if known is not None:
+            yield known
 
 
 def _named_splits(column: Any, problems: Problems) -> SplitIds | None:
@@ -156,7 +170,8 @@ def draw_validation(
     if not (counts > 1).any():
         problems.note(
             "a validation split needs a class with at least 2 different images, "
-            f"got {len(firsts)} in {len(counts)} class(es)"
+            f"got {len(firsts)} in {len(counts)} class(es): is the label an id of the row? "
+            f"Else write a column {SPLIT_COLUMN!r}"
         )
         return None
     chosen = _validation_counts(counts, request.validation_share)

@@ -1,5 +1,6 @@
 """What is legal in labels but most often a mistake: told with figures and a cure."""
 
+import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,8 @@ from trainables.spec.heads import DeclaredHead
 from trainables.spec.problems import shown
 
 MOST_NAMES = 5
+NO_NAMES = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>"})
+"""What libraries write for a missing text."""
 
 
 def suspicions(head: DeclaredHead, labels: HeadLabels, splits: SplitIds) -> Iterator[str]:
@@ -26,7 +29,7 @@ def suspicions(head: DeclaredHead, labels: HeadLabels, splits: SplitIds) -> Iter
     if head.kind == "classification":
         yield from _of_classes(labels, splits)
     elif len(values):
-        yield from _of_constants(head, values)
+        yield from _of_constants(head, values, labels.blurred)
 
 
 def _of_classes(labels: HeadLabels, splits: SplitIds) -> Iterator[str]:
@@ -54,6 +57,11 @@ def _of_classes(labels: HeadLabels, splits: SplitIds) -> Iterator[str]:
             yield f"{who} has classes in {split!r} that never train: {_few(names, alone)}"
     for alike in _alike(head.classes):
         yield f"{who} has classes that differ by case or blanks only: {shown(alike)}"
+    if missing := [name for name in head.classes if name.strip().lower() in NO_NAMES]:
+        yield (
+            f"{who} has classes that read as a missing label: {shown(missing)}; name them, or "
+            "leave their rows out"
+        )
 
 
 def _few(names: "tuple[str, ...] | list[str]", places: NDArray[np.intp]) -> str:
@@ -64,13 +72,17 @@ def _few(names: "tuple[str, ...] | list[str]", places: NDArray[np.intp]) -> str:
 def _alike(names: tuple[str, ...]) -> Iterator[list[str]]:
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault("".join(name.casefold().split()), []).append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        groups.setdefault("".join(plain.split()), []).append(name)
     return (alike for alike in groups.values() if len(alike) > 1)
 
 
-def _of_constants(head: DeclaredHead, values: Labels) -> Iterator[str]:
-    """Tell of numbers that are the same in every row: there is nothing to learn."""
-    constant = np.flatnonzero((values == values[:1]).all(axis=0))
+def _of_constants(head: DeclaredHead, values: Labels, blurred: frozenset[int]) -> Iterator[str]:
+    """Tell of numbers that are the same in every row: there is nothing to learn.
+
+    Not of those that are the same as float32 only, which has been told.
+    """
+    constant = np.setdiff1d(np.flatnonzero((values == values[:1]).all(axis=0)), list(blurred))
     if len(constant) == values.shape[1]:
         what = "box" if head.kind == "box" else "label"
         yield (

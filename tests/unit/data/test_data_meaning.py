@@ -82,7 +82,7 @@ def test_files_that_are_left_out_by_their_ending_are_told(tmp_path):
 
     [told] = check_dataset(request(folder)).warnings
 
-    assert told.startswith("of the files beside the data 3 are left out")
+    assert told.startswith("3 files beside the data do not end in .parquet")
 
 
 def test_of_files_that_train_and_test_none_that_tests_is_trained_on(tmp_path):
