@@ -73,7 +73,7 @@ def decode_all(
     hashes = np.zeros(source.num_rows, dtype=f"V{HASH_BYTES}")
     reasons: dict[int, str] = {}
     for start, decoded in _in_processes(
-        source, column, decode_images, column, rule, take is not None
+        source, column, _decode_images, column, rule, take is not None
     ):
         good = [(start + i, one) for i, one in enumerate(decoded) if not isinstance(one, str)]
         reasons |= {start + i: one for i, one in enumerate(decoded) if isinstance(one, str)}
@@ -84,7 +84,7 @@ def decode_all(
     return Pixels(hashes=hashes, reasons=reasons)
 
 
-def decode_images(
+def _decode_images(
     images: list[Any], column: ImageColumn, rule: ImageRule | None, keeps_pixels: bool
 ) -> Iterator[list[tuple[NDArray[np.uint8] | None, bytes] | str]]:
     """Yield, once, the pixels of images, where they are kept, and their hash, or what is wrong."""
@@ -172,14 +172,14 @@ def find_depth(source: Source, column: ImageColumn, headers: Headers) -> int:
     if not headers.is_deep.any():
         return DEPTHS[-1]
     bits = 0
-    for start, found in _in_processes(source, column, bits_of_images):
+    for start, found in _in_processes(source, column, _bits_of_images):
         deep = headers.is_deep[start : start + len(found)]
         used = [n for n, is_one in zip(found, deep, strict=True) if is_one and n in range(65)]
         bits = max([bits, *used])
     return next((depth for depth in DEPTHS if depth >= bits), DEPTHS[-1])
 
 
-def bits_of_images(images: list[Any]) -> Iterator[list[int]]:
+def _bits_of_images(images: list[Any]) -> Iterator[list[int]]:
     """Yield, once, the bits that each image of more than 8 uses; 0 for any other."""
     found = [0] * len(images)
     with bombs_are_errors():
