@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from trainables.data.parquet_footer import Chunk, check_pages, read_chunks
 from trainables.errors import InputError
+from trainables.storage.local import absolute_path
+from trainables.storage.remote import lacking_file_system
 
 LARGEST_HASHED_BYTES = 2**30
 """Local sets up to this size are told apart by their whole content."""
@@ -202,9 +204,10 @@ def _input_errors(who: str, rule: str) -> Iterator[None]:
 
 def _locate(uri: str) -> tuple[Any, str]:
     if "://" in uri:
-        filesystem, path = pafs.FileSystem.from_uri(uri)
+        with lacking_file_system("data", uri):
+            filesystem, path = pafs.FileSystem.from_uri(uri)
         return filesystem, path
-    return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    return pafs.LocalFileSystem(), absolute_path(uri)
 
 
 def _find(filesystem: Any, root: str, uri: str) -> list[Any]:
