@@ -106,7 +106,10 @@ def our_version() -> str:
 
 def short_path(path: str) -> str:
     """Return a path relative to the working folder if it lies below, cleaned for showing."""
-    here = os.getcwd().rstrip("/") + "/"
+    try:
+        here = os.getcwd().rstrip("/") + "/"
+    except FileNotFoundError:  # it was deleted
+        return clean(path)
     return clean(path.removeprefix(here) if path.startswith(here) else path)
 
 

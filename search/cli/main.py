@@ -13,7 +13,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,8 +25,8 @@ from trainables.storage.uri_keys import without_keys_in
 if TYPE_CHECKING:
     from rich.console import Console
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses."""
+DONE, FAILED, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+"""Exit statuses; ``UNREAD`` is that of any command whose pipe nobody reads (128 + SIGPIPE)."""
 
 NOBODY_READS = "nobody reads the output any more"
 LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -353,8 +353,10 @@ def _end_unread(args: argparse.Namespace, why: str) -> int:
     """Say why a command ends early, but for one that merely prints, as into ``head``."""
     if _starts_ray(args):
         complain(f"interrupted: {why}; what was recorded is kept, the same command goes on")
-    elif why != NOBODY_READS:
-        complain(why)
+        return FAILED
+    if why == NOBODY_READS:
+        return UNREAD
+    complain(why)
     return FAILED
 
 
@@ -402,6 +404,9 @@ def _make_printable() -> None:
 
 def fail(error: Exception, *, show: bool) -> int:
     """Say in one message what went wrong, and return the exit status."""
+    if isinstance(error, FileNotFoundError) and _has_no_folder():
+        complain("the current folder was deleted: change to one that is there")
+        return BAD_INPUT
     if isinstance(error, SearchError):
         complain(str(error))
         return BAD_INPUT if isinstance(error, InputError) else FAILED
@@ -411,6 +416,15 @@ def fail(error: Exception, *, show: bool) -> int:
         sys.stderr.write(text)
     complain(said if show else f"{said}; {_keep(text)}")
     return FAILED
+
+
+def _has_no_folder() -> bool:
+    """Tell whether the current folder has gone."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _keep(text: str) -> str:
@@ -426,8 +440,12 @@ def _keep(text: str) -> str:
 
 
 def complain(message: str) -> None:
-    """Write a line, or lines, of what the reader should know on the error stream."""
-    sys.stderr.write(f"twohead: {clean(message, keep_lines=True)}\n")
+    """Write a line, or lines, of what the reader should know on the error stream.
+
+    Where nobody reads that any more the exit status says it alone.
+    """
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"twohead: {clean(message, keep_lines=True)}\n")
 
 
 if __name__ == "__main__":

@@ -192,7 +192,14 @@ def _init(arguments: Mapping[str, Any], *, warms: bool = False) -> None:
 
 def check_answers(address: str) -> None:
     """Refuse a ``host:port`` where nothing accepts connections."""
-    if not address or "://" in address:
+    scheme = address.partition("://")[0] if "://" in address else ""
+    if scheme in ("http", "https"):
+        raise InputError(
+            f"RAY_ADDRESS needs host:port, ray://host:port, 'auto' or 'local', got {address!r}, "
+            "the address of a dashboard: unset RAY_ADDRESS, and `twohead submit --address "
+            f"{address}` (search.connect in Python) has the cluster run the study"
+        )
+    if not address or scheme:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and int(port) < 2**16):

@@ -17,6 +17,7 @@ from search.study.study import DEFAULT_STORAGE, Study
 from search.text import our_version
 from trainables.model.user_modules import JOB
 from trainables.spec.plain_values import plain
+from trainables.storage.local import absolute_path
 from trainables.storage.study_folder import StudyFolder
 
 COMMAND = ("python", "-P", "-m", "search.cli.job")
@@ -114,7 +115,7 @@ def storage_there(storage: str) -> str:
     A study makes its storage absolute: the default then lies in the current folder of a machine
     that no node of a cluster can see. Any other is taken at its word.
     """
-    return "" if storage == os.path.abspath(DEFAULT_STORAGE) else storage
+    return "" if storage == absolute_path(DEFAULT_STORAGE) else storage
 
 
 def folder_here(said: str, name: str) -> str:

@@ -15,6 +15,7 @@ from search.study.moved_data import places_now
 from search.study.study import DEFAULT_STORAGE, Study
 from trainables.spec.plain_values import plain
 from trainables.spec.problems import shown
+from trainables.storage.local import absolute_path
 from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -50,7 +51,7 @@ def study_folder(given: "str | os.PathLike[str] | StudyResult | Study") -> str:
         return said
     found = _find_study(said)
     if found is None:
-        looked = " and ".join(map(os.path.abspath, _places(said)))
+        looked = " and ".join(map(absolute_path, _places(said)))
         raise InputError(f"there is no study {said!r}: looked for study.json in {looked}")
     return found
 

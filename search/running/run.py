@@ -147,7 +147,7 @@ def _run(
 
 
 def _put_back(log: StudyLog) -> None:
-    """Let the failed trials of a study be trained again, from the last epoch that they have."""
+    """Let the failed trials of a study be trained again, from the start: no state is kept."""
     failed = [trial.number for trial in log.history().trials if trial.state == "failed"]
     log.record(*(Retried(number=number) for number in failed))
 

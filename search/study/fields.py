@@ -23,6 +23,7 @@ from trainables.spec.problems import (
     unknown_keys,
 )
 from trainables.spec.rules import FLAG, LARGEST_SEED, TARGET, Rule, is_text, one_of, whole
+from trainables.storage.local import absolute_path
 from trainables.storage.uri_keys import check_no_key
 
 SCHEDULERS = ("fifo", "pareto_asha")
@@ -58,13 +59,23 @@ _CHANNELS = Rule("1 (grey) or 3 (colour)", lambda value: type(value) is int and 
 _SIDE = whole(1, LARGEST_SIDE, f"a height and a width of 1 to {LARGEST_SIDE} pixels")
 
 
+def _read_name(value: Any) -> str:
+    try:
+        name: str = _NAME(value)
+    except InputError as error:
+        if isinstance(value, int | float):  # YAML takes a name of digits for a number
+            raise InputError(f"{error}: quote it, name: '{value}'") from None
+        raise
+    return name
+
+
 def _read_place(value: Any, at: Path) -> str:
     path: str = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not is_text(path) or not path.strip() or "\0" in path:
         raise InputError(f"needs a path or a URI, got {shown(value)}")
     check_no_key(dotted(at), path)
     # Absolute, so that a study can be resumed from any folder.
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return path if "://" in path else absolute_path(path)
 
 
 def _read_heads(value: Any) -> tuple[DeclaredHead, ...]:
@@ -174,7 +185,7 @@ def _read_list(
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
-    "name": _NAME,
+    "name": _read_name,
     "data": lambda value: _read_place(value, ("data",)),
     "heads": _read_heads,
     "image_size": _read_image_size,

@@ -3,7 +3,6 @@
 What they yield can be pickled and holds no code: plain values, and record batches as bytes.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+from trainables.storage.local import absolute_path
+from trainables.storage.remote import lacking_file_system
 
 KEPT_METADATA = frozenset({b"height", b"width", b"channels"})
 """Of a field; what else stands there decides nothing."""
@@ -58,9 +60,10 @@ class ColumnRead:
 def locate(uri: str) -> tuple[Any, str]:
     """Return the ``pyarrow.fs.FileSystem`` of a path or URI, and the path in it."""
     if "://" in uri:
-        filesystem, path = pafs.FileSystem.from_uri(uri)
+        with lacking_file_system("data", uri):
+            filesystem, path = pafs.FileSystem.from_uri(uri)
         return filesystem, path
-    return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    return pafs.LocalFileSystem(), absolute_path(uri)
 
 
 def describe(place: FilePlace) -> Iterator[tuple[int, bytes, frozenset[str]]]:

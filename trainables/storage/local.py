@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainables.errors import OversizedObject, StorageError, StorageFull
+from trainables.errors import InputError, OversizedObject, StorageError, StorageFull
 
 TEMPORARY = ".tmp-"
 """First letters of every temporary name; no reader ever sees a file or folder named so."""
@@ -24,6 +24,17 @@ Content = bytes | Sequence[bytes | memoryview]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def absolute_path(path: str) -> str:
+    """Return an absolute path, ``~`` as the user's home; refuse to take it from no folder."""
+    try:
+        return os.path.abspath(os.path.expanduser(path))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"the current folder, from which {path!r} is taken, was deleted: change to one that "
+            "is there, or give an absolute path"
+        ) from error
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """Objects on a remote storage through ``pyarrow.fs``: S3, GCS and whatever else it opens."""
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from trainables.errors import InputError
 from trainables.storage.local import Content, check_length, is_foreign, pieces_of
 from trainables.storage.retry import Progress, Retrying
 
@@ -154,11 +155,43 @@ def _open_filesystem(uri: str) -> tuple[Any, str]:
     """
     from pyarrow.fs import FileSystem  # 0.1 s that a local study need not pay
 
-    if urlsplit(uri).scheme != "s3":
-        filesystem, path = FileSystem.from_uri(uri)
-        return filesystem, path
-    filesystem, path = FileSystem.from_uri(_with_region(uri))
-    return _with_limits(filesystem), path
+    with lacking_file_system("storage", uri):
+        if urlsplit(uri).scheme != "s3":
+            filesystem, path = FileSystem.from_uri(uri)
+            return filesystem, path
+        filesystem, path = FileSystem.from_uri(_with_region(uri))
+        return _with_limits(filesystem), path
+
+
+CURES = {
+    "hf": "`pip install huggingface_hub`, or download the data set (`hf download`) and name its "
+    "folder",
+    "http": "download it, and name the file",
+    "https": "download it, and name the file",
+    "hdfs": "set JAVA_HOME and HADOOP_HOME, where libjvm and libhdfs are",
+    "viewfs": "set JAVA_HOME and HADOOP_HOME, where libjvm and libhdfs are",
+}
+"""What to do, by the scheme of a URI that pyarrow cannot open by itself."""
+
+
+@contextmanager
+def lacking_file_system(what: str, uri: str) -> Iterator[None]:
+    """Turn the lack of a package or a library that a URI's file system needs into words.
+
+    Errors of other kinds pass: most URIs that cannot be opened are mistyped, or fail for a while.
+    """
+    scheme = urlsplit(uri).scheme
+    try:
+        yield
+    except Exception as error:
+        is_lack = isinstance(error, ImportError) or "built without" in str(error)
+        if not is_lack and scheme not in CURES:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        cure = CURES.get(scheme, "install it, or a pyarrow that has it, or copy to another place")
+        raise InputError(
+            f"{what} needs a file system that this machine has, got {scheme}:// ({reason}): {cure}"
+        ) from error
 
 
 def _with_region(uri: str) -> str:

@@ -8,7 +8,14 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from trainables.errors import InputError, StorageError
-from trainables.storage.local import TEMPORARY, Content, LocalFiles, LocalFolder, storage_errors
+from trainables.storage.local import (
+    TEMPORARY,
+    Content,
+    LocalFiles,
+    LocalFolder,
+    absolute_path,
+    storage_errors,
+)
 from trainables.storage.remote import RemoteFolder
 from trainables.storage.retry import Retrying
 from trainables.storage.uri_keys import check_no_key
@@ -200,7 +207,7 @@ def _check(path: str) -> None:
 def _local_path(uri: str) -> Path | None:
     """Return the absolute path that a URI names; None if it is remote."""
     if "://" not in uri and not uri.startswith("file:"):
-        return Path(os.path.abspath(os.path.expanduser(uri)))
+        return Path(absolute_path(uri))
     parts = urlsplit(uri)
     if parts.scheme != "file":
         return None
@@ -216,6 +223,8 @@ def _open_remote(uri: str, filesystem: Any, retrying: Retrying | None) -> Remote
     shown = _without_secrets(uri)
     try:
         return RemoteFolder.open(uri, retrying)
+    except InputError:
+        raise
     except (ValueError, NotImplementedError) as error:
         raise InputError(
             f"storage needs a path or a URI that pyarrow.fs opens (file, s3, gs, ...), "

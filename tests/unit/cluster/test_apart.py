@@ -66,7 +66,7 @@ def test_an_error_of_ours_arrives_as_it_was_raised(tmp_path):
     info = DataInfo(fingerprint="f", image_shape=(8, 8, 1), heads=(), rows={}, baselines={})
 
     with (
-        apart(data_decode.decode_dataset, request, info, str(tmp_path)) as wait,
+        apart(data_decode.decode_dataset, request, info.fingerprint, str(tmp_path)) as wait,
         pytest.raises(InputError, match=r"gone\.parquet"),
     ):
         wait()

@@ -44,7 +44,8 @@ def project_folder(tmp_path, monkeypatch):
     data = write_data(project / "data")
     space = {"conv1_filters": {"choice": [8, 16, 32, 64]}, "batch_size": 8, "pool_size": 2}
     fields = {"data": str(data), "space": space}
-    info = check_dataset(data_request(make_study(project / "studies", **fields)))
+    wanted = data_request(make_study(project / "studies", **fields))
+    info = check_dataset(wanted, is_fast=True).info
 
     def prepared(study, test_rows=0):
         return Prepared(data=info, space=study.whole_space, precision="float32")
@@ -209,4 +210,4 @@ def test_a_study_that_is_new_has_its_own_data(project, tmp_path):
     found, info = check_data(study, None, Silent())
 
     assert found is study
-    assert find_data(study, study.to_dict(), info.fingerprint) == (study, info)
+    assert find_data(study, study.to_dict(), info) == (study, info)
