@@ -193,7 +193,7 @@ def command(*arguments, cwd):
 @pytest.mark.slow
 def test_what_is_found_once_ray_runs_leaves_nothing_that_blocks_a_second_try(tmp_path):
     seen = rectangles(1500, 12, 12)
-    images = with_row(seen.encoded, 1234, b"no image")
+    images = with_row(seen.encoded, 1234, seen.encoded[1234][:-20])  # with a whole header
     save(tmp_path / "data.parquet", image=images, c=seen.classes)
     settings = {
         "name": "second",
