@@ -22,7 +22,6 @@ from search.study.prepared import Prepared, shared_settings, signature_of
 from search.study.shares import MeasuredShares, read_shares, threads_of
 from search.study.study import Study
 from search.text import count, one_line
-from trainables.data.request import DataInfo
 from trainables.spec.plain_values import plain
 from trainables.storage.store import Store
 from trainables.storage.study_folder import StudyFolder
@@ -114,7 +113,7 @@ class StudyResult:
         """What was written down when the study began, in the form of `Study.to_dict`."""
         return self._history.study
 
-    def find_data(self, study: Study) -> tuple[Study, DataInfo]:
+    def find_data(self, study: Study) -> Study:
         """Return a study with the data that this one began with where they lie now.
 
         Raises:
@@ -251,7 +250,7 @@ class StudyResult:
         info, storage = self.prepared.data, Store(self.study.storage).uri
         if data is None and is_decoded(info, storage):
             return
-        found, info = self.find_data(self.study.with_data(data))
+        found = self.find_data(self.study.with_data(data))
         decode_dataset(data_request(found, info.rules), info.fingerprint, storage)
 
     @property

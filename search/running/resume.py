@@ -20,6 +20,7 @@ from search.study.study import Study
 from search.text import count
 from trainables.data.check import check_dataset, fingerprint_of
 from trainables.data.decode import decoded_report
+from trainables.data.parquet import Source
 from trainables.data.request import DataInfo, DataReport
 from trainables.storage.sealed_json import DamagedRecord
 from trainables.storage.store import Store
@@ -81,7 +82,7 @@ def check_data(
     if known is None:
         found, info = study, _look_at_data(study).info
     else:
-        found, info = known.find_data(study)
+        found, info = known.find_data(study), known.prepared.data
         if found.data != known.recorded["data"]:
             watcher.told(f"the data set is at {found.data}, it was at {known.recorded['data']}")
     _check_before_ray(found, info)
@@ -91,9 +92,10 @@ def check_data(
 def _look_at_data(study: Study) -> DataReport:
     """Return what a check told of the study's data before, or tells now of all but pixels."""
     request = data_request(study)
-    report = decoded_report(fingerprint_of(request), Store(study.storage).uri)
+    source = Source(request.uri)
+    report = decoded_report(fingerprint_of(request, source), Store(study.storage).uri)
     if report is None:
-        return check_dataset(request, is_fast=True)
+        return check_dataset(request, is_fast=True, source=source)
     if study.strict and report.warnings:
         raise InputError.of(list(report.warnings), where=f"data {study.data!r}")
     return report

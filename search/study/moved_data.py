@@ -37,8 +37,8 @@ def places_now(recorded: Mapping[str, Any], storage: str) -> dict[str, str]:
     return found
 
 
-def find_data(study: Study, recorded: Mapping[str, Any], data: DataInfo) -> tuple[Study, DataInfo]:
-    """Return a study with its data where they lie, and what they are.
+def find_data(study: Study, recorded: Mapping[str, Any], data: DataInfo) -> Study:
+    """Return a study with its data where they lie now.
 
     A place that the record does not name, such as that of a study file, is the only one.
 
@@ -56,7 +56,7 @@ def find_data(study: Study, recorded: Mapping[str, Any], data: DataInfo) -> tupl
             looked[place] = str(error)
             continue
         if fingerprint == data.fingerprint:
-            return found, data
+            return found
         looked[place] = f"what lies at {place} has fingerprint {fingerprint[:SHORT]}"
     raise StudyDiffers(
         f"study {study.name!r} needs the data set it began with, of fingerprint "

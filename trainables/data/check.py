@@ -77,13 +77,16 @@ class CheckedData:
         return self.report.info
 
 
-def check_dataset(request: DataRequest, *, is_fast: bool = False) -> DataReport:
+def check_dataset(
+    request: DataRequest, *, is_fast: bool = False, source: Source | None = None
+) -> DataReport:
     """Check a data set, and tell what it is.
 
     Args:
         request: Where the data lie and how they are read.
         is_fast: Look at the headers of images only. Images that cannot be decoded and equal
             images are then not found, and the drawn split is another if there are equal images.
+        source: The files, where they have been opened before.
 
     Returns:
         With the heads with their units and classes, the image shape, the rows of each split, the
@@ -93,7 +96,7 @@ def check_dataset(request: DataRequest, *, is_fast: bool = False) -> DataReport:
         InputError: With every problem that was found: the file, the row in it counted from 0,
             what was received and what would be right.
     """
-    inspection = inspect_dataset(request)
+    inspection = inspect_dataset(request, source)
     if not is_fast:
         inspection = with_depth(inspection)
     column, pixels = inspection.column, None
@@ -102,13 +105,13 @@ def check_dataset(request: DataRequest, *, is_fast: bool = False) -> DataReport:
     return conclude(inspection, pixels).report
 
 
-def inspect_dataset(request: DataRequest) -> Inspection:
+def inspect_dataset(request: DataRequest, source: Source | None = None) -> Inspection:
     """Find out what can be told without decoding images; problems are noted, not raised.
 
     Raises:
         InputError: If there are no files that can be read.
     """
-    source = Source(request.uri)
+    source = source or Source(request.uri)
     problems = DataProblems(request, source.place)
     readable = _readable_columns(request, source, problems)
     if source.left_out and request.rules > 1:
@@ -245,11 +248,11 @@ def _settle_splits(inspection: Inspection, pixels: Pixels | None) -> SplitIds | 
     """Return each row's split, drawn where the data do not give it; None after a problem."""
     request, problems, given = inspection.request, inspection.problems, inspection.given
     num_rows = inspection.source.num_rows
-    is_alone = pixels is None or request.rules == 1
-    groups = np.arange(num_rows) if is_alone or pixels is None else pixels.groups
+    compared = None if request.rules == 1 else pixels
+    groups = np.arange(num_rows) if compared is None else compared.groups
     splits = np.zeros(num_rows, np.int8) if given.ids is None else given.ids.copy()
     splits[np.array(sorted(problems.bad_rows), dtype=np.intp)] = LEFT_OUT
-    if not is_alone:
+    if compared is not None:
         judge_equal_images(groups, splits, inspection.labels, given, problems)
     if given.is_complete or not num_rows:
         return splits
@@ -300,7 +303,7 @@ def fingerprint_of(request: DataRequest, source: Source | None = None) -> str:
     has_column = SPLIT_COLUMN in source.schema.names
     shaping: dict[str, Any] = {
         "version": request.rules,
-        "content": source.content_hash(),
+        "content": source.content_hash,
         "heads": [[h.name, h.kind, h.format, h.scale] for h in request.heads],
         "image_size": request.image_size and list(request.image_size),
         "split": None if has_column else [request.validation_share, request.validation_seed],

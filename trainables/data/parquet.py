@@ -168,12 +168,14 @@ class Source:
         """
         return ImageFile(path=path, folders=self._folders(self._file_of(row)[0]), given=given)
 
+    @cached_property
     def content_hash(self) -> str:
-        """Return a SHA-256 (hex) that tells the files' content apart, whatever their place.
+        """A SHA-256 (hex) that tells the files' content apart, whatever their place.
 
-        Up to 1 GiB of local files are read whole; of remote or larger ones the size, the time
-        of the last change and the Parquet footer stand for the content. Of images in files of
-        their own the same, if there are any: their content, or size and time.
+        Of the files as they are when it is first asked for. Up to 1 GiB of local files are read
+        whole; of remote or larger ones the size, the time of the last change and the Parquet
+        footer stand for the content. Of images in files of their own the same, if there are any:
+        their content, or size and time.
         """
         total = sum(size for size, _ in self._stats)
         is_whole = self._is_local and total <= LARGEST_HASHED_BYTES

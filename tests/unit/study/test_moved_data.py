@@ -210,4 +210,4 @@ def test_a_study_that_is_new_has_its_own_data(project, tmp_path):
     found, info = check_data(study, None, Silent())
 
     assert found is study
-    assert find_data(study, study.to_dict(), info) == (study, info)
+    assert find_data(study, study.to_dict(), info) == study
